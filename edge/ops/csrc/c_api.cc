@@ -1,0 +1,111 @@
+#include "c_api.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "attention.h"
+#include "dispatch.h"
+#include "elementwise.h"
+#include "linear.h"
+#include "quantize_act.h"
+#include "source_hash.inc"
+
+namespace {
+
+using namespace edge;
+
+int report(bool ok, const Error& why, char* error, size_t error_size) {
+  if (!ok && error != nullptr && error_size > 0) std::snprintf(error, error_size, "%s", why.message);
+  return ok ? 0 : 1;
+}
+
+// Splits into equal ranges, one thread each; a thread that cannot be started is run here instead.
+void run_on_threads(void* pool, int64_t count, int64_t grain, ParallelFor::Body body, void* context) {
+  const int64_t wanted = *static_cast<const int*>(pool);
+  const int64_t parts = std::max<int64_t>(1, std::min(wanted, (count + grain - 1) / grain));
+  const auto run_part = [=](int64_t part) { body(context, count * part / parts, count * (part + 1) / parts); };
+  std::vector<std::thread> threads;
+  for (int64_t part = 1; part < parts; ++part) {
+    try {
+      threads.emplace_back(run_part, part);
+    } catch (const std::exception&) {  // no thread, or no memory for its handle
+      run_part(part);
+    }
+  }
+  run_part(0);
+  for (std::thread& thread : threads) thread.join();
+}
+
+bool linear_checked(const float* x, int64_t tokens, int64_t k, const uint8_t* packed, int64_t packed_bytes,
+                    int64_t n, const char* kernel_name, int threads, float* y, Error* error) {
+  const GemmKernel* kernel =
+      kernel_name != nullptr ? find_kernel(kernel_name, error) : selected_kernel(error);
+  PackedView weight;
+  if (kernel == nullptr || !open_packed(packed, packed_bytes, n, k, &weight, error)) return false;
+  const int64_t bytes = linear_scratch_bytes(tokens, weight);
+  void* scratch = std::malloc(static_cast<size_t>(bytes) + 1);
+  if (scratch == nullptr) return error->fail("linear: out of memory for %lld tokens", (long long)tokens);
+  linear(x, tokens, weight, *kernel, ParallelFor{run_on_threads, &threads}, scratch, y);
+  std::free(scratch);
+  return true;
+}
+
+}  // namespace
+
+const char* edge_source_hash() { return kSourceHash; }
+
+const char* edge_kernel_names() { return kernel_names(); }
+
+const char* edge_selected_kernel(char* error, size_t error_size) {
+  Error why;
+  const GemmKernel* kernel = selected_kernel(&why);
+  report(kernel != nullptr, why, error, error_size);
+  return kernel != nullptr ? kernel->name : nullptr;
+}
+
+int edge_linear(const float* x, int64_t tokens, int64_t k, const uint8_t* packed, int64_t packed_bytes,
+                int64_t n, const char* kernel, int threads, float* y, char* error, size_t error_size) {
+  Error why;
+  const bool ok = linear_checked(x, tokens, k, packed, packed_bytes, n, kernel, threads, y, &why);
+  return report(ok, why, error, error_size);
+}
+
+int edge_embedding(const int64_t* ids, int64_t count, const uint8_t* packed, int64_t packed_bytes, int64_t dim,
+                   float* out, char* error, size_t error_size) {
+  Error why;
+  PackedView table;
+  const bool ok = open_table(packed, packed_bytes, dim, &table, &why) && embedding(ids, count, table, out, &why);
+  return report(ok, why, error, error_size);
+}
+
+void edge_quantize_activations(const float* x, int64_t tokens, int64_t k, int64_t k_padded, int8_t* q,
+                               float* scales, int32_t* sums) {
+  for (int64_t t = 0; t < tokens; ++t) {
+    const TokenScale scale = quantize_token(x + t * k, k, k_padded, q + t * k_padded);
+    scales[t] = scale.scale;
+    sums[t] = scale.act_sum;
+  }
+}
+
+void edge_rms_norm(const float* x, const float* weight, float eps, int64_t rows, int64_t dim, int threads,
+                   float* y) {
+  rms_norm(x, weight, eps, rows, dim, ParallelFor{run_on_threads, &threads}, y);
+}
+
+void edge_silu_mul(const float* gate, const float* up, int64_t count, int threads, float* y) {
+  silu_mul(gate, up, count, ParallelFor{run_on_threads, &threads}, y);
+}
+
+int edge_attention(const float* q, const float* k, const float* v, const float* cos, const float* sin,
+                   float* k_cache, float* v_cache, int64_t tokens, int64_t heads, int64_t kv_heads,
+                   int64_t head_dim, int64_t max_seq, int64_t start_pos, int threads, float* out, char* error,
+                   size_t error_size) {
+  Error why;
+  const AttentionShape shape{tokens, heads, kv_heads, head_dim, max_seq, start_pos};
+  const AttentionTensors tensors{q, k, v, cos, sin, k_cache, v_cache, out};
+  const bool ok = attention(shape, tensors, ParallelFor{run_on_threads, &threads}, &why);
+  return report(ok, why, error, error_size);
+}

@@ -1,0 +1,12 @@
+// What this CPU offers and the operating system preserves. The only place that asks.
+#pragma once
+
+namespace edge {
+
+struct CpuFeatures {
+  bool avx2 = false;  // AVX2 and F16C, and the OS saves the ymm registers
+};
+
+const CpuFeatures& cpu_features();
+
+}  // namespace edge

@@ -1,0 +1,130 @@
+#include "layout.h"
+
+namespace edge {
+
+PackedHeader expected_header(int64_t n, int64_t k, const WeightFormat& format) {
+  PackedHeader header{};
+  header.magic = kMagic;
+  header.version = kLayoutVersion;
+  header.format_id = format.id;
+  header.n = static_cast<uint32_t>(n);
+  header.k = static_cast<uint32_t>(k);
+  header.n_padded = static_cast<uint32_t>(round_up(n, kBlockRows));
+  header.k_padded = static_cast<uint32_t>(round_up(k, kColumnMultiple));
+  header.alpha_offset = sizeof(PackedHeader);
+  header.codes_offset = header.alpha_offset + uint64_t{header.n_padded} * sizeof(float);
+  header.total_bytes =
+      header.codes_offset + uint64_t{header.n_padded} * header.k_padded * format.code_bits / 8;
+  return header;
+}
+
+namespace {
+
+bool check_identity(const PackedHeader& header, Error* error) {
+  if (header.magic != kMagic) return error->fail("not a packed low-bit table (its magic is not 'LBW1')");
+  if (header.version != kLayoutVersion) {
+    return error->fail("packed table has layout version %d, this library reads %d; export again",
+                       header.version, kLayoutVersion);
+  }
+  if (find_format(header.format_id) == nullptr) {
+    return error->fail("packed table has unknown weight format %d", header.format_id);
+  }
+  return true;
+}
+
+bool check_padding_alpha(const PackedView& view, Error* error) {
+  for (int64_t row = view.n; row < view.n_padded; ++row) {
+    uint32_t bits;
+    std::memcpy(&bits, view.alpha_bytes + row * sizeof(float), sizeof(bits));
+    if (bits != 0) return error->fail("packed table has a scale in a padding row; it was altered");
+  }
+  return true;
+}
+
+}  // namespace
+
+bool open_packed(const uint8_t* data, int64_t bytes, int64_t n, int64_t k, PackedView* view, Error* error) {
+  if (data == nullptr || bytes < static_cast<int64_t>(sizeof(PackedHeader))) {
+    return error->fail("packed table is truncated: %lld bytes, its header alone has 64",
+                       static_cast<long long>(bytes));
+  }
+  PackedHeader header;
+  std::memcpy(&header, data, sizeof(header));
+  if (!check_identity(header, error)) return false;
+  if (n < 1 || n > kMaxRows || k < 1 || k > kMaxColumns || header.n != n || header.k != k) {
+    return error->fail("packed table is [%u, %u], the op asks for [%lld, %lld]", header.n, header.k,
+                       static_cast<long long>(n), static_cast<long long>(k));
+  }
+  const WeightFormat& format = *find_format(header.format_id);
+  const PackedHeader expected = expected_header(n, k, format);
+  if (std::memcmp(&header, &expected, sizeof(header)) != 0) {
+    return error->fail("packed table has a damaged header for [%u, %u] %s", header.n, header.k, format.name);
+  }
+  if (static_cast<uint64_t>(bytes) != expected.total_bytes) {
+    return error->fail("packed table has %lld bytes, its header promises %llu", static_cast<long long>(bytes),
+                       static_cast<unsigned long long>(expected.total_bytes));
+  }
+  *view = PackedView{&format,
+                     n,
+                     k,
+                     expected.n_padded,
+                     expected.k_padded,
+                     data + expected.alpha_offset,
+                     data + expected.codes_offset};
+  return check_padding_alpha(*view, error);
+}
+
+bool open_table(const uint8_t* data, int64_t bytes, int64_t k, PackedView* view, Error* error) {
+  PackedHeader header{};
+  if (data != nullptr && bytes >= static_cast<int64_t>(sizeof(header))) {
+    std::memcpy(&header, data, sizeof(header));
+  }
+  return open_packed(data, bytes, header.n, k, view, error);
+}
+
+void read_row_codes(const PackedView& view, int64_t row, int64_t first, int64_t count, uint8_t* out) {
+  const int bits = view.format->code_bits;
+  const uint8_t* block = view.block(row / kBlockRows);
+  const int64_t lane0 = row % kBlockRows * 4;
+  const int low_bits = bits == 3 ? 2 : bits;
+  const int64_t columns_per_line = kGroupColumns / low_bits;
+  for (int64_t column = first; column < first + count; ++column) {
+    const uint8_t* group = block + column / kGroupColumns * bits * kLineBytes;
+    const int64_t inside = column % kGroupColumns;
+    const int64_t lane = lane0 + inside % 4;
+    const int64_t line = inside / columns_per_line;
+    const int shift = static_cast<int>(inside % columns_per_line / 4) * low_bits;
+    int code = group[line * kLineBytes + lane] >> shift & ((1 << low_bits) - 1);
+    if (bits == 3) code |= (group[2 * kLineBytes + lane] >> (inside / 4) & 1) << 2;
+    out[column - first] = static_cast<uint8_t>(code);
+  }
+}
+
+float read_half(const PackedView& view, int64_t row, int64_t column) {
+  const int64_t lane = row % kBlockRows * 2 + column % 2;
+  uint16_t half;
+  std::memcpy(&half, view.block(row / kBlockRows) + column / 2 * kLineBytes + lane * 2, sizeof(half));
+  return half_to_float(half);
+}
+
+float half_to_float(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
+  const uint32_t magnitude = half & 0x7fff;
+  float value;
+  if (magnitude >= 0x7c00) {  // inf and NaN keep their payload
+    const uint32_t bits = 0x7f800000 | (magnitude & 0x3ff) << 13;
+    std::memcpy(&value, &bits, sizeof(value));
+  } else if (magnitude < 0x400) {  // subnormal: magnitude * 2^-24, exact in float
+    value = static_cast<float>(magnitude) * 0x1p-24f;
+  } else {
+    const uint32_t bits = (magnitude << 13) + (112u << 23);
+    std::memcpy(&value, &bits, sizeof(value));
+  }
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  bits |= sign;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+}  // namespace edge

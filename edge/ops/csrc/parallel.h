@@ -1,0 +1,35 @@
+// How the core runs loops: it is handed a ParallelFor and knows no thread pool.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace edge {
+
+// Calls body(context, begin, end) on disjoint ranges that cover [0, count), from any threads, and
+// returns when all are done. `grain` is the least work worth a thread of its own.
+struct ParallelFor {
+  using Body = void (*)(void* context, int64_t begin, int64_t end);
+  void (*run)(void* pool, int64_t count, int64_t grain, Body body, void* context);
+  void* pool;
+
+  template <class Function>  // Function: void(int64_t begin, int64_t end)
+  void operator()(int64_t count, int64_t grain, Function& function) const {
+    if (count <= 0) return;
+    const auto body = [](void* context, int64_t begin, int64_t end) {
+      (*static_cast<Function*>(context))(begin, end);
+    };
+    if (count <= grain) {
+      function(int64_t{0}, count);
+    } else {
+      run(pool, count, grain, body, &function);
+    }
+  }
+};
+
+// Items that make up at least `target` units of work when one costs `cost`.
+inline int64_t grain_for(int64_t target, int64_t cost) {
+  return std::max<int64_t>(1, target / std::max<int64_t>(1, cost));
+}
+
+}  // namespace edge

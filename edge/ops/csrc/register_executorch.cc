@@ -1,0 +1,155 @@
+// Registers the ops with ExecuTorch. Checks shapes and types, then calls the op bodies; no logic.
+// A failed check fails the kernel with InvalidArgument, and the log carries the sentence.
+#include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
+#include <executorch/runtime/kernel/kernel_includes.h>
+#include <executorch/runtime/kernel/thread_parallel_interface.h>
+
+#include "attention.h"
+#include "dispatch.h"
+#include "elementwise.h"
+#include "linear.h"
+
+namespace {
+
+using executorch::aten::ArrayRef;
+using executorch::aten::ScalarType;
+using executorch::aten::SizesType;
+using executorch::aten::Tensor;
+using executorch::runtime::KernelRuntimeContext;
+
+#define LOWBIT_CHECK(condition, ...) \
+  ET_KERNEL_CHECK_MSG(ctx, (condition), InvalidArgument, out, __VA_ARGS__)
+
+constexpr size_t kMaxDims = 16;
+
+void run_on_executorch(void*, int64_t count, int64_t grain, edge::ParallelFor::Body body, void* context) {
+  executorch::extension::parallel_for(0, count, grain,
+                                      [&](int64_t begin, int64_t end) { body(context, begin, end); });
+}
+
+constexpr edge::ParallelFor kParallel{run_on_executorch, nullptr};
+
+bool is_dense(const Tensor& tensor, ScalarType type) {
+  return tensor.scalar_type() == type && executorch::runtime::tensor_is_default_dim_order(tensor);
+}
+
+bool is_float(const Tensor& tensor) { return is_dense(tensor, ScalarType::Float); }
+
+int64_t last_size(const Tensor& tensor) { return tensor.size(tensor.dim() - 1); }
+
+bool same_shape(const Tensor& a, const Tensor& b) {
+  return a.sizes().size() == b.sizes().size() && std::equal(a.sizes().begin(), a.sizes().end(), b.sizes().begin());
+}
+
+// Resizes out to the sizes of `like`, its last one replaced (drop_last) or one more appended.
+bool resize_last(Tensor& out, const Tensor& like, int64_t last, bool append) {
+  SizesType sizes[kMaxDims];
+  size_t dims = static_cast<size_t>(like.dim());
+  if (dims + 1 > kMaxDims) return false;
+  std::copy(like.sizes().begin(), like.sizes().end(), sizes);
+  if (append) ++dims;
+  sizes[dims - 1] = static_cast<SizesType>(last);
+  return executorch::runtime::resize_tensor(out, ArrayRef<SizesType>(sizes, dims)) ==
+         executorch::runtime::Error::Ok;
+}
+
+Tensor& linear_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& packed, int64_t n, Tensor& out) {
+  edge::Error error;
+  edge::PackedView weight;
+  LOWBIT_CHECK(is_float(x) && is_float(out) && x.dim() >= 1, "lowbit::linear: x must be dense float32");
+  LOWBIT_CHECK(is_dense(packed, ScalarType::Byte), "lowbit::linear: packed must be dense uint8");
+  const int64_t k = last_size(x);
+  LOWBIT_CHECK(edge::open_packed(packed.const_data_ptr<uint8_t>(), packed.numel(), n, k, &weight, &error),
+               "lowbit::linear: %s", error.message);
+  LOWBIT_CHECK(resize_last(out, x, n, false), "lowbit::linear: the output does not fit its plan");
+  const edge::GemmKernel* kernel = edge::selected_kernel(&error);
+  LOWBIT_CHECK(kernel != nullptr, "lowbit::linear: %s", error.message);
+  const int64_t tokens = x.numel() / k;
+  void* scratch = nullptr;
+  const int64_t bytes = edge::linear_scratch_bytes(tokens, weight);
+  if (bytes > 0) {
+    auto temp = ctx.allocate_temp(static_cast<size_t>(bytes));
+    LOWBIT_CHECK(temp.ok(), "lowbit::linear: no scratch memory for %lld bytes", static_cast<long long>(bytes));
+    scratch = *temp;
+  }
+  edge::linear(x.const_data_ptr<float>(), tokens, weight, *kernel, kParallel, scratch,
+               out.mutable_data_ptr<float>());
+  return out;
+}
+
+Tensor& embedding_out(KernelRuntimeContext& ctx, const Tensor& tokens, const Tensor& packed, int64_t dim,
+                      Tensor& out) {
+  edge::Error error;
+  edge::PackedView table;
+  LOWBIT_CHECK(is_dense(tokens, ScalarType::Long), "lowbit::embedding: tokens must be dense int64");
+  LOWBIT_CHECK(is_dense(packed, ScalarType::Byte) && is_float(out),
+               "lowbit::embedding: packed must be dense uint8, the output float32");
+  LOWBIT_CHECK(edge::open_table(packed.const_data_ptr<uint8_t>(), packed.numel(), dim, &table, &error),
+               "lowbit::embedding: %s", error.message);
+  LOWBIT_CHECK(resize_last(out, tokens, dim, true), "lowbit::embedding: the output does not fit its plan");
+  LOWBIT_CHECK(edge::embedding(tokens.const_data_ptr<int64_t>(), tokens.numel(), table,
+                               out.mutable_data_ptr<float>(), &error),
+               "lowbit::embedding: %s", error.message);
+  return out;
+}
+
+Tensor& rms_norm_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& weight, double eps,
+                     Tensor& out) {
+  LOWBIT_CHECK(is_float(x) && is_float(weight) && is_float(out), "lowbit::rms_norm takes dense float32");
+  LOWBIT_CHECK(x.dim() >= 1 && weight.dim() == 1 && last_size(x) == weight.numel() && weight.numel() > 0,
+               "lowbit::rms_norm: weight must be as long as the last dimension of x");
+  LOWBIT_CHECK(resize_last(out, x, last_size(x), false), "lowbit::rms_norm: the output does not fit its plan");
+  const int64_t dim = weight.numel();
+  edge::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), static_cast<float>(eps),
+                 x.numel() / dim, dim, kParallel, out.mutable_data_ptr<float>());
+  return out;
+}
+
+Tensor& silu_mul_out(KernelRuntimeContext& ctx, const Tensor& gate, const Tensor& up, Tensor& out) {
+  LOWBIT_CHECK(is_float(gate) && is_float(up) && is_float(out), "lowbit::silu_mul takes dense float32");
+  LOWBIT_CHECK(gate.dim() >= 1 && same_shape(gate, up), "lowbit::silu_mul: gate and up differ in shape");
+  LOWBIT_CHECK(resize_last(out, gate, last_size(gate), false),
+               "lowbit::silu_mul: the output does not fit its plan");
+  edge::silu_mul(gate.const_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel(), kParallel,
+                 out.mutable_data_ptr<float>());
+  return out;
+}
+
+// Whether the tensors are float32 and agree: [1,T,H,D], [1,T,Hkv,D], [max_seq,D/2], [1,max_seq,Hkv,D].
+bool attention_shapes_agree(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& cos,
+                            const Tensor& sin, const Tensor& k_cache, const Tensor& v_cache) {
+  const Tensor* const all[] = {&q, &k, &v, &cos, &sin, &k_cache, &v_cache};
+  for (const Tensor* tensor : all) {
+    if (!is_float(*tensor)) return false;
+  }
+  if (q.dim() != 4 || k.dim() != 4 || k_cache.dim() != 4 || cos.dim() != 2) return false;
+  if (!same_shape(k, v) || !same_shape(k_cache, v_cache) || !same_shape(cos, sin)) return false;
+  return q.size(0) == 1 && k.size(0) == 1 && k_cache.size(0) == 1 && q.size(1) == k.size(1) &&
+         q.size(3) == k.size(3) && k.size(2) == k_cache.size(2) && k.size(3) == k_cache.size(3) &&
+         cos.size(0) >= k_cache.size(1) && cos.size(1) * 2 == q.size(3);
+}
+
+Tensor& attention_out(KernelRuntimeContext& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                      const Tensor& cos, const Tensor& sin, Tensor& k_cache, Tensor& v_cache, int64_t start_pos,
+                      Tensor& out) {
+  LOWBIT_CHECK(attention_shapes_agree(q, k, v, cos, sin, k_cache, v_cache) && is_float(out),
+               "lowbit::attention: shapes must be q [1,T,H,D], k, v [1,T,Hkv,D], cos, sin [max_seq,D/2], "
+               "caches [1,max_seq,Hkv,D], all dense float32");
+  LOWBIT_CHECK(resize_last(out, q, q.size(3), false), "lowbit::attention: the output does not fit its plan");
+  edge::Error error;
+  const edge::AttentionShape shape{q.size(1), q.size(2), k.size(2), q.size(3), k_cache.size(1), start_pos};
+  const edge::AttentionTensors tensors{
+      q.const_data_ptr<float>(),         k.const_data_ptr<float>(),         v.const_data_ptr<float>(),
+      cos.const_data_ptr<float>(),       sin.const_data_ptr<float>(),       k_cache.mutable_data_ptr<float>(),
+      v_cache.mutable_data_ptr<float>(), out.mutable_data_ptr<float>()};
+  LOWBIT_CHECK(edge::attention(shape, tensors, kParallel, &error), "lowbit::%s", error.message);
+  return out;
+}
+
+EXECUTORCH_LIBRARY(lowbit, "linear.out", linear_out);
+EXECUTORCH_LIBRARY(lowbit, "embedding.out", embedding_out);
+EXECUTORCH_LIBRARY(lowbit, "rms_norm.out", rms_norm_out);
+EXECUTORCH_LIBRARY(lowbit, "silu_mul.out", silu_mul_out);
+EXECUTORCH_LIBRARY(lowbit, "attention.out", attention_out);
+
+}  // namespace

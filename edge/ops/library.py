@@ -1,0 +1,82 @@
+"""Finds, checks and loads the native library: one loader, one canonical path.
+
+The library registers the ops with ExecuTorch when it is loaded, and two copies in one process
+abort it, so nothing else may load it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from edge.ops.source_hash import source_hash
+
+DISTRIBUTION = "edge-lowbit"
+CURE = 'run "pip install ." in the repository'
+_HERE = Path(__file__).resolve().parent
+_LIBRARY = "lib/liblowbit_ops.so"
+_RUNNER = "bin/lowbit_runner"
+
+
+@lru_cache(maxsize=1)
+def load_library() -> ctypes.CDLL:
+    """Loads the op library once per process and registers its ops with ExecuTorch.
+
+    Raises:
+        ImportError: the library is missing, cannot be loaded, was built from other sources, or
+            EDGE_FORCE_KERNEL asks for a kernel that cannot run; the message says what to do.
+    """
+    path = _built_file(_LIBRARY)
+    # Brings in libexecutorch.so, whose registry this process uses, before the op library asks for it.
+    from executorch.extension.pybindings import portable_lib
+
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise ImportError(f"cannot load {path} ({error}); {CURE}") from None
+    library.edge_source_hash.restype = ctypes.c_char_p
+    if library.edge_source_hash().decode() != source_hash():
+        raise ImportError(f"{path} was built from other sources than {_HERE / 'csrc'}; {CURE}")
+    if "lowbit::linear.out" not in portable_lib._get_operator_names():
+        raise ImportError(
+            f"{path} registered its ops with another copy of ExecuTorch than Python uses; {CURE} "
+            "in the environment that runs it"
+        )
+    return library
+
+
+def library_path() -> Path:
+    """The op library; ImportError with the cure when it was not built."""
+    return _built_file(_LIBRARY)
+
+
+def runner_path() -> Path:
+    """The C++ runner ``lowbit_runner``; ImportError with the cure when it was not built."""
+    return _built_file(_RUNNER)
+
+
+def runner_environment() -> dict[str, str]:
+    """An environment in which the runner finds ExecuTorch's libraries wherever they are installed."""
+    spec = importlib.util.find_spec("executorch")
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"executorch is not installed; {CURE}")
+    folders = [str(Path(spec.submodule_search_locations[0]) / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
+    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(f for f in folders if f)}
+
+
+def _built_file(relative: str) -> Path:
+    """Beside this file (an installed package), else in the installed distribution (a source tree)."""
+    candidates = [_HERE / relative]
+    try:
+        distribution = importlib.metadata.distribution(DISTRIBUTION)
+        candidates.append(Path(str(distribution.locate_file(f"edge/ops/{relative}"))))
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    raise ImportError(f"edge/ops/{relative} has not been built; {CURE}")

@@ -1,0 +1,155 @@
+"""The ops' CPU implementations for eager PyTorch: ctypes calls into the native library.
+
+Each function takes and returns dense CPU tensors, copies a tensor only when it is not contiguous,
+and raises ValueError with the library's own sentence.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from edge.ops.library import load_library
+from edge.ops.packing import K_MULTIPLE
+
+_ERROR_BYTES = 256
+
+
+def linear(x: Tensor, packed: Tensor, n: int, kernel: str | None = None, threads: int | None = None) -> Tensor:
+    """x float32 [..., k] times a packed [n, k] table -> [..., n].
+
+    Args:
+        kernel: a name from ``kernel_names``; default the selected one.
+        threads: default PyTorch's number.
+    """
+    x, packed = _dense(x, torch.float32, "x"), _dense(packed, torch.uint8, "packed")
+    k = x.shape[-1]
+    y = x.new_empty([*x.shape[:-1], n])
+    _call(
+        "edge_linear", _pointer(x), x.numel() // max(k, 1), k, _pointer(packed), packed.numel(), n,
+        kernel.encode() if kernel else None, threads or torch.get_num_threads(), _pointer(y),
+    )  # fmt: skip
+    return y
+
+
+def embedding(tokens: Tensor, packed: Tensor, dim: int) -> Tensor:
+    """Rows of a packed [vocabulary, dim] table: tokens int64 [...] -> float32 [..., dim]."""
+    tokens, packed = _dense(tokens, torch.int64, "tokens"), _dense(packed, torch.uint8, "packed")
+    out = torch.empty([*tokens.shape, dim], dtype=torch.float32)
+    _call(
+        "edge_embedding", _pointer(tokens), tokens.numel(), _pointer(packed), packed.numel(), dim, _pointer(out)
+    )  # fmt: skip
+    return out
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x float32 [..., dim], weight float32 [dim] -> [..., dim]."""
+    x, weight = _dense(x, torch.float32, "x"), _dense(weight, torch.float32, "weight")
+    if weight.dim() != 1 or x.shape[-1:] != weight.shape or weight.numel() == 0:
+        raise ValueError(f"rms_norm: weight {list(weight.shape)} does not fit x {list(x.shape)}")
+    y, dim = torch.empty_like(x), weight.numel()
+    load_library().edge_rms_norm(
+        _pointer(x), _pointer(weight), ctypes.c_float(eps), ctypes.c_int64(x.numel() // dim),
+        ctypes.c_int64(dim), torch.get_num_threads(), _pointer(y),
+    )  # fmt: skip
+    return y
+
+
+def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
+    """SiLU(gate) * up, float32 of one shape."""
+    gate, up = _dense(gate, torch.float32, "gate"), _dense(up, torch.float32, "up")
+    if gate.shape != up.shape:
+        raise ValueError(f"silu_mul: gate {list(gate.shape)} and up {list(up.shape)} differ in shape")
+    y = torch.empty_like(gate)
+    load_library().edge_silu_mul(
+        _pointer(gate), _pointer(up), ctypes.c_int64(gate.numel()), torch.get_num_threads(), _pointer(y)
+    )
+    return y
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor, start_pos: int
+) -> Tensor:  # fmt: skip
+    """RoPE, cache write and causal attention; shapes as in ``edge/ops/schema.py``."""
+    inputs = {"q": q, "k": k, "v": v, "cos": cos, "sin": sin}
+    q, k, v, cos, sin = (_dense(tensor, torch.float32, name) for name, tensor in inputs.items())
+    check_attention_shapes(q, k, v, cos, sin, k_cache, v_cache)
+    for cache in (k_cache, v_cache):
+        if cache.dtype != torch.float32 or not cache.is_contiguous() or cache.device.type != "cpu":
+            raise ValueError("attention: caches must be contiguous float32 CPU tensors, to be written in place")
+    out = torch.empty_like(q)
+    _, tokens, heads, head_dim = q.shape
+    _call(
+        "edge_attention", *(_pointer(t) for t in (q, k, v, cos, sin, k_cache, v_cache)), tokens, heads,
+        k.shape[2], head_dim, k_cache.shape[1], start_pos, torch.get_num_threads(), _pointer(out),
+    )  # fmt: skip
+    return out
+
+
+def check_attention_shapes(
+    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor
+) -> None:
+    """ValueError unless the shapes agree; sizes may be symbolic."""
+    four = q.dim() == k.dim() == v.dim() == k_cache.dim() == v_cache.dim() == 4
+    if not (four and cos.dim() == sin.dim() == 2 and q.shape[0] == k.shape[0] == k_cache.shape[0] == 1):
+        raise ValueError("attention: q, k, v and the caches are [1, ...] with 4 dimensions, cos and sin have 2")
+    if k.shape != v.shape or k_cache.shape != v_cache.shape or cos.shape != sin.shape:
+        raise ValueError("attention: k and v, the two caches, and cos and sin must agree in shape")
+    tokens_agree = q.shape[1] == k.shape[1] and q.shape[3] == k.shape[3] == k_cache.shape[3]
+    if not tokens_agree or k.shape[2] != k_cache.shape[2] or q.shape[2] % k.shape[2] != 0:
+        raise ValueError("attention: q is [1,T,H,D], k and v [1,T,Hkv,D], caches [1,max_seq,Hkv,D], Hkv divides H")
+    if cos.shape[0] < k_cache.shape[1] or cos.shape[1] * 2 != q.shape[3]:
+        raise ValueError("attention: cos and sin are [max_seq, D/2] with at least as many positions as the cache")
+
+
+def kernel_names() -> list[str]:
+    """The kernels in this build, best first, whether or not this CPU supports them."""
+    return _text("edge_kernel_names")().decode().split(",")
+
+
+def selected_kernel() -> str:
+    """The kernel that ``lowbit::linear`` uses; ValueError when EDGE_FORCE_KERNEL cannot be met."""
+    error = ctypes.create_string_buffer(_ERROR_BYTES)
+    name = _text("edge_selected_kernel")(error, ctypes.c_size_t(_ERROR_BYTES))
+    if name is None:
+        raise ValueError(error.value.decode())
+    return name.decode()
+
+
+def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x float32 [tokens, k] -> q int8 [tokens, k up to 64], scales float32 [tokens], sums int32 [tokens]."""
+    x = _dense(x, torch.float32, "x")
+    tokens, k = x.shape
+    k_padded = -(-k // K_MULTIPLE) * K_MULTIPLE
+    q = torch.empty(tokens, k_padded, dtype=torch.int8)
+    scales, sums = torch.empty(tokens), torch.empty(tokens, dtype=torch.int32)
+    sizes = (ctypes.c_int64(size) for size in (tokens, k, k_padded))
+    load_library().edge_quantize_activations(_pointer(x), *sizes, _pointer(q), _pointer(scales), _pointer(sums))
+    return q, scales, sums
+
+
+def _call(name: str, *arguments: object) -> None:
+    """Calls a C function that returns a status; integers are passed as int64, which every C int accepts."""
+    error = ctypes.create_string_buffer(_ERROR_BYTES)
+    converted = [ctypes.c_int64(a) if isinstance(a, int) else a for a in arguments]
+    if getattr(load_library(), name)(*converted, error, ctypes.c_size_t(_ERROR_BYTES)) != 0:
+        raise ValueError(error.value.decode())
+
+
+def _text(name: str) -> Callable[..., bytes | None]:
+    function = getattr(load_library(), name)
+    function.restype = ctypes.c_char_p
+    return function
+
+
+def _pointer(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def _dense(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    if tensor.dtype != dtype or tensor.device.type != "cpu":
+        raise ValueError(f"{name} must be {dtype} on the CPU, not {tensor.dtype} on {tensor.device}")
+    return tensor.contiguous()

@@ -1,0 +1,81 @@
+"""The ops as PyTorch and ExecuTorch see them: schemas, shape functions, CPU implementations.
+
+Namespace ``lowbit``. Each op has a functional form and an ``.out`` form; ``to_edge`` pairs them, and
+``csrc/register_executorch.cc`` implements the second. Shapes and dtypes::
+
+    linear(x float32 [..., k], packed uint8 [bytes] of an [n, k] table, n) -> float32 [..., n]
+    embedding(tokens int64 [...], packed uint8 [bytes] of a [vocabulary, dim] table, dim)
+        -> float32 [..., dim]
+    rms_norm(x float32 [..., dim], weight float32 [dim], eps) -> float32 [..., dim]
+    silu_mul(gate float32 [...], up float32 [...]) -> float32 [...]
+    attention(q float32 [1, T, H, D], k, v float32 [1, T, Hkv, D] before RoPE,
+              cos, sin float32 [max_seq, D/2], k_cache, v_cache float32 [1, max_seq, Hkv, D],
+              start_pos) -> float32 [1, T, H, D]; writes positions start_pos .. start_pos + T of the
+        caches, then attends causally with scores scaled by 1/sqrt(D)
+
+Bad shapes, ids, positions and damaged tables raise ValueError in eager PyTorch and fail the method
+in ExecuTorch. ``reference.py`` says in slow Python what each op computes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edge.ops import native
+
+# A plain fragment and not torch.library.custom_op: its ops would be wrapped in higher-order calls
+# that to_edge does not pair with out-variants. Module-level, because the ops live as long as it does.
+_LIBRARY = torch.library.Library("lowbit", "FRAGMENT")
+
+_SCHEMAS = {
+    "linear": "Tensor x, Tensor packed, int n",
+    "embedding": "Tensor tokens, Tensor packed, int dim",
+    "rms_norm": "Tensor x, Tensor weight, float eps",
+    "silu_mul": "Tensor gate, Tensor up",
+    "attention": "Tensor q, Tensor k, Tensor v, Tensor cos, Tensor sin, "
+    "Tensor(a!) k_cache, Tensor(b!) v_cache, SymInt start_pos",
+}
+
+
+def _linear_shape(x: Tensor, packed: Tensor, n: int) -> Tensor:
+    return x.new_empty([*x.shape[:-1], n])
+
+
+def _embedding_shape(tokens: Tensor, packed: Tensor, dim: int) -> Tensor:
+    return tokens.new_empty([*tokens.shape, dim], dtype=torch.float32)
+
+
+def _rms_norm_shape(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+def _silu_mul_shape(gate: Tensor, up: Tensor) -> Tensor:
+    return gate.new_empty(gate.shape)
+
+
+def _attention_shape(
+    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor, start_pos: int
+) -> Tensor:  # fmt: skip
+    native.check_attention_shapes(q, k, v, cos, sin, k_cache, v_cache)
+    return q.new_empty(q.shape)
+
+
+_SHAPES = {
+    "linear": _linear_shape,
+    "embedding": _embedding_shape,
+    "rms_norm": _rms_norm_shape,
+    "silu_mul": _silu_mul_shape,
+    "attention": _attention_shape,
+}
+
+
+def _register_all() -> None:
+    for name, arguments in _SCHEMAS.items():
+        _LIBRARY.define(f"{name}({arguments}) -> Tensor")
+        _LIBRARY.define(f"{name}.out({arguments}, *, Tensor(z!) out) -> Tensor(z!)")
+        _LIBRARY.impl(name, getattr(native, name), "CPU")
+        torch.library.register_fake(f"lowbit::{name}", _SHAPES[name], lib=_LIBRARY)
+
+
+_register_all()
