@@ -32,7 +32,9 @@ def load_library() -> ctypes.CDLL:
     """
     path = _built_file(_LIBRARY)
     # Brings in libexecutorch.so, whose registry this process uses, before the op library asks for it.
-    from executorch.extension.pybindings import portable_lib
+    # The extension itself, which needs torch loaded: its wrapper, portable_lib, imports the exporter.
+    import torch  # noqa: F401
+    from executorch.extension.pybindings import _C as runtime
 
     try:
         library = ctypes.CDLL(str(path))
@@ -41,7 +43,7 @@ def load_library() -> ctypes.CDLL:
     library.edge_source_hash.restype = ctypes.c_char_p
     if library.edge_source_hash().decode() != source_hash():
         raise ImportError(f"{path} was built from other sources than {_HERE / 'csrc'}; {CURE}")
-    if "lowbit::linear.out" not in portable_lib._get_operator_names():
+    if "lowbit::linear.out" not in runtime._get_operator_names():
         raise ImportError(
             f"{path} registered its ops with another copy of ExecuTorch than Python uses; {CURE} "
             "in the environment that runs it"

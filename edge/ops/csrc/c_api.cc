@@ -26,7 +26,9 @@ int report(bool ok, const Error& why, char* error, size_t error_size) {
 void run_on_threads(void* pool, int64_t count, int64_t grain, ParallelFor::Body body, void* context) {
   const int64_t wanted = *static_cast<const int*>(pool);
   const int64_t parts = std::max<int64_t>(1, std::min(wanted, (count + grain - 1) / grain));
-  const auto run_part = [=](int64_t part) { body(context, count * part / parts, count * (part + 1) / parts); };
+  const auto run_part = [=](int64_t part) {
+    body(context, count * part / parts, count * (part + 1) / parts);
+  };
   std::vector<std::thread> threads;
   for (int64_t part = 1; part < parts; ++part) {
     try {
@@ -55,9 +57,13 @@ bool linear_checked(const float* x, int64_t tokens, int64_t k, const uint8_t* pa
 
 }  // namespace
 
-const char* edge_source_hash() { return kSourceHash; }
+const char* edge_source_hash() {
+  return kSourceHash;
+}
 
-const char* edge_kernel_names() { return kernel_names(); }
+const char* edge_kernel_names() {
+  return kernel_names();
+}
 
 const char* edge_selected_kernel(char* error, size_t error_size) {
   Error why;
@@ -73,11 +79,12 @@ int edge_linear(const float* x, int64_t tokens, int64_t k, const uint8_t* packed
   return report(ok, why, error, error_size);
 }
 
-int edge_embedding(const int64_t* ids, int64_t count, const uint8_t* packed, int64_t packed_bytes, int64_t dim,
-                   float* out, char* error, size_t error_size) {
+int edge_embedding(const int64_t* ids, int64_t count, const uint8_t* packed, int64_t packed_bytes,
+                   int64_t dim, float* out, char* error, size_t error_size) {
   Error why;
   PackedView table;
-  const bool ok = open_table(packed, packed_bytes, dim, &table, &why) && embedding(ids, count, table, out, &why);
+  const bool ok =
+      open_table(packed, packed_bytes, dim, &table, &why) && embedding(ids, count, table, out, &why);
   return report(ok, why, error, error_size);
 }
 

@@ -24,13 +24,13 @@ EDGE_API int edge_linear(const float* x, int64_t tokens, int64_t k, const uint8_
 EDGE_API int edge_embedding(const int64_t* ids, int64_t count, const uint8_t* packed, int64_t packed_bytes,
                             int64_t dim, float* out, char* error, size_t error_size);
 // x float32 [tokens, k] -> q int8 [tokens, k_padded], scales float32 [tokens], sums int32 [tokens].
-EDGE_API void edge_quantize_activations(const float* x, int64_t tokens, int64_t k, int64_t k_padded, int8_t* q,
-                                        float* scales, int32_t* sums);
+EDGE_API void edge_quantize_activations(const float* x, int64_t tokens, int64_t k, int64_t k_padded,
+                                        int8_t* q, float* scales, int32_t* sums);
 EDGE_API void edge_rms_norm(const float* x, const float* weight, float eps, int64_t rows, int64_t dim,
                             int threads, float* y);
 EDGE_API void edge_silu_mul(const float* gate, const float* up, int64_t count, int threads, float* y);
 // Shapes as in attention.h; the caches are written in place.
-EDGE_API int edge_attention(const float* q, const float* k, const float* v, const float* cos, const float* sin,
-                            float* k_cache, float* v_cache, int64_t tokens, int64_t heads, int64_t kv_heads,
-                            int64_t head_dim, int64_t max_seq, int64_t start_pos, int threads, float* out,
-                            char* error, size_t error_size);
+EDGE_API int edge_attention(const float* q, const float* k, const float* v, const float* cos,
+                            const float* sin, float* k_cache, float* v_cache, int64_t tokens, int64_t heads,
+                            int64_t kv_heads, int64_t head_dim, int64_t max_seq, int64_t start_pos,
+                            int threads, float* out, char* error, size_t error_size);

@@ -34,7 +34,9 @@ CpuFeatures detect() {
 
 #else
 
-CpuFeatures detect() { return {}; }
+CpuFeatures detect() {
+  return {};
+}
 
 #endif
 

@@ -58,7 +58,8 @@ const GemmKernel* selected_kernel(Error* error) {
 const char* kernel_names() {
   static const std::string names = [] {
     std::string joined;
-    for (const GemmKernel* kernel : kKernels) joined += (joined.empty() ? "" : ",") + std::string(kernel->name);
+    for (const GemmKernel* kernel : kKernels)
+      joined += (joined.empty() ? "" : ",") + std::string(kernel->name);
     return joined;
   }();
   return names.c_str();

@@ -49,7 +49,8 @@ void linear_codes(const float* x, int64_t tokens, const PackedView& weight, cons
                   const ParallelFor& parallel, const QuantizedTokens& acts, float* y) {
   auto quantize = [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      acts.scales[t] = quantize_token(x + t * weight.k, weight.k, weight.k_padded, acts.q + t * weight.k_padded);
+      acts.scales[t] =
+          quantize_token(x + t * weight.k, weight.k, weight.k_padded, acts.q + t * weight.k_padded);
     }
   };
   parallel(tokens, grain_for(kValuesPerThread, weight.k), quantize);

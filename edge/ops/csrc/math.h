@@ -21,7 +21,9 @@ inline uint32_t bits_from_float(float value) {
 }
 
 // 2^exponent for -126 <= exponent <= 127, given as an unsigned two's complement number.
-inline float power_of_two(uint32_t exponent) { return float_from_bits((exponent + 127u) << 23); }
+inline float power_of_two(uint32_t exponent) {
+  return float_from_bits((exponent + 127u) << 23);
+}
 
 // e^x with a relative error below 2e-7 (about 2 units in the last place); 0 below -104, inf above
 // 88.8, NaN for NaN. x = n ln 2 + r with |r| <= 0.35, and e^r by its Taylor series to r^7: the

@@ -17,8 +17,7 @@ using executorch::aten::SizesType;
 using executorch::aten::Tensor;
 using executorch::runtime::KernelRuntimeContext;
 
-#define LOWBIT_CHECK(condition, ...) \
-  ET_KERNEL_CHECK_MSG(ctx, (condition), InvalidArgument, out, __VA_ARGS__)
+#define LOWBIT_CHECK(condition, ...) ET_KERNEL_CHECK_MSG(ctx, (condition), InvalidArgument, out, __VA_ARGS__)
 
 constexpr size_t kMaxDims = 16;
 
@@ -33,12 +32,17 @@ bool is_dense(const Tensor& tensor, ScalarType type) {
   return tensor.scalar_type() == type && executorch::runtime::tensor_is_default_dim_order(tensor);
 }
 
-bool is_float(const Tensor& tensor) { return is_dense(tensor, ScalarType::Float); }
+bool is_float(const Tensor& tensor) {
+  return is_dense(tensor, ScalarType::Float);
+}
 
-int64_t last_size(const Tensor& tensor) { return tensor.size(tensor.dim() - 1); }
+int64_t last_size(const Tensor& tensor) {
+  return tensor.size(tensor.dim() - 1);
+}
 
 bool same_shape(const Tensor& a, const Tensor& b) {
-  return a.sizes().size() == b.sizes().size() && std::equal(a.sizes().begin(), a.sizes().end(), b.sizes().begin());
+  return a.sizes().size() == b.sizes().size() &&
+         std::equal(a.sizes().begin(), a.sizes().end(), b.sizes().begin());
 }
 
 // Resizes out to the sizes of `like`, its last one replaced (drop_last) or one more appended.
@@ -69,7 +73,8 @@ Tensor& linear_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& pac
   const int64_t bytes = edge::linear_scratch_bytes(tokens, weight);
   if (bytes > 0) {
     auto temp = ctx.allocate_temp(static_cast<size_t>(bytes));
-    LOWBIT_CHECK(temp.ok(), "lowbit::linear: no scratch memory for %lld bytes", static_cast<long long>(bytes));
+    LOWBIT_CHECK(temp.ok(), "lowbit::linear: no scratch memory for %lld bytes",
+                 static_cast<long long>(bytes));
     scratch = *temp;
   }
   edge::linear(x.const_data_ptr<float>(), tokens, weight, *kernel, kParallel, scratch,
@@ -98,7 +103,8 @@ Tensor& rms_norm_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& w
   LOWBIT_CHECK(is_float(x) && is_float(weight) && is_float(out), "lowbit::rms_norm takes dense float32");
   LOWBIT_CHECK(x.dim() >= 1 && weight.dim() == 1 && last_size(x) == weight.numel() && weight.numel() > 0,
                "lowbit::rms_norm: weight must be as long as the last dimension of x");
-  LOWBIT_CHECK(resize_last(out, x, last_size(x), false), "lowbit::rms_norm: the output does not fit its plan");
+  LOWBIT_CHECK(resize_last(out, x, last_size(x), false),
+               "lowbit::rms_norm: the output does not fit its plan");
   const int64_t dim = weight.numel();
   edge::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), static_cast<float>(eps),
                  x.numel() / dim, dim, kParallel, out.mutable_data_ptr<float>());
@@ -130,18 +136,18 @@ bool attention_shapes_agree(const Tensor& q, const Tensor& k, const Tensor& v, c
 }
 
 Tensor& attention_out(KernelRuntimeContext& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
-                      const Tensor& cos, const Tensor& sin, Tensor& k_cache, Tensor& v_cache, int64_t start_pos,
-                      Tensor& out) {
+                      const Tensor& cos, const Tensor& sin, Tensor& k_cache, Tensor& v_cache,
+                      int64_t start_pos, Tensor& out) {
   LOWBIT_CHECK(attention_shapes_agree(q, k, v, cos, sin, k_cache, v_cache) && is_float(out),
                "lowbit::attention: shapes must be q [1,T,H,D], k, v [1,T,Hkv,D], cos, sin [max_seq,D/2], "
                "caches [1,max_seq,Hkv,D], all dense float32");
   LOWBIT_CHECK(resize_last(out, q, q.size(3), false), "lowbit::attention: the output does not fit its plan");
   edge::Error error;
   const edge::AttentionShape shape{q.size(1), q.size(2), k.size(2), q.size(3), k_cache.size(1), start_pos};
-  const edge::AttentionTensors tensors{
-      q.const_data_ptr<float>(),         k.const_data_ptr<float>(),         v.const_data_ptr<float>(),
-      cos.const_data_ptr<float>(),       sin.const_data_ptr<float>(),       k_cache.mutable_data_ptr<float>(),
-      v_cache.mutable_data_ptr<float>(), out.mutable_data_ptr<float>()};
+  const edge::AttentionTensors tensors{q.const_data_ptr<float>(),         k.const_data_ptr<float>(),
+                                       v.const_data_ptr<float>(),         cos.const_data_ptr<float>(),
+                                       sin.const_data_ptr<float>(),       k_cache.mutable_data_ptr<float>(),
+                                       v_cache.mutable_data_ptr<float>(), out.mutable_data_ptr<float>()};
   LOWBIT_CHECK(edge::attention(shape, tensors, kParallel, &error), "lowbit::%s", error.message);
   return out;
 }

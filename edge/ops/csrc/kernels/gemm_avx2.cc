@@ -19,7 +19,9 @@ namespace {
 constexpr int kQuadsPerGroup = 8;  // a group is 32 columns
 constexpr int64_t kGroupColumnsAvx2 = 32;
 
-__m256i load(const uint8_t* bytes) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes)); }
+__m256i load(const uint8_t* bytes) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+}
 
 __m256i broadcast_quad(const int8_t* q) {
   int32_t quad;
@@ -136,11 +138,16 @@ void multiply(const BlockCodes& block, const int8_t* q, int64_t q_stride, int64_
 
 void codes(const BlockCodes& block, const int8_t* q, int64_t q_stride, int64_t tokens, int32_t* acc) {
   switch (block.code_bits) {
-    case 1: return multiply<1>(block, q, q_stride, tokens, acc);
-    case 2: return multiply<2>(block, q, q_stride, tokens, acc);
-    case 3: return multiply<3>(block, q, q_stride, tokens, acc);
-    case 4: return multiply<4>(block, q, q_stride, tokens, acc);
-    default: return multiply<8>(block, q, q_stride, tokens, acc);
+    case 1:
+      return multiply<1>(block, q, q_stride, tokens, acc);
+    case 2:
+      return multiply<2>(block, q, q_stride, tokens, acc);
+    case 3:
+      return multiply<3>(block, q, q_stride, tokens, acc);
+    case 4:
+      return multiply<4>(block, q, q_stride, tokens, acc);
+    default:
+      return multiply<8>(block, q, q_stride, tokens, acc);
   }
 }
 
@@ -186,7 +193,9 @@ void halves(const BlockCodes& block, const float* x, int64_t x_stride, int64_t c
   }
 }
 
-bool supported() { return cpu_features().avx2; }
+bool supported() {
+  return cpu_features().avx2;
+}
 
 }  // namespace
 

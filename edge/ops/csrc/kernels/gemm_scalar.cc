@@ -39,8 +39,8 @@ void multiply_group(const GroupCodes codes, const int8_t* q, int32_t* acc) {
     const int32_t q0 = q[quad * 4], q1 = q[quad * 4 + 1], q2 = q[quad * 4 + 2], q3 = q[quad * 4 + 3];
     const uint8_t* lanes = codes[quad];
     for (int row = 0; row < kRows; ++row) {
-      acc[row] += lanes[row * 4] * q0 + lanes[row * 4 + 1] * q1 + lanes[row * 4 + 2] * q2 +
-                  lanes[row * 4 + 3] * q3;
+      acc[row] +=
+          lanes[row * 4] * q0 + lanes[row * 4 + 1] * q1 + lanes[row * 4 + 2] * q2 + lanes[row * 4 + 3] * q3;
     }
   }
 }
@@ -74,7 +74,9 @@ void halves(const BlockCodes& block, const float* x, int64_t x_stride, int64_t c
   }
 }
 
-bool supported() { return true; }
+bool supported() {
+  return true;
+}
 
 }  // namespace
 

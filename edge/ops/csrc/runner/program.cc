@@ -33,7 +33,18 @@ void keep_log(et_timestamp_t, et_pal_log_level_t level, const char*, const char*
   if (level == kError || level == kFatal) log_lines().emplace_back(message, length);
 }
 
-std::string last_log() { return log_lines().empty() ? "no reason given" : log_lines().back(); }
+// The first complaint since the log was cleared; later ones only say who passed it on. Without the
+// condition that ExecuTorch puts in front, and without bytes that are not text.
+std::string first_complaint() {
+  if (log_lines().empty()) return "no reason given";
+  std::string line = log_lines().front();
+  const size_t lowbit = line.find("lowbit::");
+  if (lowbit != std::string::npos) line.erase(0, lowbit);
+  for (char& c : line) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return line;
+}
 
 // The names behind "Missing operator: [3] lowbit::linear.out".
 std::string missing_operators() {
@@ -62,7 +73,8 @@ bool LanguageProgram::load(const std::string& path, std::string* error) {
   }
   module_ = std::make_unique<Module>(path, Module::LoadMode::Mmap);
   if (module_->load(Program::Verification::InternalConsistency) != Error::Ok) {
-    *error = "'" + path + "' is not a usable ExecuTorch program, perhaps truncated (" + last_log() + ")";
+    *error =
+        "'" + path + "' is not a usable ExecuTorch program, perhaps truncated (" + first_complaint() + ")";
     return false;
   }
   return load_methods(error);
@@ -77,7 +89,7 @@ bool LanguageProgram::load_methods(std::string* error) {
     return false;
   }
   if (status != Error::Ok) {
-    *error = "cannot load method forward of '" + path_ + "' (" + last_log() + ")";
+    *error = "cannot load method forward of '" + path_ + "' (" + first_complaint() + ")";
     return false;
   }
   const std::vector<int64_t> max_seq_len = constant("get_max_seq_len");
@@ -112,9 +124,10 @@ const float* LanguageProgram::forward(const int64_t* tokens, int64_t count, int6
   const Sizes shape = {1, static_cast<executorch::aten::SizesType>(count)};
   const auto token_tensor = from_blob(ids.data(), shape, executorch::aten::ScalarType::Long);
   const auto position_tensor = from_blob(&position, {1}, executorch::aten::ScalarType::Long);
+  log_lines().clear();
   const auto outputs = module_->forward({*token_tensor, *position_tensor});
   if (!outputs.ok()) {
-    *error = "the program failed at position " + std::to_string(position) + " (" + last_log() + ")";
+    *error = "the program failed at position " + std::to_string(position) + " (" + first_complaint() + ")";
     return nullptr;
   }
   if (outputs->empty() || !outputs->at(0).isTensor()) {
