@@ -1,0 +1,101 @@
+"""An exported program, opened in this process's ExecuTorch runtime."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edge.manifest import Manifest, read_manifest
+from edge.model.tokenizer import Tokenizer
+
+
+class Program:
+    """A ``.pte`` with its KV cache: ``forward`` continues the sequence at any position already reached.
+
+    Args:
+        path: the ``.pte`` file.
+        threads: size of the runtime's thread pool, for the whole process; None leaves it as it is.
+
+    Raises:
+        ValueError: not a program this runtime can load; names a missing op and what to load.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        import edge.ops  # noqa: F401  registers the ops with the runtime
+        from executorch.runtime import Runtime
+
+        if threads is not None:
+            _set_threads(threads)
+        runtime = Runtime.get()
+        try:
+            self._program = runtime.load_program(path)
+            self._method = self._program.load_method("forward")
+        except RuntimeError as error:
+            raise ValueError(_explain(path, error)) from error
+        if self._method is None:
+            raise ValueError(f"{path} has no method 'forward'; it was not exported by this project")
+        self.max_seq_len = self._constant("get_max_seq_len")
+        self.vocab_size = self._constant("get_vocab_size")
+
+    def forward(self, tokens: list[int], position: int) -> Tensor:
+        """Feeds tokens that start at ``position``; returns the logits [vocab] float32 after the last one."""
+        if not tokens:
+            raise ValueError("there is nothing to feed: the list of tokens is empty")
+        if position < 0 or position + len(tokens) > self.max_seq_len:
+            raise ValueError(
+                f"positions {position}..{position + len(tokens) - 1} are beyond the program's {self.max_seq_len}"
+            )
+        bad = [token for token in tokens if not 0 <= token < self.vocab_size]
+        if bad:
+            raise ValueError(f"token {bad[0]} is outside the vocabulary of {self.vocab_size}")
+        logits = self._method.execute([torch.tensor([tokens]), torch.tensor([position])])[0]
+        return logits[0].clone()  # the runtime reuses its output buffer
+
+    def _constant(self, name: str) -> int:
+        try:
+            return int(self._program.load_method(name).execute([])[0])
+        except RuntimeError as error:
+            raise ValueError(f"the program has no constant method {name}; it was not exported by this project") from error
+
+
+def open_program(directory: str | Path, threads: int | None = None) -> tuple[Manifest, Program, Tokenizer | None]:
+    """Opens an export directory after checking its manifest and the hashes of its files."""
+    directory = Path(directory)
+    manifest = read_manifest(directory)
+    program = Program(directory / manifest.program.name, threads)
+    tokenizer = None if manifest.tokenizer is None else Tokenizer(directory / manifest.tokenizer.name)
+    return manifest, program, tokenizer
+
+
+def greedy_tokens(program: Program, prompt: list[int], count: int, eos_id: int | None = None) -> Iterator[int]:
+    """Yields up to ``count`` greedy continuations of the prompt; stops before ``eos_id``."""
+    logits = program.forward(prompt, 0)
+    for position in range(len(prompt), len(prompt) + count):
+        token = int(logits.argmax())
+        if token == eos_id:
+            return
+        yield token
+        if position >= program.max_seq_len:
+            return
+        logits = program.forward([token], position)
+
+
+def _set_threads(threads: int) -> None:
+    from executorch.extension.pybindings import _C
+
+    if threads < 1:
+        raise ValueError(f"--threads must be at least 1, not {threads}")
+    _C._unsafe_reset_threadpool(threads)
+
+
+def _explain(path: Path, error: RuntimeError) -> str:
+    text = str(error)
+    missing = re.search(r"[\w]+::[\w.]+", text)
+    if "0x14" in text or "0x:14" in text:
+        op = f" ({missing.group()})" if missing else ""
+        return f"{path} calls an op{op} that this runtime lacks; load it with `import edge.ops` first"
+    return f"{path} is not a program this runtime can load; it may be truncated or altered ({text.strip()})"

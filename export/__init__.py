@@ -1,0 +1,1 @@
+"""Export of a checkpoint to an ExecuTorch program that calls the native low-bit ops."""

@@ -1,0 +1,220 @@
+"""``python -m export.to_pte --bits 1.58``: a checkpoint to a verified ExecuTorch program.
+
+Writes a directory with model.pte, the tokenizer and manifest.json, after running the program against
+eager PyTorch. Without --model it exports the small story model that comes with the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from edge.cli import main_guard
+from edge.config import NAMED_MODELS, ModelConfig
+from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, WeightFormat, format_for_bits
+from edge.manifest import MANIFEST_NAME, PROGRAM_NAME, Manifest, Weights, record_file
+from edge.model.checkpoint import Checkpoint
+from edge.model.mobilellm import MobileLLM
+from edge.model.tokenizer import Tokenizer
+from edge.quantizers.convert import build_model, prepare_qat
+from edge.quantizers.packed_checkpoint import open_model
+from export.metadata import config_record, constant_methods, package_versions, part_bytes
+from export.program import to_program
+from export.recipes import RECIPES, Recipe, lower
+from export.summary import print_summary
+from export.verify import MAX_TOKENS, check_tables, eager_logits, perplexity, reference_models, verify
+
+ASSETS = Path(__file__).resolve().parent.parent / "edge" / "assets"
+RANDOM_SEED = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint ready for export, and what to say about it."""
+
+    name: str
+    where: str
+    weights: Weights
+    model: MobileLLM
+    tokenizer: Tokenizer | None
+    full_precision: MobileLLM | None = None  # before rounding, where the weights were rounded after training
+
+
+def load_source(name: str, fmt: WeightFormat, random_weights: bool) -> Source:
+    """The model to export, on the grid it will run on.
+
+    Raises:
+        ValueError: no such model, or one that was trained at another bit width.
+    """
+    if random_weights:
+        if name not in NAMED_MODELS:
+            raise ValueError(f"--random-weights needs one of {', '.join(NAMED_MODELS)}, not {name}")
+        return Source(name, "random weights", "random", _random_model(NAMED_MODELS[name], fmt), None)
+    checkpoint = open_model(_embedded(fmt) if name == "default" else name)
+    tokenizer = _tokenizer_of(checkpoint)
+    label = name if name == "default" else Path(name).name
+    model = build_model(checkpoint)
+    if checkpoint.fmt is fmt:
+        return Source(label, name, "trained", model, tokenizer)
+    if checkpoint.fmt is not FULL_PRECISION:
+        raise ValueError(
+            f"{name} was trained at {checkpoint.fmt.bits:g} bits and its learned grid is kept: "
+            f"export it with --bits {checkpoint.fmt.bits:g}"
+        )
+    full_precision = build_model(checkpoint)
+    return Source(label, name, "rounded after training", prepare_qat(model, fmt), tokenizer, full_precision)
+
+
+def export_to(output: Path, source: Source, recipe: Recipe, fmt: WeightFormat, embedding_bits: int, max_seq_len: int) -> Manifest:
+    """Exports, verifies and writes ``output``, which appears whole or not at all."""
+    model, config = source.model, source.model.config
+    lowered = lower(model, recipe, embedding_bits, max_seq_len)
+    buffer = to_program(lowered, recipe, max_seq_len, constant_methods(config, max_seq_len))
+    tokens, text = _verification_tokens(source, max_seq_len)
+    with staging(output) as directory:
+        path = directory / PROGRAM_NAME
+        path.write_bytes(buffer)
+        del buffer
+        tables = check_tables(model, lowered, path)
+        proof = verify(path, reference_models(model, lowered, recipe), tables, tokens, text)
+        if source.full_precision is not None:
+            before = perplexity(eager_logits(source.full_precision, tokens), tokens)
+            proof = proof.model_copy(update={"perplexity_full_precision": before})
+        record = None
+        if source.tokenizer is not None:
+            shutil.copyfile(source.tokenizer.path, directory / source.tokenizer.path.name)
+            record = record_file(directory / source.tokenizer.path.name)
+        program = record_file(path)
+        parts = part_bytes(lowered, program.bytes)
+        manifest = Manifest(
+            model=source.name,
+            source=source.where,
+            weights=source.weights,
+            config=config_record(config),
+            parameters=config.parameters,
+            recipe=recipe.name,
+            format=fmt.name,
+            bits=fmt.bits,
+            embedding_bits=embedding_bits,
+            max_seq_len=max_seq_len,
+            program=program,
+            tokenizer=record,
+            part_bytes=parts,
+            linear_bits_per_weight=8 * parts["linears"] / config.linear_parameters,
+            effective_bits_per_weight=8 * program.bytes / config.parameters,
+            versions=package_versions(),
+            verification=proof,
+        ).sealed()
+        (directory / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
+    return manifest
+
+
+@contextmanager
+def staging(output: Path) -> Iterator[Path]:
+    """A directory beside ``output`` that takes its place at the end; on any failure nothing is left.
+
+    Raises:
+        ValueError: ``output`` is something other than an earlier export or an empty directory.
+    """
+    if output.exists() and not (output / MANIFEST_NAME).is_file() and not (output.is_dir() and not any(output.iterdir())):
+        raise ValueError(f"--output {output} exists and is not an earlier export; choose another directory")
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted export left
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if output.exists():
+            shutil.rmtree(output)
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _embedded(fmt: WeightFormat) -> str:
+    return str(ASSETS / "default" / f"{fmt.bits:g}bit")
+
+
+def _random_model(config: ModelConfig, fmt: WeightFormat) -> MobileLLM:
+    model = MobileLLM(config).reset_parameters(RANDOM_SEED).eval()
+    return prepare_qat(model, fmt) if fmt.is_quantized else model
+
+
+def _tokenizer_of(checkpoint: Checkpoint) -> Tokenizer | None:
+    return None if checkpoint.tokenizer is None else Tokenizer(checkpoint.tokenizer)
+
+
+def _verification_tokens(source: Source, max_seq_len: int) -> tuple[list[int], str]:
+    config = source.model.config
+    count = min(MAX_TOKENS, max_seq_len)
+    if source.tokenizer is None:
+        import torch
+
+        generator = torch.Generator().manual_seed(RANDOM_SEED)
+        return torch.randint(config.vocab_size, (count,), generator=generator).tolist(), "random tokens"
+    sample = (ASSETS / "sample.txt").read_text(encoding="utf-8")
+    return [config.bos_id, *source.tokenizer.encode(sample)][:count], "edge/assets/sample.txt"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m export.to_pte", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    bits = ", ".join(f"{b:g}" for b in BITS_CHOICES)
+    parser.add_argument("--bits", required=True, help=f"bits per weight of the linears: {bits} (16 is half precision)")
+    parser.add_argument(
+        "--model",
+        default="default",
+        help="'default' (embedded), a Hugging Face or ParetoQ directory, or a hub id; "
+        f"with --random-weights one of {', '.join(NAMED_MODELS)}",
+    )
+    parser.add_argument("--recipe", default="lowbit", choices=tuple(RECIPES), help="what computes the linears")
+    parser.add_argument(
+        "--embedding-bits",
+        type=int,
+        default=8,
+        choices=EMBEDDING_BITS_CHOICES,
+        help="bits of the token embedding and output head (default 8)",
+    )
+    parser.add_argument("--max-seq-len", type=int, help="positions of the KV cache; default: the model's, at most 2048")
+    parser.add_argument("--random-weights", action="store_true", help="export a shape without training, to measure speed")
+    parser.add_argument("--output", type=Path, help="directory to write; default: exported/MODEL-BITSbit")
+    return parser
+
+
+def _checked_max_seq_len(wanted: int | None, config: ModelConfig) -> int:
+    if wanted is None:
+        return min(config.max_seq_len, 2048)
+    if not 1 <= wanted <= config.max_seq_len:
+        raise ValueError(f"--max-seq-len must lie in 1..{config.max_seq_len} for this model, not {wanted}")
+    return wanted
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    fmt = format_for_bits(args.bits)
+    if fmt.bits not in BITS_CHOICES:
+        raise ValueError(f"--bits {args.bits} is for embeddings only; choose one of {', '.join(map(str, BITS_CHOICES))}")
+    recipe = RECIPES[args.recipe]
+    console = Console(stderr=True)
+    with console.status(f"exporting {args.model} at {fmt.bits:g} bits"):
+        source = load_source(args.model, fmt, args.random_weights)
+        refusal = recipe.refuses(source.model, fmt)
+        if refusal:
+            raise ValueError(f"--recipe {recipe.name} {refusal}")
+        max_seq_len = _checked_max_seq_len(args.max_seq_len, source.model.config)
+        suffix = "" if recipe.name == "lowbit" else f"-{recipe.name}"
+        output = args.output or Path("exported") / f"{source.name}-{fmt.bits:g}bit{suffix}"
+        manifest = export_to(output, source, recipe, fmt, args.embedding_bits, max_seq_len)
+    print_summary(output, manifest)
+    return 0
+
+
+if __name__ == "__main__":
+    main_guard(main)
