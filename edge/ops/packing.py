@@ -147,6 +147,9 @@ def read_header(packed: Tensor) -> PackedHeader:
         raise ValueError(f"packed table has a damaged header for [{n}, {k}] {expected.format.name}")
     if raw.size != expected.total_bytes:
         raise ValueError(f"packed table has {raw.size} bytes, its header promises {expected.total_bytes}")
+    alpha = raw[expected.alpha_offset : expected.codes_offset].view(np.float32)
+    if not alpha[n - 1] > 0 or alpha[n:].any():
+        raise ValueError(f"packed table has row scales that do not end at row {n}; it was altered")
     return expected
 
 

@@ -32,7 +32,11 @@ bool check_identity(const PackedHeader& header, Error* error) {
   return true;
 }
 
-bool check_padding_alpha(const PackedView& view, Error* error) {
+// Scales are positive in rows and zero in padding, which also ties n to the table.
+bool check_last_block(const PackedView& view, Error* error) {
+  if (!(view.alpha(view.n - 1) > 0.0f)) {
+    return error->fail("packed table has no scale in its last row; it was altered");
+  }
   for (int64_t row = view.n; row < view.n_padded; ++row) {
     uint32_t bits;
     std::memcpy(&bits, view.alpha_bytes + row * sizeof(float), sizeof(bits));
@@ -71,7 +75,7 @@ bool open_packed(const uint8_t* data, int64_t bytes, int64_t n, int64_t k, Packe
                      expected.k_padded,
                      data + expected.alpha_offset,
                      data + expected.codes_offset};
-  return check_padding_alpha(*view, error);
+  return check_last_block(*view, error);
 }
 
 bool open_table(const uint8_t* data, int64_t bytes, int64_t k, PackedView* view, Error* error) {

@@ -3,7 +3,7 @@
 // the CPU that packed them.
 //
 //   offset 0    PackedHeader, 64 bytes
-//   offset 64   alpha: float32[n_padded], the scale of each row; 0 for padding rows
+//   offset 64   alpha: float32[n_padded], the positive scale of each row; 0 for padding rows
 //   then        codes: n_padded / 16 blocks of 16 rows; zero where row >= n or column >= k
 //
 // A block walks k in 64-byte lines. A line has 64 lanes of one byte: lane r * 4 + j belongs to row

@@ -1,0 +1,135 @@
+"""Damaged packed tables: one altered byte is refused, or changes what comes out."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+import pytest
+import torch
+
+from edge.formats import BY_ID, BY_NAME, FORMATS, WeightFormat
+from edge.ops.library import load_library
+from edge.ops.packing import HEADER_BYTES, read_header, unpack
+from runtime_tests.ops.tables import name_of, random_rows, random_table
+
+N, K = 17, 70
+K_FIELD = 12  # byte of the header where k starts
+
+
+def outputs(packed: torch.Tensor) -> torch.Tensor:
+    """Everything that the native ops can see of a table."""
+    rows = torch.ops.lowbit.embedding(torch.arange(N), packed, K)
+    return torch.cat([rows, torch.ops.lowbit.linear(random_rows(1, K), packed, N).expand(K, N).T], dim=1)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+def test_an_altered_header_byte_is_refused(fmt):
+    """By the ops always. `read_header` cannot know k, which the layout pads, nor the true format."""
+    packed = random_table(N, K, fmt)
+    for byte in range(HEADER_BYTES):
+        for bit in (0, 7):
+            damaged = packed.clone()
+            damaged[byte] ^= 1 << bit
+            if _is_another_format_of_this_width(damaged, fmt):
+                assert not torch.equal(outputs(damaged), outputs(packed))
+                continue
+            with pytest.raises(ValueError, match="packed"):
+                torch.ops.lowbit.linear(torch.ones(1, K), damaged, N)
+            with pytest.raises(ValueError, match="packed"):
+                torch.ops.lowbit.embedding(torch.tensor([N - 1]), damaged, K)
+            if byte != K_FIELD:
+                with pytest.raises(ValueError, match="packed"):
+                    read_header(damaged)
+
+
+def _is_another_format_of_this_width(damaged: torch.Tensor, fmt: WeightFormat) -> bool:
+    """Ternary and int2 share their code bits: the header of one is a valid header of the other."""
+    other = BY_ID.get(int(damaged[6]) + 256 * int(damaged[7]))
+    return other is not None and other != fmt and other.code_bits == fmt.code_bits
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+def test_every_altered_byte_shows(fmt):
+    """In the ops' output, or in `unpack`: zeros that pad codes, a scale moved by less than it rounds to."""
+    packed = random_table(N, K, fmt)
+    clean, header = (outputs(packed), unpack(packed)), read_header(packed)
+    step = 1 if fmt.code_bits == 1 else 5  # every byte at 1 bit; a stride that meets every lane elsewhere
+    for byte in range(header.alpha_offset, header.total_bytes, step):
+        damaged = packed.clone()
+        damaged[byte] ^= 1
+        assert _refused(damaged) or not torch.equal(outputs(damaged), clean[0]) or _unpacks_differently(
+            damaged, clean[1]
+        )  # fmt: skip
+
+
+def _refused(packed: torch.Tensor) -> bool:
+    try:
+        unpack(packed)
+    except ValueError:
+        return True
+    return False
+
+
+def _unpacks_differently(packed: torch.Tensor, clean: tuple[torch.Tensor, torch.Tensor]) -> bool:
+    return not all(torch.equal(a, b) for a, b in zip(unpack(packed), clean, strict=True))
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+def test_truncated_or_longer_tables_are_refused(fmt):
+    packed = random_table(N, K, fmt)
+    longer = torch.cat([packed, torch.zeros(64, dtype=torch.uint8)])
+    for damaged in (packed[:0], packed[:63], packed[:64], packed[:100], packed[:-1], packed[:-64], longer):
+        with pytest.raises(ValueError, match="packed table"):
+            read_header(damaged)
+        with pytest.raises(ValueError, match="packed table"):
+            torch.ops.lowbit.linear(torch.ones(1, K), damaged, N)
+        with pytest.raises(ValueError, match="packed table"):
+            torch.ops.lowbit.embedding(torch.tensor([0]), damaged, K)
+
+
+@pytest.mark.parametrize(("n", "k"), [(N + 1, K), (N, K + 1), (0, K), (-1, K), (2**31, K), (2**32 + N, K)])
+def test_another_shape_is_refused(n, k):
+    packed = random_table(N, K, BY_NAME["int2"])
+    call = load_library().edge_linear  # the C face itself: shapes that PyTorch would not allocate
+    error = ctypes.create_string_buffer(256)
+    x = torch.ones(1, k)
+    status = call(
+        ctypes.c_void_p(x.data_ptr()), ctypes.c_int64(1), ctypes.c_int64(k),
+        ctypes.c_void_p(packed.data_ptr()), ctypes.c_int64(packed.numel()), ctypes.c_int64(n),
+        None, 1, None, error, ctypes.c_size_t(256),
+    )  # fmt: skip
+    assert status == 1
+    assert b"the op asks for" in error.value
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+def test_nothing_is_read_beyond_the_table(fmt):
+    """The table ends where an unreadable page begins, at an odd address: reading on would crash."""
+    packed = random_table(N, K, fmt)
+    pages = -(-packed.numel() // mmap.PAGESIZE)
+    area = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(base + pages * mmap.PAGESIZE), mmap.PAGESIZE, 0) == 0
+    start = pages * mmap.PAGESIZE - packed.numel()
+    area[start : start + packed.numel()] = packed.numpy().tobytes()
+    at_the_edge = torch.frombuffer(area, dtype=torch.uint8, count=packed.numel(), offset=start)
+    assert torch.equal(outputs(at_the_edge), outputs(packed))
+    for kept in (0, 1, 63, 64):
+        with pytest.raises(ValueError, match="packed"):
+            torch.ops.lowbit.linear(torch.ones(1, K), at_the_edge[packed.numel() - kept :], N)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+def test_unpack_finds_codes_and_scales_that_packing_cannot_write(fmt):
+    packed = random_table(N, K, fmt)
+    header = read_header(packed)
+    if fmt.name == "ternary":
+        packed[header.codes_offset] |= 3
+        with pytest.raises(ValueError, match="beyond the 3 of ternary"):
+            unpack(packed)
+    if not fmt.is_quantized:
+        packed[header.alpha_offset] ^= 1
+        with pytest.raises(ValueError, match="row scale that is not 1"):
+            unpack(packed)

@@ -1,0 +1,176 @@
+"""lowbit::linear: every format, every kernel, exactly the slow reference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.formats import BY_NAME, FORMATS
+from edge.ops import kernel_names, native, reference
+from edge.ops.packing import MAX_K, dequantize, pack_codes, unpack
+from runtime_tests.ops.tables import QUANTIZED, name_of, random_codes, random_rows, random_table, same_bits
+
+SHAPES = [(1, 1), (1, 64), (16, 64), (17, 65), (3, 31), (33, 129), (50, 192), (100, 577)]
+
+
+def supported(kernel: str) -> bool:
+    try:
+        native.linear(torch.zeros(1, 1), random_table(1, 1, BY_NAME["int4"]), 1, kernel=kernel)
+    except ValueError:
+        return False
+    return True
+
+
+def kernels() -> list:
+    """Every kernel of this build; one that this CPU cannot run is skipped by name."""
+    reason = "this CPU lacks the instructions of kernel {}; run on one that has them"
+    return [
+        pytest.param(name, marks=pytest.mark.skipif(not supported(name), reason=reason.format(name)))
+        for name in kernel_names()
+    ]
+
+
+@pytest.mark.parametrize("kernel", kernels())
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+@pytest.mark.parametrize(("n", "k"), SHAPES)
+def test_equals_reference(kernel, fmt, n, k):
+    packed = random_table(n, k, fmt)
+    for tokens in (1, 2, 3, 4, 5, 8, 37):
+        x = random_rows(tokens, k, seed=tokens)
+        expected = reference.linear(x, packed)
+        for threads in (1, 3):
+            assert torch.equal(native.linear(x, packed, n, kernel=kernel, threads=threads), expected)
+
+
+@pytest.mark.parametrize("kernel", kernels())
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+@given(n=st.integers(1, 70), k=st.integers(1, 700), tokens=st.integers(1, 20), seed=st.integers(0, 10**6))
+def test_equals_reference_anywhere(kernel, fmt, n, k, tokens, seed):
+    packed = random_table(n, k, fmt, seed)
+    x = random_rows(tokens, k, seed)
+    assert torch.equal(native.linear(x, packed, n, kernel=kernel), reference.linear(x, packed))
+
+
+def _extreme_rows(k: int) -> torch.Tensor:
+    """Rows whose int8 values are all 127, all -127, and alternating in the pairs a kernel adds up."""
+    signs = torch.tensor([[1, 1, 1, 1], [-1, -1, -1, -1], [1, -1, 1, -1], [1, 1, -1, -1]], dtype=torch.float32)
+    return signs.repeat(1, -(-k // 4))[:, :k].contiguous()
+
+
+@pytest.mark.parametrize("kernel", kernels())
+@pytest.mark.parametrize("fmt", QUANTIZED, ids=name_of)
+@pytest.mark.parametrize("k", [64, 1000, MAX_K])
+def test_no_sum_overflows_at_the_extremes(kernel, fmt, k):
+    """The largest codes with the largest activations, up to the largest k the layout allows."""
+    codes = torch.zeros(18, k, dtype=torch.uint8)
+    codes[0:16:2] = fmt.levels - 1
+    codes[17] = fmt.levels - 1
+    packed = pack_codes(codes, torch.ones(18), fmt)
+    x = _extreme_rows(k)
+    q, scale = reference.quantize_activations(x)
+    assert set(q.abs().flatten().tolist()) == {127}
+    y = native.linear(x, packed, 18, kernel=kernel)
+    level_sums = (fmt.step * codes.to(torch.int64) + fmt.offset) @ q.T  # [n, tokens], exact in int64
+    assert int(level_sums.abs().max()) < 2**31
+    unit = torch.tensor(fmt.unit, dtype=torch.float32)
+    assert torch.equal(y, (level_sums.T.float() * unit) * scale[:, None])
+
+
+@pytest.mark.parametrize("kernel", kernels())
+def test_largest_bytes_need_no_valid_code(kernel):
+    """Code bits beyond the grid (damage inside a table) are summed exactly too, up to the largest k."""
+    fmt = BY_NAME["ternary"]
+    packed = pack_codes(torch.full((16, MAX_K), 2), torch.ones(16), fmt)
+    packed[128:] = 0xFF  # every code 3, which ternary does not have
+    y = native.linear(torch.ones(1, MAX_K), packed, 16, kernel=kernel)
+    assert torch.equal(y, torch.full((1, 16), float(2 * 127 * MAX_K)) * torch.tensor(2 / 3) * (1 / torch.tensor(127.0)))
+
+
+@pytest.mark.parametrize("kernel", kernels())
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), float("-inf")])
+def test_nan_and_infinity_are_never_hidden(kernel, fmt, poison):
+    x = random_rows(3, 100)
+    x[1, 70] = poison
+    y = native.linear(x, random_table(20, 100, fmt), 20, kernel=kernel)
+    assert not torch.isfinite(y[1]).any()
+    assert torch.isfinite(y[0]).all()
+    assert torch.isfinite(y[2]).all()
+    if fmt.is_quantized:
+        assert torch.isnan(y[1]).all()
+
+
+def test_activation_quantisation_equals_reference():
+    x = torch.cat([random_rows(20, 77), torch.zeros(1, 77), torch.full((1, 77), 1e-44), 1e38 * random_rows(1, 77)])
+    x[3, 5] = torch.inf
+    x[4, 5] = torch.nan
+    q, scales, sums = native.quantize_activations(x)
+    expected_q, expected_scales = reference.quantize_activations(x)
+    assert torch.equal(q[:, :77].long(), expected_q)
+    assert not q[:, 77:].any()
+    assert same_bits(scales, expected_scales)
+    assert torch.equal(sums.long(), expected_q.sum(1))
+
+
+def test_activations_round_half_to_even():
+    x = torch.tensor([[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 126.5]])
+    assert native.quantize_activations(x)[0][0, :8].tolist() == [127, 0, 2, 2, 0, -2, -2, 126]
+
+
+@pytest.mark.parametrize("fmt", QUANTIZED, ids=name_of)
+def test_close_to_the_float_product(fmt):
+    """Against plain floats: int8 activations move each by at most half a step, scale / 2."""
+    packed, x = random_table(64, 300, fmt), random_rows(9, 300)
+    weight = dequantize(packed)
+    _, scale = reference.quantize_activations(x)
+    bound = scale[:, None] * 0.5 * weight.abs().sum(1)[None, :]
+    float_slack = 1e-5 * (x.abs() @ weight.abs().T)
+    error = (torch.ops.lowbit.linear(x, packed, 64) - x @ weight.T).abs()
+    assert (error <= bound + float_slack).all()
+
+
+def test_batch_and_layout_of_x_do_not_matter():
+    packed = random_table(24, 96, BY_NAME["int2"])
+    x = random_rows(6, 96).reshape(2, 3, 96)
+    y = torch.ops.lowbit.linear(x, packed, 24)
+    assert y.shape == (2, 3, 24)
+    for i in range(2):
+        for j in range(3):
+            assert torch.equal(torch.ops.lowbit.linear(x[i, j], packed, 24), y[i, j])
+    wide = random_rows(6, 192).reshape(2, 3, 192)
+    assert torch.equal(
+        torch.ops.lowbit.linear(wide[..., ::2], packed, 24),
+        torch.ops.lowbit.linear(wide[..., ::2].contiguous(), packed, 24),
+    )
+    assert torch.ops.lowbit.linear(x[:0], packed, 24).shape == (0, 3, 24)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+def test_embedding_is_the_dequantised_row(fmt):
+    packed = random_table(37, 131, fmt)
+    ids = torch.tensor([[0, 36, 5], [5, 17, 1]])
+    assert torch.equal(torch.ops.lowbit.embedding(ids, packed, 131), dequantize(packed)[ids])
+
+
+@pytest.mark.parametrize("bad", [-1, 37, 2**40, -(2**63)])
+def test_embedding_refuses_ids_outside_the_vocabulary(bad):
+    packed = random_table(37, 131, BY_NAME["int8"])
+    with pytest.raises(ValueError, match=f"token id {bad} is outside the vocabulary of 37"):
+        torch.ops.lowbit.embedding(torch.tensor([3, bad]), packed, 131)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64])
+def test_other_dtypes_are_refused(dtype):
+    with pytest.raises(ValueError, match="x must be"):
+        torch.ops.lowbit.linear(torch.ones(1, 8, dtype=dtype), random_table(4, 8, BY_NAME["int4"]), 4)
+
+
+def test_one_table_serves_embedding_and_head():
+    packed = random_table(40, 64, BY_NAME["int8"])
+    codes, alpha = unpack(packed)
+    assert torch.equal(torch.ops.lowbit.embedding(torch.arange(40), packed, 64), dequantize(packed))
+    x = random_rows(2, 64)
+    again = pack_codes(codes, alpha, BY_NAME["int8"])
+    assert torch.equal(torch.ops.lowbit.linear(x, packed, 40), reference.linear(x, again))
