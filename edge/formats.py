@@ -102,27 +102,36 @@ BITS_CHOICES = tuple(f.bits for f in FORMATS if f.trainable or not f.is_quantize
 EMBEDDING_BITS_CHOICES = (4, 8, 16)
 
 
-def format_for_bits(bits: float | str) -> WeightFormat:
-    """The format a user means by ``--bits``; ValueError names the choices."""
-    wanted = [f for f in FORMATS if _same_number(bits, f.bits)]
-    if not wanted:
-        allowed = ", ".join(f"{b:g}" for b in BITS_CHOICES)
-        raise ValueError(f"no weight format has {bits} bits; choose one of {allowed}")
-    return wanted[0]
+def format_for_bits(bits: float | str, choices: tuple[float, ...] | None = None) -> WeightFormat:
+    """The format a user means by a number of bits.
+
+    Args:
+        choices: what this option offers, for example BITS_CHOICES; None allows every row.
+
+    Raises:
+        ValueError: no such format, or not among the choices, which the message names.
+    """
+    offered = [f for f in FORMATS if choices is None or f.bits in choices]
+    for fmt in offered:
+        if _same_number(bits, fmt.bits):
+            return fmt
+    allowed = ", ".join(f"{f.bits:g}" for f in offered)
+    raise ValueError(f"no weight format has {bits} bits; choose one of {allowed}")
 
 
 def format_for_paretoq_w_bits(w_bits: int) -> WeightFormat:
     """The format behind ``w_bits`` of a ParetoQ config.json (0 is ternary)."""
-    for fmt in FORMATS:
-        if fmt.paretoq_w_bits == w_bits:
-            return fmt
-    raise ValueError(f"config.json says w_bits {w_bits}; known are 0 (ternary), 1, 2, 3, 4 and 16")
+    offered = {f.paretoq_w_bits: f for f in FORMATS if f.bits in BITS_CHOICES}
+    if isinstance(w_bits, int) and w_bits in offered:
+        return offered[w_bits]
+    known = ", ".join(str(w) for w in sorted(offered))
+    raise ValueError(f"config.json says w_bits {w_bits!r}; known are {known} (0 is ternary)")
 
 
 def _same_number(text: float | str, number: float) -> bool:
     try:
         return float(text) == number
-    except ValueError:
+    except (TypeError, ValueError):
         return False
 
 
@@ -142,7 +151,7 @@ def cpp_header() -> str:
 
 
 def _float32_literal(value: float) -> str:
-    return f"{value!r}f" if "." in repr(value) else f"{value!r}.0f"
+    return f"{float(value)!r}f"  # the shortest decimal that is this double; the compiler rounds it once more
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def effective_alpha(alpha: Tensor) -> Tensor:
 
 def quantize_codes(weight: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
     """Unsigned codes [out, in] uint8 of weight [out, in] on the grid of alpha [out, 1]."""
-    return ((_levels(weight / effective_alpha(alpha), fmt) - fmt.offset) / fmt.step).to(torch.uint8)
+    return ((_levels(weight, effective_alpha(alpha), fmt) - fmt.offset) / fmt.step).to(torch.uint8)
 
 
 def dequantize(codes: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
@@ -52,20 +52,26 @@ def dequantize(codes: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
 
 
 def fake_quantize(weight: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
-    """Weight [out, in] rounded to the grid of alpha [out, 1]; differentiable in both by ParetoQ's estimators."""
+    """Weight [out, in] rounded to the grid of alpha [out, 1]; gradients of both as in ParetoQ."""
     return _FakeQuantize.apply(weight, alpha, fmt)
 
 
-def _levels(ratio: Tensor, fmt: WeightFormat) -> Tensor:
-    """Grid level (float integers) of ratio = w / alpha."""
+def _levels(weight: Tensor, scale: Tensor, fmt: WeightFormat) -> Tensor:
+    """Grid levels [out, in] (integers, held as floats) of weight [out, in] for scale [out, 1] > 0."""
     if fmt.gradient is Gradient.SIGN:
-        return torch.where(ratio >= 0, 1.0, -1.0)
+        return torch.where(weight >= 0, 1.0, -1.0)  # not of w / alpha, which may underflow to -0
+    ratio = weight / scale
     if fmt.gradient is Gradient.SEQ:
-        # n_levels and shift of the reference: 1.5 and 0 for ternary, 2 and 0.5 at 2 bits.
-        shift = 0.5 if fmt.levels % 2 == 0 else 0.0
-        scaled = ratio.clamp(-SEQ_CLIP, SEQ_CLIP) * (fmt.levels / 2) - shift
+        n_levels, shift = _stretch(fmt)
+        scaled = ratio.clamp(-SEQ_CLIP, SEQ_CLIP) * n_levels - shift
         return (torch.round(scaled) + shift) * fmt.step
-    return torch.round(ratio).clamp(fmt.offset, fmt.top_level)
+    # + 0.0 turns -0.0 into 0.0: a stored code has one zero, and both must dequantise to the same bits.
+    return torch.round(ratio).clamp(fmt.offset, fmt.top_level) + 0.0
+
+
+def _stretch(fmt: WeightFormat) -> tuple[float, float]:
+    """SEQ's n_levels and shift: 1.5 and 0 for ternary, 2 and 0.5 at 2 bits."""
+    return fmt.levels / 2, 0.5 if fmt.levels % 2 == 0 else 0.0
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -74,27 +80,27 @@ class _FakeQuantize(torch.autograd.Function):
         scale = effective_alpha(alpha)
         ctx.fmt = fmt
         ctx.save_for_backward(weight, scale)
-        return (_levels(weight / scale, fmt) * fmt.unit * scale).to(weight.dtype)
+        return (_levels(weight, scale, fmt) * fmt.unit * scale).to(weight.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         weight, scale = ctx.saved_tensors
         fmt: WeightFormat = ctx.fmt
-        ratio = weight / scale
+        ratio, values = weight / scale, _levels(weight, scale, fmt) * fmt.unit
         if fmt.gradient is Gradient.SIGN:
-            # LSQ at one bit: the weight's gradient passes inside [-alpha, alpha], alpha sees the sign everywhere.
-            return grad * (ratio.abs() <= 1), _alpha_gradient(_levels(ratio, fmt), grad, positive_steps=1), None
+            # The weight's gradient passes inside [-alpha, alpha]; alpha sees the sign everywhere.
+            return grad * (ratio.abs() <= 1), _alpha_gradient(values, grad, positive_steps=1), None
         low, high, edge_low, edge_high, positive_steps = _region(fmt)
         inside = (ratio >= low) & (ratio <= high)
-        error = _levels(ratio, fmt) * fmt.unit - ratio  # d(w_q)/d(alpha) inside
+        error = values - ratio  # d(w_q)/d(alpha) inside
         outside = torch.where(ratio < low, edge_low, edge_high)
         return grad * inside, _alpha_gradient(torch.where(inside, error, outside), grad, positive_steps), None
 
 
 def _region(fmt: WeightFormat) -> tuple[float, float, float, float, int]:
-    """Bounds of w / alpha where gradients pass, alpha's slope below and above them, and Qp of the grad scale."""
+    """Bounds of w / alpha where gradients pass, alpha's slope below and above, and Qp of the grad scale."""
     if fmt.gradient is Gradient.SEQ:
-        n_levels, shift = fmt.levels / 2, 0.5 if fmt.levels % 2 == 0 else 0.0
+        n_levels, shift = _stretch(fmt)
         edge = (n_levels - shift) / n_levels
         return -SEQ_CLIP, SEQ_CLIP, -edge, edge, 1
     return fmt.offset, fmt.top_level, fmt.offset, fmt.top_level, fmt.top_level
