@@ -18,7 +18,9 @@ from edge.ops.packing import K_MULTIPLE
 _ERROR_BYTES = 256
 
 
-def linear(x: Tensor, packed: Tensor, n: int, kernel: str | None = None, threads: int | None = None) -> Tensor:
+def linear(
+    x: Tensor, packed: Tensor, n: int, kernel: str | None = None, threads: int | None = None
+) -> Tensor:
     """x float32 [..., k] times a packed [n, k] table -> [..., n].
 
     Args:
@@ -40,8 +42,14 @@ def embedding(tokens: Tensor, packed: Tensor, dim: int) -> Tensor:
     tokens, packed = _dense(tokens, torch.int64, "tokens"), _dense(packed, torch.uint8, "packed")
     out = torch.empty([*tokens.shape, dim], dtype=torch.float32)
     _call(
-        "edge_embedding", _pointer(tokens), tokens.numel(), _pointer(packed), packed.numel(), dim, _pointer(out)
-    )  # fmt: skip
+        "edge_embedding",
+        _pointer(tokens),
+        tokens.numel(),
+        _pointer(packed),
+        packed.numel(),
+        dim,
+        _pointer(out),
+    )
     return out
 
 
@@ -71,15 +79,24 @@ def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor, start_pos: int
-) -> Tensor:  # fmt: skip
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    start_pos: int,
+) -> Tensor:
     """RoPE, cache write and causal attention; shapes as in ``edge/ops/schema.py``."""
     inputs = {"q": q, "k": k, "v": v, "cos": cos, "sin": sin}
     q, k, v, cos, sin = (_dense(tensor, torch.float32, name) for name, tensor in inputs.items())
     check_attention_shapes(q, k, v, cos, sin, k_cache, v_cache)
     for cache in (k_cache, v_cache):
         if cache.dtype != torch.float32 or not cache.is_contiguous() or cache.device.type != "cpu":
-            raise ValueError("attention: caches must be contiguous float32 CPU tensors, to be written in place")
+            raise ValueError(
+                "attention: caches must be contiguous float32 CPU tensors, to be written in place"
+            )
     out = torch.empty_like(q)
     _, tokens, heads, head_dim = q.shape
     _call(
@@ -95,19 +112,25 @@ def check_attention_shapes(
     """ValueError unless the shapes agree; sizes may be symbolic."""
     four = q.dim() == k.dim() == v.dim() == k_cache.dim() == v_cache.dim() == 4
     if not (four and cos.dim() == sin.dim() == 2 and q.shape[0] == k.shape[0] == k_cache.shape[0] == 1):
-        raise ValueError("attention: q, k, v and the caches are [1, ...] with 4 dimensions, cos and sin have 2")
+        raise ValueError(
+            "attention: q, k, v and the caches are [1, ...] with 4 dimensions, cos and sin have 2"
+        )
     if k.shape != v.shape or k_cache.shape != v_cache.shape or cos.shape != sin.shape:
         raise ValueError("attention: k and v, the two caches, and cos and sin must agree in shape")
     tokens_agree = q.shape[1] == k.shape[1] and q.shape[3] == k.shape[3] == k_cache.shape[3]
     if not tokens_agree or k.shape[2] != k_cache.shape[2] or q.shape[2] % k.shape[2] != 0:
-        raise ValueError("attention: q is [1,T,H,D], k and v [1,T,Hkv,D], caches [1,max_seq,Hkv,D], Hkv divides H")
+        raise ValueError(
+            "attention: q is [1,T,H,D], k and v [1,T,Hkv,D], caches [1,max_seq,Hkv,D], Hkv divides H"
+        )
     if cos.shape[0] < k_cache.shape[1] or cos.shape[1] * 2 != q.shape[3]:
-        raise ValueError("attention: cos and sin are [max_seq, D/2] with at least as many positions as the cache")
+        raise ValueError(
+            "attention: cos and sin are [max_seq, D/2] with at least as many positions as the cache"
+        )
 
 
 def kernel_names() -> list[str]:
     """The kernels in this build, best first, whether or not this CPU supports them."""
-    return _text("edge_kernel_names")().decode().split(",")
+    return (_text("edge_kernel_names")() or b"").decode().split(",")
 
 
 def selected_kernel() -> str:
@@ -127,7 +150,9 @@ def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     q = torch.empty(tokens, k_padded, dtype=torch.int8)
     scales, sums = torch.empty(tokens), torch.empty(tokens, dtype=torch.int32)
     sizes = (ctypes.c_int64(size) for size in (tokens, k, k_padded))
-    load_library().edge_quantize_activations(_pointer(x), *sizes, _pointer(q), _pointer(scales), _pointer(sums))
+    load_library().edge_quantize_activations(
+        _pointer(x), *sizes, _pointer(q), _pointer(scales), _pointer(sums)
+    )
     return q, scales, sums
 
 

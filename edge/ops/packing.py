@@ -139,7 +139,9 @@ def read_header(packed: Tensor) -> PackedHeader:
     if magic != MAGIC:
         raise ValueError("not a packed low-bit table (the first four bytes are not 'LBW1')")
     if version != VERSION:
-        raise ValueError(f"packed table has layout version {version}, this build reads {VERSION}; export again")
+        raise ValueError(
+            f"packed table has layout version {version}, this build reads {VERSION}; export again"
+        )
     if format_id not in BY_ID:
         raise ValueError(f"packed table has unknown weight format {format_id}; known are {sorted(BY_ID)}")
     expected = PackedHeader.for_shape(n, k, BY_ID[format_id])

@@ -80,8 +80,15 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor, start_pos: int
-) -> Tensor:  # fmt: skip
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    start_pos: int,
+) -> Tensor:
     """The op in float64, caches updated in place; shapes as in ``schema.py``."""
     tokens, heads, head_dim = q.shape[1:]
     span = slice(start_pos, start_pos + tokens)

@@ -19,6 +19,8 @@ in ExecuTorch. ``reference.py`` says in slow Python what each op computes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -55,13 +57,20 @@ def _silu_mul_shape(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def _attention_shape(
-    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor, start_pos: int
-) -> Tensor:  # fmt: skip
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    start_pos: int,
+) -> Tensor:
     native.check_attention_shapes(q, k, v, cos, sin, k_cache, v_cache)
     return q.new_empty(q.shape)
 
 
-_SHAPES = {
+_SHAPES: dict[str, Callable[..., Tensor]] = {
     "linear": _linear_shape,
     "embedding": _embedding_shape,
     "rms_norm": _rms_norm_shape,

@@ -31,19 +31,23 @@ int64_t argmax(const float* logits, int64_t count) {
   return best;
 }
 
+struct Picked {
+  int64_t id;
+  const float* logits;  // valid until the next step
+};
+
 // Feeds tokens at `position`, all at once where the program allows it, and picks the next id.
-bool step(LanguageProgram* program, const std::vector<int64_t>& tokens, int64_t position, int64_t* next,
+bool step(LanguageProgram* program, const std::vector<int64_t>& tokens, int64_t position, Picked* picked,
           std::string* error) {
   const int64_t count = static_cast<int64_t>(tokens.size());
   const int64_t chunk = program->dynamic_shape() ? count : 1;
-  const float* logits = nullptr;
   for (int64_t done = 0; done < count; done += chunk) {
-    logits = program->forward(tokens.data() + done, chunk, position + done, error);
-    if (logits == nullptr) return false;
+    picked->logits = program->forward(tokens.data() + done, chunk, position + done, error);
+    if (picked->logits == nullptr) return false;
   }
-  *next = argmax(logits, program->vocab_size());
-  if (*next < 0) *error = "the program's logits are not numbers (NaN); the model or its weights are broken";
-  return *next >= 0;
+  picked->id = argmax(picked->logits, program->vocab_size());
+  if (picked->id < 0) *error = "the program's logits are not numbers (NaN); its weights are broken";
+  return picked->id >= 0;
 }
 
 bool load(const Options& options, LanguageProgram* program, Stats* stats, std::string* error) {
@@ -71,15 +75,14 @@ bool is_end(const Options& options, const LanguageProgram& program, int64_t id) 
 
 }  // namespace
 
-bool generate(const Options& options, const std::function<void(int64_t)>& on_token, Stats* stats,
-              std::string* error) {
+bool generate(const Options& options, const OnToken& on_token, Stats* stats, std::string* error) {
   LanguageProgram program;
   if (!load(options, &program, stats, error)) return false;
 
   stats->inference_start_ms = epoch_ms();
   stats->prompt_tokens = static_cast<int64_t>(options.tokens.size());
   int64_t position = stats->prompt_tokens;
-  int64_t next;
+  Picked next;
   auto start = Clock::now();
   if (!step(&program, options.tokens, 0, &next, error)) return false;
   stats->prefill_seconds = seconds_since(start);
@@ -87,13 +90,13 @@ bool generate(const Options& options, const std::function<void(int64_t)>& on_tok
 
   start = Clock::now();
   for (;;) {
-    on_token(next);
+    const bool wanted = on_token(next.id, next.logits, program.vocab_size());
     ++stats->generated_tokens;
-    if (is_end(options, program, next) || stats->generated_tokens >= options.max_new_tokens ||
+    if (!wanted || is_end(options, program, next.id) || stats->generated_tokens >= options.max_new_tokens ||
         position >= program.max_seq_len()) {
       break;
     }
-    if (!step(&program, {next}, position++, &next, error)) return false;
+    if (!step(&program, {next.id}, position++, &next, error)) return false;
   }
   stats->decode_seconds = seconds_since(start);
   stats->inference_end_ms = epoch_ms();

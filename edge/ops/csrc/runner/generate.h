@@ -19,11 +19,13 @@ struct Stats {
   double prefill_seconds = 0, decode_seconds = 0;
 };
 
+// A new id and the logits it was picked from; false stops the generation.
+using OnToken = std::function<bool(int64_t id, const float* logits, int64_t vocab_size)>;
+
 // Calls on_token for every new id, the end token included. Stops at an end token, after
 // max_new_tokens, or when the cache is full. False and one sentence when the program, its ops or
 // the tokens cannot be used.
-bool generate(const Options& options, const std::function<void(int64_t)>& on_token, Stats* stats,
-              std::string* error);
+bool generate(const Options& options, const OnToken& on_token, Stats* stats, std::string* error);
 
 // The line that ExecuTorch's tools look for: "PyTorchObserver {json}".
 std::string stats_line(const Stats& stats);

@@ -17,15 +17,27 @@ int main(int argc, char** argv) {
     std::fputs(edge_runner::kUsage, stdout);
     return 0;
   }
-  bool first = true;
-  const auto print_token = [&first](int64_t id) {
+  std::FILE* logits_file = nullptr;
+  if (!options.logits.empty() && (logits_file = std::fopen(options.logits.c_str(), "wb")) == nullptr) {
+    std::fprintf(stderr, "lowbit_runner: cannot write '%s'\n", options.logits.c_str());
+    return 2;
+  }
+  bool first = true, written = true;
+  const auto on_token = [&](int64_t id, const float* logits, int64_t vocab_size) {
     std::printf(first ? "%" PRId64 : ",%" PRId64, id);
     std::fflush(stdout);
     first = false;
+    const auto count = static_cast<size_t>(vocab_size);
+    written = logits_file == nullptr || std::fwrite(logits, sizeof(float), count, logits_file) == count;
+    return written;
   };
   edge_runner::Stats stats;
-  const bool ok = edge_runner::generate(options, print_token, &stats, &error);
+  bool ok = edge_runner::generate(options, on_token, &stats, &error);
   if (!first) std::printf("\n");
+  if (logits_file != nullptr && (std::fclose(logits_file) != 0 || !written)) {
+    ok = false;
+    error = "cannot write '" + options.logits + "': is the disk full?";
+  }
   if (!ok) {
     std::fprintf(stderr, "lowbit_runner: %s\n", error.c_str());
     return 2;

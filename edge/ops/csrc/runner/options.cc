@@ -7,8 +7,10 @@ namespace edge_runner {
 
 const char* const kUsage =
     "usage: lowbit_runner --model FILE.pte --tokens 1,2,3 [--max-new-tokens N] [--threads N] [--eos ID]\n"
+    "                     [--logits FILE]\n"
     "Continues the prompt greedily. Prints the new token ids to stdout, separated by commas, the end\n"
-    "token included, and a line of statistics (PyTorchObserver {json}) to stderr.\n";
+    "token included, and a line of statistics (PyTorchObserver {json}) to stderr.\n"
+    "--logits writes the logits behind every new token, float32 [tokens, vocabulary].\n";
 
 namespace {
 
@@ -57,6 +59,8 @@ bool parse_flag(const std::string& flag, const std::string& value, Options* opti
   } else if (flag == "--eos") {
     if (!integer(0, INT32_MAX)) return false;
     options->eos = number;
+  } else if (flag == "--logits") {
+    options->logits = value;
   } else {
     *error = "unknown argument '" + flag + "'; see --help";
     return false;

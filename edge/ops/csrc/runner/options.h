@@ -14,6 +14,7 @@ struct Options {
   int64_t max_new_tokens = 32;
   int threads = 0;             // 0: ExecuTorch's own choice
   std::optional<int64_t> eos;  // default: the program's get_eos_ids
+  std::string logits;          // file for every step's logits, float32 [steps, vocabulary]
   bool help = false;
 };
 

@@ -1,0 +1,123 @@
+"""Builds the op library and the runner for 64-bit ARM Linux, into one relocatable folder.
+
+    python -m edge.ops.cross_build --output DIR
+
+It downloads the aarch64 wheel of the installed ExecuTorch version with pip, compiles against it with
+Debian's g++-aarch64-linux-gnu, and puts ``lowbit_runner``, ``liblowbit_ops.so`` and the ExecuTorch
+libraries side by side. Copy the folder to a device, or emulate one::
+
+    qemu-aarch64 -L /usr/aarch64-linux-gnu DIR/lowbit_runner --model model.pte --tokens 1,2,3
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+PLATFORM = "manylinux_2_28_aarch64"
+COMPILER = "aarch64-linux-gnu-g++"
+_CSRC = Path(__file__).resolve().parent / "csrc"
+_WHEEL_PARTS = ("executorch/include/", "executorch/lib/", "executorch/share/")
+_RUNTIME_LIBRARIES = (
+    "libexecutorch.so",
+    "libexecutorch_threadpool.so",
+    "libexecutorch_kernels_optimized.so",
+    "libexecutorch_backend_xnnpack.so",
+)
+_CURES = {
+    COMPILER: "apt-get install g++-aarch64-linux-gnu",
+    "cmake": 'pip install "cmake>=3.28"',
+    "ninja": "pip install ninja",
+}
+
+
+class CrossBuildError(Exception):
+    """A sentence that says what is missing or failed, and what to do."""
+
+
+def missing_tools() -> list[str]:
+    """One line per tool that a cross build lacks, with the command that gets it."""
+    return [f"{tool} is missing: {cure}" for tool, cure in _CURES.items() if _which(tool) is None]
+
+
+def cross_build(output: Path) -> Path:
+    """Builds into ``output`` (created if needed) and returns the runner's path there.
+
+    Raises:
+        CrossBuildError: a tool is missing, the wheel cannot be had, or the build fails.
+    """
+    missing = missing_tools()
+    if missing:
+        raise CrossBuildError("; ".join(missing))
+    with tempfile.TemporaryDirectory(prefix="edge-aarch64-") as scratch:
+        executorch = _fetch_executorch(Path(scratch))
+        _compile(executorch, Path(scratch) / "build", output.resolve())
+        for library in _RUNTIME_LIBRARIES:
+            shutil.copy2(executorch / "lib" / library, output / library)
+    return output / "lowbit_runner"
+
+
+def _fetch_executorch(scratch: Path) -> Path:
+    """Downloads and unpacks what a build needs of the aarch64 wheel; returns its executorch/ folder."""
+    requirement = f"executorch=={importlib.metadata.version('executorch')}"
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    _run(
+        [*pip, "--platform", PLATFORM, "--dest", str(scratch), requirement], f"cannot download {requirement}"
+    )
+    (wheel,) = scratch.glob("executorch-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith(_WHEEL_PARTS)]
+        archive.extractall(scratch, names)
+    return scratch / "executorch"
+
+
+def _compile(executorch: Path, build: Path, output: Path) -> None:
+    cmake, ninja = str(_which("cmake")), str(_which("ninja"))
+    configure = [
+        f"-DCMAKE_TOOLCHAIN_FILE={_CSRC / 'cmake' / 'aarch64-linux-gnu.cmake'}",
+        f"-DCMAKE_MAKE_PROGRAM={ninja}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+        f"-DEXECUTORCH_ROOT={executorch}",
+        "-DEDGE_FLAT=ON",
+    ]
+    _run([cmake, "-S", str(_CSRC), "-B", str(build), "-G", "Ninja", *configure], "cmake cannot configure")
+    _run([cmake, "--build", str(build)], "the aarch64 build failed")
+    _run(
+        [cmake, "--install", str(build), "--prefix", str(output), "--strip"], f"cannot install into {output}"
+    )
+
+
+def _which(tool: str) -> str | None:
+    """Looks beside the interpreter first: a distribution's own cmake may be too old."""
+    return shutil.which(tool, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+
+
+def _run(command: list[str], failure: str) -> None:
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise CrossBuildError(f"{failure}:\n{(result.stdout + result.stderr).strip()[-2000:]}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build the ops and the runner for aarch64 Linux.")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the runner and its libraries")
+    output = parser.parse_args().output
+    try:
+        runner = cross_build(output)
+    except (CrossBuildError, OSError) as error:
+        print(f"cross_build: {error}", file=sys.stderr)
+        return 2
+    print(f"{runner} and its libraries are ready; run it on the device, or here with")
+    print(f"  qemu-aarch64 -L /usr/aarch64-linux-gnu {runner} --help")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
