@@ -64,7 +64,8 @@ class Manifest(_Record):
 
     Attributes:
         part_bytes: bytes by part of the program; they add up to the program's size.
-        linear_bits_per_weight: stored bits per weight of the quantised linears, scales and padding included.
+        linear_bits_per_weight: stored bits per weight of the quantised linears, scales and padding included;
+            None where they are inside XNNPACK's delegates and so part of ``rest``.
         effective_bits_per_weight: the whole program's bits over all parameters of the model.
         heldout_perplexity: full held-out sets, where the checkpoint carries such figures.
     """
@@ -83,7 +84,7 @@ class Manifest(_Record):
     program: FileRecord
     tokenizer: FileRecord | None
     part_bytes: dict[str, int]
-    linear_bits_per_weight: float
+    linear_bits_per_weight: float | None
     effective_bits_per_weight: float
     versions: dict[str, str]
     verification: Verification

@@ -30,6 +30,7 @@ class Recipe:
 
     Attributes:
         lower_linears: changes the model's linears in place.
+        keeps_grid: the linears run on the format's own grid, so the model is put on it first.
         uses_xnnpack: linears that are left in ATen are delegated to XNNPACK.
         refuses: why a model and format cannot go through this recipe, or None where they can.
         with_int8_activations: from the float reference and the lowered model, an eager model that rounds
@@ -38,6 +39,7 @@ class Recipe:
 
     name: str
     lower_linears: Callable[[MobileLLM], None]
+    keeps_grid: bool
     uses_xnnpack: bool
     refuses: Callable[[MobileLLM, WeightFormat], str | None]
     with_int8_activations: Callable[[MobileLLM, MobileLLM], MobileLLM]
@@ -121,9 +123,9 @@ def _refuse_for_fp32(model: MobileLLM, fmt: WeightFormat) -> str | None:
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("lowbit", _pack_linears, False, _refuse_for_lowbit, _int8_like_lowbit),
-        Recipe("xnnpack-8da4w", _xnnpack_8da4w, True, _refuse_for_xnnpack, _int8_like_torchao),
-        Recipe("fp32", lambda model: None, True, _refuse_for_fp32, _int8_like_lowbit),
+        Recipe("lowbit", _pack_linears, True, False, _refuse_for_lowbit, _int8_like_lowbit),
+        Recipe("xnnpack-8da4w", _xnnpack_8da4w, False, True, _refuse_for_xnnpack, _int8_like_torchao),
+        Recipe("fp32", lambda model: None, False, True, _refuse_for_fp32, _int8_like_lowbit),
     )
 }
 

@@ -35,10 +35,9 @@ def _files(output: Path, manifest: Manifest) -> Table:
 
 def _sizes(manifest: Manifest) -> str:
     parts = ", ".join(f"{part} {size:,}" for part, size in manifest.part_bytes.items() if size)
-    return (
-        f"in the program: {parts} bytes; linears at {manifest.linear_bits_per_weight:.2f} bits per weight, "
-        f"the whole program at {manifest.effective_bits_per_weight:.2f} bits per parameter"
-    )
+    linears = manifest.linear_bits_per_weight
+    per_weight = "" if linears is None else f"linears at {linears:.2f} bits per weight, "
+    return f"in the program: {parts} bytes; {per_weight}all of it {manifest.effective_bits_per_weight:.2f} bits per parameter"
 
 
 def _print_verification(console: Console, manifest: Manifest) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edge.cli import main_guard
-from edge.config import NAMED_MODELS, ModelConfig
+from edge.config import MOBILELLM, NAMED_MODELS, ModelConfig
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, WeightFormat, format_for_bits
 from edge.manifest import MANIFEST_NAME, PROGRAM_NAME, Manifest, Weights, record_file
 from edge.model.checkpoint import Checkpoint
@@ -47,8 +46,8 @@ class Source:
     full_precision: MobileLLM | None = None  # before rounding, where the weights were rounded after training
 
 
-def load_source(name: str, fmt: WeightFormat, random_weights: bool) -> Source:
-    """The model to export, on the grid it will run on.
+def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bool) -> Source:
+    """The model to export, on the grid it will run on where the recipe keeps grids.
 
     Raises:
         ValueError: no such model, or one that was trained at another bit width.
@@ -56,8 +55,14 @@ def load_source(name: str, fmt: WeightFormat, random_weights: bool) -> Source:
     if random_weights:
         if name not in NAMED_MODELS:
             raise ValueError(f"--random-weights needs one of {', '.join(NAMED_MODELS)}, not {name}")
-        return Source(name, "random weights", "random", _random_model(NAMED_MODELS[name], fmt), None)
-    checkpoint = open_model(_embedded(fmt) if name == "default" else name)
+        random_model = MobileLLM(NAMED_MODELS[name]).reset_parameters(RANDOM_SEED).eval()
+        return Source(name, "random weights", "random", _on_grid(random_model, fmt, recipe), None)
+    if name in MOBILELLM:
+        raise ValueError(
+            f"no trained weights of MobileLLM {name} come with the package: give a checkpoint directory or hub id, "
+            "or add --random-weights to measure speed and size"
+        )
+    checkpoint = open_model(_embedded(fmt, recipe) if name == "default" else name)
     tokenizer = _tokenizer_of(checkpoint)
     label = name if name == "default" else Path(name).name
     model = build_model(checkpoint)
@@ -69,7 +74,7 @@ def load_source(name: str, fmt: WeightFormat, random_weights: bool) -> Source:
             f"export it with --bits {checkpoint.fmt.bits:g}"
         )
     full_precision = build_model(checkpoint)
-    return Source(label, name, "rounded after training", prepare_qat(model, fmt), tokenizer, full_precision)
+    return Source(label, name, "rounded after training", _on_grid(model, fmt, recipe), tokenizer, full_precision)
 
 
 def export_to(output: Path, source: Source, recipe: Recipe, fmt: WeightFormat, embedding_bits: int, max_seq_len: int) -> Manifest:
@@ -107,7 +112,7 @@ def export_to(output: Path, source: Source, recipe: Recipe, fmt: WeightFormat, e
             program=program,
             tokenizer=record,
             part_bytes=parts,
-            linear_bits_per_weight=8 * parts["linears"] / config.linear_parameters,
+            linear_bits_per_weight=8 * parts["linears"] / config.linear_parameters if parts["linears"] else None,
             effective_bits_per_weight=8 * program.bytes / config.parameters,
             versions=package_versions(),
             verification=proof,
@@ -137,13 +142,13 @@ def staging(output: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _embedded(fmt: WeightFormat) -> str:
-    return str(ASSETS / "default" / f"{fmt.bits:g}bit")
+def _embedded(fmt: WeightFormat, recipe: Recipe) -> str:
+    bits = fmt.bits if recipe.keeps_grid else FULL_PRECISION.bits
+    return str(ASSETS / "default" / f"{bits:g}bit")
 
 
-def _random_model(config: ModelConfig, fmt: WeightFormat) -> MobileLLM:
-    model = MobileLLM(config).reset_parameters(RANDOM_SEED).eval()
-    return prepare_qat(model, fmt) if fmt.is_quantized else model
+def _on_grid(model: MobileLLM, fmt: WeightFormat, recipe: Recipe) -> MobileLLM:
+    return prepare_qat(model, fmt) if fmt.is_quantized and recipe.keeps_grid else model
 
 
 def _tokenizer_of(checkpoint: Checkpoint) -> Tokenizer | None:
@@ -204,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
     recipe = RECIPES[args.recipe]
     console = Console(stderr=True)
     with console.status(f"exporting {args.model} at {fmt.bits:g} bits"):
-        source = load_source(args.model, fmt, args.random_weights)
+        source = load_source(args.model, fmt, recipe, args.random_weights)
         refusal = recipe.refuses(source.model, fmt)
         if refusal:
             raise ValueError(f"--recipe {recipe.name} {refusal}")

@@ -32,9 +32,9 @@ from torch import Tensor, nn
 
 from edge.manifest import Verification
 from edge.model.mobilellm import MobileLLM, named_linears
-from edge.ops.packing import MAGIC, dequantize
+from edge.ops.packing import MAGIC, dequantize, unpack
 from edge.program import Program
-from edge.quantizers.paretoq import QATLinear
+from edge.quantizers.paretoq import QATLinear, effective_alpha
 from export.modules import PackedEmbedding, PackedHead, PackedLinear
 from export.recipes import Recipe, clone_structure, replace_module
 
@@ -83,7 +83,7 @@ def check_tables(model: MobileLLM, lowered: MobileLLM, path: Path) -> int:
         count += 1
         if hashlib.sha256(module.packed.numpy().tobytes()).digest() not in in_file:
             raise VerificationError(f"the packed table of {name} is not in {path.name} as it was packed")
-        if name in linears and not torch.equal(dequantize(module.packed), _rounded_weight(linears[name])):
+        if name in linears and not _holds(module.packed, linears[name]):
             raise VerificationError(f"{name}: unpacking does not give the trained grid back")
     return count
 
@@ -143,10 +143,14 @@ def _judge(v: Verification) -> None:
         )
 
 
-def _rounded_weight(linear: nn.Linear) -> Tensor:
-    if isinstance(linear, QATLinear):
-        return linear.quantized_weight().detach()
-    return linear.weight.detach().half().float()
+def _holds(packed: Tensor, linear: nn.Linear) -> bool:
+    """Whether a table unpacks to a linear's very scales and weights."""
+    if not isinstance(linear, QATLinear):
+        return torch.equal(dequantize(packed), linear.weight.detach().half().float())
+    _, alpha = unpack(packed)
+    return torch.equal(alpha[:, None], effective_alpha(linear.weight_clip_val.detach())) and torch.equal(
+        dequantize(packed), linear.quantized_weight().detach()
+    )
 
 
 def _weight_in(lowered: nn.Module) -> Tensor:

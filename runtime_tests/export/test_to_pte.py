@@ -1,0 +1,201 @@
+"""The command line: what it writes, and what it says to bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge.cli import main_guard
+from edge.formats import format_for_bits
+from edge.manifest import read_manifest
+from edge.ops.packing import packed_nbytes
+from export import to_pte
+from runtime_tests.tiny import save_tiny, tiny_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*argv: object) -> int:
+    """The exit code of the command line, as a shell would see it."""
+    with pytest.raises(SystemExit) as exit_info:
+        main_guard(lambda: to_pte.main([str(a) for a in argv]))
+    return exit_info.value.code
+
+
+@pytest.fixture(scope="module")
+def ternary(tmp_path_factory):
+    """A ParetoQ-form directory and its export."""
+    directory = tmp_path_factory.mktemp("ternary")
+    source = save_tiny(directory / "checkpoint", format_for_bits(1.58))
+    assert run("--bits", "1.58", "--model", source, "--output", directory / "out") == 0
+    return directory
+
+
+def test_manifest_says_what_is_in_the_directory(ternary):
+    manifest = read_manifest(ternary / "out")
+    assert sorted(p.name for p in (ternary / "out").iterdir()) == ["manifest.json", "model.pte", "tokenizer.json"]
+    assert manifest.weights == "trained"
+    assert manifest.format == "ternary"
+    assert manifest.program.bytes == (ternary / "out/model.pte").stat().st_size == sum(manifest.part_bytes.values())
+    config = tiny_config()
+    attention = 2 * packed_nbytes(40, 36, format_for_bits(2)) // 2  # q
+    kv = packed_nbytes(20, 36, format_for_bits(2))
+    out = packed_nbytes(36, 40, format_for_bits(2))
+    gate, down = packed_nbytes(50, 36, format_for_bits(2)), packed_nbytes(36, 50, format_for_bits(2))
+    assert manifest.part_bytes["linears"] == config.n_layers * (attention + 2 * kv + out + 2 * gate + down)
+    assert manifest.part_bytes["head"] == 0  # tied: one table serves both
+
+
+@pytest.mark.parametrize("bits", ["0", "5", "-1", "two", "nan", "8"])
+def test_unknown_bits(bits, tmp_path, capsys):
+    assert run("--bits", bits, "--output", tmp_path / "out") == 2
+    assert "1.58" in one_sentence(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_bit_width_than_trained(ternary, tmp_path, capsys):
+    assert run("--bits", "2", "--model", ternary / "checkpoint", "--output", tmp_path / "out") == 2
+    assert "export it with --bits 1.58" in one_sentence(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("length", [0, -3, 65])
+def test_max_seq_len_out_of_range(ternary, tmp_path, capsys, length):
+    code = run(
+        "--bits", "1.58", "--model", ternary / "checkpoint", "--max-seq-len", length, "--output", tmp_path / "out"
+    )  # fmt: skip
+    assert code == 2
+    assert "1..64" in one_sentence(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_output_that_is_not_an_export_is_left_alone(ternary, tmp_path, capsys):
+    (tmp_path / "precious.txt").write_text("mine")
+    assert run("--bits", "1.58", "--model", ternary / "checkpoint", "--output", tmp_path) == 2
+    assert "not an earlier export" in one_sentence(capsys)
+    assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_output_below_a_file(ternary, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run("--bits", "1.58", "--model", ternary / "checkpoint", "--output", tmp_path / "file" / "out") == 2
+    one_sentence(capsys)
+
+
+def test_a_full_disk_leaves_nothing(ternary, tmp_path):
+    """A limit on file size stands in for a full disk: writing the program fails half way."""
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from edge.cli import main_guard; from export import to_pte\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        f"main_guard(lambda: to_pte.main(['--bits', '1.58', '--model', {str(ternary / 'checkpoint')!r},"
+        f" '--output', {str(tmp_path / 'out')!r}]))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 2, result.stderr
+    assert "File too large" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_export_leaves_the_earlier_one(ternary, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    arguments = ("--bits", "1.58", "--model", ternary / "checkpoint", "--output", output)
+    assert run(*arguments) == 0
+    before = (output / "manifest.json").read_bytes()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(to_pte, "verify", interrupt)
+    assert run(*arguments) == 130
+    assert (output / "manifest.json").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_export_left_is_cleaned_up(ternary, tmp_path):
+    stale = tmp_path / "out.partial"
+    stale.mkdir()
+    (stale / "model.pte").write_bytes(b"half")
+    assert run("--bits", "1.58", "--model", ternary / "checkpoint", "--output", tmp_path / "out") == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_rounding_after_training_warns_and_says_what_it_costs(tmp_path, capsys):
+    source = save_tiny(tmp_path / "full")
+    assert run("--bits", "3", "--model", source, "--output", tmp_path / "out") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "was not trained at 3 bits" in printed
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.weights == "rounded after training"
+    assert f"{manifest.verification.perplexity_full_precision:.3f}" in printed
+
+
+@pytest.mark.parametrize(
+    ("recipe", "bits", "words"),
+    [("fp32", "4", "give --bits 16"), ("xnnpack-8da4w", "2", "--bits 4"), ("xnnpack-8da4w", "4", "group of 32")],
+)
+def test_recipes_refuse_what_they_cannot_do(tmp_path, capsys, recipe, bits, words):
+    source = save_tiny(tmp_path / "full")
+    assert run("--bits", bits, "--recipe", recipe, "--model", source, "--output", tmp_path / "out") == 2
+    assert words in one_sentence(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("recipe", "bits"), [("fp32", "16"), ("xnnpack-8da4w", "4")])
+def test_other_recipes_export_and_verify(tmp_path, recipe, bits):
+    source = save_tiny(tmp_path / "full", dim=64, ffn_dim=96, head_dim=16)
+    assert run("--bits", bits, "--recipe", recipe, "--model", source, "--output", tmp_path / "out") == 0
+    assert read_manifest(tmp_path / "out").recipe == recipe
+
+
+@pytest.mark.parametrize("embedding_bits", [4, 8, 16])
+@pytest.mark.parametrize("tied", [True, False])
+def test_embedding_and_head_tables(tmp_path, embedding_bits, tied):
+    source = save_tiny(tmp_path / "model", format_for_bits(2), tied_embedding=tied)
+    out = tmp_path / "out"
+    assert run("--bits", 2, "--model", source, "--embedding-bits", embedding_bits, "--output", out) == 0
+    parts = read_manifest(out).part_bytes
+    assert parts["embedding"] == packed_nbytes(304, 36, format_for_bits(embedding_bits))
+    assert parts["head"] == (0 if tied else parts["embedding"])
+
+
+def test_layer_sharing_exports(tmp_path):
+    source = save_tiny(tmp_path / "model", format_for_bits(1), layer_sharing=True)
+    assert run("--bits", 1, "--model", source, "--output", tmp_path / "out") == 0
+
+
+def test_random_weights_are_named_as_such(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(to_pte.NAMED_MODELS, "tiny", tiny_config())
+    assert run("--bits", 2, "--model", "tiny", "--random-weights", "--output", tmp_path / "out") == 0
+    assert "random weights" in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["weights"] == "random"
+    assert manifest["tokenizer"] is None
+
+
+def test_named_shape_without_weights(tmp_path, capsys):
+    assert run("--bits", 2, "--model", "125M", "--output", tmp_path / "out") == 2
+    assert "--random-weights" in one_sentence(capsys)
+
+
+def one_sentence(capsys) -> str:
+    error = capsys.readouterr().err.strip()
+    last = error.splitlines()[-1]
+    assert last.startswith("error: "), error
+    assert "Traceback" not in error
+    return last
+
+
+def test_help_teaches():
+    result = subprocess.run(
+        [sys.executable, "-m", "export.to_pte", "--help"],
+        capture_output=True, text=True, cwd=ROOT, check=True, env={**os.environ, "COLUMNS": "100"},
+    )  # fmt: skip
+    for word in ("--bits", "1.58", "--embedding-bits", "--random-weights", "verified"):
+        assert word in result.stdout

@@ -1,0 +1,66 @@
+"""Tiny models for tests: odd widths, random weights large enough that logits say something."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+import torch
+
+from edge.config import ModelConfig
+from edge.formats import FULL_PRECISION, WeightFormat
+from edge.model.checkpoint import Checkpoint, save_checkpoint
+from edge.model.mobilellm import MobileLLM
+from edge.quantizers.convert import prepare_qat, to_checkpoint
+from edge.training.train_tokenizer import train_tokenizer
+
+TEXT = "The mouse sat beside the cake all night and kept the ants away, and the baker was glad of it. " * 40
+
+
+def tiny_config(**changes) -> ModelConfig:
+    shape = {
+        "vocab_size": 304,
+        "dim": 36,
+        "n_layers": 2,
+        "n_heads": 4,
+        "n_kv_heads": 2,
+        "ffn_dim": 50,
+        "head_dim": 10,
+        "max_seq_len": 64,
+    }
+    return ModelConfig(**{**shape, **changes})
+
+
+def tiny_model(config: ModelConfig | None = None, seed: int = 0) -> MobileLLM:
+    model = MobileLLM(config or tiny_config()).reset_parameters(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(6 if parameter.ndim == 2 else 1)
+    return model.eval()
+
+
+@functools.cache
+def tiny_tokenizer() -> Path:
+    """A byte-level tokenizer of 304 entries in a directory of its own."""
+    directory = Path(tempfile.mkdtemp(prefix="tiny-tokenizer-"))
+    text = directory / "text.txt"
+    text.write_text(TEXT)
+    train_tokenizer([str(text)], 304).save(str(directory / "tokenizer.json"))
+    return directory / "tokenizer.json"
+
+
+def tiny_checkpoint(fmt: WeightFormat = FULL_PRECISION, **changes) -> Checkpoint:
+    model = tiny_model(tiny_config(**changes))
+    if fmt.is_quantized:
+        prepare_qat(model, fmt)
+        with torch.no_grad():  # as if learned: no longer where alpha starts
+            for name, parameter in model.named_parameters():
+                if name.endswith("weight_clip_val"):
+                    parameter.mul_(0.83)
+    return to_checkpoint(model, tiny_tokenizer())
+
+
+def save_tiny(directory: Path, fmt: WeightFormat = FULL_PRECISION, **changes) -> Path:
+    save_checkpoint(tiny_checkpoint(fmt, **changes), directory)
+    return directory
