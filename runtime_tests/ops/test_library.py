@@ -17,13 +17,19 @@ ROOT = Path(edge.ops.__file__).resolve().parents[2]
 
 
 # An editable install puts a finder in front of sys.path that leads back to its own tree.
-_CWD_FIRST = "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'ScikitBuild' not in type(f).__name__]\n"
+_CWD_FIRST = (
+    "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'ScikitBuild' not in type(f).__name__]\n"
+)
 
 
 def python(code: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", _CWD_FIRST + code], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
-    )  # fmt: skip
+        [sys.executable, "-c", _CWD_FIRST + code],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_the_portable_kernel_is_always_there():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edge.formats import BY_NAME, FORMATS
 from edge.ops import kernel_names, native, reference
 from edge.ops.packing import MAX_K, dequantize, pack_codes, unpack
-from runtime_tests.ops.tables import QUANTIZED, name_of, random_codes, random_rows, random_table, same_bits
+from runtime_tests.ops.tables import QUANTIZED, name_of, random_rows, random_table, same_bits
 
 SHAPES = [(1, 1), (1, 64), (16, 64), (17, 65), (3, 31), (33, 129), (50, 192), (100, 577)]
 
@@ -55,7 +55,9 @@ def test_equals_reference_anywhere(kernel, fmt, n, k, tokens, seed):
 
 def _extreme_rows(k: int) -> torch.Tensor:
     """Rows whose int8 values are all 127, all -127, and alternating in the pairs a kernel adds up."""
-    signs = torch.tensor([[1, 1, 1, 1], [-1, -1, -1, -1], [1, -1, 1, -1], [1, 1, -1, -1]], dtype=torch.float32)
+    signs = torch.tensor(
+        [[1, 1, 1, 1], [-1, -1, -1, -1], [1, -1, 1, -1], [1, 1, -1, -1]], dtype=torch.float32
+    )
     return signs.repeat(1, -(-k // 4))[:, :k].contiguous()
 
 
@@ -85,7 +87,9 @@ def test_largest_bytes_need_no_valid_code(kernel):
     packed = pack_codes(torch.full((16, MAX_K), 2), torch.ones(16), fmt)
     packed[128:] = 0xFF  # every code 3, which ternary does not have
     y = native.linear(torch.ones(1, MAX_K), packed, 16, kernel=kernel)
-    assert torch.equal(y, torch.full((1, 16), float(2 * 127 * MAX_K)) * torch.tensor(2 / 3) * (1 / torch.tensor(127.0)))
+    assert torch.equal(
+        y, torch.full((1, 16), float(2 * 127 * MAX_K)) * torch.tensor(2 / 3) * (1 / torch.tensor(127.0))
+    )
 
 
 @pytest.mark.parametrize("kernel", kernels())
@@ -103,7 +107,9 @@ def test_nan_and_infinity_are_never_hidden(kernel, fmt, poison):
 
 
 def test_activation_quantisation_equals_reference():
-    x = torch.cat([random_rows(20, 77), torch.zeros(1, 77), torch.full((1, 77), 1e-44), 1e38 * random_rows(1, 77)])
+    x = torch.cat(
+        [random_rows(20, 77), torch.zeros(1, 77), torch.full((1, 77), 1e-44), 1e38 * random_rows(1, 77)]
+    )
     x[3, 5] = torch.inf
     x[4, 5] = torch.nan
     q, scales, sums = native.quantize_activations(x)

@@ -1,0 +1,77 @@
+"""Tiny exported programs that use every op, for the tests of the runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, export
+
+import edge.ops  # noqa: F401  (defines torch.ops.lowbit)
+from edge.formats import BY_NAME
+from runtime_tests.ops.tables import random_table
+
+HEADS, KV_HEADS, HEAD_DIM, FFN, MAX_SEQ, VOCABULARY = 4, 2, 8, 40, 32, 50
+DIM = HEADS * HEAD_DIM
+EOS = 49
+
+
+class TinyBlock(nn.Module):
+    """Embedding, one layer and head; buffers hold packed tables and the KV cache."""
+
+    def __init__(self, linear_format: str = "ternary", table_format: str = "int8") -> None:
+        super().__init__()
+        linear, table = BY_NAME[linear_format], BY_NAME[table_format]
+        shapes = {"wq": (DIM, DIM), "wk": (KV_HEADS * HEAD_DIM, DIM), "wv": (KV_HEADS * HEAD_DIM, DIM)}
+        shapes |= {"gate": (FFN, DIM), "up": (FFN, DIM), "down": (DIM, FFN)}
+        for seed, (name, (n, k)) in enumerate(shapes.items()):
+            self.register_buffer(name, random_table(n, k, linear, seed))
+        self.register_buffer("table", random_table(VOCABULARY, DIM, table, 99))
+        self.register_buffer("norm", torch.linspace(0.5, 1.5, DIM))
+        angles = torch.arange(MAX_SEQ)[:, None] * torch.logspace(0, -2, HEAD_DIM // 2)[None]
+        self.register_buffer("cos", angles.cos())
+        self.register_buffer("sin", angles.sin())
+        for cache in ("k_cache", "v_cache"):
+            self.register_buffer(cache, torch.zeros(1, MAX_SEQ, KV_HEADS, HEAD_DIM))
+
+    def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
+        """tokens int64 [1, T], input_pos int64 [1] -> logits float32 [1, VOCABULARY] of the last token."""
+        ops, count = torch.ops.lowbit, tokens.shape[1]
+        start = input_pos[0].item()
+        torch._check(start >= 0)
+        torch._check(start + count <= MAX_SEQ)
+        x = ops.rms_norm(ops.embedding(tokens, self.table, DIM), self.norm, 1e-5)
+        q = ops.linear(x, self.wq, DIM).view(1, count, HEADS, HEAD_DIM)
+        k = ops.linear(x, self.wk, KV_HEADS * HEAD_DIM).view(1, count, KV_HEADS, HEAD_DIM)
+        v = ops.linear(x, self.wv, KV_HEADS * HEAD_DIM).view(1, count, KV_HEADS, HEAD_DIM)
+        x = ops.attention(q, k, v, self.cos, self.sin, self.k_cache, self.v_cache, start).view(1, count, DIM)
+        x = ops.silu_mul(ops.linear(x, self.gate, FFN), ops.linear(x, self.up, FFN))
+        x = ops.rms_norm(ops.linear(x, self.down, DIM), self.norm, 1e-5)
+        return ops.linear(x[:, -1, :], self.table, VOCABULARY)
+
+
+def write_program(module: nn.Module, path: Path) -> Path:
+    """Exports ``forward(tokens, input_pos)`` with a dynamic number of tokens."""
+    from executorch.exir import ExecutorchBackendConfig, to_edge
+
+    methods = {"get_max_seq_len": MAX_SEQ, "enable_dynamic_shape": True, "get_eos_ids": [EOS]}
+    inputs = (torch.arange(5)[None], torch.tensor([0]))
+    shapes = ({1: Dim("tokens", min=1, max=MAX_SEQ)}, None)
+    with torch.no_grad():
+        program = to_edge(export(module.eval(), inputs, dynamic_shapes=shapes), constant_methods=methods)
+        config = ExecutorchBackendConfig(constant_tensor_alignment=64)
+        path.write_bytes(program.to_executorch(config).buffer)
+    return path
+
+
+def greedy(module: nn.Module, prompt: list[int], count: int) -> tuple[list[int], Tensor]:
+    """Eager tokens and their logits [count, VOCABULARY], caches starting empty."""
+    tokens, position, ids, logits = torch.tensor([prompt]), 0, [], []
+    with torch.no_grad():
+        for _ in range(count):
+            logits.append(module(tokens, torch.tensor([position]))[0])
+            position += tokens.shape[1]
+            ids.append(int(logits[-1].argmax()))
+            tokens = torch.tensor([[ids[-1]]])
+    return ids, torch.stack(logits)
