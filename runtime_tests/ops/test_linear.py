@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge.formats import BY_NAME, FORMATS
 from edge.ops import kernel_names, native, reference
-from edge.ops.packing import MAX_K, dequantize, pack_codes, unpack
+from edge.ops.packing import MAX_K, dequantize, pack_codes, pack_half, unpack
 from runtime_tests.ops.tables import QUANTIZED, name_of, random_rows, random_table, same_bits
 
 SHAPES = [(1, 1), (1, 64), (16, 64), (17, 65), (3, 31), (33, 129), (50, 192), (100, 577)]
@@ -151,6 +151,17 @@ def test_batch_and_layout_of_x_do_not_matter():
         torch.ops.lowbit.linear(wide[..., ::2].contiguous(), packed, 24),
     )
     assert torch.ops.lowbit.linear(x[:0], packed, 24).shape == (0, 3, 24)
+
+
+@pytest.mark.parametrize("kernel", kernels())
+def test_every_finite_half_is_read_exactly(kernel):
+    """Subnormals included: one row per bit pattern, times 1."""
+    patterns = torch.arange(65536, dtype=torch.int32).to(torch.uint16).view(torch.float16)
+    halves = patterns[torch.isfinite(patterns)][:, None]
+    packed = pack_half(halves)
+    n = halves.shape[0]
+    assert torch.equal(native.linear(torch.ones(1, 1), packed, n, kernel=kernel)[0], halves[:, 0].float())
+    assert torch.equal(torch.ops.lowbit.embedding(torch.arange(n), packed, 1), halves.float())
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=name_of)

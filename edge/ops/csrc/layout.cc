@@ -111,24 +111,4 @@ float read_half(const PackedView& view, int64_t row, int64_t column) {
   return half_to_float(half);
 }
 
-float half_to_float(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  const uint32_t magnitude = half & 0x7fff;
-  float value;
-  if (magnitude >= 0x7c00) {  // inf and NaN keep their payload
-    const uint32_t bits = 0x7f800000 | (magnitude & 0x3ff) << 13;
-    std::memcpy(&value, &bits, sizeof(value));
-  } else if (magnitude < 0x400) {  // subnormal: magnitude * 2^-24, exact in float
-    value = static_cast<float>(magnitude) * 0x1p-24f;
-  } else {
-    const uint32_t bits = (magnitude << 13) + (112u << 23);
-    std::memcpy(&value, &bits, sizeof(value));
-  }
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
-  bits |= sign;
-  std::memcpy(&value, &bits, sizeof(value));
-  return value;
-}
-
 }  // namespace edge

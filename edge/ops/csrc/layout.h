@@ -111,7 +111,20 @@ void read_row_codes(const PackedView& view, int64_t row, int64_t first, int64_t 
 // Reads one value of an fp16 table.
 float read_half(const PackedView& view, int64_t row, int64_t column);
 
-// IEEE half to float, exact.
-float half_to_float(uint16_t half);
+// IEEE half to float, exact, without branches. Subnormal halves go through an integer conversion and
+// never appear as subnormal floats, which a process may have told the CPU to treat as zero.
+inline float half_to_float(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
+  const uint32_t magnitude = half & 0x7fff;
+  const float subnormal = static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f;
+  uint32_t bits;
+  std::memcpy(&bits, &subnormal, sizeof(bits));
+  const uint32_t rebias = magnitude >= 0x7c00 ? 224u << 23 : 112u << 23;  // inf and NaN: all ones
+  bits = magnitude < 0x400 ? bits : (magnitude << 13) + rebias;
+  bits |= sign;
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
 
 }  // namespace edge
