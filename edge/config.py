@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-#: rope types whose frequencies do not depend on the length of the running text
-ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+#: Rope types whose frequencies do not depend on the length of the running text, with the numbers they need.
+ROPE_NUMBERS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "yarn": ("factor", "original_max_position_embeddings"),
+}
+#: Numbers that yarn may carry besides.
+_YARN_OPTIONS = ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim")
 
 
 @dataclass(frozen=True)
@@ -14,12 +21,15 @@ class ModelConfig:
     """Shape of a Llama-shaped decoder; checked once, here.
 
     Attributes:
-        rope_scaling: Hugging Face's dictionary, at least ``{"rope_type": ...}``; None is plain RoPE.
+        rope_scaling: Hugging Face's dictionary with ``rope_type`` (or ``type``) and the numbers that
+            ROPE_NUMBERS lists for it; None is plain RoPE.
         tied_embedding: the head is the transposed token embedding.
         layer_sharing: run every layer twice in a row (MobileLLM-LS, arXiv 2402.14905 section 3.3).
+        bos_id: stands in front of every text.
+        eos_ids: any of them ends a text; the first separates documents in training.
 
     Raises:
-        ValueError: a size is not positive, or two sizes do not fit each other.
+        ValueError: a value has the wrong type or range, or two sizes do not fit each other.
     """
 
     vocab_size: int
@@ -36,26 +46,65 @@ class ModelConfig:
     tied_embedding: bool = True
     layer_sharing: bool = False
     bos_id: int = 1
-    eos_id: int = 2
+    eos_ids: tuple[int, ...] = (2,)
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "dim", "n_layers", "n_heads", "n_kv_heads", "ffn_dim", "head_dim", "max_seq_len")
-        for name in sizes:
+        for name, largest in _LARGEST_SIZES.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"model config: {name} must be a positive integer, not {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= largest:
+                raise ValueError(
+                    f"model config: {name} must be a positive integer up to {largest}, not {value!r}"
+                )
         if self.n_heads % self.n_kv_heads:
             raise ValueError(
                 f"model config: {self.n_heads} heads cannot share {self.n_kv_heads} key/value heads evenly"
             )
         if self.head_dim % 2:
-            raise ValueError(f"model config: RoPE rotates pairs, so head_dim must be even, not {self.head_dim}")
-        if not self.norm_eps > 0 or not self.rope_theta > 0:
-            raise ValueError("model config: norm_eps and rope_theta must be positive")
-        if self.rope_type not in ROPE_TYPES:
             raise ValueError(
-                f"model config: rope type {self.rope_type!r} is not supported; supported are {', '.join(ROPE_TYPES)}"
+                f"model config: RoPE rotates pairs, so head_dim must be even, not {self.head_dim}"
             )
+        for name in ("norm_eps", "rope_theta"):
+            if not is_positive_number(getattr(self, name)):
+                raise ValueError(
+                    f"model config: {name} must be a positive number, not {getattr(self, name)!r}"
+                )
+        for name in ("tied_embedding", "layer_sharing"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"model config: {name} must be true or false, not {getattr(self, name)!r}")
+        self._check_tokens()
+        self._check_rope()
+
+    def _check_tokens(self) -> None:
+        if not self.eos_ids:
+            raise ValueError("model config: eos_ids needs at least one token id")
+        for token in (self.bos_id, *self.eos_ids):
+            if not isinstance(token, int) or isinstance(token, bool) or not 0 <= token < self.vocab_size:
+                raise ValueError(
+                    f"model config: bos and eos must be token ids in 0..{self.vocab_size - 1}, not {token!r}"
+                )
+
+    def _check_rope(self) -> None:
+        if self.rope_scaling is not None and not isinstance(self.rope_scaling, dict):
+            raise ValueError(f"model config: rope_scaling must be a dictionary, not {self.rope_scaling!r}")
+        if self.rope_type not in ROPE_NUMBERS:
+            raise ValueError(
+                f"model config: rope type {self.rope_type!r} is not supported; "
+                f"supported are {', '.join(ROPE_NUMBERS)}"
+            )
+        scaling = self.rope_scaling or {}
+        options = [n for n in _YARN_OPTIONS if scaling.get(n) is not None] if self.rope_type == "yarn" else []
+        for name in (*ROPE_NUMBERS[self.rope_type], *options):
+            if not is_positive_number(scaling.get(name)):
+                raise ValueError(
+                    f"model config: rope type {self.rope_type} needs a positive number {name}, "
+                    f"not {scaling.get(name)!r}"
+                )
+        if self.rope_type == "llama3" and not scaling["low_freq_factor"] < scaling["high_freq_factor"]:
+            raise ValueError("model config: rope type llama3 needs low_freq_factor < high_freq_factor")
+
+    @property
+    def eos_id(self) -> int:
+        return self.eos_ids[0]
 
     @property
     def rope_type(self) -> str:
@@ -77,6 +126,25 @@ class ModelConfig:
         embeddings = self.vocab_size * self.dim * (1 if self.tied_embedding else 2)
         norms = self.dim * (2 * self.n_layers + 1)
         return self.linear_parameters + embeddings + norms
+
+
+#: What the packed layout can hold, and beyond any model: nonsense is refused before it is allocated.
+_LARGEST_SIZES = {
+    "vocab_size": 1 << 24,
+    "dim": 1 << 16,
+    "n_layers": 1 << 12,
+    "n_heads": 1 << 12,
+    "n_kv_heads": 1 << 12,
+    "ffn_dim": 1 << 16,
+    "head_dim": 1 << 12,
+    "max_seq_len": 1 << 24,
+}
+_LARGEST_FLOAT32 = 3.4e38
+
+
+def is_positive_number(value: Any) -> bool:
+    """An int or float above 0 within float32's range; True and False are no numbers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _LARGEST_FLOAT32
 
 
 def _mobilellm(dim: int, n_layers: int, n_heads: int, n_kv_heads: int, ffn_dim: int) -> ModelConfig:

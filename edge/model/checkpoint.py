@@ -2,25 +2,34 @@
 
 On disk: ``config.json``, ``model.safetensors`` (or shards behind an index), and the tokenizer. A
 quantisation-aware checkpoint adds ``<linear>.weight_clip_val`` [out, 1] per quantised linear and
-``w_bits`` in config.json, which is the form ParetoQ publishes.
+``w_bits`` in config.json, which is the form ParetoQ publishes (arXiv 2502.02631).
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from edge.config import ModelConfig
-from edge.formats import FULL_PRECISION, WeightFormat, format_for_paretoq_w_bits
-from edge.model.tokenizer import find_tokenizer
+from edge.formats import FULL_PRECISION, WeightFormat
+from edge.model.checkpoint_writer import write_directory
+from edge.model.hf_config import CONFIG_NAME, config_from_hf, config_to_hf, format_from_hf, read_hf_config
+from edge.model.hub import local_directory
+from edge.model.mobilellm import MobileLLM, is_quantized_linear
+from edge.model.tensor_files import as_float32, check_names, check_shapes, first_of, hf_name, read_tensors
+from edge.model.tokenizer import TOKENIZER_FILES, Tokenizer
 
 ALPHA_SUFFIX = ".weight_clip_val"
+HEAD = "lm_head.weight"
+EMBEDDING = "embed_tokens.weight"
+#: config.json of a packed checkpoint (``edge/quantizers/packed_checkpoint.py``) has this key.
+PACKED_KEY = "packed"
 
 
 @dataclass(frozen=True)
@@ -40,80 +49,140 @@ class Checkpoint:
     tokenizer: Path | None = None
 
 
-def load_checkpoint(directory: str | Path) -> Checkpoint:
-    directory = Path(directory)
-    hf = json.loads((directory / "config.json").read_text())
-    config = config_from_hf(hf)
-    tensors = {name.removeprefix("model."): t.float() for name, t in load_file(directory / "model.safetensors").items()}
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads a Hugging Face directory or hub id, full precision or ParetoQ, single file or shards.
+
+    The head counts as tied when the file has none (MobileLLM is published so, whatever its JSON says) and
+    when it equals the embedding.
+
+    Raises:
+        ValueError: one sentence for everything that is wrong with the files.
+    """
+    directory = local_directory(path)
+    hf = read_hf_config(directory)
+    if PACKED_KEY in hf:
+        raise ValueError(
+            f"{directory} is a packed checkpoint, made for export; give the one that it was packed from"
+        )
+    config, fmt = parse_config(directory, hf)
+    tensors = read_tensors(directory)
     alphas = {n.removesuffix(ALPHA_SUFFIX): t for n, t in tensors.items() if n.endswith(ALPHA_SUFFIX)}
     weights = {n: t for n, t in tensors.items() if not n.endswith(ALPHA_SUFFIX)}
-    fmt = format_for_paretoq_w_bits(hf["w_bits"]) if alphas else FULL_PRECISION
-    return Checkpoint(config, weights, fmt, alphas, find_tokenizer(directory))
+    if config.tied_embedding and EMBEDDING not in weights and HEAD in weights:
+        weights[EMBEDDING] = weights.pop(HEAD)  # one table under two names; some tools keep the second
+    shapes = weight_shapes(config)
+    check_names(directory, weights, shapes.keys() - {HEAD}, allowed={HEAD})
+    check_shapes(directory, weights, shapes)
+    _check_alpha_presence(directory, fmt, alphas)
+    weights = {n: as_float32(directory, n, t) for n, t in weights.items()}
+    alphas = _checked_alphas(directory, alphas, shapes)
+    config = _settle_head(directory, config, weights, hf)
+    return Checkpoint(config, weights, fmt or FULL_PRECISION, alphas, checked_tokenizer(directory, config))
 
 
-def save_checkpoint(checkpoint: Checkpoint, directory: str | Path, dtype: torch.dtype = torch.float32) -> None:
-    """Writes a Hugging Face directory; it appears whole or not at all. Alphas are always float32."""
-    directory = Path(directory)
-    partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    tensors = {_hf_name(n): t.detach().to(dtype).contiguous() for n, t in checkpoint.weights.items()}
-    tensors |= {_hf_name(n) + ALPHA_SUFFIX: t.detach().float().contiguous() for n, t in checkpoint.alphas.items()}
-    save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
-    (partial / "config.json").write_text(json.dumps(config_to_hf(checkpoint.config, checkpoint.fmt), indent=2) + "\n")
-    if checkpoint.tokenizer is not None:
-        shutil.copyfile(checkpoint.tokenizer, partial / checkpoint.tokenizer.name)
-    if directory.exists():
-        shutil.rmtree(directory)
-    partial.rename(directory)
+def save_checkpoint(
+    checkpoint: Checkpoint, directory: str | Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Writes a Hugging Face directory; it appears whole or not at all. Alphas are always float32.
+
+    Raises:
+        ValueError: the directory cannot be written or holds something else; a weight is NaN or beyond dtype.
+    """
+    tensors = {name: tensor.detach().to(dtype) for name, tensor in checkpoint.weights.items()}
+    beyond = [hf_name(name) for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if beyond:
+        raise ValueError(f"{first_of(beyond)}: NaN, or values that {dtype} cannot hold; nothing was written")
+    tensors |= {name + ALPHA_SUFFIX: alpha.detach().float() for name, alpha in checkpoint.alphas.items()}
+    write_directory(directory, tensors, config_to_hf(checkpoint.config, checkpoint.fmt), checkpoint.tokenizer)
 
 
-def config_from_hf(hf: dict) -> ModelConfig:
-    heads = hf["num_attention_heads"]
-    return ModelConfig(
-        vocab_size=hf["vocab_size"],
-        dim=hf["hidden_size"],
-        n_layers=hf["num_hidden_layers"],
-        n_heads=heads,
-        n_kv_heads=hf.get("num_key_value_heads") or heads,
-        ffn_dim=hf["intermediate_size"],
-        head_dim=hf.get("head_dim") or hf["hidden_size"] // heads,
-        max_seq_len=hf["max_position_embeddings"],
-        rope_theta=hf.get("rope_theta", 10000.0),
-        rope_scaling=hf.get("rope_scaling"),
-        norm_eps=hf["rms_norm_eps"],
-        tied_embedding=hf.get("tie_word_embeddings", False),
-        bos_id=hf.get("bos_token_id", 1),
-        eos_id=hf.get("eos_token_id", 2),
-    )
+def parse_config(directory: Path, hf: dict[str, Any]) -> tuple[ModelConfig, WeightFormat | None]:
+    """The shape, and the weight format where ``w_bits`` gives one; errors name the file."""
+    try:
+        return config_from_hf(hf), format_from_hf(hf)
+    except ValueError as error:
+        raise ValueError(f"{directory / CONFIG_NAME}: {error}") from error
 
 
-def config_to_hf(config: ModelConfig, fmt: WeightFormat) -> dict:
-    hf = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.dim,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
-        "intermediate_size": config.ffn_dim,
-        "head_dim": config.head_dim,
-        "max_position_embeddings": config.max_seq_len,
-        "rope_theta": config.rope_theta,
-        "rope_scaling": config.rope_scaling,
-        "rms_norm_eps": config.norm_eps,
-        "tie_word_embeddings": config.tied_embedding,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "mlp_bias": False,
-        "bos_token_id": config.bos_id,
-        "eos_token_id": config.eos_id,
-    }
-    if fmt.is_quantized:
-        hf["w_bits"] = fmt.paretoq_w_bits
-    return hf
+def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes of all weights of a model with its own head, by name."""
+    with torch.device("meta"):
+        model = MobileLLM(replace(config, tied_embedding=False, max_seq_len=1))
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def _hf_name(name: str) -> str:
-    return name if name.startswith("lm_head.") else f"model.{name}"
+def quantized_linear_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Those of ``weight_shapes`` that a weight format applies to, by linear name."""
+    by_linear = {name.removesuffix(".weight"): shape for name, shape in shapes.items()}
+    return {name: shape for name, shape in by_linear.items() if is_quantized_linear(name)}
+
+
+def checked_tokenizer(directory: Path, config: ModelConfig) -> Path | None:
+    """The tokenizer file of a directory, or None where it has none.
+
+    Raises:
+        ValueError: it cannot be read, or its vocabulary is not the model's. A model may have up to
+            max(128, 2 %) rows more, because vocabularies are padded to round numbers.
+    """
+    if not any((directory / name).is_file() for name in TOKENIZER_FILES):
+        return None
+    tokenizer = Tokenizer(directory)
+    padding = max(128, config.vocab_size // 50)
+    if not config.vocab_size - padding <= tokenizer.vocab_size <= config.vocab_size:
+        raise ValueError(
+            f"{tokenizer.path} has {tokenizer.vocab_size} entries and the model {config.vocab_size}: they do "
+            f"not belong together (a model may have up to {padding} unused rows, never fewer than entries)"
+        )
+    return tokenizer.path
+
+
+def _check_alpha_presence(directory: Path, fmt: WeightFormat | None, alphas: Mapping[str, Tensor]) -> None:
+    """Learned scales and ``w_bits`` come together or not at all."""
+    if alphas and fmt is None:
+        raise ValueError(
+            f"{directory} has learned scales (weight_clip_val) but its {CONFIG_NAME} has no w_bits, which "
+            "says what grid they are for; add it (0 is ternary, else 1, 2, 3 or 4)"
+        )
+    if alphas and fmt is FULL_PRECISION:
+        raise ValueError(f"{directory} has learned scales (weight_clip_val), but w_bits 16 means unquantised")
+    if fmt is not None and fmt.is_quantized and not alphas:
+        raise ValueError(
+            f"{directory} has no learned scales (weight_clip_val), but w_bits {fmt.paretoq_w_bits} says so; "
+            "remove w_bits if it is a full-precision checkpoint"
+        )
+
+
+def _checked_alphas(
+    directory: Path, alphas: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    if not alphas:
+        return {}
+    on_disk = {name + ALPHA_SUFFIX: alpha for name, alpha in alphas.items()}
+    expected = {n + ALPHA_SUFFIX: (out, 1) for n, (out, _) in quantized_linear_shapes(shapes).items()}
+    check_names(directory, on_disk, expected)
+    check_shapes(directory, on_disk, expected)
+    values = {n: as_float32(directory, n, alpha) for n, alpha in on_disk.items()}
+    bad = [hf_name(n) for n, alpha in values.items() if not bool((alpha > 0).all())]
+    if bad:
+        raise ValueError(f"{directory}: learned scales must be positive in every row; not so {first_of(bad)}")
+    return {n.removesuffix(ALPHA_SUFFIX): alpha for n, alpha in values.items()}
+
+
+def _settle_head(
+    directory: Path, config: ModelConfig, weights: dict[str, Tensor], hf: Mapping[str, Any]
+) -> ModelConfig:
+    """Decides from the tensors whether the head is tied, and drops one that repeats the embedding."""
+    head = weights.get(HEAD)
+    if head is None:
+        if hf.get("tie_word_embeddings") is False and hf.get("share_embedding") is None:
+            warnings.warn(f"{directory} has no {HEAD}; the token embedding serves as its head", stacklevel=3)
+        return replace(config, tied_embedding=True)
+    if torch.equal(head, weights[EMBEDDING]):
+        del weights[HEAD]
+        return replace(config, tied_embedding=True)
+    if config.tied_embedding:
+        raise ValueError(
+            f"{directory}: {CONFIG_NAME} says that head and embedding are tied, but {HEAD} differs from "
+            f"{hf_name(EMBEDDING)}; set tie_word_embeddings to false, or remove the tensor"
+        )
+    return config

@@ -18,10 +18,14 @@ class KVCache(nn.Module):
         self.register_buffer("values", torch.zeros(shape), persistent=False)
 
     def update(self, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        """Writes T positions from ``start`` on and returns all that is filled so far: [1, start + T, Hkv, D]."""
+        """Writes T positions from ``start`` on and returns all filled so far: [1, start + T, Hkv, D]."""
+        if keys.shape[0] != 1:
+            raise ValueError(f"a cache serves one sequence, not a batch of {keys.shape[0]}")
         end = start + keys.shape[1]
         if start < 0 or end > self.keys.shape[1]:
-            raise ValueError(f"positions {start}..{end - 1} do not fit a cache of {self.keys.shape[1]} positions")
+            raise ValueError(
+                f"positions {start}..{end - 1} do not fit a cache of {self.keys.shape[1]} positions"
+            )
         self.keys[:, start:end] = keys
         self.values[:, start:end] = values
         return self.keys[:, :end], self.values[:, :end]

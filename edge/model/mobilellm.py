@@ -39,6 +39,8 @@ class AttentionCore(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: int) -> Tensor:
         t = q.shape[1]
+        if start < 0 or start + t > cos.shape[0]:
+            raise ValueError(f"positions {start}..{start + t - 1} are beyond the model's {cos.shape[0]}")
         cos, sin = cos[start : start + t], sin[start : start + t]  # [T, D/2]
         q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)
         if self.cache is not None:
@@ -111,9 +113,10 @@ class Head(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.weight = None if config.tied_embedding else nn.Parameter(torch.empty(config.vocab_size, config.dim))
+        shape = (config.vocab_size, config.dim)
+        self.weight = None if config.tied_embedding else nn.Parameter(torch.empty(shape))
 
-    def forward(self, x: Tensor, embedding: nn.Module) -> Tensor:
+    def forward(self, x: Tensor, embedding: nn.Embedding) -> Tensor:
         return F.linear(x, embedding.weight if self.weight is None else self.weight)
 
 
@@ -121,7 +124,7 @@ class MobileLLM(nn.Module):
     """The decoder; ``forward`` maps token ids to logits.
 
     Args:
-        config: the shape. Weights start at N(0, 0.02); residual projections at 0.02 / sqrt(2 * n_layers) (GPT-2).
+        config: the shape. Weights are not initialised: load them, or call ``reset_parameters``.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -131,17 +134,14 @@ class MobileLLM(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
         self.lm_head = Head(config)
+        cos, sin = rope_tables(config)
         self.cos: Tensor
         self.sin: Tensor
-        self.reset_tables()
-
-    def reset_tables(self) -> None:
-        """Computes the RoPE tables; needed again after building on the meta device."""
-        cos, sin = rope_tables(self.config)
         self.register_buffer("cos", cos, persistent=False)  # [max_seq_len, D/2]
-        self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)  # [max_seq_len, D/2]
 
     def reset_parameters(self, seed: int) -> MobileLLM:
+        """Draws fresh weights: N(0, 0.02), and 0.02 / sqrt(2 * layers run) into the residual (GPT-2)."""
         generator = torch.Generator().manual_seed(seed)
         depth = 2 * self.config.n_layers * self.config.passes_per_layer
         for name, parameter in self.named_parameters():
@@ -164,21 +164,33 @@ class MobileLLM(nn.Module):
         return self.lm_head(self.hidden(tokens, start), self.embed_tokens)
 
     def with_cache(self, max_seq_len: int) -> MobileLLM:
-        """Gives every attention pass a fresh cache of ``max_seq_len`` positions; batch is 1 from then on."""
-        for layer in self.layers:
-            for core in layer.self_attn.cores:
-                core.cache = KVCache(max_seq_len, self.config.n_kv_heads, self.config.head_dim)
+        """Gives every attention pass a fresh cache of ``max_seq_len`` positions; batch is 1 from then on.
+
+        Raises:
+            ValueError: more positions than the model has.
+        """
+        if not 1 <= max_seq_len <= self.config.max_seq_len:
+            raise ValueError(f"a cache must have 1..{self.config.max_seq_len} positions, not {max_seq_len}")
+        for module in self.modules():
+            if isinstance(module, AttentionCore):
+                module.cache = KVCache(max_seq_len, self.config.n_kv_heads, self.config.head_dim)
         return self
 
 
-#: The linears that the weight formats apply to (ParetoQ quantises all of them, and neither embedding nor head).
+#: What the weight formats apply to: ParetoQ quantises every linear of a layer, but not embedding and head.
 QUANTIZED_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def is_quantized_linear(name: str) -> bool:
+    """Whether a weight format applies to the module of this full name."""
+    return name.rsplit(".", 1)[-1] in QUANTIZED_LINEARS
 
 
 def named_linears(model: MobileLLM) -> dict[str, nn.Linear]:
     """Every linear that a weight format applies to, by its full name."""
+    modules = model.named_modules()
     return {
         name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in QUANTIZED_LINEARS
+        for name, module in modules
+        if isinstance(module, nn.Linear) and is_quantized_linear(name)
     }

@@ -16,14 +16,18 @@ from edge.config import ModelConfig
 
 
 def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """cos and sin, each [max_seq_len, head_dim / 2] float32, scaled as ``rope_scaling`` asks."""
-    inv_freq, factor = _inverse_frequencies(config)  # [D/2]
-    angles = torch.outer(torch.arange(config.max_seq_len, dtype=torch.float32), inv_freq)
-    return angles.cos() * factor, angles.sin() * factor
+    """cos and sin, each [max_seq_len, head_dim / 2] float32, scaled as ``rope_scaling`` asks.
+
+    Computed on the CPU whatever the default device, so that a model built on the meta device has real tables.
+    """
+    with torch.device("cpu"):
+        inv_freq, factor = _inverse_frequencies(config)  # [D/2]
+        angles = torch.outer(torch.arange(config.max_seq_len, dtype=torch.float32), inv_freq)
+        return angles.cos() * factor, angles.sin() * factor
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotates x [B, T, H, D] by tables [T, D/2]; the pair of feature i is i + D/2, as in Hugging Face's Llama."""
+    """Rotates x [B, T, H, D] by tables [T, D/2]; feature i pairs with i + D/2, as in Hugging Face's Llama."""
     first, second = x.chunk(2, dim=-1)  # [B, T, H, D/2] each
     cos, sin = cos[:, None, :], sin[:, None, :]  # [T, 1, D/2]
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
@@ -33,14 +37,14 @@ def _inverse_frequencies(config: ModelConfig) -> tuple[Tensor, float]:
     if config.rope_type == "default":
         exponent = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
         return 1.0 / config.rope_theta**exponent, 1.0
-    parameters = {**(config.rope_scaling or {}), "rope_type": config.rope_type, "rope_theta": config.rope_theta}
-    parameters.pop("type", None)
+    scaling = dict(config.rope_scaling or {})
+    scaling.pop("type", None)
     hf = LlamaConfig(
-        hidden_size=config.dim,
-        num_attention_heads=config.n_heads,
-        head_dim=config.head_dim,
+        # Frequencies depend on head_dim alone, and LlamaConfig refuses a width that is no multiple of it.
+        hidden_size=config.head_dim,
+        num_attention_heads=1,
         max_position_embeddings=config.max_seq_len,
-        rope_parameters=parameters,
+        rope_parameters={**scaling, "rope_type": config.rope_type, "rope_theta": float(config.rope_theta)},
     )
     inv_freq, factor = ROPE_INIT_FUNCTIONS[config.rope_type](hf, torch.device("cpu"))
     return inv_freq, float(factor)

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+#: In order of preference.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+#: What transformers reads beside them; travels along when a checkpoint is written back.
+TOKENIZER_COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
 class Tokenizer:
     """Text to ids and back, from ``tokenizer.json`` (Hugging Face) or ``tokenizer.model`` (SentencePiece).
 
+    Markers spelled out in the text, such as ``</s>``, become their token with the first kind of file and
+    plain text with the second; otherwise equal vocabularies give equal ids.
+
     Args:
         path: one of the two files, or the directory that holds one (the first of the two is preferred).
+
+    Attributes:
+        path: the file.
+        vocab_size: one more than the highest id.
 
     Raises:
         ValueError: no such file, or it cannot be read as what its name says.
@@ -20,41 +30,63 @@ class Tokenizer:
 
     def __init__(self, path: str | Path) -> None:
         self.path = find_tokenizer(Path(path))
+        kind = _HuggingFace if self.path.suffix == ".json" else _SentencePiece
         try:
-            if self.path.name.endswith(".json"):
-                import tokenizers
-
-                self._json = tokenizers.Tokenizer.from_file(str(self.path))
-                self._sp = None
-                self.vocab_size = 1 + max(self._json.get_vocab(with_added_tokens=True).values())
-            else:
-                import sentencepiece
-
-                self._json = None
-                self._sp = sentencepiece.SentencePieceProcessor(model_file=str(self.path))
-                self.vocab_size = self._sp.vocab_size()
+            self._backend = kind(self.path)
         except Exception as error:  # both libraries raise bare Exception or RuntimeError
-            raise ValueError(f"{self.path} is not a readable tokenizer: {error}") from error
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{self.path} is not a readable tokenizer ({kind.library}: {reason})") from error
+        self.vocab_size = self._backend.vocab_size
 
     def encode(self, text: str) -> list[int]:
         """Ids of text, without begin or end markers."""
-        if self._sp is not None:
-            return list(self._sp.encode(text))
-        return list(self._json.encode(text, add_special_tokens=False).ids)
+        return self._backend.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        if self._sp is not None:
-            return [list(ids) for ids in self._sp.encode(list(texts))]
-        return [list(e.ids) for e in self._json.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return self._backend.encode_batch(list(texts))
 
     def decode(self, ids: Sequence[int]) -> str:
-        if self._sp is not None:
-            return self._sp.decode(list(ids))
-        return self._json.decode(list(ids), skip_special_tokens=True)
+        """Text of ids; markers, and ids that only pad the model's vocabulary, have none."""
+        return self._backend.decode([i for i in ids if i < self.vocab_size])
+
+
+class _HuggingFace:
+    library = "tokenizers"
+
+    def __init__(self, path: Path) -> None:
+        import tokenizers
+
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        # Files saved by a training script may carry its length limit, which would cut text without a word.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [list(e.ids) for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def decode(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+
+class _SentencePiece:
+    library = "sentencepiece"
+
+    def __init__(self, path: Path) -> None:
+        import sentencepiece
+
+        self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        self.vocab_size = self._processor.vocab_size()
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [list(ids) for ids in self._processor.encode(texts)]
+
+    def decode(self, ids: list[int]) -> str:
+        return self._processor.decode(ids)
 
 
 def find_tokenizer(path: Path) -> Path:
-    """The tokenizer file at path, or in the directory path."""
+    """The tokenizer file at path, or in the directory path; ValueError when there is none."""
     candidates = [path] if path.is_file() else [path / name for name in TOKENIZER_FILES]
     for candidate in candidates:
         if candidate.is_file():
