@@ -108,7 +108,10 @@ float read_half(const PackedView& view, int64_t row, int64_t column) {
   const int64_t lane = row % kBlockRows * 2 + column % 2;
   uint16_t half;
   std::memcpy(&half, view.block(row / kBlockRows) + column / 2 * kLineBytes + lane * 2, sizeof(half));
-  return half_to_float(half);
+  const uint32_t bits = half_to_float_bits(half);
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
 }
 
 }  // namespace edge

@@ -111,20 +111,18 @@ void read_row_codes(const PackedView& view, int64_t row, int64_t first, int64_t 
 // Reads one value of an fp16 table.
 float read_half(const PackedView& view, int64_t row, int64_t column);
 
-// IEEE half to float, exact, without branches. Subnormal halves go through an integer conversion and
-// never appear as subnormal floats, which a process may have told the CPU to treat as zero.
-inline float half_to_float(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
+// The bits of an IEEE half as the bits of the same float, exact, without branches. Subnormal halves go
+// through an integer conversion and never appear as subnormal floats, which a process may have told the
+// CPU to treat as zero.
+inline uint32_t half_to_float_bits(uint32_t half) {
   const uint32_t magnitude = half & 0x7fff;
   const float subnormal = static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f;
   uint32_t bits;
   std::memcpy(&bits, &subnormal, sizeof(bits));
-  const uint32_t rebias = magnitude >= 0x7c00 ? 224u << 23 : 112u << 23;  // inf and NaN: all ones
-  bits = magnitude < 0x400 ? bits : (magnitude << 13) + rebias;
-  bits |= sign;
-  float value;
-  std::memcpy(&value, &bits, sizeof(value));
-  return value;
+  const uint32_t is_special = magnitude >= 0x7c00;  // inf and NaN: the exponent becomes all ones
+  const uint32_t normal = (magnitude << 13) + (112u << 23) + is_special * (112u << 23);
+  const uint32_t choose = 0u - static_cast<uint32_t>(magnitude < 0x400);
+  return (half & 0x8000) << 16 | (bits & choose) | (normal & ~choose);
 }
 
 }  // namespace edge

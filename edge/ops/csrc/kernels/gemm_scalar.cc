@@ -60,13 +60,12 @@ void halves(const BlockCodes& block, const float* x, int64_t x_stride, int64_t c
             float* acc) {
   std::memset(acc, 0, static_cast<size_t>(tokens * kRows) * sizeof(float));
   for (int64_t column = 0; column < columns; ++column) {
+    uint32_t lanes[kRows];  // an even column in the low half of each, an odd one in the high half
     float weights[kRows];
-    const uint8_t* line = block.lines + column / 2 * kLanes + column % 2 * 2;
-    for (int row = 0; row < kRows; ++row) {
-      uint16_t half;
-      std::memcpy(&half, line + row * 4, sizeof(half));
-      weights[row] = half_to_float(half);
-    }
+    std::memcpy(lanes, block.lines + column / 2 * kLanes, sizeof(lanes));
+    const int shift = static_cast<int>(column % 2) * 16;
+    for (int row = 0; row < kRows; ++row) lanes[row] = half_to_float_bits(lanes[row] >> shift & 0xffff);
+    std::memcpy(weights, lanes, sizeof(weights));
     for (int64_t token = 0; token < tokens; ++token) {
       const float value = x[token * x_stride + column];
       for (int row = 0; row < kRows; ++row) acc[token * kRows + row] += weights[row] * value;
