@@ -1,0 +1,170 @@
+"""The command line of training: our flags, and transformers' TrainingArguments behind them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, cast
+
+from transformers import HfArgumentParser, TrainingArguments
+
+from edge.config import NAMED_MODELS
+from edge.formats import BITS_CHOICES, format_for_bits
+
+DESCRIPTION = """\
+Trains a model in full precision, then quantisation-aware from it (ParetoQ). An interrupted run continues from
+its last checkpoint when the same command is given again. Every flag of transformers' TrainingArguments is
+accepted too (--gradient_accumulation_steps 4, --bf16 True, --torch_compile True, ...), and torchrun works."""
+EXAMPLE = """\
+examples:
+  python -m edge.training.train --output full --tokenizer tok --data a.txt --eval-data b.txt
+  python -m edge.training.train --output two-bit --model full --bits 2 --data a.txt --eval-data b.txt"""
+
+#: Flags of TrainingArguments that say what one of ours says, and what to use in their place.
+REPLACED_FLAGS = {
+    "output_dir": "use --output",
+    "max_steps": "use --steps",
+    "num_train_epochs": "use --steps",
+    "per_device_train_batch_size": "use --batch-size",
+    "per_device_eval_batch_size": "use --batch-size",
+    "resume_from_checkpoint": "the same command given again resumes by itself",
+    "overwrite_output_dir": "remove the old directory or choose another --output",
+}
+
+
+def _flag(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a run trains, on what, for how long; every field is a flag."""
+
+    output: str = field(metadata={"help": "directory for the trained checkpoint (Hugging Face form)"})
+    data: list[str] = field(
+        metadata={
+            "help": "text, JSONL or Parquet files or hub ids; FILE:TOKENS takes that many tokens of it, "
+            "reading it again from the start where it is shorter"
+        }
+    )
+    eval_data: list[str] = field(metadata={"help": "held-out files; their perplexity is reported"})
+    model: str | None = _flag(
+        None,
+        "checkpoint directory to start from; quantisation-aware training starts from a full-precision one",
+    )
+    shape: str | None = _flag(None, f"shape when there is no --model: {', '.join(NAMED_MODELS)} (the first)")
+    tokenizer: str | None = _flag(None, "tokenizer file or directory; the checkpoint's own where not given")
+    bits: float = _flag(16.0, f"one of {', '.join(f'{b:g}' for b in BITS_CHOICES)}; 16 is full precision")
+    context: int = _flag(512, "tokens per training example")
+    batch_size: int = _flag(8, "examples per device and step")
+    steps: int = _flag(1000, "optimiser steps")
+    learning_rate: float = _flag(2e-3, "peak rate, cosine to 0 (ParetoQ fine-tunes at 1e-5 to 2e-5)")
+    warmup_steps: int = _flag(0, "steps of linear warm-up (ParetoQ uses none)")
+    save_steps: int = _flag(200, "steps between checkpoints to resume from, and between evaluations")
+    seed: int = _flag(0, "seed of initial weights and of the order of the data")
+
+    def __post_init__(self) -> None:
+        for name in ("context", "batch_size", "steps", "save_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{spelled(name)} must be at least 1, not {getattr(self, name)}")
+        if self.warmup_steps < 0:
+            raise ValueError(f"--warmup-steps must not be negative, but is {self.warmup_steps}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"--learning-rate must be positive, not {self.learning_rate}")
+        format_for_bits(self.bits, BITS_CHOICES)
+        if self.model is not None and self.shape is not None:
+            raise ValueError("--shape is for training from nothing; --model brings its own")
+        if self.shape is not None and self.shape not in NAMED_MODELS:
+            raise ValueError(f"unknown --shape {self.shape}; known are {', '.join(NAMED_MODELS)}")
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+class _Parser(HfArgumentParser):
+    """Says what is wrong in a sentence of its own instead of printing the usage of a hundred flags."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see --help)")
+
+
+def parse(argv: list[str]) -> tuple[TrainConfig, list[str]]:
+    """Our flags, and what is left for TrainingArguments.
+
+    Raises:
+        ValueError: a flag is missing, malformed, or contradicts another.
+    """
+    parser = _Parser(
+        cast(Any, TrainConfig),
+        prog="python -m edge.training.train",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        allow_abbrev=False,
+        formatter_class=_Help,
+    )
+    config, rest = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
+    return config, rest
+
+
+def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) -> TrainingArguments:
+    """Ours as defaults, and any flag of TrainingArguments from the command line on top."""
+    for name in flags_given(rest):
+        if name in REPLACED_FLAGS:
+            raise ValueError(f"{spelled(name)} is not for this command: {REPLACED_FLAGS[name]}")
+    ours = {
+        "output_dir": output_dir,
+        "max_steps": config.steps,
+        "per_device_train_batch_size": config.batch_size,
+        "per_device_eval_batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+        "warmup_steps": config.warmup_steps,
+        "save_steps": config.save_steps,
+        "eval_steps": config.save_steps,
+        "seed": config.seed,
+        "lr_scheduler_type": "cosine",
+        "eval_strategy": "steps",
+        "save_total_limit": 2,
+        "logging_steps": 20,
+        "adam_beta2": 0.95,
+        "weight_decay": 0.0,
+        "report_to": "none",
+        "disable_tqdm": True,  # progress.py draws the bar
+        "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+        "label_names": "tokens",  # tells Trainer that evaluation batches carry their targets
+        "prediction_loss_only": True,
+    }
+    given = flags_given(rest)
+    defaults = [f"--{name}={value}" for name, value in ours.items() if name not in given]
+    parser = _Parser(cast(Any, TrainingArguments), allow_abbrev=False)
+    arguments, unknown = parser.parse_args_into_dataclasses(defaults + rest, return_remaining_strings=True)
+    if unknown:
+        raise ValueError(f"neither this command nor TrainingArguments knows {' '.join(unknown)} (see --help)")
+    return arguments
+
+
+def flags_given(rest: list[str]) -> dict[str, str]:
+    """Flags by name with their values as typed: ``["--bf16", "True"]`` is ``{"bf16": "True"}``."""
+    flags: dict[str, str] = {}
+    name = ""
+    for word in rest:
+        if word.startswith("--"):
+            flag, _, value = word.partition("=")
+            name = flag.removeprefix("--").replace("-", "_")
+            flags[name] = value
+        else:
+            flags[name] = f"{flags.get(name, '')} {word}".strip()
+    return flags
+
+
+def spelled(name: str) -> str:
+    """A field's name as a flag; ``batch_size`` and ``batch-size`` are both understood."""
+    return "--" + name.replace("_", "-")
+
+
+def as_flags(config: TrainConfig, rest: list[str]) -> dict[str, Any]:
+    """Everything the command line said, by flag name, for the record of a run."""
+    return {**dataclasses.asdict(config), **flags_given(rest)}

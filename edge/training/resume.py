@@ -1,0 +1,110 @@
+"""What a run leaves beside its output so that the same command, given again, goes on where it stopped.
+
+``<output>-checkpoints`` holds Trainer's ``checkpoint-N`` directories and ``run.json``: the flags of the
+run and a hash of its training tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.training.arguments import spelled
+
+RECORD = "run.json"
+#: Flags that may change between the parts of a run: they decide what is shown and kept, not what is trained.
+#: ``data`` and ``tokenizer`` are compared by the tokens they give, wherever the files lie.
+FREE_FLAGS = {"output", "data", "tokenizer", "eval_data", "save_steps", "save_total_limit", "eval_steps"} | {
+    "eval_strategy", "logging_steps", "logging_strategy", "log_level", "report_to", "dataloader_num_workers"
+}  # fmt: skip
+
+
+def checkpoints_dir(output: str) -> Path:
+    path = Path(output)
+    return path.with_name(path.name + "-checkpoints")
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: Trainer writes trainer_state.json last."""
+    whole = [
+        path.parent for path in directory.glob("checkpoint-*/trainer_state.json") if step_of(path.parent)
+    ]
+    return max(whole, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step a checkpoint was taken at; 0 where its trainer_state.json was not written to its end."""
+    try:
+        return int(json.loads((checkpoint / "trainer_state.json").read_text())["global_step"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+def hash_of(blocks: np.ndarray) -> str:
+    """SHA-256 of the training tokens and their shape."""
+    return hashlib.sha256(repr(blocks.shape).encode() + np.ascontiguousarray(blocks).tobytes()).hexdigest()
+
+
+def write_record(directory: Path, flags: dict[str, Any], data_hash: str) -> None:
+    """Writes ``run.json``; it appears whole or not at all."""
+    directory.mkdir(parents=True, exist_ok=True)
+    partial = directory / (RECORD + ".partial")
+    partial.write_text(json.dumps({"flags": flags, "data_sha256": data_hash}, indent=2) + "\n")
+    os.replace(partial, directory / RECORD)
+
+
+def read_record(directory: Path) -> dict[str, Any] | None:
+    """What ``write_record`` wrote, or None for a run that has no record.
+
+    Raises:
+        ValueError: the file is there and is not a record.
+    """
+    path = directory / RECORD
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text())
+        record["flags"], record["data_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged; remove {directory} to train from the start") from error
+    return record
+
+
+def refuse_other_flags(directory: Path, record: dict[str, Any], flags: dict[str, Any]) -> None:
+    """ValueError when a run was begun with other flags than those it is to be resumed with."""
+    before = record["flags"]
+    for name in sorted((before.keys() | flags.keys()) - FREE_FLAGS):
+        old, new = before.get(name), flags.get(name)
+        if old != new:
+            raise ValueError(_another_run(directory, f"{_said(name, old)}, not {_said(name, new)}"))
+
+
+def refuse_other_data(directory: Path, record: dict[str, Any], data_hash: str) -> None:
+    """ValueError when a run was begun on other tokens than those it is to be resumed with."""
+    if record["data_sha256"] != data_hash:
+        raise ValueError(_another_run(directory, "on other training tokens (another --data or --tokenizer)"))
+
+
+def _another_run(directory: Path, difference: str) -> str:
+    return (
+        f"{directory} holds a run that was begun {difference}; resume it as it was begun, "
+        "choose another --output, or remove that directory to start over"
+    )
+
+
+def refuse_unwritable(output: Path) -> None:
+    """ValueError when a directory cannot be made at ``output``, or a file is there; writes nothing."""
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file; give a directory")
+    parent = next(p for p in output.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"--output {output} cannot be written: {parent} is not a writable directory")
+
+
+def _said(name: str, value: Any) -> str:
+    return f"without {spelled(name)}" if value is None else f"with {spelled(name)} {value}"
