@@ -29,7 +29,7 @@ class Program:
         from executorch.runtime import Runtime
 
         if threads is not None:
-            _set_threads(threads)
+            set_threads(threads)
         runtime = Runtime.get()
         try:
             self._program = runtime.load_program(path)
@@ -84,7 +84,7 @@ def greedy_tokens(program: Program, prompt: list[int], count: int, eos_id: int |
         logits = program.forward([token], position)
 
 
-def _set_threads(threads: int) -> None:
+def set_threads(threads: int) -> None:
     from executorch.extension.pybindings import _C
 
     if threads < 1:

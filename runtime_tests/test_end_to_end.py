@@ -1,0 +1,137 @@
+"""The README's path on the embedded model, at every bit width, in every runtime there is."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge.formats import BITS_CHOICES
+from edge.manifest import read_manifest
+from edge.ops import runner_environment, runner_path
+from edge.program import greedy_tokens, open_program
+
+ROOT = Path(__file__).resolve().parents[1]
+PROMPT = "Once upon a time, there was a little"
+NEW_TOKENS = 40
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    """Exports a bit width of the embedded model once per session: ``programs(1.58)`` is its directory."""
+    directory = tmp_path_factory.mktemp("programs")
+
+    def export(bits: float) -> Path:
+        output = directory / f"{bits:g}"
+        if not output.exists():
+            command = [sys.executable, "-m", "export.to_pte", "--bits", f"{bits:g}", "--output", str(output)]
+            result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+            assert result.returncode == 0, result.stderr
+            (directory / f"{bits:g}.txt").write_text(result.stdout)
+        return output
+
+    return export
+
+
+@pytest.fixture(params=BITS_CHOICES, ids=lambda b: f"{b:g}bit")
+def exported(request, programs):
+    return programs(request.param)
+
+
+def test_every_runtime_gives_the_same_greedy_text(exported):
+    manifest, program, tokenizer = open_program(exported)
+    prompt = [manifest.config["bos_id"], *tokenizer.encode(PROMPT)]
+    tokens = list(greedy_tokens(program, prompt, NEW_TOKENS, manifest.config["eos_ids"][0]))
+    text = tokenizer.decode(tokens)
+    assert len(re.findall(r"[a-z]+", text)) >= 15, text  # words, not noise
+    assert _cpp_runner(exported, prompt, manifest.config["eos_ids"][0])[: len(tokens)] == tokens
+    assert _stock_runner(exported) == text
+
+
+def test_the_command_prints_what_it_proved(programs):
+    output = programs(1.58)
+    printed = (output.parent / "1.58.txt").read_text()
+    manifest = read_manifest(output)
+    for fact in (
+        str(output / "model.pte"),
+        f"{manifest.program.bytes:,}",
+        f"{manifest.verification.exact_tables} packed tables equal",
+        f"{manifest.verification.perplexity_program:.3f}",
+        "tok/s",
+        "Once upon a time",
+    ):
+        assert fact in printed
+
+
+def test_export_stays_below_three_gigabytes(programs):
+    programs(1.58)
+    largest_child_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert largest_child_kib < 3 * 1024**2
+
+
+def test_fewer_bits_make_smaller_files(programs):
+    sizes = [read_manifest(programs(bits)).part_bytes["linears"] for bits in sorted(BITS_CHOICES)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[2] < sizes[3] < sizes[4] < sizes[5]
+
+
+def test_generate_streams_text_and_speed(programs):
+    command = [
+        sys.executable, "-m", "edge.training.generate",
+        "--program", str(programs(2)), "--prompt", PROMPT, "--max-new-tokens", "20",
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.startswith(PROMPT)
+    assert len(result.stdout.split()) > len(PROMPT.split()) + 8
+    assert re.search(r"prefill \d+ tok/s \(\d+ tokens\), decode \d+ tok/s \(\d+ tokens\)", result.stderr)
+
+
+def test_a_process_without_the_ops_is_told_which_and_what_to_load(programs):
+    code = (
+        "import torch\n"
+        "from executorch.runtime import Runtime\n"
+        f"Runtime.get().load_program({str(programs(2) / 'model.pte')!r}).load_method('forward')\n"
+    )
+    stock = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert stock.returncode != 0  # ExecuTorch's own words, without our help
+    explained = (
+        "import sys; sys.modules['edge.ops'] = type(sys)('edge.ops')\n"  # as if its import had been left out
+        "from edge.program import Program; from pathlib import Path; from edge.cli import main_guard\n"
+        f"main_guard(lambda: Program(Path({str(programs(2) / 'model.pte')!r})))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", explained], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 2
+    assert "lowbit::" in result.stderr.splitlines()[-1]
+    assert "import edge.ops" in result.stderr.splitlines()[-1]
+
+
+def _cpp_runner(directory: Path, prompt: list[int], eos: int) -> list[int]:
+    command = [
+        str(runner_path()), "--model", str(directory / "model.pte"), "--tokens", ",".join(map(str, prompt)),
+        "--max-new-tokens", str(NEW_TOKENS), "--eos", str(eos), "--threads", "2",
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, env=runner_environment(), check=True)
+    stats = json.loads(re.search(r"PyTorchObserver (\{.*\})", result.stderr).group(1))
+    assert stats["prompt_tokens"] == len(prompt)
+    return [int(token) for token in result.stdout.strip().split(",")]
+
+
+def _stock_runner(directory: Path) -> str:
+    """Greedy text of ExecuTorch's own TextLLMRunner; it needs our ops loaded, and nothing else of ours."""
+    code = (
+        "import sys, torch, edge.ops\n"
+        "from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner\n"
+        f"runner = TextLLMRunner({str(directory / 'model.pte')!r}, {str(directory / 'tokenizer.json')!r})\n"
+        "config = GenerationConfig(); config.temperature = 0.0; config.echo = False; config.num_bos = 1\n"
+        f"config.max_new_tokens = {NEW_TOKENS}\n"
+        "pieces = []\n"
+        f"runner.generate({PROMPT!r}, config, pieces.append)\n"
+        "print('\\n<<<' + ''.join(pieces) + '>>>')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    return re.search(r"<<<(.*)>>>", result.stdout, re.DOTALL).group(1)

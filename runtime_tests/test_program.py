@@ -1,0 +1,111 @@
+"""Opening programs: what is damaged is refused by name, before anything runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from edge.formats import format_for_bits
+from edge.manifest import read_manifest
+from edge.program import Program, greedy_tokens, open_program
+from export import to_pte
+from runtime_tests.tiny import save_tiny
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("program")
+    save_tiny(directory / "checkpoint", format_for_bits(2))
+    to_pte.main(["--bits", "2", "--model", str(directory / "checkpoint"), "--output", str(directory / "out")])
+    return directory / "out"
+
+
+@pytest.fixture
+def program(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "out")
+
+
+def test_an_untouched_export_opens(program):
+    manifest, opened, tokenizer = open_program(program)
+    assert opened.max_seq_len == manifest.max_seq_len == 64
+    assert tokenizer.vocab_size == manifest.config["vocab_size"]
+
+
+@pytest.mark.parametrize("name", ["model.pte", "tokenizer.json"])
+def test_truncated_file(program, name):
+    data = (program / name).read_bytes()
+    (program / name).write_bytes(data[:-1])
+    with pytest.raises(ValueError, match=f"{name} has {len(data) - 1} bytes"):
+        read_manifest(program)
+
+
+@pytest.mark.parametrize("name", ["model.pte", "tokenizer.json"])
+def test_altered_file(program, name):
+    data = bytearray((program / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (program / name).write_bytes(data)
+    with pytest.raises(ValueError, match=f"{name} was altered"):
+        read_manifest(program)
+
+
+@pytest.mark.parametrize("name", ["model.pte", "tokenizer.json", "manifest.json"])
+def test_missing_file(program, name):
+    (program / name).unlink()
+    with pytest.raises(ValueError, match=name):
+        read_manifest(program)
+
+
+@pytest.mark.parametrize("change", [{"bits": 4}, {"weights": "random"}, {"max_seq_len": 65}])
+def test_altered_manifest(program, change):
+    path = program / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match="checksum differs"):
+        read_manifest(program)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "JSON"), ("{", "JSON"), ("[]", "manifest of version 1"), ('{"schema_version": 2}', "schema_version")],
+)
+def test_manifest_of_another_kind(program, text, words):
+    (program / "manifest.json").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_manifest(program)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, 0.5])
+def test_truncated_program_without_manifest(program, keep):
+    """A runtime handed half a file says so; it does not crash."""
+    path = program / "model.pte"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if keep == 0.5 else keep])
+    with pytest.raises(ValueError, match="not a program this runtime can load"):
+        Program(path)
+
+
+def test_tokens_and_positions_out_of_range(program):
+    _, opened, _ = open_program(program)
+    for tokens, position, words in (
+        ([304], 0, "outside the vocabulary"),
+        ([-1], 0, "outside the vocabulary"),
+        ([], 0, "empty"),
+        ([1], 64, "beyond the program's 64"),
+        ([1] * 65, 0, "beyond the program's 64"),
+        ([1], -1, "beyond"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            opened.forward(tokens, position)
+
+
+def test_generation_fills_the_cache_to_its_last_position(program):
+    _, opened, _ = open_program(program)
+    assert len(list(greedy_tokens(opened, [1] * 60, 100))) == 5  # positions 60..63, and one after the last
+
+
+def test_a_sequence_does_not_see_the_one_before(program):
+    _, opened, _ = open_program(program)
+    first = list(greedy_tokens(opened, [1, 2, 3], 20))
+    list(greedy_tokens(opened, [9, 8, 7, 6], 30))
+    assert list(greedy_tokens(opened, [1, 2, 3], 20)) == first
