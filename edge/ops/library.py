@@ -27,8 +27,8 @@ def load_library() -> ctypes.CDLL:
     """Loads the op library once per process and registers its ops with ExecuTorch.
 
     Raises:
-        ImportError: the library is missing, cannot be loaded, was built from other sources, or
-            EDGE_FORCE_KERNEL asks for a kernel that cannot run; the message says what to do.
+        ImportError: the library is missing, cannot be loaded, or was built from other sources; the
+            message says what to do.
     """
     path = _built_file(_LIBRARY)
     # Brings in libexecutorch.so, whose registry this process uses, before the op library asks for it.

@@ -75,6 +75,18 @@ def _unpacks_differently(packed: torch.Tensor, clean: tuple[torch.Tensor, torch.
     return not all(torch.equal(a, b) for a, b in zip(unpack(packed), clean, strict=True))
 
 
+@pytest.mark.parametrize("row", [N - 1, N, 31])
+def test_scales_must_end_with_the_rows(row):
+    """A scale in a padding row, or none in the last real one: n and the table disagree."""
+    packed = random_table(N, K, BY_NAME["int4"])
+    damaged = packed.clone()
+    damaged[64 + 4 * row : 68 + 4 * row] = torch.tensor([0 if row < N else 1], dtype=torch.uint8)
+    with pytest.raises(ValueError, match="it was altered"):
+        torch.ops.lowbit.linear(torch.ones(1, K), damaged, N)
+    with pytest.raises(ValueError, match="it was altered"):
+        read_header(damaged)
+
+
 @pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
 def test_truncated_or_longer_tables_are_refused(fmt):
     packed = random_table(N, K, fmt)
