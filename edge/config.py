@@ -86,7 +86,7 @@ class ModelConfig:
     def _check_rope(self) -> None:
         if self.rope_scaling is not None and not isinstance(self.rope_scaling, dict):
             raise ValueError(f"model config: rope_scaling must be a dictionary, not {self.rope_scaling!r}")
-        if self.rope_type not in ROPE_NUMBERS:
+        if self.rope_type not in tuple(ROPE_NUMBERS):  # a tuple: what a JSON holds may not be hashable
             raise ValueError(
                 f"model config: rope type {self.rope_type!r} is not supported; "
                 f"supported are {', '.join(ROPE_NUMBERS)}"

@@ -50,14 +50,18 @@ def table_alpha(weight: Tensor, fmt: WeightFormat) -> Tensor:
     the top level, so a table that was dequantised quantises to the same codes and scales again.
 
     Raises:
-        ValueError: a format that tables are not stored in.
+        ValueError: a format that tables are not stored in, or values that are NaN or so close to the largest
+            float32 that rounding up leaves its range.
     """
     if fmt not in TABLE_FORMATS:
         raise ValueError(f"tables are stored as {' or '.join(f.name for f in TABLE_FORMATS)}, not {fmt.name}")
     largest = weight.detach().float().abs().amax(dim=1, keepdim=True)  # [rows, 1]
     alpha = (largest / fmt.top_level).clamp_min(torch.finfo(torch.float32).tiny)  # zeros need a scale too
     bits = alpha.view(torch.int32)
-    return ((bits + 0xFF) & ~0xFF).view(torch.float32)  # of 24 significant bits the low 8 go, upwards
+    rounded = ((bits + 0xFF) & ~0xFF).view(torch.float32)  # of 24 significant bits the low 8 go, upwards
+    if not bool(torch.isfinite(rounded * fmt.top_level).all()):
+        raise ValueError("a table cannot hold NaN, or values at the end of float32's range")
+    return rounded
 
 
 def quantize_table(weight: Tensor, fmt: WeightFormat) -> tuple[Tensor, Tensor]:
