@@ -219,7 +219,9 @@ def _text_of(row: Any, where: str) -> str:
     if not isinstance(row, dict) or TEXT_COLUMN not in row:
         has = f"it has {', '.join(row)}" if isinstance(row, dict) else f"it is a {type(row).__name__}"
         raise ValueError(f"{where} has no column {TEXT_COLUMN!r}; {has}")
-    text = row[TEXT_COLUMN] or ""
+    text = row[TEXT_COLUMN]
+    if text is None:
+        return ""
     if not isinstance(text, str):
         raise ValueError(f"{where}: {TEXT_COLUMN!r} must hold text, not {type(text).__name__}")
     return text

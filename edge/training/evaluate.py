@@ -99,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
+    if args.output is not None and not args.output.absolute().parent.is_dir():
+        raise ValueError(f"--output {args.output}: there is no directory {args.output.parent}")
     rows = []
     for name in args.model:
         rows.append(evaluate(name, args.data, args.context))

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from edge.cli import main_guard
 from edge.training.data import documents
+from edge.training.resume import refuse_unwritable
 
 #: Ids 0, 1 and 2, the places Llama gives them.
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
+BEGIN = "<s>"
+#: Every byte is an entry, and so is every special token; merges come on top.
+SMALLEST_VOCAB = 256 + len(SPECIAL_TOKENS)
 
 
 def train_tokenizer(sources: list[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE of ``vocab_size`` entries; every byte is a token, so no text is unknown."""
+    """Byte-level BPE of at most ``vocab_size`` entries; every byte is a token, so no text is unknown.
+
+    Raises:
+        ValueError: a size without room for the bytes, or a source that cannot be read.
+    """
+    if vocab_size < SMALLEST_VOCAB:
+        raise ValueError(f"--vocab-size must be at least {SMALLEST_VOCAB}, for bytes and special tokens")
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    # Runners learn from this template what to put before a text when they are asked for a begin token.
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BEGIN} $A", special_tokens=[(BEGIN, SPECIAL_TOKENS.index(BEGIN))]
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=list(SPECIAL_TOKENS),
@@ -39,12 +54,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    if args.vocab_size < 300:
-        raise ValueError(f"--vocab-size must leave room for 256 bytes and the special tokens, not {args.vocab_size}")
+    refuse_unwritable(args.output)
     tokenizer = train_tokenizer(args.data, args.vocab_size)
     args.output.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(args.output / "tokenizer.json"))
-    print(f"{tokenizer.get_vocab_size()} entries in {args.output / 'tokenizer.json'}")
+    path = args.output / "tokenizer.json"
+    partial = path.with_name(path.name + ".partial")
+    tokenizer.save(str(partial))
+    os.replace(partial, path)
+    entries = tokenizer.get_vocab_size()
+    fewer = (
+        "" if entries == args.vocab_size else f" (the text holds no more; {args.vocab_size} were asked for)"
+    )
+    print(f"{entries} entries in {path}{fewer}")
     return 0
 
 
