@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from edge.manifest import Manifest, read_manifest
 from edge.model.tokenizer import Tokenizer
+from edge.quiet import native_stderr_held_back, quiet_libraries
 
 
 class Program:
@@ -18,18 +20,18 @@ class Program:
 
     Args:
         path: the ``.pte`` file.
-        threads: size of the runtime's thread pool, for the whole process; None leaves it as it is.
+        threads: see ``set_threads``.
 
     Raises:
         ValueError: not a program this runtime can load; names a missing op and what to load.
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
+        quiet_libraries()
         import edge.ops  # noqa: F401  registers the ops with the runtime
         from executorch.runtime import Runtime
 
-        if threads is not None:
-            set_threads(threads)
+        set_threads(threads)
         runtime = Runtime.get()
         try:
             self._program = runtime.load_program(path)
@@ -84,12 +86,16 @@ def greedy_tokens(program: Program, prompt: list[int], count: int, eos_id: int |
         logits = program.forward([token], position)
 
 
-def set_threads(threads: int) -> None:
+def set_threads(threads: int | None) -> None:
+    """Sizes the runtime's thread pool, for the whole process; None means every core this process may use."""
     from executorch.extension.pybindings import _C
 
-    if threads < 1:
+    if threads is not None and threads < 1:
         raise ValueError(f"--threads must be at least 1, not {threads}")
-    _C._unsafe_reset_threadpool(threads)
+    wanted = threads or len(os.sched_getaffinity(0))
+    with native_stderr_held_back():  # the pool's first use reads phone files that a computer has not got
+        if _C._threadpool_get_thread_count() != wanted:
+            _C._unsafe_reset_threadpool(wanted)
 
 
 def _explain(path: Path, error: RuntimeError) -> str:

@@ -20,7 +20,7 @@ from edge.cli import main_guard
 from edge.formats import BITS_CHOICES, format_for_bits
 from edge.manifest import Manifest
 from edge.program import Program, set_threads
-from edge.training.data import load_blocks
+from edge.training.data import Source, load_blocks
 from edge.training.evaluate import perplexity
 from export.recipes import RECIPES
 from export.to_pte import export_to, load_source
@@ -51,7 +51,7 @@ def prepare(bits: float, recipe_name: str, data: list[str], directory: Path) -> 
     perplexities = []
     if recipe.keeps_grid and source.tokenizer is not None:
         for name in data:
-            blocks = load_blocks([name], source.tokenizer, config, config.max_seq_len)
+            blocks = load_blocks([Source.parse(name)], source.tokenizer, config, config.max_seq_len)
             perplexities.append(perplexity(source.model, blocks)[0])
     return Row(manifest, Program(output / manifest.program.name), perplexities)
 

@@ -23,14 +23,13 @@ from edge.model.checkpoint import Checkpoint
 from edge.model.mobilellm import MobileLLM
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, prepare_qat
-from edge.quantizers.packed_checkpoint import open_model
+from edge.quantizers.packed_checkpoint import ASSETS, open_model
 from export.metadata import config_record, constant_methods, package_versions, part_bytes
 from export.program import to_program
 from export.recipes import RECIPES, Recipe, lower
 from export.summary import print_summary
 from export.verify import MAX_TOKENS, check_tables, eager_logits, perplexity, reference_models, verify
 
-ASSETS = Path(__file__).resolve().parent.parent / "edge" / "assets"
 RANDOM_SEED = 0
 
 
@@ -144,7 +143,7 @@ def staging(output: Path) -> Iterator[Path]:
 
 def _embedded(fmt: WeightFormat, recipe: Recipe) -> str:
     bits = fmt.bits if recipe.keeps_grid else FULL_PRECISION.bits
-    return str(ASSETS / "default" / f"{bits:g}bit")
+    return f"default/{bits:g}bit"
 
 
 def _on_grid(model: MobileLLM, fmt: WeightFormat, recipe: Recipe) -> MobileLLM:

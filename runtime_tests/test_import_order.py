@@ -12,6 +12,7 @@ ORDER = (
     "edge.formats",
     "edge.config",
     "edge.cli",
+    "edge.quiet",
     "edge.ops",
     "edge.model",
     "edge.quantizers",

@@ -1,0 +1,33 @@
+"""``python -m edge.quantizers.pack``: a trained checkpoint in the small form that ships with the package."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge.cli import main_guard
+from edge.quantizers.packed_checkpoint import open_model, save_packed_checkpoint
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m edge.quantizers.pack",
+        description="Writes a trained checkpoint small: learned grids as packed codes, the embedding as int8; "
+        "a full-precision one as float16. The exporter reads either form.",
+    )
+    parser.add_argument("--model", required=True, help="checkpoint directory or hub id")
+    parser.add_argument("--output", type=Path, required=True, help="directory to write")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    checkpoint = open_model(args.model)
+    save_packed_checkpoint(checkpoint, args.output)
+    size = sum(path.stat().st_size for path in args.output.iterdir())
+    print(f"{args.output}: {checkpoint.fmt.name}, {size:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    main_guard(main)

@@ -1,0 +1,37 @@
+"""Keeps other libraries' start-up chatter off the terminal, so that what is printed is meant for the user."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def quiet_libraries() -> None:
+    """Mutes remarks that no user can act on: absent CUDA parts, deprecations between libraries, zeroed caches."""
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="Mutation on a buffer in the model is detected")
+
+
+@contextmanager
+def native_stderr_held_back() -> Iterator[None]:
+    """Withholds what native code writes to stderr; it is shown after all if the block raises."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(terminal, held.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
