@@ -131,6 +131,7 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
         "adam_beta2": 0.95,
         "weight_decay": 0.0,
         "report_to": "none",
+        "ddp_find_unused_parameters": False,  # every parameter is used in every step
         "disable_tqdm": True,  # progress.py draws the bar
         "dataloader_pin_memory": False,
         "remove_unused_columns": False,

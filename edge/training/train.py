@@ -163,11 +163,23 @@ def _run(
         if stop.asked and trainer.state.global_step < config.steps:
             print(f"stopped at step {trainer.state.global_step}; the same command continues", flush=True)
             raise KeyboardInterrupt
-    loss = _final_loss(trainer)
+    perplexity = math.exp(_final_loss(trainer))
+    model = _whole_model(trainer, module, config)
     if trainer.is_world_process_zero():
-        save_checkpoint(to_checkpoint(module.model, tokenizer.path), config.output)
-        print(f"wrote {config.output}", flush=True)
-    return math.exp(loss)
+        save_checkpoint(to_checkpoint(model, tokenizer.path), config.output)
+        print(f"wrote {config.output}\nheld-out perplexity {perplexity:.3f}", flush=True)
+    return perplexity
+
+
+def _whole_model(trainer: Trainer, module: NextTokenLoss, config: TrainConfig) -> MobileLLM:
+    """The trained model; FSDP's shards are gathered into a fresh one, in which every process takes part."""
+    if not trainer.is_fsdp_enabled:
+        return module.model
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    whole = NextTokenLoss(starting_model(config)[0])
+    if trainer.is_world_process_zero():
+        whole.load_state_dict(state)
+    return whole.model
 
 
 def _announce(
@@ -208,9 +220,7 @@ def _blocks(names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: Tr
 def main(argv: list[str] | None = None) -> int:
     config, rest = parse(sys.argv[1:] if argv is None else argv)
     torch.manual_seed(config.seed)
-    perplexity = train(config, rest)
-    if perplexity is not None:
-        print(f"held-out perplexity {perplexity:.3f}", flush=True)
+    train(config, rest)
     return 0
 
 
