@@ -70,7 +70,7 @@ class Manifest(_Record):
         heldout_perplexity: full held-out sets, where the checkpoint carries such figures.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     model: str
     source: str
     weights: Weights
@@ -128,7 +128,9 @@ def read_manifest(directory: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "JSON"
-        raise ValueError(f"{path} is not a manifest of version {SCHEMA_VERSION}: {where}: {first['msg']}") from error
+        raise ValueError(
+            f"{path} is not a manifest of version {SCHEMA_VERSION}: {where}: {first['msg']}"
+        ) from error
     if not manifest.is_intact():
         raise ValueError(f"{path} was altered after its export (its checksum differs); export it again")
     for record in filter(None, (manifest.program, manifest.tokenizer)):

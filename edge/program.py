@@ -28,8 +28,9 @@ class Program:
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         quiet_libraries()
-        import edge.ops  # noqa: F401  registers the ops with the runtime
         from executorch.runtime import Runtime
+
+        import edge.ops  # noqa: F401  registers the ops with the runtime
 
         set_threads(threads)
         runtime = Runtime.get()
@@ -49,7 +50,8 @@ class Program:
             raise ValueError("there is nothing to feed: the list of tokens is empty")
         if position < 0 or position + len(tokens) > self.max_seq_len:
             raise ValueError(
-                f"positions {position}..{position + len(tokens) - 1} are beyond the program's {self.max_seq_len}"
+                f"positions {position}..{position + len(tokens) - 1} are beyond "
+                f"the program's {self.max_seq_len}"
             )
         bad = [token for token in tokens if not 0 <= token < self.vocab_size]
         if bad:
@@ -61,10 +63,14 @@ class Program:
         try:
             return int(self._program.load_method(name).execute([])[0])
         except RuntimeError as error:
-            raise ValueError(f"the program has no constant method {name}; it was not exported by this project") from error
+            raise ValueError(
+                f"the program has no constant method {name}; it was not exported by this project"
+            ) from error
 
 
-def open_program(directory: str | Path, threads: int | None = None) -> tuple[Manifest, Program, Tokenizer | None]:
+def open_program(
+    directory: str | Path, threads: int | None = None
+) -> tuple[Manifest, Program, Tokenizer | None]:
     """Opens an export directory after checking its manifest and the hashes of its files."""
     directory = Path(directory)
     manifest = read_manifest(directory)
@@ -73,7 +79,9 @@ def open_program(directory: str | Path, threads: int | None = None) -> tuple[Man
     return manifest, program, tokenizer
 
 
-def greedy_tokens(program: Program, prompt: list[int], count: int, eos_id: int | None = None) -> Iterator[int]:
+def greedy_tokens(
+    program: Program, prompt: list[int], count: int, eos_id: int | None = None
+) -> Iterator[int]:
     """Yields up to ``count`` greedy continuations of the prompt; stops before ``eos_id``."""
     logits = program.forward(prompt, 0)
     for position in range(len(prompt), len(prompt) + count):

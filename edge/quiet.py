@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 
 def quiet_libraries() -> None:
-    """Mutes remarks that no user can act on: absent CUDA parts, deprecations between libraries, zeroed caches."""
+    """Mutes what no user can act on: absent CUDA parts, deprecations between libraries, zeroed caches."""
     for name in ("torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)

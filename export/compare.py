@@ -68,7 +68,15 @@ def time_decode(row: Row, tokens: int) -> None:
 def markdown(rows: list[Row], data: list[str]) -> str:
     four_bit = next(row for row in rows if row.manifest.bits == 4 and row.manifest.recipe == "lowbit")
     names = [f"perplexity, {Path(name).parent.name} {Path(name).stem}" for name in data]
-    head = ["bits", *names, "program bytes", "against 4 bits", "bits per weight", "decode tok/s", "against 4 bits"]
+    head = [
+        "bits",
+        *names,
+        "program bytes",
+        "against 4 bits",
+        "bits per weight",
+        "decode tok/s",
+        "against 4 bits",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         lines.append("| " + " | ".join(_cells(row, four_bit, len(data))) + " |")
@@ -77,7 +85,9 @@ def markdown(rows: list[Row], data: list[str]) -> str:
 
 def _cells(row: Row, four_bit: Row, files: int) -> list[str]:
     manifest, base = row.manifest, four_bit.manifest
-    ratios = [a / b for a, b in zip(row.decode_tokens_per_second, four_bit.decode_tokens_per_second, strict=True)]
+    ratios = [
+        a / b for a, b in zip(row.decode_tokens_per_second, four_bit.decode_tokens_per_second, strict=True)
+    ]
     speeds = row.decode_tokens_per_second
     stored = manifest.linear_bits_per_weight
     return [
@@ -107,7 +117,8 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError("--rounds, --tokens and --threads must be at least 1")
     with tempfile.TemporaryDirectory() as directory:
         rows = [
-            prepare(bits, recipe, args.data, Path(directory)) for bits, recipe in track(ROWS, "exporting", transient=True)
+            prepare(bits, recipe, args.data, Path(directory))
+            for bits, recipe in track(ROWS, "exporting", transient=True)
         ]
         set_threads(args.threads)
         for index in track(range(args.rounds + 1), "timing", transient=True):
@@ -115,9 +126,11 @@ def main(argv: list[str] | None = None) -> int:
                 time_decode(row, args.tokens)
                 if index == 0:
                     row.decode_tokens_per_second.clear()  # warm-up
-    table = markdown(rows, args.data)
+    table = markdown(rows, args.data) + (
+        f"\n\nDecode at context {PROMPT_TOKENS}-{PROMPT_TOKENS + args.tokens}, {args.threads} thread(s): "
+        f"median of {args.rounds} interleaved rounds (least-most)."
+    )
     print(table)
-    print(f"\nDecode at context {PROMPT_TOKENS}-{PROMPT_TOKENS + args.tokens}, {args.threads} thread(s): median of {args.rounds} interleaved rounds (least-most).")
     if args.output is not None:
         args.output.write_text(table + "\n")
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge, to_edge_transform_and_lower
@@ -27,7 +27,7 @@ class Forward(nn.Module):
 
     def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
         """tokens int64 [1, T], input_pos int64 [1] -> logits float32 [1, vocab]."""
-        start = input_pos[0].item()
+        start = cast(int, input_pos[0].item())  # symbolic while exporting
         torch._check(start >= 0)
         torch._check(start + tokens.shape[1] <= self.max_seq_len)
         hidden = self.model.hidden(tokens, start)  # [1, T, dim]
@@ -44,14 +44,20 @@ def to_program(model: MobileLLM, recipe: Recipe, max_seq_len: int, constant_meth
     dynamic = {1: Dim("tokens", min=1, max=max_seq_len)} if max_seq_len > 1 else None
     with torch.no_grad():
         exported = export(
-            Forward(model, max_seq_len), example, dynamic_shapes={"tokens": dynamic, "input_pos": None}, strict=False
+            Forward(model, max_seq_len),
+            example,
+            dynamic_shapes={"tokens": dynamic, "input_pos": None},
+            strict=False,
         )
     config = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
     if recipe.uses_xnnpack:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
         edge = to_edge_transform_and_lower(
-            exported, partitioner=[XnnpackPartitioner()], compile_config=config, constant_methods=constant_methods
+            exported,
+            partitioner=[XnnpackPartitioner()],
+            compile_config=config,
+            constant_methods=constant_methods,
         )
     else:
         edge = to_edge(exported, compile_config=config, constant_methods=constant_methods)

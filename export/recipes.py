@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.formats import FULL_PRECISION, WeightFormat, format_for_bits
-from edge.model.mobilellm import MobileLLM, RMSNorm, SiluMul, named_linears
+from edge.model.mobilellm import AttentionCore, MobileLLM, RMSNorm, SiluMul, named_linears
 from edge.ops.packing import pack_codes, pack_half, read_header
 from edge.quantizers.convert import qat_linears
 from edge.quantizers.packed_checkpoint import quantize_table
@@ -70,7 +70,8 @@ def _xnnpack_8da4w(model: MobileLLM) -> None:
 
     linears = set(named_linears(model).values())
     config = Int8DynamicActivationIntxWeightConfig(
-        weight_dtype=torch.int4, weight_granularity=PerGroup(XNNPACK_GROUP_SIZE)
+        weight_dtype=torch.int4,  # type: ignore[attr-defined]  # torch's stubs lack it
+        weight_granularity=PerGroup(XNNPACK_GROUP_SIZE),
     )
     quantize_(model, config, filter_fn=lambda module, _: module in linears)
 
@@ -81,8 +82,8 @@ def _int8_like_lowbit(float_model: MobileLLM, lowered: MobileLLM) -> MobileLLM:
     for name, module in lowered.named_modules():
         if isinstance(module, PackedLinear) and read_header(module.packed).format.is_quantized:
             model.get_submodule(name).register_forward_pre_hook(_round_first_argument)
-    head = lowered.embed_tokens.packed if lowered.lm_head.packed is None else lowered.lm_head.packed
-    if read_header(head).format.is_quantized:
+    embedding, own_head = packed_tables(lowered)
+    if read_header(embedding if own_head is None else own_head).format.is_quantized:
         model.lm_head.register_forward_pre_hook(_round_first_argument)
     return model
 
@@ -109,7 +110,9 @@ def _refuse_for_lowbit(model: MobileLLM, fmt: WeightFormat) -> str | None:
 
 def _refuse_for_xnnpack(model: MobileLLM, fmt: WeightFormat) -> str | None:
     if fmt.bits != 4 or qat_linears(model):
-        return "takes a full-precision checkpoint with --bits 4: XNNPACK has no other grid, and cannot keep a learned one"
+        return (
+            "takes a full-precision checkpoint with --bits 4: its grid is its own, and no learned one is kept"
+        )
     ragged = [n for n, linear in named_linears(model).items() if linear.in_features % XNNPACK_GROUP_SIZE]
     if ragged:
         return f"needs widths that divide by its group of {XNNPACK_GROUP_SIZE}, and {ragged[0]} has none"
@@ -136,17 +139,31 @@ def lower(model: MobileLLM, recipe: Recipe, embedding_bits: int, max_seq_len: in
     lowered.cos, lowered.sin = lowered.cos[:max_seq_len].clone(), lowered.sin[:max_seq_len].clone()
     recipe.lower_linears(lowered)
     dim, vocab = model.config.dim, model.config.vocab_size
-    head = None if model.lm_head.weight is None else pack_embedding(model.lm_head.weight.detach(), embedding_bits)
-    lowered.embed_tokens = PackedEmbedding(pack_embedding(model.embed_tokens.weight.detach(), embedding_bits), dim)
-    lowered.lm_head = PackedHead(vocab, head)
+    head = (
+        None
+        if model.lm_head.weight is None
+        else pack_embedding(model.lm_head.weight.detach(), embedding_bits)
+    )
+    embedding = pack_embedding(model.embed_tokens.weight.detach(), embedding_bits)
+    replace_module(lowered, "embed_tokens", PackedEmbedding(embedding, dim))
+    replace_module(lowered, "lm_head", PackedHead(vocab, head))
     for name, module in list(lowered.named_modules()):
         if isinstance(module, RMSNorm):
             replace_module(lowered, name, OpRMSNorm(module))
         elif isinstance(module, SiluMul):
             replace_module(lowered, name, OpSiluMul())
-    for layer in lowered.layers:
-        layer.self_attn.cores = nn.ModuleList(OpAttention(core.cache) for core in layer.self_attn.cores)
+        elif isinstance(module, AttentionCore):
+            assert module.cache is not None  # with_cache gave every core one
+            replace_module(lowered, name, OpAttention(module.cache))
     return lowered.eval()
+
+
+def packed_tables(lowered: MobileLLM) -> tuple[Tensor, Tensor | None]:
+    """The packed tables of a lowered model's embedding and, where it has its own, of its head."""
+    embedding, head = lowered.get_submodule("embed_tokens"), lowered.get_submodule("lm_head")
+    assert isinstance(embedding, PackedEmbedding)
+    assert isinstance(head, PackedHead)
+    return embedding.packed, head.packed
 
 
 def clone_structure(model: MobileLLM) -> MobileLLM:

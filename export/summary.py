@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from edge.manifest import MANIFEST_NAME, Manifest
 from edge.program import open_program
@@ -16,61 +17,86 @@ SAMPLE_TOKENS = 80
 
 
 def print_summary(output: Path, manifest: Manifest) -> None:
+    """Everything a user should see after an export, on standard output."""
+    speed, sample = _try_out(output, manifest)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    rows = [
+        (
+            "model",
+            f"{manifest.model}, {manifest.bits:g} bits ({manifest.format}), {manifest.weights} weights",
+        ),
+        *_file_rows(output, manifest),
+        (
+            "in the program",
+            ", ".join(f"{part} {size:,}" for part, size in manifest.part_bytes.items() if size),
+        ),
+        ("stored bits", _stored_bits(manifest)),
+        ("verified", _verification(manifest)),
+        ("speed here", f"{speed}; one run"),
+    ]
+    for name, text in rows:
+        grid.add_row(name, Text(text))
     console = Console(highlight=False, soft_wrap=True)
-    console.print(_files(output, manifest))
-    console.print(_sizes(manifest))
-    _print_verification(console, manifest)
-    _print_warnings(console, manifest)
-    _print_sample(console, output, manifest)
+    console.print(grid)
+    for warning in _warnings(manifest):
+        console.print(Text.assemble(("warning: ", "bold yellow"), warning))
+    if sample:
+        console.print(Text(f"\n{sample}"))
 
 
-def _files(output: Path, manifest: Manifest) -> Table:
-    table = Table("file", "bytes", title=f"{manifest.model}, {manifest.format} ({manifest.bits:g} bits), {manifest.weights} weights")
-    table.columns[1].justify = "right"
-    names = [manifest.program.name, *([manifest.tokenizer.name] if manifest.tokenizer else []), MANIFEST_NAME]
-    for name in names:
-        table.add_row(str(output / name), f"{(output / name).stat().st_size:,}")
-    return table
+def _file_rows(output: Path, manifest: Manifest) -> list[tuple[str, str]]:
+    files = {"program": manifest.program.name}
+    if manifest.tokenizer is not None:
+        files["tokenizer"] = manifest.tokenizer.name
+    files["manifest"] = MANIFEST_NAME
+    return [
+        (what, f"{output / name}  {(output / name).stat().st_size:,} bytes") for what, name in files.items()
+    ]
 
 
-def _sizes(manifest: Manifest) -> str:
-    parts = ", ".join(f"{part} {size:,}" for part, size in manifest.part_bytes.items() if size)
+def _stored_bits(manifest: Manifest) -> str:
     linears = manifest.linear_bits_per_weight
-    per_weight = "" if linears is None else f"linears at {linears:.2f} bits per weight, "
-    return f"in the program: {parts} bytes; {per_weight}all of it {manifest.effective_bits_per_weight:.2f} bits per parameter"
+    in_linears = "" if linears is None else f"{linears:.2f} per weight of the linears, "
+    return f"{in_linears}{manifest.effective_bits_per_weight:.2f} per parameter of the model, all included"
 
 
-def _print_verification(console: Console, manifest: Manifest) -> None:
+def _verification(manifest: Manifest) -> str:
     v = manifest.verification
-    console.print(
-        f"verified on {v.tokens} tokens of {v.text}: {v.exact_tables} packed tables equal to the model's weights, bit for bit; "
-        f"logits off by {v.program_rms:.2g} rms (bound {v.program_rms_bound:.2g}, logits {v.logit_rms:.2g}); "
-        f"prefill against token by token {v.prefill_rms:.2g}; "
-        f"perplexity {v.perplexity_program:.3f}, eager PyTorch {v.perplexity_eager:.3f}"
+    return (
+        f"{v.exact_tables} packed tables equal to the model's weights, bit for bit\n"
+        f"logits on {v.tokens} tokens of {v.text}: rms {v.logit_rms:.3g}, off by {v.program_rms:.2g} "
+        f"(bound {v.program_rms_bound:.2g}); prefill against token by token {v.prefill_rms:.2g}\n"
+        f"perplexity there {v.perplexity_program:.3f}, eager PyTorch {v.perplexity_eager:.3f}"
     )
 
 
-def _print_warnings(console: Console, manifest: Manifest) -> None:
+def _warnings(manifest: Manifest) -> list[str]:
+    warnings = []
     before = manifest.verification.perplexity_full_precision
-    if before is not None and manifest.bits < 16:
-        console.print(
-            f"[bold yellow]warning:[/] this checkpoint was not trained at {manifest.bits:g} bits; its weights were rounded "
-            f"after training, which took perplexity on that text from {before:.3f} to {manifest.verification.perplexity_program:.3f}. "
-            f"Train it: python -m edge.training.train --bits {manifest.bits:g} --model {manifest.source}"
+    if before is not None:
+        after = manifest.verification.perplexity_program
+        warnings.append(
+            f"this checkpoint was not trained at {manifest.bits:g} bits; rounding it took perplexity there "
+            f"from {before:.3f} to {after:.3f}. Train it: python -m edge.training.train "
+            f"--bits {manifest.bits:g} --model {manifest.source} ... (see --help)"
         )
     if manifest.weights == "random":
-        console.print("[bold yellow]warning:[/] random weights: this program measures speed and size, its text means nothing")
+        warnings.append("random weights: this program measures speed and size, its text means nothing")
+    return warnings
 
 
-def _print_sample(console: Console, output: Path, manifest: Manifest) -> None:
+def _try_out(output: Path, manifest: Manifest) -> tuple[str, str]:
+    """Speed of one greedy generation, and its text where there is a tokenizer."""
     _, program, tokenizer = open_program(output)
     config = manifest.config
     if tokenizer is None:
-        prompt = list(range(min(16, config["vocab_size"], max(1, program.max_seq_len // 2))))
+        prompt = list(range(min(16, config["vocab_size"])))
     else:
-        prompt = [config["bos_id"], *tokenizer.encode(SAMPLE_PROMPT)][: program.max_seq_len]
+        prompt = [config["bos_id"], *tokenizer.encode(SAMPLE_PROMPT)]
+    prompt = prompt[: program.max_seq_len]
     tokens: list[int] = []
-    speed = generate(program, prompt, SAMPLE_TOKENS, sampler(0.0, 1, 0), tuple(config["eos_ids"]), tokens.append)
-    console.print(f"speed here, one run: {speed}")
-    if tokenizer is not None:
-        console.print(f"sample: {tokenizer.decode(prompt + tokens)}", markup=False)
+    speed = generate(
+        program, prompt, SAMPLE_TOKENS, sampler(0.0, 1, 0), tuple(config["eos_ids"]), tokens.append
+    )
+    return str(speed), "" if tokenizer is None else tokenizer.decode(prompt + tokens)

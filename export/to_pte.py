@@ -58,7 +58,7 @@ def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bo
         return Source(name, "random weights", "random", _on_grid(random_model, fmt, recipe), None)
     if name in MOBILELLM:
         raise ValueError(
-            f"no trained weights of MobileLLM {name} come with the package: give a checkpoint directory or hub id, "
+            f"no trained weights of MobileLLM {name} come with the package: give a directory or hub id, "
             "or add --random-weights to measure speed and size"
         )
     checkpoint = open_model(_embedded(fmt, recipe) if name == "default" else name)
@@ -73,10 +73,14 @@ def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bo
             f"export it with --bits {checkpoint.fmt.bits:g}"
         )
     full_precision = build_model(checkpoint)
-    return Source(label, name, "rounded after training", _on_grid(model, fmt, recipe), tokenizer, full_precision)
+    return Source(
+        label, name, "rounded after training", _on_grid(model, fmt, recipe), tokenizer, full_precision
+    )
 
 
-def export_to(output: Path, source: Source, recipe: Recipe, fmt: WeightFormat, embedding_bits: int, max_seq_len: int) -> Manifest:
+def export_to(
+    output: Path, source: Source, recipe: Recipe, fmt: WeightFormat, embedding_bits: int, max_seq_len: int
+) -> Manifest:
     """Exports, verifies and writes ``output``, which appears whole or not at all."""
     model, config = source.model, source.model.config
     lowered = lower(model, recipe, embedding_bits, max_seq_len)
@@ -111,7 +115,9 @@ def export_to(output: Path, source: Source, recipe: Recipe, fmt: WeightFormat, e
             program=program,
             tokenizer=record,
             part_bytes=parts,
-            linear_bits_per_weight=8 * parts["linears"] / config.linear_parameters if parts["linears"] else None,
+            linear_bits_per_weight=8 * parts["linears"] / config.linear_parameters
+            if parts["linears"]
+            else None,
             effective_bits_per_weight=8 * program.bytes / config.parameters,
             versions=package_versions(),
             verification=proof,
@@ -127,7 +133,11 @@ def staging(output: Path) -> Iterator[Path]:
     Raises:
         ValueError: ``output`` is something other than an earlier export or an empty directory.
     """
-    if output.exists() and not (output / MANIFEST_NAME).is_file() and not (output.is_dir() and not any(output.iterdir())):
+    if (
+        output.exists()
+        and not (output / MANIFEST_NAME).is_file()
+        and not (output.is_dir() and not any(output.iterdir()))
+    ):
         raise ValueError(f"--output {output} exists and is not an earlier export; choose another directory")
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)  # what an interrupted export left
@@ -168,17 +178,23 @@ def _verification_tokens(source: Source, max_seq_len: int) -> tuple[list[int], s
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m export.to_pte", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m export.to_pte",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     bits = ", ".join(f"{b:g}" for b in BITS_CHOICES)
-    parser.add_argument("--bits", required=True, help=f"bits per weight of the linears: {bits} (16 is half precision)")
+    parser.add_argument(
+        "--bits", required=True, help=f"bits per weight of the linears: {bits} (16 is half precision)"
+    )
     parser.add_argument(
         "--model",
         default="default",
         help="'default' (embedded), a Hugging Face or ParetoQ directory, or a hub id; "
         f"with --random-weights one of {', '.join(NAMED_MODELS)}",
     )
-    parser.add_argument("--recipe", default="lowbit", choices=tuple(RECIPES), help="what computes the linears")
+    parser.add_argument(
+        "--recipe", default="lowbit", choices=tuple(RECIPES), help="what computes the linears"
+    )
     parser.add_argument(
         "--embedding-bits",
         type=int,
@@ -186,8 +202,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=EMBEDDING_BITS_CHOICES,
         help="bits of the token embedding and output head (default 8)",
     )
-    parser.add_argument("--max-seq-len", type=int, help="positions of the KV cache; default: the model's, at most 2048")
-    parser.add_argument("--random-weights", action="store_true", help="export a shape without training, to measure speed")
+    parser.add_argument(
+        "--max-seq-len", type=int, help="positions of the KV cache; default: the model's, at most 2048"
+    )
+    parser.add_argument(
+        "--random-weights", action="store_true", help="export a shape without training, to measure speed"
+    )
     parser.add_argument("--output", type=Path, help="directory to write; default: exported/MODEL-BITSbit")
     return parser
 
@@ -204,7 +224,9 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     fmt = format_for_bits(args.bits)
     if fmt.bits not in BITS_CHOICES:
-        raise ValueError(f"--bits {args.bits} is for embeddings only; choose one of {', '.join(map(str, BITS_CHOICES))}")
+        raise ValueError(
+            f"--bits {args.bits} is for embeddings only; choose one of {', '.join(map(str, BITS_CHOICES))}"
+        )
     recipe = RECIPES[args.recipe]
     console = Console(stderr=True)
     with console.status(f"exporting {args.model} at {fmt.bits:g} bits"):

@@ -26,6 +26,7 @@ import math
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ from edge.ops.packing import MAGIC, dequantize, unpack
 from edge.program import Program
 from edge.quantizers.paretoq import QATLinear, effective_alpha
 from export.modules import PackedEmbedding, PackedHead, PackedLinear
-from export.recipes import Recipe, clone_structure, replace_module
+from export.recipes import Recipe, clone_structure, packed_tables, replace_module
 
 FLOAT32_SUMMATION = 1e-4
 #: Longest text that is run: long enough for a perplexity, short enough for the largest model.
@@ -62,9 +63,10 @@ def reference_models(model: MobileLLM, lowered: MobileLLM, recipe: Recipe) -> Re
         plain = nn.Linear(linear.in_features, linear.out_features, bias=False, device="meta")
         _set_weight(plain, _weight_in(lowered.get_submodule(name)))
         replace_module(float_model, name, plain)
-    _set_weight(float_model.embed_tokens, dequantize(lowered.embed_tokens.packed))
-    if lowered.lm_head.packed is not None:
-        _set_weight(float_model.lm_head, dequantize(lowered.lm_head.packed))
+    embedding, head = packed_tables(lowered)
+    _set_weight(float_model.embed_tokens, dequantize(embedding))
+    if head is not None:
+        _set_weight(float_model.lm_head, dequantize(head))
     return References(float_model.eval(), recipe.with_int8_activations(float_model, lowered).eval())
 
 
@@ -132,13 +134,13 @@ def _judge(v: Verification) -> None:
     for what, error in (("token by token", v.program_rms), ("prefill against token by token", v.prefill_rms)):
         if not error <= v.program_rms_bound:  # also refuses NaN
             raise VerificationError(
-                f"the program's logits are off, {what}: rms error {error:.4g}, at most {v.program_rms_bound:.4g} "
+                f"the program's logits are off, {what}: rms {error:.4g}, at most {v.program_rms_bound:.4g} "
                 "can come from int8 activations; nothing was written"
             )
     ratio = v.perplexity_program / v.perplexity_eager
     if not max(ratio, 1 / ratio) <= v.perplexity_bound:
         raise VerificationError(
-            f"the program's perplexity is {v.perplexity_program:.4g}, eager PyTorch's {v.perplexity_eager:.4g}: "
+            f"the program's perplexity is {v.perplexity_program:.4g}, eager's {v.perplexity_eager:.4g}: "
             f"more than a factor {v.perplexity_bound:.4g} apart; nothing was written"
         )
 
@@ -157,8 +159,8 @@ def _weight_in(lowered: nn.Module) -> Tensor:
     """The float32 weight that a lowered linear computes with."""
     if isinstance(lowered, PackedLinear):
         return dequantize(lowered.packed)
-    weight = lowered.weight.detach()
-    return weight if type(weight) is Tensor or isinstance(weight, nn.Parameter) else weight.dequantize()
+    weight: Any = lowered.weight
+    return weight.dequantize() if hasattr(weight, "qdata") else weight.detach()  # torchao's, or a plain one
 
 
 def _table_digests(path: Path) -> set[bytes]:

@@ -97,14 +97,18 @@ def test_a_process_without_the_ops_is_told_which_and_what_to_load(programs):
         "from executorch.runtime import Runtime\n"
         f"Runtime.get().load_program({str(programs(2) / 'model.pte')!r}).load_method('forward')\n"
     )
-    stock = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    stock = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert stock.returncode != 0  # ExecuTorch's own words, without our help
     explained = (
         "import sys; sys.modules['edge.ops'] = type(sys)('edge.ops')\n"  # as if its import had been left out
         "from edge.program import Program; from pathlib import Path; from edge.cli import main_guard\n"
         f"main_guard(lambda: Program(Path({str(programs(2) / 'model.pte')!r})))\n"
     )
-    result = subprocess.run([sys.executable, "-c", explained], capture_output=True, text=True, cwd=ROOT, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", explained], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert result.returncode == 2
     assert "lowbit::" in result.stderr.splitlines()[-1]
     assert "import edge.ops" in result.stderr.splitlines()[-1]
@@ -133,5 +137,7 @@ def _stock_runner(directory: Path) -> str:
         f"runner.generate({PROMPT!r}, config, pieces.append)\n"
         "print('\\n<<<' + ''.join(pieces) + '>>>')\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     return re.search(r"<<<(.*)>>>", result.stdout, re.DOTALL).group(1)

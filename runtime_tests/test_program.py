@@ -67,7 +67,12 @@ def test_altered_manifest(program, change):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "JSON"), ("{", "JSON"), ("[]", "manifest of version 1"), ('{"schema_version": 2}', "schema_version")],
+    [
+        ("", "JSON"),
+        ("{", "JSON"),
+        ("[]", "manifest of version 1"),
+        ('{"schema_version": 2}', "schema_version"),
+    ],
 )
 def test_manifest_of_another_kind(program, text, words):
     (program / "manifest.json").write_text(text)

@@ -12,7 +12,7 @@ from edge.quantizers.packed_checkpoint import open_model, save_packed_checkpoint
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m edge.quantizers.pack",
-        description="Writes a trained checkpoint small: learned grids as packed codes, the embedding as int8; "
+        description="Writes a trained checkpoint small: learned grids as packed codes, embeddings as int8; "
         "a full-precision one as float16. The exporter reads either form.",
     )
     parser.add_argument("--model", required=True, help="checkpoint directory or hub id")

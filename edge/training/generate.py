@@ -1,4 +1,4 @@
-"""``python -m edge.training.generate --program DIR --prompt "..."``: text from an exported program, with tokens/s."""
+"""``python -m edge.training.generate --program DIR``: text from an exported program, and tokens/s."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Speed:
 
     @property
     def decode_tokens_per_second(self) -> float:
-        return self.decoded_tokens / self.decode_seconds if self.decoded_tokens else float("nan")
+        return self.decoded_tokens / self.decode_seconds
 
     def __str__(self) -> str:
-        return (
-            f"prefill {self.prefill_tokens_per_second:.0f} tok/s ({self.prompt_tokens} tokens), "
-            f"decode {self.decode_tokens_per_second:.0f} tok/s ({self.decoded_tokens} tokens)"
-        )
+        text = f"prefill {self.prefill_tokens_per_second:.0f} tok/s ({self.prompt_tokens} tokens)"
+        if self.decoded_tokens:
+            text += f", decode {self.decode_tokens_per_second:.0f} tok/s ({self.decoded_tokens} tokens)"
+        return text
 
 
 def sampler(temperature: float, top_k: int, seed: int) -> Callable[[Tensor], int]:
-    """Picks a token from logits [vocab]: the best at temperature 0, else one of the ``top_k`` best by chance."""
+    """Picks a token from logits [vocab]: the best at temperature 0, else one of the best ``top_k`` by chance."""
     if temperature == 0:
         return lambda logits: int(logits.argmax())
     generator = torch.Generator().manual_seed(seed)
@@ -121,7 +121,9 @@ def main(argv: list[str] | None = None) -> int:
     args = _checked(_parser().parse_args(argv))
     manifest, program, tokenizer = open_program(args.program, args.threads)
     if tokenizer is None:
-        raise ValueError(f"{args.program} has no tokenizer (its weights are {manifest.weights}); it cannot read a prompt")
+        raise ValueError(
+            f"{args.program} has no tokenizer (its weights are {manifest.weights}); it cannot read a prompt"
+        )
     prompt = [manifest.config["bos_id"], *tokenizer.encode(args.prompt)]
     if len(prompt) > program.max_seq_len:
         raise ValueError(f"the prompt has {len(prompt)} tokens, the program takes {program.max_seq_len}")

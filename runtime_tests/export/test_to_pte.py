@@ -38,10 +38,18 @@ def ternary(tmp_path_factory):
 
 def test_manifest_says_what_is_in_the_directory(ternary):
     manifest = read_manifest(ternary / "out")
-    assert sorted(p.name for p in (ternary / "out").iterdir()) == ["manifest.json", "model.pte", "tokenizer.json"]
+    assert sorted(p.name for p in (ternary / "out").iterdir()) == [
+        "manifest.json",
+        "model.pte",
+        "tokenizer.json",
+    ]
     assert manifest.weights == "trained"
     assert manifest.format == "ternary"
-    assert manifest.program.bytes == (ternary / "out/model.pte").stat().st_size == sum(manifest.part_bytes.values())
+    assert (
+        manifest.program.bytes
+        == (ternary / "out/model.pte").stat().st_size
+        == sum(manifest.part_bytes.values())
+    )
     config = tiny_config()
     attention = 2 * packed_nbytes(40, 36, format_for_bits(2)) // 2  # q
     kv = packed_nbytes(20, 36, format_for_bits(2))
@@ -66,9 +74,8 @@ def test_another_bit_width_than_trained(ternary, tmp_path, capsys):
 
 @pytest.mark.parametrize("length", [0, -3, 65])
 def test_max_seq_len_out_of_range(ternary, tmp_path, capsys, length):
-    code = run(
-        "--bits", "1.58", "--model", ternary / "checkpoint", "--max-seq-len", length, "--output", tmp_path / "out"
-    )  # fmt: skip
+    source, out = ternary / "checkpoint", tmp_path / "out"
+    code = run("--bits", "1.58", "--model", source, "--max-seq-len", length, "--output", out)
     assert code == 2
     assert "1..64" in one_sentence(capsys)
     assert not list(tmp_path.iterdir())
@@ -83,7 +90,9 @@ def test_output_that_is_not_an_export_is_left_alone(ternary, tmp_path, capsys):
 
 def test_output_below_a_file(ternary, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert run("--bits", "1.58", "--model", ternary / "checkpoint", "--output", tmp_path / "file" / "out") == 2
+    assert (
+        run("--bits", "1.58", "--model", ternary / "checkpoint", "--output", tmp_path / "file" / "out") == 2
+    )
     one_sentence(capsys)
 
 
@@ -96,7 +105,9 @@ def test_a_full_disk_leaves_nothing(ternary, tmp_path):
         f"main_guard(lambda: to_pte.main(['--bits', '1.58', '--model', {str(ternary / 'checkpoint')!r},"
         f" '--output', {str(tmp_path / 'out')!r}]))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert result.returncode == 2, result.stderr
     assert "File too large" in result.stderr
     assert "Traceback" not in result.stderr
@@ -138,7 +149,11 @@ def test_rounding_after_training_warns_and_says_what_it_costs(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("recipe", "bits", "words"),
-    [("fp32", "4", "give --bits 16"), ("xnnpack-8da4w", "2", "--bits 4"), ("xnnpack-8da4w", "4", "group of 32")],
+    [
+        ("fp32", "4", "give --bits 16"),
+        ("xnnpack-8da4w", "2", "--bits 4"),
+        ("xnnpack-8da4w", "4", "group of 32"),
+    ],
 )
 def test_recipes_refuse_what_they_cannot_do(tmp_path, capsys, recipe, bits, words):
     source = save_tiny(tmp_path / "full")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
@@ -22,20 +24,27 @@ RECIPE = RECIPES["lowbit"]
 @pytest.fixture(params=[format_for_bits(b) for b in BITS_CHOICES], ids=lambda f: f.name)
 def exported(request, tmp_path):
     """Model, lowered model and the written program of one format."""
-    return _export(request.param, tmp_path)
+    return _written(request.param, tmp_path)
 
 
 @pytest.fixture
 def ternary(tmp_path):
-    return _export(format_for_bits(1.58), tmp_path)
+    return _written(format_for_bits(1.58), tmp_path)
 
 
-def _export(fmt, tmp_path):
+def _written(fmt, tmp_path):
+    """A model of its own for each test to damage, with the program that was exported from its like."""
+    lowered, program = _export(fmt)
+    path = tmp_path / "model.pte"
+    path.write_bytes(program)
+    return build_model(tiny_checkpoint(fmt)), lowered, path
+
+
+@functools.cache
+def _export(fmt):
     model = build_model(tiny_checkpoint(fmt))
     lowered = lower(model, RECIPE, 8, 64)
-    path = tmp_path / "model.pte"
-    path.write_bytes(to_program(lowered, RECIPE, 64, constant_methods(model.config, 64)))
-    return model, lowered, path
+    return lowered, to_program(lowered, RECIPE, 64, constant_methods(model.config, 64))
 
 
 def _verify(model, lowered, path):
@@ -73,7 +82,9 @@ def test_alpha_one_ulp_off_is_refused(exported):
     scale = linear.weight_clip_val if hasattr(linear, "weight_clip_val") else linear.weight
     with torch.no_grad():
         value = scale[3, 0]
-        scale[3, 0] = torch.nextafter(value, value + 1) if hasattr(linear, "weight_clip_val") else value * 1.01
+        scale[3, 0] = (
+            torch.nextafter(value, value + 1) if hasattr(linear, "weight_clip_val") else value * 1.01
+        )
     with pytest.raises(VerificationError, match="does not give the trained grid back"):
         check_tables(model, lowered, path)
 
@@ -99,7 +110,7 @@ def test_nan_in_the_program_is_refused(tmp_path):
 
 def test_rounding_activations_in_the_reference_matters(ternary):
     """The int8 reference really rounds: it differs from the float one, and the program is nearer to it."""
-    model, lowered, path = ternary
+    model, lowered, _ = ternary
     references = reference_models(model, lowered, RECIPE)
     float_logits = eager_logits(references.float_model, TOKENS[:1])
     int8_logits = eager_logits(references.int8_model, TOKENS[:1])
