@@ -183,6 +183,14 @@ def test_half_precision_halves_the_file(tmp_path: Path) -> None:
     assert not (tmp_path / "large").exists()
 
 
+def test_half_precision_leaves_learned_scales_alone(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(TRAINABLE[0])
+    save_checkpoint(checkpoint, tmp_path / "half", torch.float16)
+    assert all(
+        torch.equal(a, checkpoint.alphas[n]) for n, a in load_checkpoint(tmp_path / "half").alphas.items()
+    )
+
+
 def test_loading_leaves_the_files_alone(tmp_path: Path) -> None:
     """Weights may be mapped from the file; training in place must not reach it."""
     directory = save_tiny(tmp_path / "model")

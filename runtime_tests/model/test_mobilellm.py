@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -43,12 +44,13 @@ ROPES = {
 
 
 def step_by_step(model: MobileLLM, tokens: Tensor, prefill: int) -> Tensor:
-    """Logits [1, T, vocab] through the KV cache: ``prefill`` tokens at once, the rest one by one."""
+    """Logits [1, T, vocab] through the KV cache: ``prefill`` tokens at once, five more, then one by one."""
     model.with_cache(tokens.shape[1])
-    chunks = [tokens[:, :prefill], *tokens[:, prefill:].split(1, dim=1)]
-    starts = [0, *range(prefill, tokens.shape[1])]
+    lengths = [prefill, 5, *[1] * (tokens.shape[1] - prefill - 5)]
+    starts = itertools.accumulate(lengths, initial=0)
     with torch.no_grad():
-        return torch.cat([model(chunk, start) for chunk, start in zip(chunks, starts, strict=True)], dim=1)
+        chunks = zip(tokens.split(lengths, dim=1), starts, strict=False)
+        return torch.cat([model(chunk, start) for chunk, start in chunks], dim=1)
 
 
 def assert_same_logits(model: MobileLLM, expected: Tensor, tokens: Tensor) -> None:
