@@ -67,8 +67,9 @@ def table_alpha(weight: Tensor, fmt: WeightFormat) -> Tensor:
 def quantize_table(weight: Tensor, fmt: WeightFormat) -> tuple[Tensor, Tensor]:
     """Codes uint8 [rows, dim] and alpha float32 [rows, 1] of a table; symmetric: -128 (or -8) is unused."""
     alpha = table_alpha(weight, fmt)
-    top = fmt.top_level
-    levels = torch.round(weight.detach().float() / alpha).clamp(-top, top)
+    levels = torch.round(
+        weight.detach().float() / alpha
+    )  # within the top level, because alpha was rounded up
     return (levels - fmt.offset).to(torch.uint8), alpha
 
 

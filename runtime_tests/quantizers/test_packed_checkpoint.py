@@ -113,7 +113,8 @@ def test_tables_quantise_to_themselves(fmt: WeightFormat, rows: list[list[float]
 
 @pytest.mark.parametrize("fmt", TABLES, ids=lambda f: f.name)
 def test_tables_are_symmetric_and_use_the_top_level(fmt: WeightFormat) -> None:
-    weight = torch.randn(300, 40, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(300, 40, generator=generator) * 2.0 ** torch.arange(-100, 100).repeat(2)[:300, None]
     codes, alpha = quantize_table(weight, fmt)
     levels = codes.int() + fmt.offset
     assert torch.equal(levels.abs().amax(dim=1), torch.full((300,), fmt.top_level))
@@ -240,10 +241,11 @@ def test_packed_without_a_grid(w_bits: int | None, packed: Path) -> None:
         open_model(edit_config(packed, w_bits=w_bits))
 
 
-def test_scales_that_float32_cannot_carry_are_refused_when_packing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alpha", [2.2e38, 5.2e37], ids=["level 2", "level 7"])
+def test_scales_that_float32_cannot_carry_are_refused_when_packing(alpha: float, tmp_path: Path) -> None:
     checkpoint = tiny_checkpoint(BY_NAME["int4"])
-    checkpoint.alphas[Q_PROJ][0] = 2.2e38
-    checkpoint.weights[f"{Q_PROJ}.weight"][0] = 3.4e38  # rounds to level 2, beyond float32
+    checkpoint.alphas[Q_PROJ][0] = alpha
+    checkpoint.weights[f"{Q_PROJ}.weight"][0] = 3.4e38  # rounds up, beyond float32
     with pytest.raises(ValueError, match=rf"model.{Q_PROJ}: a learned scale is so large"):
         save_packed_checkpoint(checkpoint, tmp_path / "packed")
     assert not list(tmp_path.iterdir())
