@@ -42,7 +42,7 @@ class Speed:
 
 
 def sampler(temperature: float, top_k: int, seed: int) -> Callable[[Tensor], int]:
-    """Picks a token from logits [vocab]: the best at temperature 0, else one of the best ``top_k`` by chance."""
+    """Picks a token from logits [vocab]: the best at temperature 0, else by chance of the ``top_k`` best."""
     if temperature == 0:
         return lambda logits: int(logits.argmax())
     generator = torch.Generator().manual_seed(seed)
