@@ -1,0 +1,203 @@
+"""Exported programs against an implementation that shares no code with the project (``oracle_model.py``).
+
+The two differ by the program's float32, 2^-24 per operation, which adds up to less than ``CLOSE``. Only int8
+activations can make more of it, where a value lies so near the boundary between two codes that float32 falls
+to the other side. The oracle reports that distance. So
+
+- positions that nothing within ``NEAR`` of a boundary leads to must agree to CLOSE, and each case has to
+  have such positions. The largest activation is 127 steps: 8 of its roundings move it by less than NEAR;
+- programs without int8 (16 bits for linears and tables) must agree everywhere, to FAR: RoPE's angles grow
+  with the position, and so does their rounding;
+- elsewhere a flipped code is a rounding that fell otherwise: two independent roundings of the same
+  activations differ by sqrt(2) times what rounding itself changes, which the oracle measures by leaving
+  it out.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from edge.program import Program
+from export import to_pte
+from runtime_tests.oracle_model import LINEARS, OracleModel
+from runtime_tests.tiny import tiny_tokenizer
+
+CLOSE = 5e-6  # root mean square error over root mean square logit
+FAR = CLOSE + 96 * 2**-24  # the same, 96 positions into the cache
+NEAR = 127 * 8 * 2**-24  # int8 steps
+VOCAB = 304
+
+BASE: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 40,
+    "intermediate_size": 56,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 10,
+    "max_position_embeddings": 96,
+    "tie_word_embeddings": True,
+}
+ODD = {
+    "hidden_size": 100,
+    "intermediate_size": 273,
+    "num_attention_heads": 5,
+    "num_key_value_heads": 1,
+    "head_dim": 20,
+    "tie_word_embeddings": False,
+}
+LLAMA3 = {
+    "rope_theta": 500.0,
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 24,
+}
+LINEAR_ROPE = {"rope_theta": 1000.0, "rope_type": "linear", "factor": 4.0}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A checkpoint and how to export it; ``w_bits`` makes it one of ParetoQ's form."""
+
+    name: str
+    bits: float
+    w_bits: int | None = None
+    embedding_bits: int = 8
+    dtype: torch.dtype = torch.float32
+    shards: bool = False
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = (
+    Case("paretoq 1 bit, odd widths, untied", 1, 1, changes=ODD),
+    Case("paretoq ternary, odd widths, untied", 1.58, 0, changes=ODD),
+    Case("paretoq 2 bit, llama3 rope", 2, 2, changes={"rope_parameters": LLAMA3}),
+    Case("paretoq 3 bit, bf16 shards", 3, 3, dtype=torch.bfloat16, shards=True),
+    Case("paretoq 4 bit, 4 bit tables, odd", 4, 4, embedding_bits=4, changes=ODD),
+    Case("rounded 1 bit", 1),
+    Case("rounded ternary, bf16 shards", 1.58, dtype=torch.bfloat16, shards=True),
+    Case("rounded 2 bit, odd, untied", 2, changes=ODD),
+    Case("rounded 3 bit, linear rope", 3, changes={"rope_parameters": LINEAR_ROPE}),
+    Case("rounded 4 bit, llama3 rope", 4, changes={"rope_parameters": LLAMA3}),
+    Case("half precision, int8 tables", 16, changes={"tie_word_embeddings": False}),
+)
+WITHOUT_INT8 = (
+    Case("plain", 16, embedding_bits=16),
+    Case("odd, untied", 16, embedding_bits=16, changes=ODD),
+    Case("linear rope, bf16 shards", 16, None, 16, torch.bfloat16, True, {"rope_parameters": LINEAR_ROPE}),
+    Case("llama3 rope", 16, embedding_bits=16, changes={"rope_parameters": LLAMA3}),
+)
+
+
+def save_case(case: Case, directory: Path) -> None:
+    """Random weights large enough that logits vary; learned scales that no rule for initial ones gives."""
+    torch.manual_seed(5)
+    model = LlamaForCausalLM(LlamaConfig(**{**BASE, **case.changes}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(std=2 / parameter.shape[1] ** 0.5)
+            else:
+                parameter.uniform_(0.5, 1.5)
+    model.to(case.dtype).save_pretrained(directory, max_shard_size="60KB" if case.shards else "1GB")
+    assert (len(list(directory.glob("*.safetensors"))) > 1) == case.shards
+    shutil.copyfile(tiny_tokenizer(), directory / "tokenizer.json")
+    if case.w_bits is not None:
+        _add_learned_scales(directory, case)
+
+
+def _add_learned_scales(directory: Path, case: Case) -> None:
+    path = sorted(directory.glob("*.safetensors"))[-1]
+    added = {}
+    for shard in directory.glob("*.safetensors"):
+        for name, weight in load_file(shard).items():
+            if name.split(".", 3)[-1].removesuffix(".weight") in LINEARS:
+                typical = weight.float().abs().mean(dim=1, keepdim=True)
+                factor = {1: 1.0, 0: 2.0, 2: 2.5, 3: 0.7, 4: 0.35}[case.w_bits]
+                scale = typical * factor * torch.empty_like(typical).uniform_(0.6, 1.5)
+                added[name.replace(".weight", ".weight_clip_val")] = scale.to(case.dtype)
+    assert len(added) == 7 * BASE["num_hidden_layers"]
+    save_file(load_file(path) | added, path, metadata={"format": "pt"})
+    index = directory / "model.safetensors.index.json"
+    if index.exists():
+        entries = json.loads(index.read_text())
+        entries["weight_map"] |= dict.fromkeys(added, path.name)
+        index.write_text(json.dumps(entries))
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"w_bits": case.w_bits}))
+
+
+def export(case: Case, directory: Path) -> Program:
+    out = directory.with_name("out")
+    arguments = ["--bits", f"{case.bits:g}", "--embedding-bits", str(case.embedding_bits)]
+    assert to_pte.main([*arguments, "--model", str(directory), "--output", str(out)]) == 0
+    return Program(out / "model.pte", threads=2)
+
+
+def program_logits(program: Program, tokens: list[int], prefill: int = 1) -> np.ndarray:
+    """[T - prefill + 1, vocab]: after a prefill of that many tokens, and after each token that follows."""
+    rows = [program.forward(tokens[:prefill], 0)]
+    rows += [program.forward([tokens[i]], i) for i in range(prefill, len(tokens))]
+    return torch.stack(rows).double().numpy()
+
+
+def rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_program_equals_the_oracle(case, tmp_path):
+    save_case(case, tmp_path / "model")
+    program = export(case, tmp_path / "model")
+    oracle = OracleModel(tmp_path / "model", case.bits, case.embedding_bits)
+    unrounded = OracleModel(tmp_path / "model", case.bits, case.embedding_bits, int8_activations=False)
+    draw = np.random.default_rng(1)
+    clear, differences, roundings = [], [], []
+    for _ in range(16):
+        tokens = draw.integers(VOCAB, size=6).tolist()
+        expected = oracle.run(tokens)
+        size = rms(expected.logits)
+        assert size > 0.1  # logits that say something
+        difference = program_logits(program, tokens) - expected.logits
+        prefill = program_logits(program, tokens, prefill=len(tokens))[0] - expected.logits[-1]
+        clear += [
+            rms(d) / size for d, margin in zip(difference, expected.margin, strict=True) if margin > NEAR
+        ]
+        if expected.margin[-1] > NEAR:
+            clear.append(rms(prefill) / size)
+        differences += [*difference, prefill]
+        roundings.append(unrounded.run(tokens).logits - expected.logits)
+    assert len(clear) >= 16
+    assert max(clear) < CLOSE
+    assert rms(np.array(differences)) < np.sqrt(2) * rms(np.array(roundings))
+
+
+@pytest.mark.parametrize("case", WITHOUT_INT8, ids=lambda case: case.name)
+def test_without_int8_every_position_is_close(case, tmp_path):
+    save_case(case, tmp_path / "model")
+    oracle = OracleModel(tmp_path / "model", 16, 16)
+    tokens = np.random.default_rng(2).integers(VOCAB, size=96).tolist()
+    expected = oracle.run(tokens).logits
+    program = export(case, tmp_path / "model")
+    for prefill in (1, 50, 96):
+        difference = program_logits(program, tokens, prefill) - expected[prefill - 1 :]
+        assert rms(difference) < FAR * rms(expected)
+    model = LlamaForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    with torch.no_grad():  # and that the oracle itself is right: transformers, on half precision's weights
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.copy_(parameter.half())
+        reference = model(torch.tensor([tokens])).logits[0].double().numpy()
+    assert rms(reference - expected) < FAR * rms(expected)
