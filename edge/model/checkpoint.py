@@ -174,7 +174,14 @@ def _settle_head(
     """Decides from the tensors whether the head is tied, and drops one that repeats the embedding."""
     head = weights.get(HEAD)
     if head is None:
-        if hf.get("tie_word_embeddings") is False and hf.get("share_embedding") is None:
+        if not config.tied_embedding:
+            # MobileLLM and ParetoQ share the embedding whatever tie_word_embeddings says; of other
+            # models a head that is said to exist and does not was lost.
+            if hf.get("model_type") != "mobilellm" and "w_bits" not in hf:
+                raise ValueError(
+                    f"{directory}: {HEAD} is missing, and {CONFIG_NAME} does not say that the embedding serves "
+                    "as the head; add the tensor, or set tie_word_embeddings to true if it does"
+                )
             warnings.warn(f"{directory} has no {HEAD}; the token embedding serves as its head", stacklevel=3)
         return replace(config, tied_embedding=True)
     if torch.equal(head, weights[EMBEDDING]):

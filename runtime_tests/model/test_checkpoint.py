@@ -67,7 +67,7 @@ def test_a_head_that_is_the_embedding_counts_as_tied(tmp_path: Path) -> None:
     [
         ({"tie_word_embeddings": True}, False),
         ({"tie_word_embeddings": False, "share_embedding": True, "model_type": "mobilellm"}, False),
-        ({"tie_word_embeddings": False}, True),
+        ({"tie_word_embeddings": False, "model_type": "mobilellm"}, True),
     ],
     ids=str,
 )

@@ -179,6 +179,12 @@ def test_values_that_are_not_finite(value: float, name: str, model: Path) -> Non
     assert f"{name} holds NaN or infinite values" in refusal(model)
 
 
+def test_a_head_that_was_lost(model: Path) -> None:
+    edit_config(model, tie_word_embeddings=False)
+    edit(model, lambda t: t.pop("lm_head.weight"))
+    assert "lm_head.weight is missing" in refusal(model)
+
+
 def test_a_tied_head_that_differs(model: Path) -> None:
     edit_config(model, tie_word_embeddings=True)
     assert "tied, but lm_head.weight differs from model.embed_tokens.weight" in refusal(model)
