@@ -179,8 +179,8 @@ def _settle_head(
             # models a head that is said to exist and does not was lost.
             if hf.get("model_type") != "mobilellm" and "w_bits" not in hf:
                 raise ValueError(
-                    f"{directory}: {HEAD} is missing, and {CONFIG_NAME} does not say that the embedding serves "
-                    "as the head; add the tensor, or set tie_word_embeddings to true if it does"
+                    f"{directory}: {HEAD} is missing, and {CONFIG_NAME} does not say that the embedding is "
+                    "its table; add the tensor, or set tie_word_embeddings to true if it does"
                 )
             warnings.warn(f"{directory} has no {HEAD}; the token embedding serves as its head", stacklevel=3)
         return replace(config, tied_embedding=True)
