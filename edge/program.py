@@ -14,6 +14,9 @@ from edge.manifest import Manifest, read_manifest
 from edge.model.tokenizer import Tokenizer
 from edge.quiet import native_stderr_held_back, quiet_libraries
 
+#: More only cost memory; ``lowbit_runner`` has the same limit.
+MAX_THREADS = 256
+
 
 class Program:
     """A ``.pte`` with its KV cache: ``forward`` continues the sequence at any position already reached.
@@ -33,6 +36,7 @@ class Program:
         import edge.ops  # noqa: F401  registers the ops with the runtime
 
         set_threads(threads)
+        _refuse_other_files(path)
         runtime = Runtime.get()
         try:
             self._program = runtime.load_program(path)
@@ -45,7 +49,12 @@ class Program:
         self.vocab_size = self._constant("get_vocab_size")
 
     def forward(self, tokens: list[int], position: int) -> Tensor:
-        """Feeds tokens that start at ``position``; returns the logits [vocab] float32 after the last one."""
+        """Feeds tokens that start at ``position``; returns the logits [vocab] float32 after the last one.
+
+        Raises:
+            ValueError: no tokens, or ones that the program has no room or row for; or it fails, or its logits
+                are NaN, which altered weights can cause.
+        """
         if not tokens:
             raise ValueError("there is nothing to feed: the list of tokens is empty")
         if position < 0 or position + len(tokens) > self.max_seq_len:
@@ -56,7 +65,15 @@ class Program:
         bad = [token for token in tokens if not 0 <= token < self.vocab_size]
         if bad:
             raise ValueError(f"token {bad[0]} is outside the vocabulary of {self.vocab_size}")
-        logits = self._method.execute([torch.tensor([tokens]), torch.tensor([position])])[0]
+        try:
+            logits = self._method.execute([torch.tensor([tokens]), torch.tensor([position])])[0]
+        except RuntimeError as error:
+            raise ValueError(
+                f"the program failed at position {position}; the first line above, from ExecuTorch, says why "
+                f"({error}); where the file was altered, export it again"
+            ) from error
+        if bool(logits.isnan().any()):
+            raise ValueError("the program's logits are not numbers (NaN); its weights are broken")
         return logits[0].clone()  # the runtime reuses its output buffer
 
     def _constant(self, name: str) -> int:
@@ -98,12 +115,23 @@ def set_threads(threads: int | None) -> None:
     """Sizes the runtime's thread pool, for the whole process; None means every core this process may use."""
     from executorch.extension.pybindings import _C
 
-    if threads is not None and threads < 1:
-        raise ValueError(f"--threads must be at least 1, not {threads}")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"--threads must lie in 1..{MAX_THREADS}, not {threads}")
     wanted = threads or len(os.sched_getaffinity(0))
     with native_stderr_held_back():  # the pool's first use reads phone files that a computer has not got
         if _C._threadpool_get_thread_count() != wanted:
             _C._unsafe_reset_threadpool(wanted)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """ValueError unless a file begins like a program; the runtime would quote its bytes as text, and abort."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start[4:6] != b"ET":
+        raise ValueError(
+            f"{path} is not a program this runtime can load; it may be truncated or altered (its first bytes "
+            "are not a program's)"
+        )
 
 
 def _explain(path: Path, error: RuntimeError) -> str:

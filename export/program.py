@@ -20,16 +20,16 @@ CONSTANT_ALIGNMENT_BYTES = 64
 class Forward(nn.Module):
     """The program's one method: tokens [1, T] and the position of the first, to the last token's logits."""
 
-    def __init__(self, model: MobileLLM, max_seq_len: int) -> None:
+    def __init__(self, model: MobileLLM, max_tokens: int) -> None:
         super().__init__()
         self.model = model
-        self.max_seq_len = max_seq_len
+        self.max_tokens = max_tokens
 
     def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
         """tokens int64 [1, T], input_pos int64 [1] -> logits float32 [1, vocab]."""
         start = cast(int, input_pos[0].item())  # symbolic while exporting
         torch._check(start >= 0)
-        torch._check(start + tokens.shape[1] <= self.max_seq_len)
+        torch._check(start + tokens.shape[1] <= self.max_tokens)
         hidden = self.model.hidden(tokens, start)  # [1, T, dim]
         return self.model.lm_head(hidden[:, -1], self.model.embed_tokens)
 
@@ -40,13 +40,13 @@ def to_program(model: MobileLLM, recipe: Recipe, max_seq_len: int, constant_meth
     Returns:
         the bytes of a ``.pte``; its ``forward`` serves prefill and decode with one KV cache.
     """
-    example = (torch.zeros(1, min(2, max_seq_len), dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
-    dynamic = {1: Dim("tokens", min=1, max=max_seq_len)} if max_seq_len > 1 else None
+    # torch.export takes a length that ends at 2 for a constant. The attention op guards a shorter cache.
+    max_tokens = max(max_seq_len, 3)
     with torch.no_grad():
         exported = export(
-            Forward(model, max_seq_len),
-            example,
-            dynamic_shapes={"tokens": dynamic, "input_pos": None},
+            Forward(model, max_tokens),
+            (torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)),
+            dynamic_shapes={"tokens": {1: Dim("tokens", min=1, max=max_tokens)}, "input_pos": None},
             strict=False,
         )
     config = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)

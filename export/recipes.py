@@ -62,7 +62,11 @@ def pack_embedding(weight: Tensor, bits: int) -> Tensor:
 
 def _pack_linears(model: MobileLLM) -> None:
     for name, linear in named_linears(model).items():
-        replace_module(model, name, PackedLinear(pack_linear(linear), linear.out_features))
+        try:
+            packed = pack_linear(linear)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        replace_module(model, name, PackedLinear(packed, linear.out_features))
 
 
 def _xnnpack_8da4w(model: MobileLLM) -> None:

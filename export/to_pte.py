@@ -20,10 +20,12 @@ from edge.config import MOBILELLM, NAMED_MODELS, ModelConfig
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, WeightFormat, format_for_bits
 from edge.manifest import MANIFEST_NAME, PROGRAM_NAME, Manifest, Weights, record_file
 from edge.model.checkpoint import Checkpoint
+from edge.model.checkpoint_writer import swap_in
 from edge.model.mobilellm import MobileLLM
-from edge.model.tokenizer import Tokenizer
+from edge.model.tokenizer import TOKENIZER_FILES, Tokenizer
 from edge.quantizers.convert import build_model, prepare_qat
 from edge.quantizers.packed_checkpoint import ASSETS, open_model
+from edge.training.resume import refuse_unwritable
 from export.metadata import config_record, constant_methods, package_versions, part_bytes
 from export.program import to_program
 from export.recipes import RECIPES, Recipe, lower
@@ -63,7 +65,7 @@ def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bo
         )
     checkpoint = open_model(_embedded(fmt, recipe) if name == "default" else name)
     tokenizer = _tokenizer_of(checkpoint)
-    label = name if name == "default" else Path(name).name
+    label = name if name == "default" else Path(name).resolve().name
     model = build_model(checkpoint)
     if checkpoint.fmt is fmt:
         return Source(label, name, "trained", model, tokenizer)
@@ -126,27 +128,40 @@ def export_to(
     return manifest
 
 
+def checked_output(output: Path) -> Path:
+    """Where an export may be written, with links followed; looked at before the work begins.
+
+    Raises:
+        ValueError: it cannot be made, or is something other than an earlier export or an empty directory.
+    """
+    output = output.resolve()
+    refuse_unwritable(output)
+    found = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if found and not {MANIFEST_NAME} <= found <= {MANIFEST_NAME, PROGRAM_NAME, *TOKENIZER_FILES}:
+        raise ValueError(f"--output {output} exists and is not an earlier export; choose another directory")
+    if output in (Path.cwd(), *Path.cwd().parents):
+        raise ValueError(f"--output {output} is the directory this runs in; choose another one")
+    return output
+
+
 @contextmanager
 def staging(output: Path) -> Iterator[Path]:
     """A directory beside ``output`` that takes its place at the end; on any failure nothing is left.
 
     Raises:
-        ValueError: ``output`` is something other than an earlier export or an empty directory.
+        ValueError: see ``checked_output``; or it could not be written to its end.
     """
-    if (
-        output.exists()
-        and not (output / MANIFEST_NAME).is_file()
-        and not (output.is_dir() and not any(output.iterdir()))
-    ):
-        raise ValueError(f"--output {output} exists and is not an earlier export; choose another directory")
+    output = checked_output(output)
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)  # what an interrupted export left
     try:
         partial.mkdir(parents=True)
         yield partial
-        if output.exists():
-            shutil.rmtree(output)
-        partial.rename(output)
+        swap_in(partial, output)
+    except OSError as error:
+        raise ValueError(
+            f"--output {output} could not be written ({error}); what was there is unchanged"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -228,6 +243,8 @@ def main(argv: list[str] | None = None) -> int:
             f"--bits {args.bits} is for embeddings only; choose one of {', '.join(map(str, BITS_CHOICES))}"
         )
     recipe = RECIPES[args.recipe]
+    if args.output is not None:
+        checked_output(args.output)
     console = Console(stderr=True)
     with console.status(f"exporting {args.model} at {fmt.bits:g} bits"):
         source = load_source(args.model, fmt, recipe, args.random_weights)

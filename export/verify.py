@@ -110,7 +110,7 @@ def verify(path: Path, references: References, tables: int, tokens: list[int], t
         prefill_rms=_rms(prefill - stepwise[-1]),
         perplexity_program=perplexity(stepwise, tokens),
         perplexity_eager=perplexity(float_logits, tokens),
-        perplexity_bound=math.exp(2 * (activation_rms + bound)),
+        perplexity_bound=_exp(2 * (activation_rms + bound)),
     )
     _judge(result)
     return result
@@ -127,7 +127,7 @@ def perplexity(logits: Tensor, tokens: list[int]) -> float:
     if len(tokens) < 2:
         return 1.0
     loss = nn.functional.cross_entropy(logits[:-1].double(), torch.tensor(tokens[1:]))
-    return math.exp(loss.item())
+    return _exp(loss.item())
 
 
 def _judge(v: Verification) -> None:
@@ -179,6 +179,10 @@ def _table_digests(path: Path) -> set[bytes]:
 
 def _set_weight(module: nn.Module, weight: Tensor) -> None:
     module.weight = nn.Parameter(weight, requires_grad=False)
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf  # a double ends at exp(709.8)
 
 
 def _rms(values: Tensor) -> float:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
+import struct
 
 import pytest
 
 from edge.formats import format_for_bits
 from edge.manifest import read_manifest
-from edge.program import Program, greedy_tokens, open_program
+from edge.program import Program, greedy_tokens, open_program, set_threads
 from export import to_pte
 from runtime_tests.tiny import save_tiny
 
@@ -88,6 +91,45 @@ def test_truncated_program_without_manifest(program, keep):
     path.write_bytes(data[: int(keep * len(data)) if keep == 0.5 else keep])
     with pytest.raises(ValueError, match="not a program this runtime can load"):
         Program(path)
+
+
+def test_a_file_that_is_no_program(program):
+    """Bytes that are not text abort the wheel's runtime when it quotes them; it must not get to see them."""
+    (program / "model.pte").write_bytes(bytes(range(128, 256)) * 40)
+    with pytest.raises(ValueError, match="not a program this runtime can load"):
+        Program(program / "model.pte")
+
+
+def _damaged(program, offset, replacement):
+    """The program after a change, past the manifest's hash, to the table of the first linear."""
+    path = program / "model.pte"
+    data = bytearray(path.read_bytes())
+    first = next(at.start() for at in re.finditer(b"LBW1", data) if data[at.start() + 6] == 3)  # int2
+    data[first + offset : first + offset + len(replacement)] = replacement
+    path.write_bytes(data)
+    return Program(path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "replacement"),
+    [(0, b"XXXX"), (4, b"\x02"), (6, b"\x07"), (8, b"\xff" * 4), (12, b"\0" * 4), (40, b"\xff" * 8)],
+    ids=["magic", "version", "format", "rows", "columns", "size"],
+)
+def test_a_damaged_table_is_an_error_when_it_runs(program, offset, replacement, capfd):
+    with pytest.raises(ValueError, match="the program failed at position 0"):
+        _damaged(program, offset, replacement).forward([1], 0)
+    assert "lowbit::linear: " in capfd.readouterr().err.splitlines()[0]
+
+
+def test_a_scale_that_is_not_a_number_never_gives_a_token(program):
+    with pytest.raises(ValueError, match="logits are not numbers"):
+        _damaged(program, 64, struct.pack("<f", math.nan)).forward([1], 0)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 257, 10**12])
+def test_threads_out_of_range(threads):
+    with pytest.raises(ValueError, match=r"--threads must lie in 1\.\.256"):
+        set_threads(threads)
 
 
 def test_tokens_and_positions_out_of_range(program):

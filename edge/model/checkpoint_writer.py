@@ -20,6 +20,8 @@ from edge.model.tokenizer import TOKENIZER_COMPANIONS
 def check_output(directory: str | Path) -> None:
     """ValueError unless there is nothing yet, an empty directory, or an earlier checkpoint to replace."""
     directory = Path(directory)
+    if not directory.name:
+        raise ValueError(f"the output {directory} has no name of its own; give a directory to be made")
     if directory.is_dir() and ((directory / CONFIG_NAME).is_file() or not any(directory.iterdir())):
         return
     if directory.exists() or directory.is_symlink():
@@ -43,12 +45,11 @@ def write_directory(
     directory = Path(directory)
     check_output(directory)
     partial = directory.with_name(directory.name + ".partial")
-    replaced = directory.with_name(directory.name + ".replaced")
     try:
         shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
         partial.mkdir(parents=True)
         _write_files(partial, tensors, hf_config, tokenizer)
-        _swap(partial, directory, replaced)
+        swap_in(partial, directory)
     except (OSError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
@@ -71,16 +72,16 @@ def _write_files(
             shutil.copyfile(path, directory / path.name)
 
 
-def _swap(partial: Path, directory: Path, replaced: Path) -> None:
-    """Renames partial to directory; an earlier one comes back should that fail."""
-    if not directory.exists():
-        partial.rename(directory)
-        return
-    shutil.rmtree(replaced, ignore_errors=True)
-    directory.rename(replaced)
+def swap_in(partial: Path, directory: Path) -> None:
+    """Renames partial to directory; an earlier one makes way whole, and comes back should that fail."""
+    replaced = directory.with_name(directory.name + ".replaced")
+    if directory.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        directory.rename(replaced)
     try:
         partial.rename(directory)
-    except OSError:
-        replaced.rename(directory)
+    except BaseException:
+        if replaced.exists():
+            replaced.rename(directory)
         raise
-    shutil.rmtree(replaced, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)  # also what a run that was killed right here left

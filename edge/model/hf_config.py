@@ -34,7 +34,7 @@ def read_hf_config(directory: Path) -> dict[str, Any]:
         raise ValueError(f"{directory} is not a model directory: it has no {CONFIG_NAME}")
     try:
         hf = json.loads(path.read_bytes())
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError, brackets without end
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(hf, dict):
         raise ValueError(f"{path} must hold one JSON object, not {type(hf).__name__}")

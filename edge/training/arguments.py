@@ -70,6 +70,8 @@ class TrainConfig:
                 raise ValueError(f"{spelled(name)} must be at least 1, not {getattr(self, name)}")
         if self.warmup_steps < 0:
             raise ValueError(f"--warmup-steps must not be negative, but is {self.warmup_steps}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed must lie in 0..2^32 - 1, not {self.seed}")
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"--learning-rate must be positive, not {self.learning_rate}")
         format_for_bits(self.bits, BITS_CHOICES)

@@ -49,7 +49,8 @@ def sampler(temperature: float, top_k: int, seed: int) -> Callable[[Tensor], int
 
     def sample(logits: Tensor) -> int:
         best = logits.topk(min(top_k, logits.numel()))
-        probabilities = (best.values / temperature).softmax(dim=0)
+        below = best.values.double() - best.values.max()  # at most 0, so that no temperature overflows
+        probabilities = (below / temperature).softmax(dim=0)
         return int(best.indices[torch.multinomial(probabilities, 1, generator=generator)])
 
     return sample
@@ -105,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy; 0.8 is livelier")
     parser.add_argument("--top-k", type=int, default=40, help="sample among this many best tokens")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
-    parser.add_argument("--threads", type=int, help="threads of the runtime; default: its own choice")
+    parser.add_argument("--threads", type=int, help="threads of the runtime; default: every core")
     return parser
 
 
@@ -113,7 +114,9 @@ def _checked(args: argparse.Namespace) -> argparse.Namespace:
     if args.max_new_tokens < 1 or args.top_k < 1:
         raise ValueError("--max-new-tokens and --top-k must be at least 1")
     if not args.temperature >= 0:
-        raise ValueError(f"--temperature must not be negative, not {args.temperature}")
+        raise ValueError(f"--temperature must be 0 or more, not {args.temperature}")
+    if not 0 <= args.seed < 2**63:
+        raise ValueError(f"--seed must lie in 0..2^63 - 1, not {args.seed}")
     return args
 
 

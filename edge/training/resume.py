@@ -26,6 +26,8 @@ FREE_FLAGS = {"output", "data", "tokenizer", "eval_data", "save_steps", "save_to
 
 def checkpoints_dir(output: str) -> Path:
     path = Path(output)
+    if not path.name:
+        raise ValueError(f"--output {output} has no name of its own; give a directory to be made")
     return path.with_name(path.name + "-checkpoints")
 
 
@@ -101,7 +103,7 @@ def refuse_unwritable(output: Path) -> None:
     """ValueError when a directory cannot be made at ``output``, or a file is there; writes nothing."""
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; give a directory")
-    parent = next(p for p in output.absolute().parents if p.exists())
+    parent = next((p for p in output.absolute().parents if p.exists()), Path("/"))
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"--output {output} cannot be written: {parent} is not a writable directory")
 

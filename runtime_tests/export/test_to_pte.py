@@ -88,6 +88,43 @@ def test_output_that_is_not_an_export_is_left_alone(ternary, tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
+def test_an_export_with_other_files_in_it_is_left_alone(ternary, tmp_path, capsys):
+    for name in ("manifest.json", "precious.txt"):
+        (tmp_path / name).write_text("mine")
+    assert run("--bits", "1.58", "--model", ternary / "checkpoint", "--output", tmp_path) == 2
+    assert "not an earlier export" in one_sentence(capsys)
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_output_where_the_command_runs(ternary, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("--bits", "1.58", "--model", ternary / "checkpoint", "--output", ".") == 2
+    assert "the directory this runs in" in one_sentence(capsys)
+
+
+def test_output_through_a_link(ternary, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for _ in range(2):
+        assert run("--bits", "1.58", "--model", ternary / "checkpoint", "--output", tmp_path / "link") == 0
+    assert (tmp_path / "link").is_symlink()
+    assert read_manifest(tmp_path / "real").format == "ternary"
+
+
+def test_an_export_is_named_after_its_directory(ternary, tmp_path, monkeypatch):
+    monkeypatch.chdir(ternary / "checkpoint")
+    assert run("--bits", "1.58", "--model", ".", "--output", tmp_path / "out") == 0
+    assert read_manifest(tmp_path / "out").model == "checkpoint"
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_short_caches(ternary, tmp_path, length):
+    """torch.export takes lengths of 1 for special, and ranges that end at 2 for constants."""
+    source, out = ternary / "checkpoint", tmp_path / "out"
+    assert run("--bits", "1.58", "--model", source, "--max-seq-len", length, "--output", out) == 0
+    assert read_manifest(out).verification.tokens == length
+
+
 def test_output_below_a_file(ternary, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert (
@@ -130,9 +167,9 @@ def test_an_interrupted_export_leaves_the_earlier_one(ternary, tmp_path, monkeyp
 
 
 def test_what_a_killed_export_left_is_cleaned_up(ternary, tmp_path):
-    stale = tmp_path / "out.partial"
-    stale.mkdir()
-    (stale / "model.pte").write_bytes(b"half")
+    for name in ("out.partial", "out.replaced"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.pte").write_bytes(b"half")
     assert run("--bits", "1.58", "--model", ternary / "checkpoint", "--output", tmp_path / "out") == 0
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 

@@ -97,6 +97,14 @@ def test_a_wrong_norm_is_beyond_the_bound(ternary):
         _verify(model, lowered, path)
 
 
+def test_a_weight_beyond_half_precision_is_named():
+    model = build_model(tiny_checkpoint())
+    with torch.no_grad():
+        model.layers[1].mlp.up_proj.weight[0, 0] = 1e6
+    with pytest.raises(ValueError, match=r"layers\.1\.mlp\.up_proj: .*half precision cannot hold"):
+        lower(model, RECIPE, 8, 64)
+
+
 def test_nan_in_the_program_is_refused(tmp_path):
     model = build_model(tiny_checkpoint())
     lowered = lower(model, RECIPE, 8, 64)
@@ -104,7 +112,7 @@ def test_nan_in_the_program_is_refused(tmp_path):
         lowered.norm.weight[0] = float("nan")
     path = tmp_path / "model.pte"
     path.write_bytes(to_program(lowered, RECIPE, 64, constant_methods(model.config, 64)))
-    with pytest.raises(VerificationError, match="logits are off"):
+    with pytest.raises(ValueError, match="logits are not numbers"):
         _verify(build_model(tiny_checkpoint()), lowered, path)
 
 
@@ -123,3 +131,4 @@ def test_perplexity_is_the_exponential_of_the_mean_loss():
     # token 1 after token 0 has probability 0.25, token 2 after that 0.1: exp(-(ln 0.25 + ln 0.1) / 2)
     assert perplexity(logits, [0, 1, 2]) == pytest.approx((0.25 * 0.1) ** -0.5)
     assert perplexity(logits[:1], [0]) == 1.0
+    assert perplexity(torch.tensor([[0.0, 1e30], [0.0, 0.0]]), [0, 0]) == float("inf")  # and no OverflowError

@@ -42,7 +42,7 @@ def test_a_full_disk_leaves_what_was_there(bytes_left: int, earlier: bool, tmp_p
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("step", ["save_file", "_swap"])
+@pytest.mark.parametrize("step", ["save_file", "swap_in"])
 def test_an_interrupt_leaves_what_was_there(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +105,11 @@ def test_nothing_else_is_replaced(kind: str, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="exists and is not a checkpoint; choose another"):
             attempt(target)
     assert contents(tmp_path) == before
+
+
+def test_an_output_without_a_name() -> None:
+    with pytest.raises(ValueError, match="no name of its own"):
+        check_output(".")
 
 
 def test_a_parent_that_is_a_file(tmp_path: Path) -> None:

@@ -169,9 +169,10 @@ def test_what_cannot_be_run_is_refused(keys: dict, sentence: str) -> None:
         (None, "is not a model directory: it has no config.json"),
         (b"{", "is not JSON"),
         (b"\xff\xfe\x00", "is not JSON"),
+        (b"[" * 10_000, "is not JSON"),
         (b"[1]", "must hold one JSON object, not list"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:20],
 )
 def test_unreadable_files(content: bytes | None, sentence: str, tmp_path: Path) -> None:
     if content is not None:

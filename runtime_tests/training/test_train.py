@@ -289,6 +289,8 @@ BAD_INPUT = {
     "no steps": ({"steps": 0}, "--steps must be at least 1"),
     "a rate that is no rate": ({"learning_rate": "nan"}, "--learning-rate must be positive"),
     "negative warm-up": ({"warmup_steps": -1}, "--warmup-steps must not be negative"),
+    "negative seed": ({"seed": -1}, "--seed must lie in 0..2^32 - 1, not -1"),
+    "output without a name": ({"out": "/"}, "--output / has no name of its own"),
     "unknown flag": (
         {"optimizer": "sgd"},
         "neither this command nor TrainingArguments knows --optimizer=sgd",
