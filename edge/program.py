@@ -124,7 +124,7 @@ def set_threads(threads: int | None) -> None:
 
 
 def _refuse_other_files(path: Path) -> None:
-    """ValueError unless a file begins like a program; the runtime would quote its bytes as text, and abort."""
+    """ValueError unless a file begins like a program; the runtime aborts when it quotes other bytes."""
     with path.open("rb") as file:
         start = file.read(8)
     if start[4:6] != b"ET":
