@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -135,9 +136,18 @@ def _refuse_other_files(path: Path) -> None:
 
 
 def _explain(path: Path, error: RuntimeError) -> str:
-    text = str(error)
-    missing = re.search(r"[\w]+::[\w.]+", text)
-    if "0x14" in text or "0x:14" in text:
-        op = f" ({missing.group()})" if missing else ""
-        return f"{path} calls an op{op} that this runtime lacks; load it with `import edge.ops` first"
-    return f"{path} is not a program this runtime can load; it may be truncated or altered ({text.strip()})"
+    missing = _missing_ops(path) if "0x14" in str(error) or "0x:14" in str(error) else []
+    if missing:
+        return f"{path} calls ops this runtime lacks: {', '.join(missing)}; load ours with `import edge.ops`"
+    reason = str(error).strip()
+    return f"{path} is not a program this runtime can load; it may be truncated or altered ({reason})"
+
+
+def _missing_ops(path: Path) -> list[str]:
+    """Ops that a program's bytes name and the runtime has not registered under any overload."""
+    from executorch.runtime import Runtime
+
+    known = {name.split(".")[0] for name in Runtime.get().operator_registry.operator_names}
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        named = {match.decode() for match in re.findall(rb"[a-z_]\w*::[a-z_]\w*", data)}
+    return sorted(named - known)

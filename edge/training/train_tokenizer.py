@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     path = args.output / "tokenizer.json"
     partial = path.with_name(path.name + ".partial")
-    tokenizer.save(str(partial))
+    tokenizer.save(str(partial), pretty=False)
     os.replace(partial, path)
     entries = tokenizer.get_vocab_size()
     fewer = (
