@@ -1,1 +1,1 @@
-"""Low-bit language models on the device: formats, model, training, native ops, latency."""
+"""Low-bit language models on the device: formats, model, training, native ops."""

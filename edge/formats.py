@@ -78,8 +78,8 @@ class WeightFormat:
 
     @property
     def paretoq_w_bits(self) -> int:
-        """``w_bits`` as ParetoQ's config.json writes it: ternary is 0 there."""
-        return 0 if self.name == "ternary" else int(self.bits)
+        """``w_bits`` as ParetoQ's config.json writes it, an integer: ternary, which has none, is 0."""
+        return int(self.bits) if float(self.bits).is_integer() else 0
 
 
 FORMATS: tuple[WeightFormat, ...] = (
@@ -117,15 +117,6 @@ def format_for_bits(bits: float | str, choices: tuple[float, ...] | None = None)
             return fmt
     allowed = ", ".join(f"{f.bits:g}" for f in offered)
     raise ValueError(f"no weight format has {bits} bits; choose one of {allowed}")
-
-
-def format_for_paretoq_w_bits(w_bits: int) -> WeightFormat:
-    """The format behind ``w_bits`` of a ParetoQ config.json (0 is ternary)."""
-    offered = {f.paretoq_w_bits: f for f in FORMATS if f.bits in BITS_CHOICES}
-    if isinstance(w_bits, int) and w_bits in offered:
-        return offered[w_bits]
-    known = ", ".join(str(w) for w in sorted(offered))
-    raise ValueError(f"config.json says w_bits {w_bits!r}; known are {known} (0 is ternary)")
 
 
 def _same_number(text: float | str, number: float) -> bool:

@@ -33,8 +33,8 @@ class Verification(_Record):
     """What the exporter proved by running the program; logit errors are root mean squares.
 
     Attributes:
-        exact_tables: packed tables in the written file that unpack, bit for bit, to the weights of the
-            eager model.
+        exact_tables: packed tables in the written file that hold the model's weights: bit for bit for
+            linears, rounded to the nearest level for embedding and head.
         tokens: length of the text that was run. ``text`` says which.
         logit_rms: size of the logits themselves.
         activation_rms: what int8 activations alone change, measured in eager PyTorch.
@@ -67,7 +67,6 @@ class Manifest(_Record):
         linear_bits_per_weight: stored bits per weight of the quantised linears, scales and padding included;
             None where they are inside XNNPACK's delegates and so part of ``rest``.
         effective_bits_per_weight: the whole program's bits over all parameters of the model.
-        heldout_perplexity: full held-out sets, where the checkpoint carries such figures.
     """
 
     schema_version: Literal[1] = 1

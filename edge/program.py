@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -95,21 +94,6 @@ def open_program(
     program = Program(directory / manifest.program.name, threads)
     tokenizer = None if manifest.tokenizer is None else Tokenizer(directory / manifest.tokenizer.name)
     return manifest, program, tokenizer
-
-
-def greedy_tokens(
-    program: Program, prompt: list[int], count: int, eos_id: int | None = None
-) -> Iterator[int]:
-    """Yields up to ``count`` greedy continuations of the prompt; stops before ``eos_id``."""
-    logits = program.forward(prompt, 0)
-    for position in range(len(prompt), len(prompt) + count):
-        token = int(logits.argmax())
-        if token == eos_id:
-            return
-        yield token
-        if position >= program.max_seq_len:
-            return
-        logits = program.forward([token], position)
 
 
 def set_threads(threads: int | None) -> None:

@@ -72,10 +72,10 @@ def markdown(rows: list[Row], data: list[str]) -> str:
         "bits",
         *names,
         "program bytes",
-        "against 4 bits",
+        "bytes / 4-bit",
         "bits per weight",
         "decode tok/s",
-        "against 4 bits",
+        "speed / 4-bit",
     ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:

@@ -78,8 +78,7 @@ def _warnings(manifest: Manifest) -> list[str]:
         after = manifest.verification.perplexity_program
         warnings.append(
             f"this checkpoint was not trained at {manifest.bits:g} bits; rounding it took perplexity there "
-            f"from {before:.3f} to {after:.3f}. Train it: python -m edge.training.train "
-            f"--bits {manifest.bits:g} --model {manifest.source} ... (see --help)"
+            f"from {before:.3f} to {after:.3f}. Training at that width: python -m edge.training.train --help"
         )
     if manifest.weights == "random":
         warnings.append("random weights: this program measures speed and size, its text means nothing")

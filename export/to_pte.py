@@ -237,11 +237,7 @@ def _checked_max_seq_len(wanted: int | None, config: ModelConfig) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    fmt = format_for_bits(args.bits)
-    if fmt.bits not in BITS_CHOICES:
-        raise ValueError(
-            f"--bits {args.bits} is for embeddings only; choose one of {', '.join(map(str, BITS_CHOICES))}"
-        )
+    fmt = format_for_bits(args.bits, BITS_CHOICES)
     recipe = RECIPES[args.recipe]
     if args.output is not None:
         checked_output(args.output)
@@ -254,6 +250,7 @@ def main(argv: list[str] | None = None) -> int:
         max_seq_len = _checked_max_seq_len(args.max_seq_len, source.model.config)
         suffix = "" if recipe.name == "lowbit" else f"-{recipe.name}"
         output = args.output or Path("exported") / f"{source.name}-{fmt.bits:g}bit{suffix}"
+        checked_output(output)  # again: the default path is known only now
         manifest = export_to(output, source, recipe, fmt, args.embedding_bits, max_seq_len)
     print_summary(output, manifest)
     return 0

@@ -14,7 +14,8 @@ import pytest
 from edge.formats import BITS_CHOICES
 from edge.manifest import read_manifest
 from edge.ops import runner_environment, runner_path
-from edge.program import greedy_tokens, open_program
+from edge.program import open_program
+from runtime_tests.greedy import greedy_tokens
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "Once upon a time, there was a little"
@@ -46,7 +47,7 @@ def exported(request, programs):
 def test_every_runtime_gives_the_same_greedy_text(exported):
     manifest, program, tokenizer = open_program(exported)
     prompt = [manifest.config["bos_id"], *tokenizer.encode(PROMPT)]
-    tokens = list(greedy_tokens(program, prompt, NEW_TOKENS, manifest.config["eos_ids"][0]))
+    tokens = greedy_tokens(program, prompt, NEW_TOKENS, manifest.config["eos_ids"][0])
     text = tokenizer.decode(tokens)
     assert len(re.findall(r"[a-z]+", text)) >= 15, text  # words, not noise
     assert _cpp_runner(exported, prompt, manifest.config["eos_ids"][0])[: len(tokens)] == tokens

@@ -11,6 +11,7 @@ import pytest
 
 from edge import formats
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FORMATS, AlphaInit, Gradient, WeightFormat
+from edge.model.hf_config import format_from_hf
 
 every_format = pytest.mark.parametrize("fmt", FORMATS, ids=lambda f: f.name)
 #: Units of alpha, from the literature (arXiv 2502.02631 and its reference code), written out by hand.
@@ -64,7 +65,7 @@ def test_bits_lead_back_to_the_row(fmt: WeightFormat):
     for spelling in (fmt.bits, str(fmt.bits), f"{fmt.bits:g}", f" {fmt.bits:g}"):
         assert formats.format_for_bits(spelling) is fmt
     if fmt.bits in BITS_CHOICES:
-        assert formats.format_for_paretoq_w_bits(fmt.paretoq_w_bits) is fmt
+        assert format_from_hf({"w_bits": fmt.paretoq_w_bits}) is fmt
 
 
 def test_choices_are_rows():
@@ -83,10 +84,10 @@ def test_choices_of_an_option_are_enforced():
         formats.format_for_bits(8, BITS_CHOICES)
 
 
-@pytest.mark.parametrize("wrong", [5, 8, -1, "2", None])
+@pytest.mark.parametrize("wrong", [5, 8, -1, "2"])
 def test_unknown_w_bits_name_the_choices(wrong: object):
-    with pytest.raises(ValueError, match=r"known are 0, 1, 2, 3, 4, 16 \(0 is ternary\)"):
-        formats.format_for_paretoq_w_bits(wrong)
+    with pytest.raises(ValueError, match=r"known are 1 \(binary\), 0 \(ternary\), 2 \(int2\)"):
+        format_from_hf({"w_bits": wrong})
 
 
 def parsed_header(text: str) -> list[tuple]:

@@ -12,8 +12,9 @@ import pytest
 
 from edge.formats import format_for_bits
 from edge.manifest import read_manifest
-from edge.program import Program, greedy_tokens, open_program, set_threads
+from edge.program import Program, open_program, set_threads
 from export import to_pte
+from runtime_tests.greedy import greedy_tokens
 from runtime_tests.tiny import save_tiny
 
 
@@ -148,11 +149,11 @@ def test_tokens_and_positions_out_of_range(program):
 
 def test_generation_fills_the_cache_to_its_last_position(program):
     _, opened, _ = open_program(program)
-    assert len(list(greedy_tokens(opened, [1] * 60, 100))) == 5  # positions 60..63, and one after the last
+    assert len(greedy_tokens(opened, [1] * 60, 100)) == 5  # positions 60..63, and one after the last
 
 
 def test_a_sequence_does_not_see_the_one_before(program):
     _, opened, _ = open_program(program)
-    first = list(greedy_tokens(opened, [1, 2, 3], 20))
-    list(greedy_tokens(opened, [9, 8, 7, 6], 30))
-    assert list(greedy_tokens(opened, [1, 2, 3], 20)) == first
+    first = greedy_tokens(opened, [1, 2, 3], 20)
+    greedy_tokens(opened, [9, 8, 7, 6], 30)
+    assert greedy_tokens(opened, [1, 2, 3], 20) == first

@@ -46,7 +46,7 @@ def quantize_codes(weight: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
 
 
 def dequantize(codes: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
-    """``(level * unit) * alpha`` in float32: the one expression for a weight's value in this project."""
+    """``(level * unit) * alpha`` in float32, in the order that packing.py and the C++ ops repeat."""
     levels = codes.to(torch.float32) * fmt.step + fmt.offset
     return levels * fmt.unit * effective_alpha(alpha)
 

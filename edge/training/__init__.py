@@ -1,7 +1,5 @@
-"""Training and evaluation; nothing above it in the import order is needed here."""
+"""Training, evaluation, and text from exported programs."""
 
-import logging
+from edge.quiet import quiet_libraries
 
-# transformers imports torchao, which warns of GPU kernels that do not concern this project.
-for _name in ("torchao", "torch.utils._pytree"):
-    logging.getLogger(_name).setLevel(logging.ERROR)
+quiet_libraries()  # before transformers imports what chatters

@@ -89,6 +89,18 @@ def test_alpha_one_ulp_off_is_refused(exported):
         check_tables(model, lowered, path)
 
 
+@pytest.mark.parametrize("bits", [4, 8, 16])
+def test_another_embedding_is_refused(ternary, bits):
+    model, _, path = ternary
+    lowered = lower(model, RECIPE, bits, 64)
+    path.write_bytes(path.read_bytes() + lowered.embed_tokens.packed.numpy().tobytes())  # it is in the file
+    assert check_tables(model, lowered, path) == 15
+    with torch.no_grad():
+        model.embed_tokens.weight[7:9] = model.embed_tokens.weight[7:9].flip(0)
+    with pytest.raises(VerificationError, match="embed_tokens: the table is not the model's"):
+        check_tables(model, lowered, path)
+
+
 def test_a_wrong_norm_is_beyond_the_bound(ternary):
     model, lowered, path = ternary
     with torch.no_grad():

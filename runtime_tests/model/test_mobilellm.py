@@ -17,7 +17,7 @@ from runtime_tests.conftest import shared_data
 from runtime_tests.model.hf_models import logits, random_llama, reload, save_llama
 from runtime_tests.tiny import tiny_config, tiny_model
 
-#: The issue's bound on logits of real and random models, whose logits are of the order of 10.
+#: Bound on the difference of logits of real and random models, whose logits are of the order of 10.
 TOLERANCE = 1e-4
 TOKENS = torch.randint(99, (1, 50), generator=torch.Generator().manual_seed(0))
 

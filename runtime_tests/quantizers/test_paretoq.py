@@ -153,8 +153,9 @@ def test_every_grid_point_is_reached_and_no_other(fmt: WeightFormat):
     assert bool((codes.diff() >= 0).all())  # a larger weight never gets a lower code
 
 
-# By hand, from FACTS' table. Alpha 0.5 on weights (-0.6, -0.125, 0, 0.2, 0.375), so w / alpha is
-# (-1.2, -0.25, 0, 0.4, 0.75); upstream gradient 1 everywhere; five weights, so grad_scale is 1 / sqrt(5 Qp).
+# By hand, from the reference code (arXiv 2502.02631). Alpha 0.5 on weights (-0.6, -0.125, 0, 0.2, 0.375), so
+# w / alpha is (-1.2, -0.25, 0, 0.4, 0.75); upstream gradient 1 everywhere; five weights, so
+# grad_scale is 1 / sqrt(5 Qp).
 #   binary   signs -1 -1 +1 +1 +1; alpha's slope is their sum, 1; -1.2 lies outside, its gradient stops.
 #   ternary  1.5 r clipped: -1.485 -0.375 0 0.6 1.125 -> -1 0 0 1 1;
 #            slope -1 + .25 + 0 + (2/3 - .4) + (2/3 - .75)
