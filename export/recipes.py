@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.formats import FULL_PRECISION, WeightFormat, format_for_bits
-from edge.model.mobilellm import AttentionCore, MobileLLM, RMSNorm, SiluMul, named_linears
+from edge.model.mobilellm import AttentionCore, MobileLLM, RMSNorm, SiluMul, named_linears, replace_module
 from edge.ops.packing import pack_codes, pack_half, read_header
 from edge.quantizers.convert import qat_linears
 from edge.quantizers.packed_checkpoint import quantize_table
@@ -174,8 +174,3 @@ def clone_structure(model: MobileLLM) -> MobileLLM:
     """A deep copy of the modules that shares every tensor with the original."""
     memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, memo)
-
-
-def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    model.get_submodule(parent)._modules[child] = module

@@ -36,12 +36,12 @@ import torch
 from torch import Tensor, nn
 
 from edge.manifest import Verification
-from edge.model.mobilellm import MobileLLM, named_linears
+from edge.model.mobilellm import MobileLLM, named_linears, replace_module
 from edge.ops.packing import MAGIC, dequantize, read_header, unpack
 from edge.program import Program
 from edge.quantizers.paretoq import QATLinear, effective_alpha
 from export.modules import PackedEmbedding, PackedHead, PackedLinear
-from export.recipes import Recipe, clone_structure, packed_tables, replace_module
+from export.recipes import Recipe, clone_structure, packed_tables
 
 FLOAT32_SUMMATION = 1e-4
 #: Longest text that is run: long enough for a perplexity, short enough for the largest model.

@@ -194,3 +194,9 @@ def named_linears(model: MobileLLM) -> dict[str, nn.Linear]:
         for name, module in modules
         if isinstance(module, nn.Linear) and is_quantized_linear(name)
     }
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Puts a module where another stands in the model, by its full name."""
+    parent, _, child = name.rpartition(".")
+    model.get_submodule(parent)._modules[child] = module

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from edge.formats import FULL_PRECISION, WeightFormat
 from edge.model.checkpoint import ALPHA_SUFFIX, Checkpoint
-from edge.model.mobilellm import MobileLLM, named_linears
+from edge.model.mobilellm import MobileLLM, named_linears, replace_module
 from edge.model.tensor_files import first_of
 from edge.quantizers.paretoq import ALPHA_FLOOR, QATLinear
 
@@ -33,7 +33,7 @@ def prepare_qat(model: MobileLLM, fmt: WeightFormat, alphas: dict[str, Tensor] |
         raise ValueError(f"no learned scale for {first_of(missing)}")
     for name, linear in linears.items():
         alpha = None if alphas is None else alphas[name]
-        _replace(model, name, QATLinear(linear.weight.detach(), fmt, alpha))
+        replace_module(model, name, QATLinear(linear.weight.detach(), fmt, alpha))
     return model
 
 
@@ -69,8 +69,3 @@ def to_checkpoint(model: MobileLLM, tokenizer: Path | None) -> Checkpoint:
 
 def _writable_alpha(alpha: Tensor) -> Tensor:
     return torch.where(alpha <= 0, torch.full_like(alpha, ALPHA_FLOOR), alpha)
-
-
-def _replace(model: MobileLLM, name: str, module: QATLinear) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)

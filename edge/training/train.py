@@ -89,10 +89,6 @@ def _refuse_misfits(config: TrainConfig, model: MobileLLM, tokenizer: Tokenizer)
         raise ValueError(
             f"the tokenizer has {tokenizer.vocab_size} entries, the model only {shape.vocab_size}"
         )
-    if not 0 <= max(shape.bos_id, shape.eos_id) < shape.vocab_size:
-        raise ValueError(
-            f"bos {shape.bos_id} and eos {shape.eos_id} must lie in the {shape.vocab_size} entries"
-        )
     if config.context > shape.max_seq_len:
         raise ValueError(f"--context {config.context} is beyond the model's {shape.max_seq_len} positions")
 
