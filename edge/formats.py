@@ -37,6 +37,13 @@ class AlphaInit(Enum):
     MAX_ABS_OVER_TOP = "max_abs_over_top"  # max |w| lands on the highest positive level
 
 
+class Packing(Enum):
+    """How the packed layout spreads a format's codes over bytes (``ops/csrc/layout.h``)."""
+
+    POSITIONS = "positions"  # code_bits bits each, 3 bits as planes of 2 and 1
+    BASE3 = "base3"  # five ternary codes in a byte: 1.6 bits each
+
+
 @dataclass(frozen=True)
 class WeightFormat:
     """One weight format.
@@ -45,14 +52,15 @@ class WeightFormat:
         name: the word used in reports and in C++ (``kTernary``).
         bits: what the user types after ``--bits``; also the information per weight.
         format_id: the number in the packed header; never reused for another format.
-        code_bits: bits of the unsigned code in the packed layout.
+        code_bits: bits of the unsigned code.
         levels: number of grid points.
         step, offset: integers of ``level = step * code + offset``.
         unit: ``weight = level * unit * alpha``; held as a quotient so that it is exact
             before rounding to float32.
         alpha_init, gradient: how training starts and differentiates it.
-        trainable: QAT is offered for it. The others only store tables (int8) or
-            unquantised weights (fp16).
+        trainable: QAT is offered for it. The others only store tables (int8, and ternary as the
+            kernels unpack it) or unquantised weights (fp16).
+        packing: how the codes lie in bytes.
     """
 
     name: str
@@ -66,6 +74,17 @@ class WeightFormat:
     alpha_init: AlphaInit
     gradient: Gradient
     trainable: bool = True
+    packing: Packing = Packing.POSITIONS
+
+    @property
+    def group_columns(self) -> int:
+        """Columns that fill a whole number of 64-byte lines of 16 rows: a group of the packed layout."""
+        return 20 if self.packing is Packing.BASE3 else 32
+
+    @property
+    def group_lines(self) -> int:
+        """64-byte lines of a group."""
+        return 1 if self.packing is Packing.BASE3 else self.code_bits
 
     @property
     def top_level(self) -> int:
@@ -84,7 +103,13 @@ class WeightFormat:
 
 FORMATS: tuple[WeightFormat, ...] = (
     WeightFormat("binary", 1, 1, 1, 2, 2, -1, 1.0, AlphaInit.MEAN_ABS, Gradient.SIGN),
-    WeightFormat("ternary", 1.58, 2, 2, 3, 1, -1, 2 / 3, AlphaInit.MAX_ABS, Gradient.SEQ),
+    WeightFormat(
+        "ternary", 1.58, 8, 2, 3, 1, -1, 2 / 3, AlphaInit.MAX_ABS, Gradient.SEQ, packing=Packing.BASE3
+    ),
+    # What most kernels unpack ternary to when they first meet a table; no file holds it.
+    WeightFormat(
+        "ternary_2bit", 1.58, 2, 2, 3, 1, -1, 2 / 3, AlphaInit.MAX_ABS, Gradient.SEQ, trainable=False
+    ),
     WeightFormat("int2", 2, 3, 2, 4, 2, -3, 1 / 4, AlphaInit.MAX_ABS, Gradient.SEQ),
     WeightFormat("int3", 3, 4, 3, 8, 1, -4, 1.0, AlphaInit.MAX_ABS_OVER_TOP, Gradient.LSQ),
     WeightFormat("int4", 4, 5, 4, 16, 1, -8, 1.0, AlphaInit.MAX_ABS_OVER_TOP, Gradient.LSQ),
@@ -130,7 +155,7 @@ def cpp_header() -> str:
     """The table as C++ constants; CMake writes it to ``formats.inc`` at build time."""
     rows = "\n".join(
         f'    {{"{f.name}", {f.format_id}, {f.code_bits}, {f.levels}, {f.step}, {f.offset}, '
-        f"{_float32_literal(f.unit)}}},"
+        f"{_float32_literal(f.unit)}, {f.group_columns}, {f.group_lines}}},"
         for f in FORMATS
     )
     ids = "\n".join(f"  k{f.name.capitalize()} = {f.format_id}," for f in FORMATS)

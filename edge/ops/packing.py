@@ -8,13 +8,13 @@ uint8 tensor: a 64-byte header, ``alpha`` as float32 for the rows padded to 16, 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from edge.formats import BY_ID, BY_NAME, WeightFormat
+from edge.formats import BY_ID, BY_NAME, Packing, WeightFormat
 
 MAGIC = 0x3157424C  # the bytes "LBW1"
 VERSION = 1
@@ -22,10 +22,11 @@ HEADER_BYTES = 64
 ROWS_PER_BLOCK = 16
 K_PER_LANE = 4  # consecutive k of one row in a 32-bit lane
 K_MULTIPLE = 64
+_LINE_BYTES = ROWS_PER_BLOCK * K_PER_LANE
 MAX_ROWS = 1 << 24
 MAX_K = 65536  # keeps every int32 accumulator in range; layout.h derives it
-_GROUP_K = 32  # the shortest run of k that every code width fills with whole lines
-_HEADER = struct.Struct("<IHHIIIIQQQ16x")
+_TRITS = 5  # codes in a byte of the base-3 packing
+_HEADER = struct.Struct("<IHHIIIIQQQQ8x")
 _HALF = BY_NAME["fp16"]
 
 
@@ -36,8 +37,9 @@ class PackedHeader:
     Attributes:
         format: the row of the format table.
         n, k: logical shape, rows (output channels) by columns (input channels).
-        n_padded, k_padded: the shape in the layout, multiples of 16 and 64.
+        n_padded, k_padded: the shape in the layout, multiples of 16 and 64 (base 3: 20).
         alpha_offset, codes_offset, total_bytes: bytes from the start of the table.
+        digest: of the codes, where they are packed in base 3; else 0.
     """
 
     format: WeightFormat
@@ -48,6 +50,7 @@ class PackedHeader:
     alpha_offset: int
     codes_offset: int
     total_bytes: int
+    digest: int = 0
 
     @classmethod
     def for_shape(cls, n: int, k: int, fmt: WeightFormat) -> PackedHeader:
@@ -57,9 +60,10 @@ class PackedHeader:
                 f"a packed table holds 1 to {MAX_ROWS} rows of 1 to {MAX_K} values, not [{n}, {k}]"
             )
         n_padded = _round_up(n, ROWS_PER_BLOCK)
-        k_padded = _round_up(k, K_MULTIPLE)
+        k_padded = _round_up(k, fmt.group_columns if fmt.packing is Packing.BASE3 else K_MULTIPLE)
         codes_offset = HEADER_BYTES + 4 * n_padded
-        total = codes_offset + n_padded * k_padded * fmt.code_bits // 8
+        lines = n_padded // ROWS_PER_BLOCK * (k_padded // fmt.group_columns) * fmt.group_lines
+        total = codes_offset + lines * _LINE_BYTES
         return cls(fmt, n, k, n_padded, k_padded, HEADER_BYTES, codes_offset, total)
 
     def to_bytes(self) -> bytes:
@@ -75,6 +79,7 @@ class PackedHeader:
             self.alpha_offset,
             self.codes_offset,
             self.total_bytes,
+            self.digest,
         )
 
 
@@ -105,7 +110,7 @@ def pack_codes(codes: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
         raise ValueError(f"{fmt.name} codes must lie in 0..{fmt.levels - 1}, found {low}..{high}")
     padded = np.zeros((header.n_padded, header.k_padded), np.uint8)
     padded[: header.n, : header.k] = codes.detach().cpu().to(torch.uint8).numpy()
-    return _assemble(header, _checked_alpha(alpha, header.n), _lines_from_codes(padded, fmt.code_bits))
+    return _assemble(header, _checked_alpha(alpha, header.n), _lines_from_codes(padded, fmt))
 
 
 def pack_half(weight: Tensor) -> Tensor:
@@ -145,6 +150,8 @@ def read_header(packed: Tensor) -> PackedHeader:
     if format_id not in BY_ID:
         raise ValueError(f"packed table has unknown weight format {format_id}; known are {sorted(BY_ID)}")
     expected = PackedHeader.for_shape(n, k, BY_ID[format_id])
+    if expected.format.packing is Packing.BASE3 and raw.size == expected.total_bytes:
+        expected = replace(expected, digest=_codes_digest(raw[expected.codes_offset :]))
     if raw[:HEADER_BYTES].tobytes() != expected.to_bytes():
         raise ValueError(f"packed table has a damaged header for [{n}, {k}] {expected.format.name}")
     if raw.size != expected.total_bytes:
@@ -187,16 +194,49 @@ def dequantize(packed: Tensor) -> Tensor:
     return (levels.float() * torch.tensor(fmt.unit, dtype=torch.float32)) * alpha[:, None]
 
 
-def _lines_from_codes(padded: np.ndarray, code_bits: int) -> np.ndarray:
-    """[n_padded, k_padded] codes -> uint8 [blocks, groups of 32 k, lines, 64 lanes]."""
+def _lines_from_codes(padded: np.ndarray, fmt: WeightFormat) -> np.ndarray:
+    """[n_padded, k_padded] codes -> uint8 [blocks, groups, lines of a group, 64 lanes]."""
     n_padded, k_padded = padded.shape
-    shape = (n_padded // ROWS_PER_BLOCK, ROWS_PER_BLOCK, k_padded // _GROUP_K, 8, K_PER_LANE)
+    blocks, groups, quads = n_padded // ROWS_PER_BLOCK, k_padded // fmt.group_columns, fmt.group_columns // 4
+    shape = (blocks, ROWS_PER_BLOCK, groups, quads, K_PER_LANE)
     lanes = np.ascontiguousarray(padded.reshape(shape).transpose(0, 2, 3, 1, 4))
-    lanes = lanes.reshape(shape[0], shape[2], 8, ROWS_PER_BLOCK * K_PER_LANE)
-    if code_bits == 3:
+    lanes = lanes.reshape(blocks, groups, quads, _LINE_BYTES)
+    if fmt.packing is Packing.BASE3:
+        return _fold_trits(lanes)
+    if fmt.code_bits == 3:
         planes = (_fold_positions(lanes & 3, 2), _fold_positions(lanes >> 2, 1))
         return np.concatenate(planes, axis=2)
-    return _fold_positions(lanes, code_bits)
+    return _fold_positions(lanes, fmt.code_bits)
+
+
+def _fold_trits(lanes: np.ndarray) -> np.ndarray:
+    """[b, g, 5, 64] lanes -> [b, g, 1, 64] lines: ceil(n * 256 / 243) of the five digits' number n."""
+    number = np.zeros_like(lanes[:, :, 0], dtype=np.uint16)
+    for position in range(_TRITS):
+        number = number * np.uint16(3) + lanes[:, :, position]
+    return _BYTE_OF_NUMBER[number][:, :, None]
+
+
+def _unfold_trits(lines: np.ndarray) -> np.ndarray:
+    """The inverse of ``_fold_trits``, as the kernels do it: three times a byte is 256 * trit + the rest."""
+    rest = lines[:, :, 0]
+    lanes = np.empty((*lines.shape[:2], _TRITS, lines.shape[-1]), np.uint8)
+    for position in range(_TRITS):
+        triple = rest.astype(np.uint16) * np.uint16(3)
+        lanes[:, :, position], rest = triple >> 8, triple.astype(np.uint8)
+    return lanes
+
+
+_BYTE_OF_NUMBER = np.array([-(-number * 256 // 3**_TRITS) for number in range(3**_TRITS)], np.uint8)
+
+
+def _codes_digest(lines: np.ndarray) -> int:
+    """``codes_digest`` of csrc/layout.cc: the sum of splitmix64's finaliser over words and their places."""
+    words = lines.reshape(-1).view(np.uint64)
+    z = words + np.arange(1, words.size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return int((z ^ z >> np.uint64(31)).sum(dtype=np.uint64))
 
 
 def _fold_positions(lanes: np.ndarray, bits: int) -> np.ndarray:
@@ -221,20 +261,25 @@ def _unfold_positions(lines: np.ndarray, bits: int) -> np.ndarray:
 def _table_from_lines(header: PackedHeader, raw: np.ndarray) -> np.ndarray:
     """The code bytes -> [n_padded, k_padded] uint8 codes, or float16 weights."""
     blocks, bits = header.n_padded // ROWS_PER_BLOCK, header.format.code_bits
+    groups = header.k_padded // header.format.group_columns
     shape = (header.n_padded, header.k_padded)
     if not header.format.is_quantized:
         halves = raw.view(np.float16).reshape(blocks, header.k_padded // 2, ROWS_PER_BLOCK, 2)
         return halves.transpose(0, 2, 1, 3).reshape(shape)
-    lines = raw.reshape(blocks, header.k_padded // _GROUP_K, bits, ROWS_PER_BLOCK * K_PER_LANE)
-    if bits == 3:
+    lines = raw.reshape(blocks, groups, header.format.group_lines, _LINE_BYTES)
+    if header.format.packing is Packing.BASE3:
+        lanes = _unfold_trits(lines)
+    elif bits == 3:
         lanes = _unfold_positions(lines[:, :, :2], 2) | (_unfold_positions(lines[:, :, 2:], 1) << np.uint8(2))
     else:
         lanes = _unfold_positions(lines, bits)
-    lanes = lanes.reshape(blocks, header.k_padded // _GROUP_K, 8, ROWS_PER_BLOCK, K_PER_LANE)
+    lanes = lanes.reshape(blocks, groups, -1, ROWS_PER_BLOCK, K_PER_LANE)
     return lanes.transpose(0, 3, 1, 2, 4).reshape(shape)
 
 
 def _assemble(header: PackedHeader, alpha: np.ndarray, lines: np.ndarray) -> Tensor:
+    if header.format.packing is Packing.BASE3:
+        header = replace(header, digest=_codes_digest(lines))
     blob = np.zeros(header.total_bytes, np.uint8)
     blob[:HEADER_BYTES] = np.frombuffer(header.to_bytes(), np.uint8)
     blob[header.alpha_offset : header.codes_offset].view(np.float32)[: header.n] = alpha

@@ -1,14 +1,10 @@
 #include "attention.h"
 
 #include <cstring>
-#include <limits>
-
-#include "math.h"
 
 namespace edge {
 namespace {
 
-constexpr int64_t kTile = 64;  // positions per step of the running softmax; fixed, so results are too
 constexpr int64_t kWorkPerThread = 1 << 15;
 
 bool check_shape(const AttentionShape& s, Error* error) {
@@ -37,7 +33,8 @@ void rotate(const float* in, const float* cos, const float* sin, int64_t half, f
   }
 }
 
-void write_cache(const AttentionShape& s, const AttentionTensors& t, int64_t token) {
+void write_cache(const AttentionJob& t, int64_t token) {
+  const AttentionShape& s = t.shape;
   const int64_t position = s.start_pos + token, half = s.head_dim / 2;
   for (int64_t head = 0; head < s.kv_heads; ++head) {
     const int64_t from = (token * s.kv_heads + head) * s.head_dim;
@@ -47,66 +44,16 @@ void write_cache(const AttentionShape& s, const AttentionTensors& t, int64_t tok
   }
 }
 
-// Softmax over positions seen so far: the largest score, the sum of e^(score - largest), and the
-// sum of e^(score - largest) * v (Milakov and Gimelshein, arXiv 1805.02867).
-struct RunningSoftmax {
-  float largest = -std::numeric_limits<float>::infinity();
-  float total = 0.0f;
-  float weighted[kMaxHeadDim] = {};
-};
-
-// Adds `count` positions; keys and values are [count, stride], scores holds kTile floats.
-void add_tile(const float* query, const float* keys, const float* values, int64_t count, int64_t stride,
-              int64_t head_dim, RunningSoftmax* state) {
-  float scores[kTile];
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  float largest = state->largest;
-  for (int64_t i = 0; i < count; ++i) {
-    scores[i] = dot(query, keys + i * stride, head_dim) * scale;
-    largest = scores[i] > largest ? scores[i] : largest;
-  }
-  const float shrink = state->total == 0.0f ? 0.0f : exp_deterministic(state->largest - largest);
-  state->largest = largest;
-  state->total *= shrink;
-  for (int64_t d = 0; d < head_dim; ++d) state->weighted[d] *= shrink;
-  for (int64_t i = 0; i < count; ++i) {
-    const float weight = exp_deterministic(scores[i] - largest);
-    state->total += weight;
-    const float* value = values + i * stride;
-    for (int64_t d = 0; d < head_dim; ++d) state->weighted[d] += weight * value[d];
-  }
-}
-
-void attend(const AttentionShape& s, const AttentionTensors& t, int64_t token, int64_t head) {
-  const int64_t position = s.start_pos + token, half = s.head_dim / 2;
-  const int64_t stride = s.kv_heads * s.head_dim;
-  const int64_t column = head / (s.heads / s.kv_heads) * s.head_dim;
-  const int64_t row = (token * s.heads + head) * s.head_dim;
-  float query[kMaxHeadDim];
-  rotate(t.q + row, t.cos + position * half, t.sin + position * half, half, query);
-  RunningSoftmax state;
-  for (int64_t first = 0; first <= position; first += kTile) {
-    const int64_t count = std::min(kTile, position + 1 - first);
-    const int64_t offset = first * stride + column;
-    add_tile(query, t.k_cache + offset, t.v_cache + offset, count, stride, s.head_dim, &state);
-  }
-  for (int64_t d = 0; d < s.head_dim; ++d) t.out[row + d] = state.weighted[d] / state.total;
-}
-
 }  // namespace
 
-bool attention(const AttentionShape& shape, const AttentionTensors& tensors, const ParallelFor& parallel,
-               Error* error) {
+bool attention(const AttentionJob& job, const Kernel& kernel, const ParallelFor& parallel, Error* error) {
+  const AttentionShape& shape = job.shape;
   if (!check_shape(shape, error)) return false;
   auto write = [&](int64_t begin, int64_t end) {
-    for (int64_t token = begin; token < end; ++token) write_cache(shape, tensors, token);
+    for (int64_t token = begin; token < end; ++token) write_cache(job, token);
   };
   parallel(shape.tokens, grain_for(kWorkPerThread, shape.kv_heads * shape.head_dim), write);
-  auto read = [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      attend(shape, tensors, item / shape.heads, item % shape.heads);
-    }
-  };
+  auto read = [&](int64_t begin, int64_t end) { kernel.attend(job, begin, end); };
   const int64_t cost = (shape.start_pos + shape.tokens) * shape.head_dim;
   parallel(shape.tokens * shape.heads, grain_for(kWorkPerThread, cost), read);
   return true;

@@ -10,7 +10,7 @@
 #include "dispatch.h"
 #include "elementwise.h"
 #include "linear.h"
-#include "quantize_act.h"
+#include "run_form.h"
 #include "source_hash.inc"
 
 namespace {
@@ -41,18 +41,19 @@ void run_on_threads(void* pool, int64_t count, int64_t grain, ParallelFor::Body 
   for (std::thread& thread : threads) thread.join();
 }
 
-bool linear_checked(const float* x, int64_t tokens, int64_t k, const uint8_t* packed, int64_t packed_bytes,
-                    int64_t n, const char* kernel_name, int threads, float* y, Error* error) {
-  const GemmKernel* kernel =
-      kernel_name != nullptr ? find_kernel(kernel_name, error) : selected_kernel(error);
-  PackedView weight;
-  if (kernel == nullptr || !open_packed(packed, packed_bytes, n, k, &weight, error)) return false;
-  const int64_t bytes = linear_scratch_bytes(tokens, weight);
+const Kernel* kernel_named(const char* name, Error* error) {
+  return name != nullptr ? find_kernel(name, error) : selected_kernel(error);
+}
+
+bool linear_checked(const float* x, int64_t tokens, const PackedView& weight, const LinearFusion& fusion,
+                    const Kernel& kernel, int threads, float* y, Error* error) {
+  const int64_t bytes = linear_scratch_bytes(tokens, weight, fusion);
   void* scratch = std::malloc(static_cast<size_t>(bytes) + 1);
   if (scratch == nullptr) return error->fail("linear: out of memory for %lld tokens", (long long)tokens);
-  linear(x, tokens, weight, *kernel, ParallelFor{run_on_threads, &threads}, scratch, y);
+  const bool ok =
+      linear(x, tokens, weight, fusion, kernel, ParallelFor{run_on_threads, &threads}, scratch, y, error);
   std::free(scratch);
-  return true;
+  return ok;
 }
 
 }  // namespace
@@ -67,15 +68,20 @@ const char* edge_kernel_names() {
 
 const char* edge_selected_kernel(char* error, size_t error_size) {
   Error why;
-  const GemmKernel* kernel = selected_kernel(&why);
+  const Kernel* kernel = selected_kernel(&why);
   report(kernel != nullptr, why, error, error_size);
   return kernel != nullptr ? kernel->name : nullptr;
 }
 
 int edge_linear(const float* x, int64_t tokens, int64_t k, const uint8_t* packed, int64_t packed_bytes,
-                int64_t n, const char* kernel, int threads, float* y, char* error, size_t error_size) {
+                int64_t n, const float* norm_weight, float eps, const float* residual, int gate_up,
+                const char* kernel_name, int threads, float* y, char* error, size_t error_size) {
   Error why;
-  const bool ok = linear_checked(x, tokens, k, packed, packed_bytes, n, kernel, threads, y, &why);
+  PackedView weight;
+  const LinearFusion fusion{norm_weight, eps, residual, gate_up != 0};
+  const Kernel* kernel = kernel_named(kernel_name, &why);
+  const bool ok = kernel != nullptr && open_packed(packed, packed_bytes, n, k, &weight, &why) &&
+                  linear_checked(x, tokens, weight, fusion, *kernel, threads, y, &why);
   return report(ok, why, error, error_size);
 }
 
@@ -88,31 +94,48 @@ int edge_embedding(const int64_t* ids, int64_t count, const uint8_t* packed, int
   return report(ok, why, error, error_size);
 }
 
-void edge_quantize_activations(const float* x, int64_t tokens, int64_t k, int64_t k_padded, int8_t* q,
-                               float* scales, int32_t* sums) {
-  for (int64_t t = 0; t < tokens; ++t) {
-    const TokenScale scale = quantize_token(x + t * k, k, k_padded, q + t * k_padded);
+int edge_quantize_activations(const float* x, int64_t tokens, int64_t k, int64_t k_padded,
+                              const char* kernel_name, int8_t* q, float* scales, int32_t* sums, char* error,
+                              size_t error_size) {
+  Error why;
+  const Kernel* kernel = kernel_named(kernel_name, &why);
+  for (int64_t t = 0; kernel != nullptr && t < tokens; ++t) {
+    const TokenScale scale = kernel->quantize(x + t * k, nullptr, 0.0f, k, k_padded, q + t * k_padded);
     scales[t] = scale.scale;
     sums[t] = scale.act_sum;
   }
+  return report(kernel != nullptr, why, error, error_size);
 }
 
-void edge_rms_norm(const float* x, const float* weight, float eps, int64_t rows, int64_t dim, int threads,
-                   float* y) {
-  rms_norm(x, weight, eps, rows, dim, ParallelFor{run_on_threads, &threads}, y);
+int edge_rms_norm(const float* x, const float* weight, float eps, int64_t rows, int64_t dim,
+                  const char* kernel_name, int threads, float* y, char* error, size_t error_size) {
+  Error why;
+  const Kernel* kernel = kernel_named(kernel_name, &why);
+  if (kernel != nullptr)
+    rms_norm(x, weight, eps, rows, dim, *kernel, ParallelFor{run_on_threads, &threads}, y);
+  return report(kernel != nullptr, why, error, error_size);
 }
 
-void edge_silu_mul(const float* gate, const float* up, int64_t count, int threads, float* y) {
-  silu_mul(gate, up, count, ParallelFor{run_on_threads, &threads}, y);
+int edge_silu_mul(const float* gate, const float* up, int64_t count, const char* kernel_name, int threads,
+                  float* y, char* error, size_t error_size) {
+  Error why;
+  const Kernel* kernel = kernel_named(kernel_name, &why);
+  if (kernel != nullptr) silu_mul(gate, up, count, *kernel, ParallelFor{run_on_threads, &threads}, y);
+  return report(kernel != nullptr, why, error, error_size);
 }
 
 int edge_attention(const float* q, const float* k, const float* v, const float* cos, const float* sin,
                    float* k_cache, float* v_cache, int64_t tokens, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, int64_t max_seq, int64_t start_pos, int threads, float* out, char* error,
-                   size_t error_size) {
+                   int64_t head_dim, int64_t max_seq, int64_t start_pos, const char* kernel_name, int threads,
+                   float* out, char* error, size_t error_size) {
   Error why;
+  const Kernel* kernel = kernel_named(kernel_name, &why);
   const AttentionShape shape{tokens, heads, kv_heads, head_dim, max_seq, start_pos};
-  const AttentionTensors tensors{q, k, v, cos, sin, k_cache, v_cache, out};
-  const bool ok = attention(shape, tensors, ParallelFor{run_on_threads, &threads}, &why);
+  const AttentionJob job{shape, q, k, v, cos, sin, k_cache, v_cache, out};
+  const bool ok = kernel != nullptr && attention(job, *kernel, ParallelFor{run_on_threads, &threads}, &why);
   return report(ok, why, error, error_size);
+}
+
+int64_t edge_run_form_bytes() {
+  return run_form_bytes();
 }

@@ -7,15 +7,15 @@
 namespace edge {
 namespace {
 
-const GemmKernel* const kKernels[] = {
+const Kernel* const kKernels[] = {
 #if defined(__x86_64__)
-    &kGemmAvx2,
+    &kAvx2,
 #endif
-    &kGemmScalar,
+    &kScalar,
 };
 
 struct Selection {
-  const GemmKernel* kernel = nullptr;
+  const Kernel* kernel = nullptr;
   Error error;
 };
 
@@ -26,7 +26,7 @@ Selection select() {
     selection.kernel = find_kernel(forced, &selection.error);
     return selection;
   }
-  for (const GemmKernel* kernel : kKernels) {
+  for (const Kernel* kernel : kKernels) {
     if (kernel->supported()) {
       selection.kernel = kernel;
       break;
@@ -37,8 +37,8 @@ Selection select() {
 
 }  // namespace
 
-const GemmKernel* find_kernel(const char* name, Error* error) {
-  for (const GemmKernel* kernel : kKernels) {
+const Kernel* find_kernel(const char* name, Error* error) {
+  for (const Kernel* kernel : kKernels) {
     if (std::strcmp(kernel->name, name) != 0) continue;
     if (kernel->supported()) return kernel;
     error->fail("kernel '%s' (%s) needs instructions that this CPU lacks; this build has: %s", name,
@@ -49,7 +49,7 @@ const GemmKernel* find_kernel(const char* name, Error* error) {
   return nullptr;
 }
 
-const GemmKernel* selected_kernel(Error* error) {
+const Kernel* selected_kernel(Error* error) {
   static const Selection selection = select();
   if (selection.kernel == nullptr) *error = selection.error;
   return selection.kernel;
@@ -58,8 +58,7 @@ const GemmKernel* selected_kernel(Error* error) {
 const char* kernel_names() {
   static const std::string names = [] {
     std::string joined;
-    for (const GemmKernel* kernel : kKernels)
-      joined += (joined.empty() ? "" : ",") + std::string(kernel->name);
+    for (const Kernel* kernel : kKernels) joined += (joined.empty() ? "" : ",") + std::string(kernel->name);
     return joined;
   }();
   return names.c_str();

@@ -2,18 +2,18 @@
 #pragma once
 
 #include "error.h"
-#include "kernels/gemm.h"
+#include "kernels/kernel.h"
 
 namespace edge {
 
 inline constexpr const char* kForceVariable = "EDGE_FORCE_KERNEL";
 
 // The kernel called `name`, or null with a sentence: unknown, or not supported by this CPU.
-const GemmKernel* find_kernel(const char* name, Error* error);
+const Kernel* find_kernel(const char* name, Error* error);
 
 // The best supported kernel, or the one that EDGE_FORCE_KERNEL names. Chosen at the first call and
 // kept. Null with a sentence when the variable names a kernel that cannot run.
-const GemmKernel* selected_kernel(Error* error);
+const Kernel* selected_kernel(Error* error);
 
 // Names in the order of preference, separated by commas, supported or not.
 const char* kernel_names();

@@ -1,17 +1,17 @@
-// RMSNorm and SiLU-multiply.
+// The elementwise ops where they are not fused into a linear.
 #pragma once
 
-#include <cstdint>
-
+#include "kernels/kernel.h"
 #include "parallel.h"
 
 namespace edge {
 
-// y[row] = (x[row] * (1 / sqrt(mean(x[row]^2) + eps))) * weight; x, y: [rows, dim], weight: [dim].
-void rms_norm(const float* x, const float* weight, float eps, int64_t rows, int64_t dim,
+// y = x / sqrt(mean(x^2) + eps) * weight over the last dimension; x, y float32 [rows, dim].
+void rms_norm(const float* x, const float* weight, float eps, int64_t rows, int64_t dim, const Kernel& kernel,
               const ParallelFor& parallel, float* y);
 
-// y = gate / (1 + e^-gate) * up, element by element.
-void silu_mul(const float* gate, const float* up, int64_t count, const ParallelFor& parallel, float* y);
+// y = gate / (1 + e^-gate) * up, float32 [count].
+void silu_mul(const float* gate, const float* up, int64_t count, const Kernel& kernel,
+              const ParallelFor& parallel, float* y);
 
 }  // namespace edge

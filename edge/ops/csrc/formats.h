@@ -12,9 +12,13 @@ struct WeightFormat {
   int levels;  // 0: not quantised, the table holds IEEE half values
   int step;    // level = step * code + offset
   int offset;
-  float unit;  // weight = level * unit * alpha
+  float unit;         // weight = level * unit * alpha
+  int group_columns;  // columns that fill whole 64-byte lines of 16 rows
+  int group_lines;    // lines of such a group
 
   constexpr bool is_quantized() const { return levels > 0; }
+  // Five ternary codes in a byte; every other format gives each code its own bits.
+  constexpr bool is_base3() const { return levels == 3 && group_columns == 20; }
 };
 
 #include "formats.inc"

@@ -1,5 +1,7 @@
 #include "layout.h"
 
+#include "math.h"
+
 namespace edge {
 
 PackedHeader expected_header(int64_t n, int64_t k, const WeightFormat& format) {
@@ -10,11 +12,12 @@ PackedHeader expected_header(int64_t n, int64_t k, const WeightFormat& format) {
   header.n = static_cast<uint32_t>(n);
   header.k = static_cast<uint32_t>(k);
   header.n_padded = static_cast<uint32_t>(round_up(n, kBlockRows));
-  header.k_padded = static_cast<uint32_t>(round_up(k, kColumnMultiple));
+  header.k_padded = static_cast<uint32_t>(padded_columns(k, format));
   header.alpha_offset = sizeof(PackedHeader);
   header.codes_offset = header.alpha_offset + uint64_t{header.n_padded} * sizeof(float);
-  header.total_bytes =
-      header.codes_offset + uint64_t{header.n_padded} * header.k_padded * format.code_bits / 8;
+  header.total_bytes = header.codes_offset + (header.n_padded / static_cast<uint64_t>(kBlockRows)) *
+                                                 (header.k_padded / format.group_columns) *
+                                                 format.group_lines * kLineBytes;
   return header;
 }
 
@@ -60,7 +63,8 @@ bool open_packed(const uint8_t* data, int64_t bytes, int64_t n, int64_t k, Packe
                        static_cast<long long>(n), static_cast<long long>(k));
   }
   const WeightFormat& format = *find_format(header.format_id);
-  const PackedHeader expected = expected_header(n, k, format);
+  PackedHeader expected = expected_header(n, k, format);
+  if (format.is_base3()) expected.digest = header.digest;
   if (std::memcmp(&header, &expected, sizeof(header)) != 0) {
     return error->fail("packed table has a damaged header for [%u, %u] %s", header.n, header.k, format.name);
   }
@@ -74,7 +78,8 @@ bool open_packed(const uint8_t* data, int64_t bytes, int64_t n, int64_t k, Packe
                      expected.n_padded,
                      expected.k_padded,
                      data + expected.alpha_offset,
-                     data + expected.codes_offset};
+                     data + expected.codes_offset,
+                     expected.digest};
   return check_last_block(*view, error);
 }
 
@@ -86,7 +91,36 @@ bool open_table(const uint8_t* data, int64_t bytes, int64_t k, PackedView* view,
   return open_packed(data, bytes, header.n, k, view, error);
 }
 
+// The finaliser of splitmix64 (Steele, Lea and Flood 2014): every bit of the input moves every bit.
+static uint64_t mix(uint64_t z) {
+  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+  return z ^ z >> 31;
+}
+
+uint64_t codes_digest(const uint8_t* codes, int64_t bytes) {
+  uint64_t sum = 0;
+  for (int64_t i = 0; i < bytes / 8; ++i) {
+    uint64_t word;
+    std::memcpy(&word, codes + i * 8, sizeof(word));
+    sum += mix(word + static_cast<uint64_t>(i + 1) * 0x9E3779B97F4A7C15u);
+  }
+  return sum;
+}
+
+static void read_row_trits(const PackedView& view, int64_t row, int64_t first, int64_t count, uint8_t* out) {
+  const uint8_t* lanes = view.block(row / kBlockRows) + row % kBlockRows * 4;
+  for (int64_t column = first; column < first + count; ++column) {
+    const int64_t inside = column % 20;
+    uint8_t byte = lanes[column / 20 * kLineBytes + inside % 4];
+    uint8_t trit = next_trit(&byte);
+    for (int64_t position = 0; position < inside / 4; ++position) trit = next_trit(&byte);
+    out[column - first] = trit;
+  }
+}
+
 void read_row_codes(const PackedView& view, int64_t row, int64_t first, int64_t count, uint8_t* out) {
+  if (view.format->is_base3()) return read_row_trits(view, row, first, count, out);
   const int bits = view.format->code_bits;
   const uint8_t* block = view.block(row / kBlockRows);
   const int64_t lane0 = row % kBlockRows * 4;
@@ -108,10 +142,7 @@ float read_half(const PackedView& view, int64_t row, int64_t column) {
   const int64_t lane = row % kBlockRows * 2 + column % 2;
   uint16_t half;
   std::memcpy(&half, view.block(row / kBlockRows) + column / 2 * kLineBytes + lane * 2, sizeof(half));
-  const uint32_t bits = half_to_float_bits(half);
-  float value;
-  std::memcpy(&value, &bits, sizeof(value));
-  return value;
+  return float_of_half(half);
 }
 
 }  // namespace edge

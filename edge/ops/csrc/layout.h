@@ -13,6 +13,11 @@
 // 3 bits: a group is two 2-bit lines (the low two bits of each code) and one 1-bit line (the top
 // bits). fp16 (16 code bits, no codes): a line is 16 rows x 2 columns of IEEE half values, lane
 // r * 2 + j, and alpha is 1.
+// Ternary in files: a byte holds five codes of its lane, 1.6 bits each, so a line is a group of 20
+// columns. With n = 81 t0 + 27 t1 + 9 t2 + 3 t3 + t4, the byte is ceil(n * 256 / 243), and t_p is
+// column line * 20 + 4 * p + j. Three times the byte is t0 * 256 and a byte that holds the other four
+// (next_trit below). `digest` identifies the codes, because kernels that are faster on 2-bit codes
+// unpack a table once and find it again by its content (run_form.h).
 #pragma once
 
 #include <cstddef>
@@ -43,11 +48,12 @@ struct PackedHeader {
   uint32_t n;         // logical rows
   uint32_t k;         // logical columns
   uint32_t n_padded;  // n up to a multiple of 16
-  uint32_t k_padded;  // k up to a multiple of 64
+  uint32_t k_padded;  // k up to a multiple of 64; in files' ternary, of 20
   uint64_t alpha_offset;
   uint64_t codes_offset;
   uint64_t total_bytes;  // exactly the length of the table
-  uint8_t reserved[16];  // zero
+  uint64_t digest;       // of the codes, where they are packed in base 3; else 0
+  uint8_t reserved[8];   // zero
 };
 static_assert(sizeof(PackedHeader) == 64 && offsetof(PackedHeader, n) == 8 &&
               offsetof(PackedHeader, alpha_offset) == 24 && offsetof(PackedHeader, total_bytes) == 40);
@@ -83,8 +89,11 @@ struct PackedView {
   const uint8_t* alpha_bytes;
   const uint8_t* codes;
 
+  uint64_t digest;  // the header's: not checked against the codes
+
   int64_t blocks() const { return n_padded / kBlockRows; }
-  int64_t block_bytes() const { return kBlockRows * k_padded * format->code_bits / 8; }
+  int64_t block_bytes() const { return k_padded / format->group_columns * format->group_lines * kLineBytes; }
+  int64_t codes_bytes() const { return blocks() * block_bytes(); }
   const uint8_t* block(int64_t index) const { return codes + index * block_bytes(); }
   float alpha(int64_t row) const {
     float value;
@@ -95,7 +104,22 @@ struct PackedView {
   float row_scale(int64_t row) const { return alpha(row) * format->unit; }
 };
 
-// The header an [n, k] table of this format must have; n and k must be within the limits.
+// Columns stored: whole groups, and for all but base 3 whole pairs of them.
+constexpr int64_t padded_columns(int64_t k, const WeightFormat& format) {
+  return round_up(k, format.is_base3() ? format.group_columns : kColumnMultiple);
+}
+
+// The first trit of a base-3 byte; the byte becomes one that holds the trits behind it.
+inline uint8_t next_trit(uint8_t* byte) {
+  const uint32_t triple = 3u * *byte;
+  *byte = static_cast<uint8_t>(triple);
+  return static_cast<uint8_t>(triple >> 8);
+}
+
+// 64 bits that any change of the codes changes: the sum of one mixed number per 8 bytes and place.
+uint64_t codes_digest(const uint8_t* codes, int64_t bytes);
+
+// The header an [n, k] table of this format must have, with digest 0; n and k must be within the limits.
 PackedHeader expected_header(int64_t n, int64_t k, const WeightFormat& format);
 
 // Checks every header field, the size, and that the table is [n, k]; false and a sentence if not.
@@ -110,19 +134,5 @@ void read_row_codes(const PackedView& view, int64_t row, int64_t first, int64_t 
 
 // Reads one value of an fp16 table.
 float read_half(const PackedView& view, int64_t row, int64_t column);
-
-// The bits of an IEEE half as the bits of the same float, exact, without branches. Subnormal halves go
-// through an integer conversion and never appear as subnormal floats, which a process may have told the
-// CPU to treat as zero.
-inline uint32_t half_to_float_bits(uint32_t half) {
-  const uint32_t magnitude = half & 0x7fff;
-  const float subnormal = static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f;
-  uint32_t bits;
-  std::memcpy(&bits, &subnormal, sizeof(bits));
-  const uint32_t is_special = magnitude >= 0x7c00;  // inf and NaN: the exponent becomes all ones
-  const uint32_t normal = (magnitude << 13) + (112u << 23) + is_special * (112u << 23);
-  const uint32_t choose = 0u - static_cast<uint32_t>(magnitude < 0x400);
-  return (half & 0x8000) << 16 | (bits & choose) | (normal & ~choose);
-}
 
 }  // namespace edge

@@ -1,88 +1,80 @@
 #include "linear.h"
 
-#include "quantize_act.h"
+#include "run_form.h"
 
 namespace edge {
 namespace {
 
-constexpr int64_t kTokenChunk = 16;            // tokens per call of a kernel; bounds its buffer
-constexpr int64_t kWorkPerThread = 1 << 18;    // multiplications that are worth waking a thread
-constexpr int64_t kValuesPerThread = 1 << 14;  // floats to quantise or copy, likewise
+constexpr int64_t kWorkPerThread = 1 << 16;    // multiplications that are worth waking a thread
+constexpr int64_t kValuesPerThread = 1 << 14;  // floats to quantise, likewise
 
-struct QuantizedTokens {
-  int8_t* q;           // [tokens, k_padded]
-  TokenScale* scales;  // [tokens]
-};
+Storage storage_of(const WeightFormat& format) {
+  if (format.is_base3()) return Storage::kBase3;
+  switch (format.code_bits) {
+    case 1:
+      return Storage::kBits1;
+    case 2:
+      return Storage::kBits2;
+    case 3:
+      return Storage::kBits3;
+    case 4:
+      return Storage::kBits4;
+    case 8:
+      return Storage::kBits8;
+    default:
+      return Storage::kHalf;
+  }
+}
 
-QuantizedTokens carve(void* scratch, int64_t tokens) {
+// Kernels may read 4 columns beyond the padded ones.
+int64_t q_stride_of(const PackedView& weight) {
+  return round_up(weight.k_padded + 4, kColumnMultiple);
+}
+
+LinearJob job_for(const PackedView& weight, const LinearFusion& fusion, int64_t tokens, float* y) {
+  LinearJob job{};
+  job.storage = storage_of(*weight.format);
+  job.codes = weight.codes;
+  job.alphas = weight.alpha_bytes;
+  job.block_bytes = weight.block_bytes();
+  job.n = weight.n;
+  job.k = weight.k;
+  job.k_padded = weight.k_padded;
+  job.step = weight.format->step;
+  job.offset = weight.format->offset;
+  job.unit = weight.format->unit;
+  job.tokens = tokens;
+  job.residual = fusion.residual;
+  job.y_rows = fusion.gate_up ? weight.n / 2 : weight.n;
+  job.up_block = fusion.gate_up ? job.y_rows / kBlockRows : 0;
+  job.y = y;
+  return job;
+}
+
+void quantize_tokens(const float* x, const LinearFusion& fusion, const Kernel& kernel,
+                     const ParallelFor& parallel, void* scratch, LinearJob* job) {
   auto* scales = static_cast<TokenScale*>(scratch);
-  return {reinterpret_cast<int8_t*>(scales + tokens), scales};
-}
-
-// Finishes `tokens` x 16 accumulators of one block into y [tokens, n].
-void finish_codes(const PackedView& weight, int64_t block, const int32_t* acc, const TokenScale* scales,
-                  int64_t tokens, float* y) {
-  const int32_t step = weight.format->step, offset = weight.format->offset;
-  const int64_t row0 = block * kBlockRows;
-  const int64_t rows = std::min(kBlockRows, weight.n - row0);
-  for (int64_t row = 0; row < rows; ++row) {
-    const float row_scale = weight.row_scale(row0 + row);
-    for (int64_t token = 0; token < tokens; ++token) {
-      const int32_t sum = step * acc[token * kBlockRows + row] + offset * scales[token].act_sum;
-      y[token * weight.n + row0 + row] = static_cast<float>(sum) * row_scale * scales[token].scale;
-    }
-  }
-}
-
-// fp16 tables store alpha 1, so this multiplication changes nothing unless the table was altered.
-void finish_halves(const PackedView& weight, int64_t block, const float* acc, int64_t tokens, float* y) {
-  const int64_t row0 = block * kBlockRows;
-  const int64_t rows = std::min(kBlockRows, weight.n - row0);
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t token = 0; token < tokens; ++token) {
-      y[token * weight.n + row0 + row] = acc[token * kBlockRows + row] * weight.row_scale(row0 + row);
-    }
-  }
-}
-
-void linear_codes(const float* x, int64_t tokens, const PackedView& weight, const GemmKernel& kernel,
-                  const ParallelFor& parallel, const QuantizedTokens& acts, float* y) {
+  auto* q = reinterpret_cast<int8_t*>(scales + job->tokens);
   auto quantize = [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      acts.scales[t] =
-          quantize_token(x + t * weight.k, weight.k, weight.k_padded, acts.q + t * weight.k_padded);
+      scales[t] = kernel.quantize(x + t * job->k, fusion.norm_weight, fusion.eps, job->k, job->q_stride,
+                                  q + t * job->q_stride);
     }
   };
-  parallel(tokens, grain_for(kValuesPerThread, weight.k), quantize);
-
-  auto multiply = [&](int64_t begin, int64_t end) {
-    int32_t acc[kTokenChunk * kBlockRows];
-    for (int64_t block = begin; block < end; ++block) {
-      const BlockCodes codes{weight.block(block), weight.k_padded, weight.format->code_bits};
-      for (int64_t token = 0; token < tokens; token += kTokenChunk) {
-        const int64_t count = std::min(kTokenChunk, tokens - token);
-        kernel.codes(codes, acts.q + token * weight.k_padded, weight.k_padded, count, acc);
-        finish_codes(weight, block, acc, acts.scales + token, count, y + token * weight.n);
-      }
-    }
-  };
-  parallel(weight.blocks(), grain_for(kWorkPerThread, tokens * weight.k_padded * kBlockRows), multiply);
+  parallel(job->tokens, grain_for(kValuesPerThread, job->k), quantize);
+  job->scales = scales;
+  job->q = q;
 }
 
-void linear_halves(const float* x, int64_t tokens, const PackedView& weight, const GemmKernel& kernel,
-                   const ParallelFor& parallel, float* y) {
-  auto multiply = [&](int64_t begin, int64_t end) {
-    float acc[kTokenChunk * kBlockRows];
-    for (int64_t block = begin; block < end; ++block) {
-      const BlockCodes halves{weight.block(block), weight.k_padded, weight.format->code_bits};
-      for (int64_t token = 0; token < tokens; token += kTokenChunk) {
-        const int64_t count = std::min(kTokenChunk, tokens - token);
-        kernel.halves(halves, x + token * weight.k, weight.k, weight.k, count, acc);
-        finish_halves(weight, block, acc, count, y + token * weight.n);
-      }
-    }
-  };
-  parallel(weight.blocks(), grain_for(kWorkPerThread, tokens * weight.k_padded * kBlockRows), multiply);
+void normalize_tokens(const float* x, const LinearFusion& fusion, const Kernel& kernel, void* scratch,
+                      LinearJob* job) {
+  job->x = x;
+  if (fusion.norm_weight == nullptr) return;
+  auto* normed = static_cast<float*>(scratch);
+  for (int64_t t = 0; t < job->tokens; ++t) {
+    kernel.rms_norm(x + t * job->k, fusion.norm_weight, fusion.eps, job->k, normed + t * job->k);
+  }
+  job->x = normed;
 }
 
 void read_row(const PackedView& table, int64_t row, float* out) {
@@ -105,15 +97,34 @@ void read_row(const PackedView& table, int64_t row, float* out) {
 
 }  // namespace
 
-int64_t linear_scratch_bytes(int64_t tokens, const PackedView& weight) {
-  if (!weight.format->is_quantized()) return 0;
-  return tokens * (weight.k_padded + static_cast<int64_t>(sizeof(TokenScale)));
+int64_t linear_scratch_bytes(int64_t tokens, const PackedView& weight, const LinearFusion& fusion) {
+  if (weight.format->is_quantized()) {
+    // The 2-bit form of a ternary table may have up to 63 columns more.
+    const int64_t stride = q_stride_of(weight) + kColumnMultiple;
+    return tokens * (stride + static_cast<int64_t>(sizeof(TokenScale)));
+  }
+  return fusion.norm_weight == nullptr ? 0 : tokens * weight.k * static_cast<int64_t>(sizeof(float));
 }
 
-void linear(const float* x, int64_t tokens, const PackedView& weight, const GemmKernel& kernel,
-            const ParallelFor& parallel, void* scratch, float* y) {
-  if (!weight.format->is_quantized()) return linear_halves(x, tokens, weight, kernel, parallel, y);
-  linear_codes(x, tokens, weight, kernel, parallel, carve(scratch, tokens), y);
+bool linear(const float* x, int64_t tokens, const PackedView& weight, const LinearFusion& fusion,
+            const Kernel& kernel, const ParallelFor& parallel, void* scratch, float* y, Error* error) {
+  if (fusion.gate_up && weight.n % (2 * kBlockRows) != 0) {
+    return error->fail("a table of gate and up must have a multiple of 32 rows, not %lld",
+                       static_cast<long long>(weight.n));
+  }
+  RunForm form;
+  if (!run_form(weight, kernel, &form, error)) return false;
+  LinearJob job = job_for(form.view, fusion, tokens, y);
+  job.q_stride = q_stride_of(form.view);
+  if (form.view.format->is_quantized()) {
+    quantize_tokens(x, fusion, kernel, parallel, scratch, &job);
+  } else {
+    normalize_tokens(x, fusion, kernel, scratch, &job);
+  }
+  auto multiply = [&](int64_t begin, int64_t end) { kernel.linear(job, begin, end); };
+  const int64_t blocks = round_up(job.y_rows, kBlockRows) / kBlockRows;
+  parallel(blocks, grain_for(kWorkPerThread, tokens * job.k_padded * kBlockRows), multiply);
+  return true;
 }
 
 bool embedding(const int64_t* ids, int64_t count, const PackedView& table, float* out, Error* error) {

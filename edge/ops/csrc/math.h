@@ -1,5 +1,6 @@
 // Deterministic float mathematics: only IEEE operations in a written order, no libm exp, no fused
-// multiply-add (the build says -ffp-contract=off), so that x86 and ARM give the same bits.
+// multiply-add (the build says -ffp-contract=off), so that x86 and ARM give the same bits. Static, because
+// every kernel file compiles its own copy with its own instruction set.
 #pragma once
 
 #include <cmath>
@@ -8,27 +9,40 @@
 
 namespace edge {
 
-inline float float_from_bits(uint32_t bits) {
+static inline float float_from_bits(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof(value));
   return value;
 }
 
-inline uint32_t bits_from_float(float value) {
+static inline uint32_t bits_from_float(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof(bits));
   return bits;
 }
 
+// An IEEE half, given as its bits, as a float: exact, without branches. Subnormal halves go
+// through an integer conversion and never appear as subnormal floats, which a process may have told the
+// CPU to treat as zero.
+static inline float float_of_half(uint32_t half) {
+  const uint32_t magnitude = half & 0x7fff;
+  const float subnormal = static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f;
+  const uint32_t bits = bits_from_float(subnormal);
+  const uint32_t is_special = magnitude >= 0x7c00;  // inf and NaN: the exponent becomes all ones
+  const uint32_t normal = (magnitude << 13) + (112u << 23) + is_special * (112u << 23);
+  const uint32_t choose = 0u - static_cast<uint32_t>(magnitude < 0x400);
+  return float_from_bits((half & 0x8000) << 16 | (bits & choose) | (normal & ~choose));
+}
+
 // 2^exponent for -126 <= exponent <= 127, given as an unsigned two's complement number.
-inline float power_of_two(uint32_t exponent) {
+static inline float power_of_two(uint32_t exponent) {
   return float_from_bits((exponent + 127u) << 23);
 }
 
 // e^x with a relative error below 2e-7 (about 2 units in the last place); 0 below -104, inf above
 // 88.8, NaN for NaN. x = n ln 2 + r with |r| <= 0.35, and e^r by its Taylor series to r^7: the
 // remainder is r^8 / 8! < 6e-9. ln 2 is split in two so that n * kLn2High is exact.
-inline float exp_deterministic(float x) {
+static inline float exp_deterministic(float x) {
   constexpr float kLog2E = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: the sum has no fraction bits
   x = x < -104.0f ? -104.0f : x;
@@ -51,11 +65,11 @@ inline float exp_deterministic(float x) {
   return sum * power_of_two(half) * power_of_two(n - half);
 }
 
-inline constexpr int kSumLanes = 16;
+constexpr int kSumLanes = 16;
 
 // Sixteen partial sums, folded 16 -> 8 -> 4 -> 2 -> 1: an order that vector units of every width
 // can follow.
-inline float fold_lanes(float* lanes) {
+static inline float fold_lanes(float* lanes) {
   for (int width = kSumLanes / 2; width > 0; width /= 2) {
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   }
@@ -63,7 +77,7 @@ inline float fold_lanes(float* lanes) {
 }
 
 // sum of a[i] * b[i]; element i belongs to partial sum i % 16.
-inline float dot(const float* a, const float* b, int64_t count) {
+static inline float dot(const float* a, const float* b, int64_t count) {
   float lanes[kSumLanes] = {};
   int64_t i = 0;
   for (; i + kSumLanes <= count; i += kSumLanes) {
