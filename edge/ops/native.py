@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,15 +25,74 @@ def linear(
     """x float32 [..., k] times a packed [n, k] table -> [..., n].
 
     Args:
-        kernel: a name from ``kernel_names``; default the selected one.
+        kernel: a name from ``kernel_names``; default the selected one. So for every op here.
         threads: default PyTorch's number.
     """
+    return _linear(x, packed, n, Fusion(), kernel, threads)
+
+
+def norm_linear(
+    x: Tensor,
+    norm_weight: Tensor,
+    eps: float,
+    packed: Tensor,
+    n: int,
+    kernel: str | None = None,
+    threads: int | None = None,
+) -> Tensor:
+    """``linear(rms_norm(x, norm_weight, eps), packed, n)``: x float32 [..., k] -> [..., n]."""
+    return _linear(x, packed, n, Fusion(norm_weight=norm_weight, eps=eps), kernel, threads)
+
+
+def norm_gate_up(
+    x: Tensor,
+    norm_weight: Tensor,
+    eps: float,
+    packed: Tensor,
+    n: int,
+    kernel: str | None = None,
+    threads: int | None = None,
+) -> Tensor:
+    """SiLU(gate h) * (up h) of h = rms_norm(x), the table [gate; up] of 2n rows -> [..., n]."""
+    return _linear(x, packed, 2 * n, Fusion(norm_weight, eps, gate_up=True), kernel, threads)
+
+
+def linear_add(
+    x: Tensor, packed: Tensor, residual: Tensor, kernel: str | None = None, threads: int | None = None
+) -> Tensor:
+    """``residual + linear(x)``: x float32 [..., k], residual float32 [..., n] -> [..., n]."""
+    if residual.shape[:-1] != x.shape[:-1]:
+        raise ValueError(f"linear_add: residual {list(residual.shape)} does not go with x {list(x.shape)}")
+    return _linear(x, packed, residual.shape[-1], Fusion(residual=residual), kernel, threads)
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """What stands in front of a product and behind it (``csrc/linear.h``)."""
+
+    norm_weight: Tensor | None = None  # float32 [k]
+    eps: float = 0.0
+    residual: Tensor | None = None  # float32 [..., n]
+    gate_up: bool = False
+
+
+def _linear(
+    x: Tensor, packed: Tensor, n: int, fusion: Fusion, kernel: str | None, threads: int | None
+) -> Tensor:
     x, packed = _dense(x, torch.float32, "x"), _dense(packed, torch.uint8, "packed")
     k = x.shape[-1]
-    y = x.new_empty([*x.shape[:-1], n])
+    norm, residual = fusion.norm_weight, fusion.residual
+    if norm is not None:
+        norm = _dense(norm, torch.float32, "norm_weight")
+        if norm.shape != (k,):
+            raise ValueError(f"norm_weight {list(norm.shape)} does not fit x {list(x.shape)}")
+    if residual is not None:
+        residual = _dense(residual, torch.float32, "residual")
+    y = x.new_empty([*x.shape[:-1], n // 2 if fusion.gate_up else n])
     _call(
         "edge_linear", _pointer(x), x.numel() // max(k, 1), k, _pointer(packed), packed.numel(), n,
-        kernel.encode() if kernel else None, threads or torch.get_num_threads(), _pointer(y),
+        _pointer(norm), ctypes.c_float(fusion.eps), _pointer(residual), int(fusion.gate_up),
+        _name(kernel), threads or torch.get_num_threads(), _pointer(y),
     )  # fmt: skip
     return y
 
@@ -53,28 +113,29 @@ def embedding(tokens: Tensor, packed: Tensor, dim: int) -> Tensor:
     return out
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+def rms_norm(x: Tensor, weight: Tensor, eps: float, kernel: str | None = None) -> Tensor:
     """x float32 [..., dim], weight float32 [dim] -> [..., dim]."""
     x, weight = _dense(x, torch.float32, "x"), _dense(weight, torch.float32, "weight")
     if weight.dim() != 1 or x.shape[-1:] != weight.shape or weight.numel() == 0:
         raise ValueError(f"rms_norm: weight {list(weight.shape)} does not fit x {list(x.shape)}")
     y, dim = torch.empty_like(x), weight.numel()
-    load_library().edge_rms_norm(
-        _pointer(x), _pointer(weight), ctypes.c_float(eps), ctypes.c_int64(x.numel() // dim),
-        ctypes.c_int64(dim), torch.get_num_threads(), _pointer(y),
+    _call(
+        "edge_rms_norm", _pointer(x), _pointer(weight), ctypes.c_float(eps), x.numel() // dim, dim,
+        _name(kernel), torch.get_num_threads(), _pointer(y),
     )  # fmt: skip
     return y
 
 
-def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
+def silu_mul(gate: Tensor, up: Tensor, kernel: str | None = None) -> Tensor:
     """SiLU(gate) * up, float32 of one shape."""
     gate, up = _dense(gate, torch.float32, "gate"), _dense(up, torch.float32, "up")
     if gate.shape != up.shape:
         raise ValueError(f"silu_mul: gate {list(gate.shape)} and up {list(up.shape)} differ in shape")
     y = torch.empty_like(gate)
-    load_library().edge_silu_mul(
-        _pointer(gate), _pointer(up), ctypes.c_int64(gate.numel()), torch.get_num_threads(), _pointer(y)
-    )
+    _call(
+        "edge_silu_mul", _pointer(gate), _pointer(up), gate.numel(), _name(kernel),
+        torch.get_num_threads(), _pointer(y),
+    )  # fmt: skip
     return y
 
 
@@ -101,7 +162,7 @@ def attention(
     _, tokens, heads, head_dim = q.shape
     _call(
         "edge_attention", *(_pointer(t) for t in (q, k, v, cos, sin, k_cache, v_cache)), tokens, heads,
-        k.shape[2], head_dim, k_cache.shape[1], start_pos, torch.get_num_threads(), _pointer(out),
+        k.shape[2], head_dim, k_cache.shape[1], start_pos, None, torch.get_num_threads(), _pointer(out),
     )  # fmt: skip
     return out
 
@@ -128,6 +189,13 @@ def check_attention_shapes(
         )
 
 
+def run_form_bytes() -> int:
+    """Bytes of ternary weights that the process holds as 2-bit codes beside their tables."""
+    function = load_library().edge_run_form_bytes
+    function.restype = ctypes.c_int64
+    return int(function())
+
+
 def kernel_names() -> list[str]:
     """The kernels in this build, best first, whether or not this CPU supports them."""
     return (_text("edge_kernel_names")() or b"").decode().split(",")
@@ -142,17 +210,17 @@ def selected_kernel() -> str:
     return name.decode()
 
 
-def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def quantize_activations(x: Tensor, kernel: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """x float32 [tokens, k] -> q int8 [tokens, k up to 64], scales float32 [tokens], sums int32 [tokens]."""
     x = _dense(x, torch.float32, "x")
     tokens, k = x.shape
     k_padded = -(-k // K_MULTIPLE) * K_MULTIPLE
     q = torch.empty(tokens, k_padded, dtype=torch.int8)
     scales, sums = torch.empty(tokens), torch.empty(tokens, dtype=torch.int32)
-    sizes = (ctypes.c_int64(size) for size in (tokens, k, k_padded))
-    load_library().edge_quantize_activations(
-        _pointer(x), *sizes, _pointer(q), _pointer(scales), _pointer(sums)
-    )
+    _call(
+        "edge_quantize_activations", _pointer(x), tokens, k, k_padded, _name(kernel), _pointer(q),
+        _pointer(scales), _pointer(sums),
+    )  # fmt: skip
     return q, scales, sums
 
 
@@ -170,8 +238,12 @@ def _text(name: str) -> Callable[..., bytes | None]:
     return function
 
 
-def _pointer(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
+def _name(kernel: str | None) -> bytes | None:
+    return None if kernel is None else kernel.encode()
+
+
+def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 def _dense(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:

@@ -4,6 +4,10 @@ Namespace ``lowbit``. Each op has a functional form and an ``.out`` form; ``to_e
 ``csrc/register_executorch.cc`` implements the second. Shapes and dtypes::
 
     linear(x float32 [..., k], packed uint8 [bytes] of an [n, k] table, n) -> float32 [..., n]
+    norm_linear(x, norm_weight float32 [k], eps, packed, n) = linear(rms_norm(x, norm_weight, eps), packed, n)
+    norm_gate_up(x, norm_weight, eps, packed of a [2n, k] table [gate; up], n) -> float32 [..., n]
+        = silu_mul of the two halves of norm_linear; n a multiple of 16
+    linear_add(x, packed, residual float32 [..., n]) = residual + linear(x, packed, n)
     embedding(tokens int64 [...], packed uint8 [bytes] of a [vocabulary, dim] table, dim)
         -> float32 [..., dim]
     rms_norm(x float32 [..., dim], weight float32 [dim], eps) -> float32 [..., dim]
@@ -14,7 +18,7 @@ Namespace ``lowbit``. Each op has a functional form and an ``.out`` form; ``to_e
         caches, then attends causally with scores scaled by 1/sqrt(D)
 
 Bad shapes, ids, positions and damaged tables raise ValueError in eager PyTorch and fail the method
-in ExecuTorch. ``reference.py`` says in slow Python what each op computes.
+in ExecuTorch. A fused op has the bits of the ops it stands for. ``reference.py`` says in slow Python what each op computes.
 """
 
 from __future__ import annotations
@@ -32,6 +36,9 @@ _LIBRARY = torch.library.Library("lowbit", "FRAGMENT")
 
 _SCHEMAS = {
     "linear": "Tensor x, Tensor packed, int n",
+    "norm_linear": "Tensor x, Tensor norm_weight, float eps, Tensor packed, int n",
+    "norm_gate_up": "Tensor x, Tensor norm_weight, float eps, Tensor packed, int n",
+    "linear_add": "Tensor x, Tensor packed, Tensor residual",
     "embedding": "Tensor tokens, Tensor packed, int dim",
     "rms_norm": "Tensor x, Tensor weight, float eps",
     "silu_mul": "Tensor gate, Tensor up",
@@ -42,6 +49,14 @@ _SCHEMAS = {
 
 def _linear_shape(x: Tensor, packed: Tensor, n: int) -> Tensor:
     return x.new_empty([*x.shape[:-1], n])
+
+
+def _norm_linear_shape(x: Tensor, norm_weight: Tensor, eps: float, packed: Tensor, n: int) -> Tensor:
+    return x.new_empty([*x.shape[:-1], n])
+
+
+def _linear_add_shape(x: Tensor, packed: Tensor, residual: Tensor) -> Tensor:
+    return residual.new_empty(residual.shape)
 
 
 def _embedding_shape(tokens: Tensor, packed: Tensor, dim: int) -> Tensor:
@@ -72,6 +87,9 @@ def _attention_shape(
 
 _SHAPES: dict[str, Callable[..., Tensor]] = {
     "linear": _linear_shape,
+    "norm_linear": _norm_linear_shape,
+    "norm_gate_up": _norm_linear_shape,
+    "linear_add": _linear_add_shape,
     "embedding": _embedding_shape,
     "rms_norm": _rms_norm_shape,
     "silu_mul": _silu_mul_shape,

@@ -57,29 +57,75 @@ bool resize_last(Tensor& out, const Tensor& like, int64_t last, bool append) {
          executorch::runtime::Error::Ok;
 }
 
-Tensor& linear_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& packed, int64_t n, Tensor& out) {
+// The product behind every linear op: x [..., k] times a packed table [n, k], and what is fused around it.
+Tensor& run_linear(KernelRuntimeContext& ctx, const char* op, const Tensor& x, const Tensor& packed,
+                   int64_t n, const edge::LinearFusion& fusion, Tensor& out) {
   edge::Error error;
   edge::PackedView weight;
-  LOWBIT_CHECK(is_float(x) && is_float(out) && x.dim() >= 1, "lowbit::linear: x must be dense float32");
-  LOWBIT_CHECK(is_dense(packed, ScalarType::Byte), "lowbit::linear: packed must be dense uint8");
+  LOWBIT_CHECK(is_float(x) && is_float(out) && x.dim() >= 1, "lowbit::%s: x must be dense float32", op);
+  LOWBIT_CHECK(is_dense(packed, ScalarType::Byte), "lowbit::%s: packed must be dense uint8", op);
   const int64_t k = last_size(x);
   LOWBIT_CHECK(edge::open_packed(packed.const_data_ptr<uint8_t>(), packed.numel(), n, k, &weight, &error),
-               "lowbit::linear: %s", error.message);
-  LOWBIT_CHECK(resize_last(out, x, n, false), "lowbit::linear: the output does not fit its plan");
-  const edge::GemmKernel* kernel = edge::selected_kernel(&error);
-  LOWBIT_CHECK(kernel != nullptr, "lowbit::linear: %s", error.message);
+               "lowbit::%s: %s", op, error.message);
+  LOWBIT_CHECK(resize_last(out, x, fusion.gate_up ? n / 2 : n, false),
+               "lowbit::%s: the output does not fit its plan", op);
+  const edge::Kernel* kernel = edge::selected_kernel(&error);
+  LOWBIT_CHECK(kernel != nullptr, "lowbit::%s: %s", op, error.message);
   const int64_t tokens = x.numel() / k;
   void* scratch = nullptr;
-  const int64_t bytes = edge::linear_scratch_bytes(tokens, weight);
+  const int64_t bytes = edge::linear_scratch_bytes(tokens, weight, fusion);
   if (bytes > 0) {
     auto temp = ctx.allocate_temp(static_cast<size_t>(bytes));
-    LOWBIT_CHECK(temp.ok(), "lowbit::linear: no scratch memory for %lld bytes",
-                 static_cast<long long>(bytes));
-    scratch = *temp;
+    LOWBIT_CHECK(temp.ok(), "lowbit::%s: no temporary memory for %lld tokens", op,
+                 static_cast<long long>(tokens));
+    scratch = temp.get();
   }
-  edge::linear(x.const_data_ptr<float>(), tokens, weight, *kernel, kParallel, scratch,
-               out.mutable_data_ptr<float>());
+  LOWBIT_CHECK(edge::linear(x.const_data_ptr<float>(), tokens, weight, fusion, *kernel, kParallel, scratch,
+                            out.mutable_data_ptr<float>(), &error),
+               "lowbit::%s: %s", op, error.message);
   return out;
+}
+
+bool is_norm_of(const Tensor& norm_weight, const Tensor& x) {
+  return is_float(norm_weight) && x.dim() >= 1 && norm_weight.dim() == 1 &&
+         norm_weight.numel() == last_size(x);
+}
+
+Tensor& linear_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& packed, int64_t n, Tensor& out) {
+  return run_linear(ctx, "linear", x, packed, n, {}, out);
+}
+
+Tensor& norm_linear_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& norm_weight, double eps,
+                        const Tensor& packed, int64_t n, Tensor& out) {
+  LOWBIT_CHECK(is_norm_of(norm_weight, x),
+               "lowbit::norm_linear: norm_weight must be as long as the last dimension of x");
+  edge::LinearFusion fusion;
+  fusion.norm_weight = norm_weight.const_data_ptr<float>();
+  fusion.eps = static_cast<float>(eps);
+  return run_linear(ctx, "norm_linear", x, packed, n, fusion, out);
+}
+
+Tensor& norm_gate_up_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& norm_weight, double eps,
+                         const Tensor& packed, int64_t n, Tensor& out) {
+  LOWBIT_CHECK(is_norm_of(norm_weight, x),
+               "lowbit::norm_gate_up: norm_weight must be as long as the last dimension of x");
+  LOWBIT_CHECK(n > 0 && n <= edge::kMaxRows / 2, "lowbit::norm_gate_up: %lld rows do not fit a table",
+               static_cast<long long>(n));
+  edge::LinearFusion fusion;
+  fusion.norm_weight = norm_weight.const_data_ptr<float>();
+  fusion.eps = static_cast<float>(eps);
+  fusion.gate_up = true;
+  return run_linear(ctx, "norm_gate_up", x, packed, 2 * n, fusion, out);
+}
+
+Tensor& linear_add_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& packed,
+                       const Tensor& residual, Tensor& out) {
+  LOWBIT_CHECK(is_float(residual) && residual.dim() >= 1 && residual.dim() == x.dim() &&
+                   std::equal(x.sizes().begin(), x.sizes().end() - 1, residual.sizes().begin()),
+               "lowbit::linear_add: residual must be dense float32 with the leading sizes of x");
+  edge::LinearFusion fusion;
+  fusion.residual = residual.const_data_ptr<float>();
+  return run_linear(ctx, "linear_add", x, packed, last_size(residual), fusion, out);
 }
 
 Tensor& embedding_out(KernelRuntimeContext& ctx, const Tensor& tokens, const Tensor& packed, int64_t dim,
@@ -105,9 +151,12 @@ Tensor& rms_norm_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& w
                "lowbit::rms_norm: weight must be as long as the last dimension of x");
   LOWBIT_CHECK(resize_last(out, x, last_size(x), false),
                "lowbit::rms_norm: the output does not fit its plan");
+  edge::Error error;
+  const edge::Kernel* kernel = edge::selected_kernel(&error);
+  LOWBIT_CHECK(kernel != nullptr, "lowbit::rms_norm: %s", error.message);
   const int64_t dim = weight.numel();
   edge::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), static_cast<float>(eps),
-                 x.numel() / dim, dim, kParallel, out.mutable_data_ptr<float>());
+                 x.numel() / dim, dim, *kernel, kParallel, out.mutable_data_ptr<float>());
   return out;
 }
 
@@ -116,7 +165,10 @@ Tensor& silu_mul_out(KernelRuntimeContext& ctx, const Tensor& gate, const Tensor
   LOWBIT_CHECK(gate.dim() >= 1 && same_shape(gate, up), "lowbit::silu_mul: gate and up differ in shape");
   LOWBIT_CHECK(resize_last(out, gate, last_size(gate), false),
                "lowbit::silu_mul: the output does not fit its plan");
-  edge::silu_mul(gate.const_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel(), kParallel,
+  edge::Error error;
+  const edge::Kernel* kernel = edge::selected_kernel(&error);
+  LOWBIT_CHECK(kernel != nullptr, "lowbit::silu_mul: %s", error.message);
+  edge::silu_mul(gate.const_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel(), *kernel, kParallel,
                  out.mutable_data_ptr<float>());
   return out;
 }
@@ -144,15 +196,25 @@ Tensor& attention_out(KernelRuntimeContext& ctx, const Tensor& q, const Tensor& 
   LOWBIT_CHECK(resize_last(out, q, q.size(3), false), "lowbit::attention: the output does not fit its plan");
   edge::Error error;
   const edge::AttentionShape shape{q.size(1), q.size(2), k.size(2), q.size(3), k_cache.size(1), start_pos};
-  const edge::AttentionTensors tensors{q.const_data_ptr<float>(),         k.const_data_ptr<float>(),
-                                       v.const_data_ptr<float>(),         cos.const_data_ptr<float>(),
-                                       sin.const_data_ptr<float>(),       k_cache.mutable_data_ptr<float>(),
-                                       v_cache.mutable_data_ptr<float>(), out.mutable_data_ptr<float>()};
-  LOWBIT_CHECK(edge::attention(shape, tensors, kParallel, &error), "lowbit::%s", error.message);
+  const edge::AttentionJob job{shape,
+                               q.const_data_ptr<float>(),
+                               k.const_data_ptr<float>(),
+                               v.const_data_ptr<float>(),
+                               cos.const_data_ptr<float>(),
+                               sin.const_data_ptr<float>(),
+                               k_cache.mutable_data_ptr<float>(),
+                               v_cache.mutable_data_ptr<float>(),
+                               out.mutable_data_ptr<float>()};
+  const edge::Kernel* kernel = edge::selected_kernel(&error);
+  LOWBIT_CHECK(kernel != nullptr && edge::attention(job, *kernel, kParallel, &error), "lowbit::%s",
+               error.message);
   return out;
 }
 
 EXECUTORCH_LIBRARY(lowbit, "linear.out", linear_out);
+EXECUTORCH_LIBRARY(lowbit, "norm_linear.out", norm_linear_out);
+EXECUTORCH_LIBRARY(lowbit, "norm_gate_up.out", norm_gate_up_out);
+EXECUTORCH_LIBRARY(lowbit, "linear_add.out", linear_add_out);
 EXECUTORCH_LIBRARY(lowbit, "embedding.out", embedding_out);
 EXECUTORCH_LIBRARY(lowbit, "rms_norm.out", rms_norm_out);
 EXECUTORCH_LIBRARY(lowbit, "silu_mul.out", silu_mul_out);
