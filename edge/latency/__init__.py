@@ -1,0 +1,1 @@
+"""Speed: whole models against their opponents."""
