@@ -6,6 +6,10 @@
 namespace edge {
 
 inline constexpr int64_t kMaxHeadDim = 256;
+inline constexpr int64_t kTile = 64;          // positions; fixed, so results are too
+inline constexpr int64_t kKeyBlock = 16;      // positions in a line of K
+inline constexpr int kMaxShared = 4;          // queries that meet one load of K or V
+inline constexpr int32_t kWeightMax = 16383;  // probabilities against int8 values: 14 bits
 
 struct AttentionShape {
   int64_t tokens;    // T, new tokens in this call

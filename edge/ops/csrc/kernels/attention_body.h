@@ -10,8 +10,6 @@
 namespace edge {
 namespace {
 
-constexpr int64_t kTile = 64;  // positions per step of the running softmax; fixed, so results are too
-
 inline void rotate(const float* in, const float* cos, const float* sin, int64_t half, float* out) {
   for (int64_t i = 0; i < half; ++i) {
     const float first = in[i], second = in[i + half];

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "../attention_job.h"
 #include "linear_body.h"
 
 namespace edge {
@@ -111,6 +112,48 @@ struct Portable {
       for (int row = 0; row < kRows; ++row) weights[row] = float_of_half(lanes[row] >> shift & 0xffff);
       for (int64_t t = 0; t < tokens; ++t) {
         for (int row = 0; row < kRows; ++row) acc[t * kRows + row] += weights[row] * x[t * k + column];
+      }
+    }
+  }
+
+  // Scores of kQueries (1 to kMaxShared) queries against `blocks` (1 to 4) blocks of 16 keys, exact:
+  // scores[query * kTile + position] = sum over d of q[query * kMaxHeadDim + d] * key[position][d].
+  // keys is [blocks, D/4, 16, 4] (attention_job.h), -127 <= key, q <= 127, q_sums[query] = sum of q.
+  // q and scores are 64-byte aligned, here and below; keys and values may not be.
+  template <int kQueries>
+  static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
+                       const int32_t* /*q_sums*/, int32_t* scores) {
+    for (int64_t block = 0; block < blocks; ++block) {
+      for (int query = 0; query < kQueries; ++query) {
+        const int8_t *line = keys + block * kKeyBlock * head_dim, *four = q + query * kMaxHeadDim;
+        int32_t sums[kKeyBlock] = {};
+        for (int64_t d = 0; d < head_dim; d += 4, line += 64, four += 4) {
+          const int32_t q0 = four[0], q1 = four[1], q2 = four[2], q3 = four[3];
+          for (int64_t i = 0; i < kKeyBlock; ++i) {
+            sums[i] += line[i * 4] * q0 + line[i * 4 + 1] * q1 + line[i * 4 + 2] * q2 + line[i * 4 + 3] * q3;
+          }
+        }
+        std::memcpy(scores + query * kTile + block * kKeyBlock, sums, sizeof(sums));
+      }
+    }
+  }
+
+  // sums[query * kMaxHeadDim + d] = sum over position < 4 * quads of weights[query * kTile + position] *
+  // value[position][d], exact, for 1 to kMaxShared queries. values is [quads, D, 4], quads 1 to 16,
+  // 0 <= weight <= kWeightMax (hi * 128 + lo fits two 7-bit passes), -127 <= value <= 127.
+  template <int kQueries>
+  static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
+                           int32_t* sums) {
+    for (int query = 0; query < kQueries; ++query) {
+      int32_t* out = sums + query * kMaxHeadDim;
+      std::memset(out, 0, static_cast<size_t>(head_dim) * sizeof(int32_t));
+      for (int64_t quad = 0; quad < quads; ++quad) {
+        const int16_t* four = weights + query * kTile + quad * 4;
+        const int8_t* lane = values + quad * head_dim * 4;
+        const int32_t w0 = four[0], w1 = four[1], w2 = four[2], w3 = four[3];
+        for (int64_t d = 0; d < head_dim; ++d) {
+          out[d] += lane[d * 4] * w0 + lane[d * 4 + 1] * w1 + lane[d * 4 + 2] * w2 + lane[d * 4 + 3] * w3;
+        }
       }
     }
   }
