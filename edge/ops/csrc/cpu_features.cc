@@ -4,6 +4,9 @@
 #include <cpuid.h>
 
 #include <cstdint>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace edge {
@@ -29,6 +32,15 @@ CpuFeatures detect() {
   const bool has_f16c = ecx & kF16c;
   if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return features;
   features.avx2 = has_avx && has_f16c && (ebx & kAvx2);
+  return features;
+}
+
+#elif defined(__aarch64__) && defined(__linux__)
+
+CpuFeatures detect() {
+  CpuFeatures features;
+  features.dotprod = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+  features.i8mm = features.dotprod && (getauxval(AT_HWCAP2) & HWCAP2_I8MM);
   return features;
 }
 

@@ -4,7 +4,9 @@
 namespace edge {
 
 struct CpuFeatures {
-  bool avx2 = false;  // AVX2 and F16C, and the OS saves the ymm registers
+  bool dotprod = false;  // ARM: sdot and udot
+  bool i8mm = false;     // ARM: usdot, usmmla, and dotprod
+  bool avx2 = false;     // AVX2 and F16C, and the OS saves the ymm registers
 };
 
 const CpuFeatures& cpu_features();

@@ -8,6 +8,9 @@ namespace edge {
 namespace {
 
 const Kernel* const kKernels[] = {
+#if defined(__aarch64__)
+    &kI8mm,   &kDotprod, &kNeon,
+#endif
 #if defined(__x86_64__)
     &kAvx2,
 #endif

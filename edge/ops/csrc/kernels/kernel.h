@@ -59,6 +59,11 @@ struct Kernel {
 };
 
 extern const Kernel kScalar;
+#if defined(__aarch64__)
+extern const Kernel kNeon;
+extern const Kernel kDotprod;
+extern const Kernel kI8mm;
+#endif
 #if defined(__x86_64__)
 extern const Kernel kAvx2;
 #endif
