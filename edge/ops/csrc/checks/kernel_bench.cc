@@ -47,7 +47,8 @@ std::vector<uint8_t> random_table(const edge::WeightFormat& format, int64_t colu
   std::vector<uint8_t> table(header.total_bytes);
   uint64_t state = 1;
   for (uint64_t i = header.codes_offset; i + 4 <= header.total_bytes; i += 4) {
-    const uint32_t word = next_random(&state);
+    // Halves lose their top exponent bit: numbers below 2, no NaN.
+    const uint32_t word = next_random(&state) & (format.is_quantized() ? 0xffffffffu : 0xbfffbfffu);
     std::memcpy(table.data() + i, &word, sizeof(word));
   }
   const float alpha = format.is_quantized() ? 0.5f : 1.0f;

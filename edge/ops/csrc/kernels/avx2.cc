@@ -228,6 +228,38 @@ void gemm_tile(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_
   }
 }
 
+// The 16 weights of an even (0) or odd (1) column.
+inline void load_halves(const uint8_t* line, int64_t odd, __m256 weights[2]) {
+  for (int h = 0; h < 2; ++h) {
+    __m256i lanes = load(line + h * 32);  // 8 rows x (even, odd)
+    lanes = odd ? _mm256_srli_epi32(lanes, 16) : _mm256_and_si256(lanes, _mm256_set1_epi32(0xffff));
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(lanes, lanes), 0x08);
+    weights[h] = _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+  }
+}
+
+// Multiply, then add: a fused operation would round differently from the other kernels.
+template <int kTokens>
+void multiply_half_columns(const uint8_t* lines, const float* x, int64_t k, float* out) {
+  __m256 acc[kTokens][2];
+  for (int t = 0; t < kTokens; ++t) acc[t][0] = acc[t][1] = _mm256_setzero_ps();
+  for (int64_t column = 0; column < k; ++column) {
+    __m256 weights[2];
+    load_halves(lines + column / 2 * 64, column % 2, weights);
+    if (column % 2 == 0) prefetch(lines + column / 2 * 64);
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokens; ++t) {
+      const __m256 value = _mm256_set1_ps(x[t * k + column]);
+      acc[t][0] = _mm256_add_ps(acc[t][0], _mm256_mul_ps(weights[0], value));
+      acc[t][1] = _mm256_add_ps(acc[t][1], _mm256_mul_ps(weights[1], value));
+    }
+  }
+  for (int t = 0; t < kTokens; ++t) {
+    _mm256_storeu_ps(out + t * 16, acc[t][0]);
+    _mm256_storeu_ps(out + t * 16 + 8, acc[t][1]);
+  }
+}
+
 struct Avx2 : Portable {
   static constexpr bool kRunsBase3 = false;
 
@@ -257,6 +289,12 @@ struct Avx2 : Portable {
     for (; t < tokens; ++t) {
       multiply_tile<kStorage, 1>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
     }
+  }
+
+  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+    int64_t t = 0;
+    for (; t + 4 <= tokens; t += 4) multiply_half_columns<4>(lines, x + t * k, k, acc + t * kRows);
+    for (; t < tokens; ++t) multiply_half_columns<1>(lines, x + t * k, k, acc + t * kRows);
   }
 
   template <Storage kStorage, int kTokens>
