@@ -46,9 +46,13 @@ inline Sums zero() {
   return {{_mm256_setzero_si256(), _mm256_setzero_si256()}};
 }
 
+// The empty statements keep the compiler from computing all products of a loop before it adds them, which
+// needs more registers than there are and sends a sum through the stack in every turn.
 inline void add(Sums* sums, __m256i codes0, __m256i codes1, __m256i acts) {
   sums->half[0] = _mm256_add_epi16(sums->half[0], _mm256_maddubs_epi16(codes0, acts));
+  __asm__ volatile("" : "+x"(sums->half[0]));
   sums->half[1] = _mm256_add_epi16(sums->half[1], _mm256_maddubs_epi16(codes1, acts));
+  __asm__ volatile("" : "+x"(sums->half[1]));
 }
 
 // acc += sums widened to int32, each times `weight`.
