@@ -28,6 +28,7 @@ _WHEEL_PARTS = ("executorch/include/", "executorch/lib/", "executorch/share/")
 _RUNTIME_LIBRARIES = (
     "libexecutorch.so",
     "libexecutorch_threadpool.so",
+    "libexecutorch_etdump.so",
     "libexecutorch_kernels_optimized.so",
     "libexecutorch_backend_xnnpack.so",
 )

@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
 import torch
 
-import edge.ops
 from runtime_tests.ops.programs import MAX_SEQ, TinyBlock, greedy, write_program
+from runtime_tests.ops.runner_process import ids, refused, run
 
 PROMPT = [3, 14, 15, 9, 2]
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [str(edge.ops.runner_path()), *map(str, arguments)]
-    return subprocess.run(
-        command, env=edge.ops.runner_environment(), capture_output=True, text=True, timeout=120
-    )
-
-
-def ids(result: subprocess.CompletedProcess[str]) -> list[int]:
-    assert result.returncode == 0, result.stderr
-    return [int(word) for word in result.stdout.split(",")]
-
-
-def refused(*arguments: object) -> str:
-    """The one line that a refusal prints."""
-    result = run(*arguments)
-    assert result.returncode == 2, result.stdout
-    lines = result.stderr.strip().splitlines()
-    assert lines[-1].startswith("lowbit_runner: ")
-    return lines[-1]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -86,6 +64,7 @@ def test_stops_when_the_cache_is_full(tiny_program):
         (("--max-new-tokens", "0"), "--max-new-tokens must be an integer from 1"),
         (("--threads", "many"), "--threads must be an integer from 1 to 256"),
         (("--eos", "-1"), "--eos must be an integer"),
+        (("--logits", ""), "--logits must be a path"),
     ],
 )
 def test_bad_arguments(arguments, sentence):

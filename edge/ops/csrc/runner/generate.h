@@ -1,33 +1,38 @@
-// Greedy generation with an exported program: forward(tokens [1,T], input_pos [1]) -> logits of the
-// last token, [1,V] or [1,T,V].
+// Text generation with a loaded program: prefill, then decode and sample, token by token.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "options.h"
+#include "program.h"
+#include "sampler.h"
+#include "stats.h"
 
 namespace edge_runner {
 
-// Milliseconds since the epoch, under the names of ExecuTorch's stock runner.
-struct Stats {
-  int64_t model_load_start_ms = 0, model_load_end_ms = 0;
-  int64_t inference_start_ms = 0, prompt_eval_end_ms = 0, first_token_ms = 0, inference_end_ms = 0;
-  int64_t prompt_tokens = 0, generated_tokens = 0;
-  double prefill_seconds = 0, decode_seconds = 0;
+struct GenerateConfig {
+  std::vector<int64_t> prompt;  // at least one id
+  int64_t max_new_tokens = 32;
+  std::optional<int64_t> eos;  // default: the program's get_eos_ids
+  SamplingConfig sampling;
 };
 
-// A new id and the logits it was picked from; false stops the generation.
+// A new id and the logits it was picked from, which stay valid during the call; false stops the
+// generation.
 using OnToken = std::function<bool(int64_t id, const float* logits, int64_t vocab_size)>;
 
-// Calls on_token for every new id, the end token included. Stops at an end token, after
-// max_new_tokens, or when the cache is full. False and one sentence when the program, its ops or
-// the tokens cannot be used.
-bool generate(const Options& options, const OnToken& on_token, Stats* stats, std::string* error);
+// Loads a program as LanguageProgram does, with `threads` of the pool (0: ExecuTorch's own choice),
+// and notes when.
+bool load_timed(const std::string& path, int threads, executorch::runtime::EventTracer* tracer,
+                LanguageProgram* program, Stats* stats, std::string* error);
 
-// The line that ExecuTorch's tools look for: "PyTorchObserver {json}".
-std::string stats_line(const Stats& stats);
+// Starts a new sequence and calls on_token for every new id, the end token included. Stops at an end
+// token, after max_new_tokens, or when the cache is full. False and one sentence when the program
+// refuses the tokens.
+bool generate(LanguageProgram* program, const GenerateConfig& config, const OnToken& on_token, Stats* stats,
+              std::string* error);
 
 }  // namespace edge_runner

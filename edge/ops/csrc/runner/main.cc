@@ -1,10 +1,67 @@
-// lowbit_runner: runs an exported language model greedily, with no Python. Exit code 2 and one
-// sentence on stderr when the input cannot be used.
+// lowbit_runner: runs an exported language model with no Python. All work is in the library; this
+// file has the files and streams. Exit code 2 and one sentence on stderr when the input cannot be
+// used.
 #include <cinttypes>
 #include <cstdio>
 
+#include "benchmark.h"
 #include "generate.h"
 #include "options.h"
+#include "trace.h"
+
+namespace edge_runner {
+namespace {
+
+using executorch::etdump::ETDumpGen;
+
+bool run_benchmark(const Options& options, ETDumpGen* tracer, std::string* error) {
+  BenchmarkConfig config = options.benchmark;
+  config.model = options.model;
+  config.threads = options.threads;
+  BenchmarkResult result;
+  if (!benchmark(config, tracer, &result, error)) return false;
+  std::printf("%s\n", to_json(result).c_str());
+  return true;
+}
+
+bool run_generation(const Options& options, ETDumpGen* tracer, std::string* error) {
+  std::FILE* logits_file = nullptr;
+  if (!options.logits.empty() && (logits_file = std::fopen(options.logits.c_str(), "wb")) == nullptr) {
+    *error = "cannot write '" + options.logits + "'";
+    return false;
+  }
+  bool first = true, written = true;
+  const auto on_token = [&](int64_t id, const float* logits, int64_t vocab_size) {
+    std::printf(first ? "%" PRId64 : ",%" PRId64, id);
+    std::fflush(stdout);
+    first = false;
+    const auto count = static_cast<size_t>(vocab_size);
+    written = logits_file == nullptr || std::fwrite(logits, sizeof(float), count, logits_file) == count;
+    return written;
+  };
+  LanguageProgram program;
+  Stats stats;
+  bool ok = load_timed(options.model, options.threads, tracer, &program, &stats, error) &&
+            generate(&program, options.generate, on_token, &stats, error);
+  if (!first) std::printf("\n");
+  if (logits_file != nullptr && (std::fclose(logits_file) != 0 || !written)) {
+    ok = false;
+    *error = "cannot write '" + options.logits + "': is the disk full?";
+  }
+  if (ok) std::fprintf(stderr, "%s\n", stats_line(stats).c_str());
+  return ok;
+}
+
+bool run(const Options& options, std::string* error) {
+  std::unique_ptr<ETDumpGen> tracer;
+  if (!options.etdump.empty()) tracer = std::make_unique<ETDumpGen>();
+  const bool ok = options.benchmark_mode ? run_benchmark(options, tracer.get(), error)
+                                         : run_generation(options, tracer.get(), error);
+  return ok && (tracer == nullptr || write_trace(tracer.get(), options.etdump, error));
+}
+
+}  // namespace
+}  // namespace edge_runner
 
 int main(int argc, char** argv) {
   edge_runner::Options options;
@@ -17,31 +74,9 @@ int main(int argc, char** argv) {
     std::fputs(edge_runner::kUsage, stdout);
     return 0;
   }
-  std::FILE* logits_file = nullptr;
-  if (!options.logits.empty() && (logits_file = std::fopen(options.logits.c_str(), "wb")) == nullptr) {
-    std::fprintf(stderr, "lowbit_runner: cannot write '%s'\n", options.logits.c_str());
-    return 2;
-  }
-  bool first = true, written = true;
-  const auto on_token = [&](int64_t id, const float* logits, int64_t vocab_size) {
-    std::printf(first ? "%" PRId64 : ",%" PRId64, id);
-    std::fflush(stdout);
-    first = false;
-    const auto count = static_cast<size_t>(vocab_size);
-    written = logits_file == nullptr || std::fwrite(logits, sizeof(float), count, logits_file) == count;
-    return written;
-  };
-  edge_runner::Stats stats;
-  bool ok = edge_runner::generate(options, on_token, &stats, &error);
-  if (!first) std::printf("\n");
-  if (logits_file != nullptr && (std::fclose(logits_file) != 0 || !written)) {
-    ok = false;
-    error = "cannot write '" + options.logits + "': is the disk full?";
-  }
-  if (!ok) {
+  if (!edge_runner::run(options, &error)) {
     std::fprintf(stderr, "lowbit_runner: %s\n", error.c_str());
     return 2;
   }
-  std::fprintf(stderr, "%s\n", edge_runner::stats_line(stats).c_str());
   return 0;
 }

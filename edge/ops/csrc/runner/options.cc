@@ -1,18 +1,21 @@
 #include "options.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <functional>
 
 namespace edge_runner {
-
-const char* const kUsage =
-    "usage: lowbit_runner --model FILE.pte --tokens 1,2,3 [--max-new-tokens N] [--threads N] [--eos ID]\n"
-    "                     [--logits FILE]\n"
-    "Continues the prompt greedily. Prints the new token ids to stdout, separated by commas, the end\n"
-    "token included, and a line of statistics (PyTorchObserver {json}) to stderr.\n"
-    "--logits writes the logits behind every new token, float32 [tokens, vocabulary].\n";
-
 namespace {
+
+enum class Mode { kBoth, kGenerate, kBenchmark };
+
+struct Flag {
+  std::string name;
+  Mode mode;
+  std::function<bool(const std::string& value)> set;  // false: not what `takes` says
+  std::string takes;
+};
 
 bool parse_integer(const std::string& text, int64_t low, int64_t high, int64_t* value) {
   char* end = nullptr;
@@ -35,34 +38,76 @@ bool parse_tokens(const std::string& text, std::vector<int64_t>* tokens) {
   return true;
 }
 
-bool parse_flag(const std::string& flag, const std::string& value, Options* options, std::string* error) {
-  int64_t number = 0;
-  const auto integer = [&](int64_t low, int64_t high) {
-    if (parse_integer(value, low, high, &number)) return true;
-    *error = flag + " must be an integer from " + std::to_string(low) + " to " + std::to_string(high) +
-             ", not '" + value + "'";
-    return false;
+template <class Integer>
+Flag integer(const char* name, Mode mode, int64_t low, int64_t high, Integer* target) {
+  const auto set = [=](const std::string& text) {
+    int64_t value = 0;
+    if (!parse_integer(text, low, high, &value)) return false;
+    *target = static_cast<Integer>(value);
+    return true;
   };
-  if (flag == "--model") {
-    options->model = value;
-  } else if (flag == "--tokens") {
-    if (!parse_tokens(value, &options->tokens)) {
-      *error = "--tokens must be token ids separated by commas, such as 1,15,7; not '" + value + "'";
+  return {name, mode, set, "an integer from " + std::to_string(low) + " to " + std::to_string(high) + ","};
+}
+
+Flag number(const char* name, Mode mode, int high, double* target) {
+  const auto set = [=](const std::string& text) {
+    char* end = nullptr;
+    *target = std::strtod(text.c_str(), &end);
+    return !text.empty() && *end == '\0' && *target >= 0 && *target <= high;  // refuses NaN
+  };
+  return {name, mode, set, "a number from 0 to " + std::to_string(high) + ","};
+}
+
+Flag text(const char* name, Mode mode, std::string* target) {
+  const auto set = [=](const std::string& value) {
+    *target = value;
+    return !value.empty();
+  };
+  return {name, mode, set, "a path,"};
+}
+
+std::vector<Flag> flags_of(Options* o) {
+  const auto set_tokens = [o](const std::string& value) { return parse_tokens(value, &o->generate.prompt); };
+  SamplingConfig& sampling = o->generate.sampling;
+  BenchmarkConfig& benchmark = o->benchmark;
+  return {
+      text("--model", Mode::kBoth, &o->model),
+      integer("--threads", Mode::kBoth, 1, 256, &o->threads),
+      text("--etdump", Mode::kBoth, &o->etdump),
+      {"--tokens", Mode::kGenerate, set_tokens, "token ids separated by commas, such as 1,15,7;"},
+      integer("--max-new-tokens", Mode::kGenerate, 1, INT32_MAX, &o->generate.max_new_tokens),
+      integer("--eos", Mode::kGenerate, 0, INT32_MAX, &o->generate.eos),
+      text("--logits", Mode::kGenerate, &o->logits),
+      number("--temperature", Mode::kGenerate, 100, &sampling.temperature),
+      integer("--top-k", Mode::kGenerate, 0, INT32_MAX, &sampling.top_k),
+      number("--top-p", Mode::kGenerate, 1, &sampling.top_p),
+      integer("--seed", Mode::kGenerate, 0, INT64_MAX, &sampling.seed),
+      integer("--prompt-length", Mode::kBenchmark, 1, INT32_MAX, &benchmark.prompt_length),
+      integer("--generate", Mode::kBenchmark, 1, INT32_MAX, &benchmark.generate),
+      integer("--context", Mode::kBenchmark, 1, INT32_MAX, &benchmark.context),
+      integer("--warmup", Mode::kBenchmark, 0, 1000, &benchmark.warmup),
+      integer("--runs", Mode::kBenchmark, 1, 1000, &benchmark.runs),
+  };
+}
+
+// What single flags cannot say.
+bool check_together(const Options& options, const std::vector<const Flag*>& given, std::string* error) {
+  for (const Flag* flag : given) {
+    if (flag->mode == (options.benchmark_mode ? Mode::kGenerate : Mode::kBenchmark)) {
+      *error = flag->name + (options.benchmark_mode ? " cannot go with --benchmark" : " needs --benchmark") +
+               "; see --help";
       return false;
     }
-  } else if (flag == "--max-new-tokens") {
-    if (!integer(1, INT32_MAX)) return false;
-    options->max_new_tokens = number;
-  } else if (flag == "--threads") {
-    if (!integer(1, 256)) return false;
-    options->threads = static_cast<int>(number);
-  } else if (flag == "--eos") {
-    if (!integer(0, INT32_MAX)) return false;
-    options->eos = number;
-  } else if (flag == "--logits") {
-    options->logits = value;
-  } else {
-    *error = "unknown argument '" + flag + "'; see --help";
+    const bool drawing = flag->name == "--top-k" || flag->name == "--top-p" || flag->name == "--seed";
+    if (drawing && options.generate.sampling.temperature == 0) {
+      *error = flag->name + " needs a --temperature above 0; without one the likeliest token is taken";
+      return false;
+    }
+  }
+  if (options.benchmark_mode ? options.model.empty()
+                             : options.model.empty() || options.generate.prompt.empty()) {
+    *error = options.benchmark_mode ? "--benchmark needs --model; see --help"
+                                    : "--model and --tokens are required; see --help";
     return false;
   }
   return true;
@@ -71,23 +116,34 @@ bool parse_flag(const std::string& flag, const std::string& value, Options* opti
 }  // namespace
 
 bool parse_options(int argc, char** argv, Options* options, std::string* error) {
-  for (int i = 1; i < argc; i += 2) {
-    const std::string flag = argv[i];
-    if (flag == "--help" || flag == "-h") {
+  const std::vector<Flag> flags = flags_of(options);
+  std::vector<const Flag*> given;
+  for (int i = 1; i < argc; ++i) {
+    const std::string name = argv[i];
+    if (name == "--help" || name == "-h") {
       options->help = true;
       return true;
     }
-    if (flag.rfind("--", 0) == 0 && i + 1 == argc) {
-      *error = flag + " needs a value; see --help";
+    if (name == "--benchmark") {
+      options->benchmark_mode = true;
+      continue;
+    }
+    const auto flag = std::find_if(flags.begin(), flags.end(), [&](const Flag& f) { return f.name == name; });
+    if (flag == flags.end()) {
+      *error = "unknown argument '" + name + "'; see --help";
       return false;
     }
-    if (!parse_flag(flag, i + 1 < argc ? argv[i + 1] : "", options, error)) return false;
+    if (++i == argc) {
+      *error = name + " needs a value; see --help";
+      return false;
+    }
+    if (!flag->set(argv[i])) {
+      *error = name + " must be " + flag->takes + " not '" + argv[i] + "'";
+      return false;
+    }
+    given.push_back(&*flag);
   }
-  if (options->model.empty() || options->tokens.empty()) {
-    *error = "--model and --tokens are required; see --help";
-    return false;
-  }
-  return true;
+  return check_together(*options, given, error);
 }
 
 }  // namespace edge_runner

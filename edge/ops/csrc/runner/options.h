@@ -1,20 +1,21 @@
 // The runner's command line.
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string>
-#include <vector>
+
+#include "benchmark.h"
+#include "generate.h"
 
 namespace edge_runner {
 
 struct Options {
-  std::string model;            // path of the .pte
-  std::vector<int64_t> tokens;  // the prompt, at least one id
-  int64_t max_new_tokens = 32;
-  int threads = 0;             // 0: ExecuTorch's own choice
-  std::optional<int64_t> eos;  // default: the program's get_eos_ids
-  std::string logits;          // file for every step's logits, float32 [steps, vocabulary]
+  std::string model;  // path of the .pte
+  int threads = 0;    // 0: ExecuTorch's own choice
+  GenerateConfig generate;
+  std::string logits;  // file for every step's logits, float32 [steps, vocabulary]
+  std::string etdump;  // file for the trace
+  bool benchmark_mode = false;
+  BenchmarkConfig benchmark;  // without model and threads
   bool help = false;
 };
 

@@ -1,97 +1,76 @@
 #include "program.h"
 
 #include <executorch/extension/tensor/tensor.h>
-#include <executorch/runtime/platform/platform.h>
+#include <executorch/runtime/platform/runtime.h>
 
-#include <fstream>
+#include <algorithm>
+#include <utility>
 
-// The wheel ships the symbols of the thread pool but not its header.
-namespace executorch::extension::threadpool {
-class ThreadPool {
- public:
-  bool _unsafe_reset_threadpool(uint32_t threads);
-};
-ThreadPool* get_threadpool();
-}  // namespace executorch::extension::threadpool
+#include "../c_api.h"
+#include "runtime_log.h"
 
 namespace edge_runner {
-namespace {
 
+using executorch::aten::ScalarType;
+using executorch::extension::BufferDataLoader;
 using executorch::extension::from_blob;
-using executorch::extension::Module;
 using executorch::runtime::Error;
+using executorch::runtime::EValue;
+using executorch::runtime::EventTracer;
 using executorch::runtime::Program;
 
-// ExecuTorch reports causes only to its log, so the runner keeps the log and quotes it.
-std::vector<std::string>& log_lines() {
-  static std::vector<std::string> lines;
-  return lines;
-}
-
-void keep_log(et_timestamp_t, et_pal_log_level_t level, const char*, const char*, size_t, const char* message,
-              size_t length) {
-  if (level == kError || level == kFatal) log_lines().emplace_back(message, length);
-}
-
-// The first complaint since the log was cleared; later ones only say who passed it on. Without the
-// condition that ExecuTorch puts in front, and without bytes that are not text.
-std::string first_complaint() {
-  if (log_lines().empty()) return "no reason given";
-  std::string line = log_lines().front();
-  const size_t lowbit = line.find("lowbit::");
-  if (lowbit != std::string::npos) line.erase(0, lowbit);
-  for (char& c : line) {
-    if (c < ' ' || c > '~') c = '?';
-  }
-  return line;
-}
-
-// The names behind "Missing operator: [3] lowbit::linear.out".
-std::string missing_operators() {
-  const std::string prefix = "Missing operator: ";
-  std::string names;
-  for (const std::string& line : log_lines()) {
-    if (line.rfind(prefix, 0) != 0) continue;
-    names += (names.empty() ? "" : ", ") + line.substr(line.find(' ', prefix.size()) + 1);
-  }
-  return names;
-}
-
-}  // namespace
-
-bool set_threads(int threads) {
-  auto* pool = executorch::extension::threadpool::get_threadpool();
-  return pool != nullptr && pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads));
-}
-
-bool LanguageProgram::load(const std::string& path, std::string* error) {
-  executorch::runtime::register_pal(executorch::runtime::PalImpl::create(keep_log, __FILE__));
+bool LanguageProgram::load(const std::string& path, EventTracer* tracer, std::string* error) {
+  keep_runtime_log();
+  clear_runtime_log();
+  executorch::runtime::runtime_init();
   path_ = path;
-  if (!std::ifstream(path, std::ios::binary).good()) {
-    *error = "cannot read the program '" + path + "'";
+  // Asked here, and not at the first token, so that EDGE_FORCE_KERNEL is refused before the work.
+  char reason[256] = "";
+  const char* kernel = edge_selected_kernel(reason, sizeof(reason));
+  if (kernel == nullptr) {
+    *error = reason;
     return false;
   }
-  module_ = std::make_unique<Module>(path, Module::LoadMode::Mmap);
-  if (module_->load(Program::Verification::InternalConsistency) != Error::Ok) {
-    *error =
-        "'" + path + "' is not a usable ExecuTorch program, perhaps truncated (" + first_complaint() + ")";
-    return false;
-  }
-  return load_methods(error);
+  kernel_ = kernel;
+  return load_program(error) && load_forward(tracer, error) && read_constants(error) && check_output(error);
 }
 
-bool LanguageProgram::load_methods(std::string* error) {
-  const Error status = module_->load_method("forward");
+bool LanguageProgram::load_program(std::string* error) {
+  if (!file_.open(path_)) {
+    *error = "cannot read the program '" + path_ + "'";
+    return false;
+  }
+  if (file_.size() == 0) {
+    *error = "'" + path_ + "' is not a usable ExecuTorch program (empty, or not a file)";
+    return false;
+  }
+  loader_ = std::make_unique<BufferDataLoader>(file_.data(), file_.size());
+  // The thorough check reads the tables that describe the program, not its weights, and takes under a
+  // millisecond; without it, a damaged file makes the runtime follow wild offsets.
+  auto program = Program::load(loader_.get(), Program::Verification::InternalConsistency);
+  if (!program.ok()) {
+    *error =
+        "'" + path_ + "' is not a usable ExecuTorch program, perhaps truncated (" + first_complaint() + ")";
+    return false;
+  }
+  program_ = std::make_unique<Program>(std::move(*program));
+  return true;
+}
+
+bool LanguageProgram::load_forward(EventTracer* tracer, std::string* error) {
+  Error status = Error::Ok;
+  forward_ = LoadedMethod::load(*program_, "forward", tracer, &status);
   if (status == Error::OperatorMissing) {
     *error = "the program needs operators that are not loaded: " + missing_operators() +
              "; lowbit:: ones are in liblowbit_ops.so (keep it where it was installed, relative to the "
              "runner), others need the library that registers them";
-    return false;
-  }
-  if (status != Error::Ok) {
+  } else if (status != Error::Ok) {
     *error = "cannot load method forward of '" + path_ + "' (" + first_complaint() + ")";
-    return false;
   }
+  return status == Error::Ok;
+}
+
+bool LanguageProgram::read_constants(std::string* error) {
   const std::vector<int64_t> max_seq_len = constant("get_max_seq_len");
   if (max_seq_len.size() != 1 || max_seq_len[0] < 1) {
     *error = "the program has no usable get_max_seq_len; export it with export.to_pte";
@@ -104,42 +83,66 @@ bool LanguageProgram::load_methods(std::string* error) {
   return true;
 }
 
-std::vector<int64_t> LanguageProgram::constant(const char* method) {
-  const auto names = module_->method_names();
-  if (!names.ok() || names->count(method) == 0) return {};
-  const auto values = module_->execute(method);
+bool LanguageProgram::check_output(std::string* error) {
+  const auto meta = forward_->method().method_meta();
+  const auto inputs = meta.num_inputs();
+  const auto logits = meta.output_tensor_meta(0);
+  if (inputs != 2 || !logits.ok() || logits->scalar_type() != ScalarType::Float || logits->sizes().empty() ||
+      logits->sizes()[logits->sizes().size() - 1] < 1) {
+    *error = "the program's forward does not take tokens and a position and return float32 logits";
+    return false;
+  }
+  vocab_size_ = logits->sizes()[logits->sizes().size() - 1];
+  return true;
+}
+
+std::vector<int64_t> LanguageProgram::constant(const char* name) {
   std::vector<int64_t> integers;
-  if (!values.ok()) return integers;
-  for (const auto& value : *values) {
+  Error status = Error::Ok;
+  const auto loaded = LoadedMethod::load(*program_, name, nullptr, &status);
+  if (loaded == nullptr || loaded->method().execute() != Error::Ok) return integers;
+  for (size_t i = 0; i < loaded->method().outputs_size(); ++i) {
+    const EValue& value = loaded->method().get_output(i);
     if (value.isInt()) integers.push_back(value.toInt());
     if (value.isBool()) integers.push_back(value.toBool() ? 1 : 0);
   }
   return integers;
 }
 
+const float* LanguageProgram::prefill(const int64_t* tokens, int64_t count, int64_t position,
+                                      std::string* error) {
+  const int64_t piece = dynamic_shape_ ? kPrefillTokens : 1;
+  const float* logits = nullptr;
+  for (int64_t done = 0; done < count; done += piece) {
+    logits = forward(tokens + done, std::min(piece, count - done), position + done, error);
+    if (logits == nullptr) return nullptr;
+  }
+  return logits;
+}
+
+const float* LanguageProgram::decode(int64_t token, int64_t position, std::string* error) {
+  return forward(&token, 1, position, error);
+}
+
 const float* LanguageProgram::forward(const int64_t* tokens, int64_t count, int64_t position,
                                       std::string* error) {
-  using Sizes = std::vector<executorch::aten::SizesType>;
-  std::vector<int64_t> ids(tokens, tokens + count);
-  const Sizes shape = {1, static_cast<executorch::aten::SizesType>(count)};
-  const auto token_tensor = from_blob(ids.data(), shape, executorch::aten::ScalarType::Long);
-  const auto position_tensor = from_blob(&position, {1}, executorch::aten::ScalarType::Long);
-  log_lines().clear();
-  const auto outputs = module_->forward({*token_tensor, *position_tensor});
-  if (!outputs.ok()) {
+  auto& method = forward_->method();
+  const auto size = static_cast<executorch::aten::SizesType>(count);
+  const auto token_tensor = from_blob(const_cast<int64_t*>(tokens), {1, size}, ScalarType::Long);
+  const auto position_tensor = from_blob(&position, {1}, ScalarType::Long);
+  clear_runtime_log();
+  Error status = method.set_input(EValue(*token_tensor), 0);
+  if (status == Error::Ok) status = method.set_input(EValue(*position_tensor), 1);
+  if (status == Error::Ok) status = method.execute();
+  if (status != Error::Ok) {
     *error = "the program failed at position " + std::to_string(position) + " (" + first_complaint() + ")";
     return nullptr;
   }
-  if (outputs->empty() || !outputs->at(0).isTensor()) {
-    *error = "the program's forward does not return logits";
+  const auto logits = method.get_output(0).toTensor();
+  if (logits.numel() < vocab_size_ || logits.size(logits.dim() - 1) != vocab_size_) {
+    *error = "the program's logits do not have " + std::to_string(vocab_size_) + " entries";
     return nullptr;
   }
-  const auto logits = outputs->at(0).toTensor();
-  if (logits.scalar_type() != executorch::aten::ScalarType::Float || logits.dim() < 1 || logits.numel() < 1) {
-    *error = "the program's logits are not float32";
-    return nullptr;
-  }
-  vocab_size_ = logits.size(logits.dim() - 1);
   return logits.const_data_ptr<float>() + logits.numel() - vocab_size_;
 }
 

@@ -1,42 +1,62 @@
-// A loaded program and what it says about itself.
+// A loaded language model: forward(tokens int64 [1,T], input_pos int64 [1]) -> logits of the last
+// token, float32 [1,V] or [1,T,V]. The KV cache lives in it; one sequence at a time, one thread at a
+// time.
 #pragma once
 
-#include <executorch/extension/module/module.h>
+#include <executorch/extension/data_loader/buffer_data_loader.h>
+#include <executorch/runtime/executor/program.h>
 
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "loaded_method.h"
+#include "mapped_file.h"
+
 namespace edge_runner {
 
 class LanguageProgram {
  public:
-  // False and one sentence: no such file, not a program, truncated, or an op is missing.
-  bool load(const std::string& path, std::string* error);
+  // Maps the file and prepares the method. `tracer` may be null and must outlive the program. False
+  // and one sentence: no such file, not a program, truncated, an op is missing, or no kernel. Checks
+  // the file's structure, not its manifest: export.verify does that.
+  bool load(const std::string& path, executorch::runtime::EventTracer* tracer, std::string* error);
 
-  // Logits of the last token, `vocab_size` floats that stay valid until the next call; null and one
-  // sentence when the program refuses.
-  const float* forward(const int64_t* tokens, int64_t count, int64_t position, std::string* error);
+  // Both run tokens at positions from `position` on and return the logits of the last one,
+  // `vocab_size` floats that stay valid until the next call; null and one sentence on failure.
+  // Prefill takes at least one token and runs them in pieces of at most kPrefillTokens, so that the
+  // activations of a long prompt take no more memory than that.
+  const float* prefill(const int64_t* tokens, int64_t count, int64_t position, std::string* error);
+  const float* decode(int64_t token, int64_t position, std::string* error);
 
-  int64_t vocab_size() const { return vocab_size_; }  // known after the first forward
+  int64_t vocab_size() const { return vocab_size_; }
   int64_t max_seq_len() const { return max_seq_len_; }
-  bool dynamic_shape() const { return dynamic_shape_; }
   const std::vector<int64_t>& eos_ids() const { return eos_ids_; }
+  const std::string& path() const { return path_; }
+  const std::string& kernel() const { return kernel_; }  // what lowbit::linear uses on this CPU
+  size_t file_bytes() const { return file_.size(); }
+  size_t planned_bytes() const { return forward_->planned_bytes(); }  // KV cache and activations
+
+  static constexpr int64_t kPrefillTokens = 256;
 
  private:
-  bool load_methods(std::string* error);
+  bool load_program(std::string* error);
+  bool load_forward(executorch::runtime::EventTracer* tracer, std::string* error);
+  bool read_constants(std::string* error);
+  bool check_output(std::string* error);
   std::vector<int64_t> constant(const char* method);
+  const float* forward(const int64_t* tokens, int64_t count, int64_t position, std::string* error);
 
-  std::unique_ptr<executorch::extension::Module> module_;
-  std::string path_;
+  std::string path_, kernel_;
+  MappedFile file_;  // outlives the program, which points into it
+  std::unique_ptr<executorch::extension::BufferDataLoader> loader_;
+  std::unique_ptr<executorch::runtime::Program> program_;
+  std::unique_ptr<LoadedMethod> forward_;
   int64_t vocab_size_ = 0;
   int64_t max_seq_len_ = 0;
   bool dynamic_shape_ = false;
   std::vector<int64_t> eos_ids_;
 };
-
-// Sets the size of the pool that every kernel and XNNPACK use.
-bool set_threads(int threads);
 
 }  // namespace edge_runner

@@ -1,0 +1,49 @@
+// Benchmark mode: how fast one program is in one fresh process. Loading is cheap, so programs to be
+// compared run in turns, one process each.
+#pragma once
+
+#include <executorch/runtime/core/event_tracer.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "process_memory.h"
+
+namespace edge_runner {
+
+struct BenchmarkConfig {
+  std::string model;
+  int64_t prompt_length = 128;
+  int64_t generate = 64;  // tokens timed per run
+  int64_t context = 0;    // position of the first of them; 0: the prompt's length
+  int64_t warmup = 1;     // untimed runs
+  int64_t runs = 3;
+  int threads = 0;  // 0: ExecuTorch's own choice
+};
+
+struct BenchmarkRun {
+  double prefill_seconds = 0;          // of the whole prompt
+  std::vector<double> decode_seconds;  // of every token, its greedy choice included
+};
+
+struct BenchmarkResult {
+  BenchmarkConfig config;  // with the context that was used
+  std::string kernel;
+  int threads = 0;
+  bool traced = false;
+  double load_seconds = 0, first_token_seconds = 0;  // both from the start of loading
+  std::vector<BenchmarkRun> runs;
+  int64_t model_bytes = 0, planned_bytes = 0;
+  ProcessMemory before_load, memory;
+};
+
+// `tracer` may be null. False and one sentence when the program cannot be used or does not hold the
+// context.
+bool benchmark(const BenchmarkConfig& config, executorch::runtime::EventTracer* tracer,
+               BenchmarkResult* result, std::string* error);
+
+// One JSON object, without a line break; --help documents it.
+std::string to_json(const BenchmarkResult& result);
+
+}  // namespace edge_runner

@@ -1,0 +1,112 @@
+#include <algorithm>
+#include <cstdio>
+#include <functional>
+
+#include "benchmark.h"
+
+namespace edge_runner {
+namespace {
+
+std::string number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.6g", value);
+  return text;
+}
+
+// Paths may hold anything but zero bytes.
+std::string quoted(const std::string& text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      result += {'\\', c};
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      char escaped[8];
+      std::snprintf(escaped, sizeof(escaped), "\\u%04x", c);
+      result += escaped;
+    } else {
+      result += c;
+    }
+  }
+  return result + "\"";
+}
+
+// The smallest value that at least this share of all values does not exceed (nearest rank).
+double percentile(std::vector<double> values, double share) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const double rank = share * static_cast<double>(values.size());
+  size_t index = static_cast<size_t>(rank);
+  if (static_cast<double>(index) == rank && index > 0) --index;
+  return values[std::min(index, values.size() - 1)];
+}
+
+double sum(const std::vector<double>& values) {
+  double total = 0;
+  for (const double value : values) total += value;
+  return total;
+}
+
+class Object {
+ public:
+  void add(const std::string& name, const std::string& json) {
+    body_ += (body_.empty() ? "" : ", ") + quoted(name) + ": " + json;
+  }
+  void add(const std::string& name, int64_t value) { add(name, std::to_string(value)); }
+  std::string text() const { return "{" + body_ + "}"; }
+
+ private:
+  std::string body_;
+};
+
+std::string per_run(const std::vector<BenchmarkRun>& runs,
+                    const std::function<double(const BenchmarkRun&)>& value) {
+  std::string list;
+  for (const BenchmarkRun& run : runs) list += (list.empty() ? "" : ", ") + number(value(run));
+  return "[" + list + "]";
+}
+
+std::string memory_json(const BenchmarkResult& r) {
+  Object memory;
+  memory.add("peak_resident_bytes", r.memory.peak_resident);
+  memory.add("anonymous_bytes", r.memory.anonymous);
+  memory.add("file_bytes", r.memory.file);
+  memory.add("model_file_bytes", r.memory.model_file);
+  memory.add("before_load_anonymous_bytes", r.before_load.anonymous);
+  memory.add("before_load_file_bytes", r.before_load.file);
+  memory.add("planned_bytes", r.planned_bytes);
+  return memory.text();
+}
+
+}  // namespace
+
+std::string to_json(const BenchmarkResult& r) {
+  const double prompt = static_cast<double>(r.config.prompt_length);
+  Object json;
+  json.add("model", quoted(r.config.model));
+  json.add("model_bytes", r.model_bytes);
+  json.add("kernel", quoted(r.kernel));
+  json.add("threads", static_cast<int64_t>(r.threads));
+  json.add("traced", std::string(r.traced ? "true" : "false"));
+  json.add("prompt_length", r.config.prompt_length);
+  json.add("generate", r.config.generate);
+  json.add("context", r.config.context);
+  json.add("warmup_runs", r.config.warmup);
+  json.add("runs", r.config.runs);
+  json.add("load_ms", number(r.load_seconds * 1e3));
+  json.add("time_to_first_token_ms", number(r.first_token_seconds * 1e3));
+  json.add("prefill_tokens_per_second",
+           per_run(r.runs, [&](const BenchmarkRun& run) { return prompt / run.prefill_seconds; }));
+  json.add("decode_tokens_per_second", per_run(r.runs, [](const BenchmarkRun& run) {
+             return static_cast<double>(run.decode_seconds.size()) / sum(run.decode_seconds);
+           }));
+  for (const auto& [name, share] : {std::pair{"p50", 0.5}, std::pair{"p90", 0.9}}) {
+    json.add(std::string("decode_ms_per_token_") + name,
+             per_run(r.runs, [&, p = share](const BenchmarkRun& run) {
+               return 1e3 * percentile(run.decode_seconds, p);
+             }));
+  }
+  json.add("memory", memory_json(r));
+  return json.text();
+}
+
+}  // namespace edge_runner
