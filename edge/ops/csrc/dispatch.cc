@@ -9,10 +9,10 @@ namespace {
 
 const Kernel* const kKernels[] = {
 #if defined(__aarch64__)
-    &kI8mm,   &kDotprod, &kNeon,
+    &kI8mm,       &kDotprod,    &kNeon,
 #endif
 #if defined(__x86_64__)
-    &kAvx2,
+    &kAvx512Vbmi, &kAvx512Vnni, &kAvxVnni, &kAvx2,
 #endif
     &kScalar,
 };

@@ -65,6 +65,9 @@ extern const Kernel kDotprod;
 extern const Kernel kI8mm;
 #endif
 #if defined(__x86_64__)
+extern const Kernel kAvx512Vbmi;
+extern const Kernel kAvx512Vnni;
+extern const Kernel kAvxVnni;
 extern const Kernel kAvx2;
 #endif
 

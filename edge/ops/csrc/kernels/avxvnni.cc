@@ -1,0 +1,117 @@
+// AVX-VNNI: AVX2 with vpdpbusd on ymm registers, from Alder Lake and Zen 5 on. A line is two registers.
+#include "cpu_features.h"
+#include "make_kernel.h"
+#include "portable.h"
+#include "vnni_body.h"
+#include "x86_intrinsics.h"
+
+namespace edge {
+namespace {
+
+struct Ymm {
+  struct Bytes {
+    __m256i half[2];  // rows 0 to 7, rows 8 to 15
+  };
+  using Ints = Bytes;
+  struct Floats {
+    __m256 half[2];
+  };
+  static constexpr int kSums = 6;  // two registers each, of 16
+
+  static Bytes load(const uint8_t* bytes) {
+    const auto* halves = reinterpret_cast<const __m256i*>(bytes);
+    return {{_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)}};
+  }
+  static Bytes mask(Bytes a, int bits) {
+    const __m256i bytes = _mm256_set1_epi8(static_cast<char>(bits));
+    return {{_mm256_and_si256(a.half[0], bytes), _mm256_and_si256(a.half[1], bytes)}};
+  }
+  static Bytes add_bytes(Bytes a, Bytes b) {
+    return {{_mm256_add_epi8(a.half[0], b.half[0]), _mm256_add_epi8(a.half[1], b.half[1])}};
+  }
+  // a >> 1 in all bits of a byte but the highest.
+  static Bytes halve(Bytes a) { return {{_mm256_srli_epi16(a.half[0], 1), _mm256_srli_epi16(a.half[1], 1)}}; }
+
+  static Ints zero() { return {{_mm256_setzero_si256(), _mm256_setzero_si256()}}; }
+  static Ints load_ints(const int32_t* values) { return load(reinterpret_cast<const uint8_t*>(values)); }
+  static Ints add(Ints a, Ints b) {
+    return {{_mm256_add_epi32(a.half[0], b.half[0]), _mm256_add_epi32(a.half[1], b.half[1])}};
+  }
+  static Ints shift_right(Ints a, int bits) {
+    return {{_mm256_srai_epi32(a.half[0], bits), _mm256_srai_epi32(a.half[1], bits)}};
+  }
+  static void store(Ints a, int32_t* out) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), a.half[0]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), a.half[1]);
+  }
+  static Ints dot(Ints sum, Bytes codes, const int8_t* q) {
+    int32_t quad;
+    std::memcpy(&quad, q, sizeof(quad));
+    const __m256i acts = _mm256_set1_epi32(quad);
+    return {{_mm256_dpbusd_avx_epi32(sum.half[0], codes.half[0], acts),
+             _mm256_dpbusd_avx_epi32(sum.half[1], codes.half[1], acts)}};
+  }
+
+  static Floats zero_floats() { return {{_mm256_setzero_ps(), _mm256_setzero_ps()}}; }
+  static void store_floats(Floats a, float* out) {
+    _mm256_storeu_ps(out, a.half[0]);
+    _mm256_storeu_ps(out + 8, a.half[1]);
+  }
+  static Floats multiply_add(Floats sum, Floats weights, float x) {
+    const __m256 value = _mm256_set1_ps(x);
+    return {{_mm256_add_ps(sum.half[0], _mm256_mul_ps(weights.half[0], value)),
+             _mm256_add_ps(sum.half[1], _mm256_mul_ps(weights.half[1], value))}};
+  }
+  // The 16 weights of an even (0) or odd (1) column, from 32-bit lanes of both.
+  static Floats load_halves(const uint8_t* line, int64_t odd) {
+    const Bytes lanes = load(line);
+    Floats weights;
+    for (int h = 0; h < 2; ++h) {
+      const __m256i one = odd ? _mm256_srli_epi32(lanes.half[h], 16)
+                              : _mm256_and_si256(lanes.half[h], _mm256_set1_epi32(0xffff));
+      const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(one, one), 0x08);
+      weights.half[h] = _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+    }
+    return weights;
+  }
+};
+
+struct AvxVnni : Portable {
+  // Twice the registers per line leave base 3 slower than twice as many bytes at 2 bits.
+  static constexpr bool kRunsBase3 = false;
+
+  template <Storage kStorage>
+  static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
+    if constexpr (kStorage == Storage::kBits1) {
+      gemv_positions<Ymm, 1, 1>(lines, k_padded, q, acc);
+    } else if constexpr (kStorage == Storage::kBits2) {
+      gemv_positions<Ymm, 2, 1>(lines, k_padded, q, acc);
+    } else if constexpr (kStorage == Storage::kBits3) {
+      gemv_bits3<Ymm, 1>(lines, k_padded, q, acc);
+    } else if constexpr (kStorage == Storage::kBits4) {
+      gemv_positions<Ymm, 4, 2>(lines, k_padded, q, acc);
+    } else {
+      gemv_positions<Ymm, 8, 4>(lines, k_padded, q, acc);
+    }
+  }
+
+  template <Storage kStorage>
+  static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
+                   int32_t* acc) {
+    gemm_all<Ymm, 6>(tile, columns, q, q_stride, tokens, acc);
+  }
+
+  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+    halves_all<Ymm, 4>(lines, x, k, tokens, acc);
+  }
+};
+
+bool supported() {
+  return cpu_features().avxvnni;
+}
+
+}  // namespace
+
+const Kernel kAvxVnni = make_kernel<AvxVnni>("avxvnni", supported);
+
+}  // namespace edge
