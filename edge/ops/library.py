@@ -20,6 +20,7 @@ CURE = 'run "pip install ." in the repository'
 _HERE = Path(__file__).resolve().parent
 _LIBRARY = "lib/liblowbit_ops.so"
 _RUNNER = "bin/lowbit_runner"
+_KERNEL_BENCH = "bin/lowbit_kernel_bench"
 
 
 @lru_cache(maxsize=1)
@@ -59,6 +60,11 @@ def library_path() -> Path:
 def runner_path() -> Path:
     """The C++ runner ``lowbit_runner``; ImportError with the cure when it was not built."""
     return _built_file(_RUNNER)
+
+
+def kernel_bench_path() -> Path:
+    """The kernels' benchmark ``lowbit_kernel_bench``; ImportError with the cure when it was not built."""
+    return _built_file(_KERNEL_BENCH)
 
 
 def runner_environment() -> dict[str, str]:
