@@ -20,6 +20,7 @@ ORDER = (
     "edge.program",
     "edge.training",
     "export",
+    "edge.latency",
 )
 MODULES = sorted(p for top in ("edge", "export") for p in (ROOT / top).rglob("*.py"))
 
