@@ -1,5 +1,6 @@
 // lowbit_kernel_check: holds every kernel of this build that the CPU can run to the scalar kernel, bit for
-// bit, on random and extreme inputs. Exit code 1 and the circumstances at the first difference.
+// bit, on random and extreme inputs, and says which one this CPU gets. Exit code 1 and the circumstances at
+// the first difference, 2 when EDGE_FORCE_KERNEL names one that cannot run.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -86,6 +87,13 @@ bool check_kernel(const Kernel& kernel, const Options& options) {
 }
 
 int check_all(const Options& options) {
+  Error refusal;
+  const Kernel* const selected = selected_kernel(&refusal);
+  if (selected == nullptr) {
+    std::fprintf(stderr, "%s\n", refusal.message);
+    return 2;
+  }
+  std::printf("selected: %s\n", selected->name);
   std::stringstream names(kernel_names());
   int status = 0;
   for (std::string name; std::getline(names, name, ',');) {

@@ -45,8 +45,11 @@ inline void add(DotSums* sums, int part, uint8x16_t codes, int8x16_t acts) {
 // 1 bit, 32 columns a line: positions p and p + 4 at weight 2^p.
 template <class Dot>
 void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
-  DotSums sums[4];
-  for (int p = 0; p < 4; ++p) clear(&sums[p]);
+  DotSums ones, twos, fours, eights;
+  clear(&ones);
+  clear(&twos);
+  clear(&fours);
+  clear(&eights);
   const uint8x16_t bit0 = vdupq_n_u8(1), bit1 = vdupq_n_u8(2), bit2 = vdupq_n_u8(4), bit3 = vdupq_n_u8(8);
   for (const uint8_t* const end = lines + k_padded * 2; lines < end; lines += 64, q += 32) {
     EDGE_LOOP("1 bit", 32);
@@ -54,19 +57,22 @@ void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
     const int8x16_t acts = vld1q_s8(q), acts4 = vld1q_s8(q + 16);
 #pragma GCC unroll 4
     for (int part = 0; part < kParts; ++part) {
+      keep_parts_apart();
       const uint8x16_t x = load_part(lines, part), x4 = vshrq_n_u8(x, 4);
-      add<Dot, 0>(&sums[0], part, vandq_u8(x, bit0), acts);
-      add<Dot, 1>(&sums[1], part, vandq_u8(x, bit1), acts);
-      add<Dot, 2>(&sums[2], part, vandq_u8(x, bit2), acts);
-      add<Dot, 3>(&sums[3], part, vandq_u8(x, bit3), acts);
-      add<Dot, 0>(&sums[0], part, vandq_u8(x4, bit0), acts4);
-      add<Dot, 1>(&sums[1], part, vandq_u8(x4, bit1), acts4);
-      add<Dot, 2>(&sums[2], part, vandq_u8(x4, bit2), acts4);
-      add<Dot, 3>(&sums[3], part, vandq_u8(x4, bit3), acts4);
+      add<Dot, 0>(&ones, part, vandq_u8(x, bit0), acts);
+      add<Dot, 1>(&twos, part, vandq_u8(x, bit1), acts);
+      add<Dot, 2>(&fours, part, vandq_u8(x, bit2), acts);
+      add<Dot, 3>(&eights, part, vandq_u8(x, bit3), acts);
+      add<Dot, 0>(&ones, part, vandq_u8(x4, bit0), acts4);
+      add<Dot, 1>(&twos, part, vandq_u8(x4, bit1), acts4);
+      add<Dot, 2>(&fours, part, vandq_u8(x4, bit2), acts4);
+      add<Dot, 3>(&eights, part, vandq_u8(x4, bit3), acts4);
     }
   }
-  for (int p = 1; p < 4; ++p) add_shifted(&sums[0], sums[p], p);
-  store_sums(sums[0], out);
+  add_shifted(&ones, twos, 1);
+  add_shifted(&ones, fours, 2);
+  add_shifted(&ones, eights, 3);
+  store_sums(ones, out);
 }
 
 // 2 bits, 16 columns a line: position 1 at weight 4, position 2 at weight 16.
@@ -98,9 +104,11 @@ void gemv_bits2(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
 // 3 bits, a group of 32 columns: merge_planes gives pairs of codes at weights 1 and 16.
 template <class Dot>
 void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
-  DotSums ones, sixteens;
+  DotSums ones, more_ones, sixteens, more_sixteens;
   clear(&ones);
+  clear(&more_ones);
   clear(&sixteens);
+  clear(&more_sixteens);
   const uint8x16_t low = vdupq_n_u8(0x07), high = vdupq_n_u8(0x70);
   for (const uint8_t* const end = lines + k_padded * 6; lines < end; lines += 192, q += 32) {
     EDGE_LOOP("3 bits", 32);
@@ -108,19 +116,22 @@ void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
     const int8x16_t acts = vld1q_s8(q), acts4 = vld1q_s8(q + 16);
 #pragma GCC unroll 4
     for (int part = 0; part < kParts; ++part) {
+      keep_parts_apart();
       uint8x16_t pairs[4];
       merge_planes(lines, part, pairs);
       add<Dot, 0>(&ones, part, vandq_u8(pairs[0], low), acts);
-      add<Dot, 1>(&ones, part, vandq_u8(pairs[1], low), acts);
+      add<Dot, 1>(&more_ones, part, vandq_u8(pairs[1], low), acts);
       add<Dot, 2>(&ones, part, vandq_u8(pairs[2], low), acts);
-      add<Dot, 3>(&ones, part, vandq_u8(pairs[3], low), acts);
+      add<Dot, 3>(&more_ones, part, vandq_u8(pairs[3], low), acts);
       add<Dot, 0>(&sixteens, part, vandq_u8(pairs[0], high), acts4);
-      add<Dot, 1>(&sixteens, part, vandq_u8(pairs[1], high), acts4);
+      add<Dot, 1>(&more_sixteens, part, vandq_u8(pairs[1], high), acts4);
       add<Dot, 2>(&sixteens, part, vandq_u8(pairs[2], high), acts4);
-      add<Dot, 3>(&sixteens, part, vandq_u8(pairs[3], high), acts4);
+      add<Dot, 3>(&more_sixteens, part, vandq_u8(pairs[3], high), acts4);
     }
   }
+  add_shifted(&ones, more_ones, 0);
   add_shifted(&ones, sixteens, 4);
+  add_shifted(&ones, more_sixteens, 4);
   store_sums(ones, out);
 }
 
