@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from runtime_tests.ops import programs
 from runtime_tests.ops.programs import MAX_SEQ, TinyBlock, greedy, write_program
 from runtime_tests.ops.runner_process import ids, refused, run
 
@@ -21,6 +22,17 @@ def test_same_tokens_and_logits_as_eager(tiny_program, tmp_path, threads):
     assert ids(result) == expected
     logits = torch.frombuffer(bytearray((tmp_path / "logits").read_bytes()), dtype=torch.float32)
     assert torch.equal(logits.view(12, -1), expected_logits)
+
+
+def test_a_long_prompt_runs_in_pieces_with_the_same_bits(monkeypatch, tmp_path):
+    monkeypatch.setattr(programs, "MAX_SEQ", 300)  # more than two pieces of LanguageProgram::prefill
+    path = write_program(TinyBlock(), tmp_path / "long.pte")
+    prompt = [(7 * i) % 50 for i in range(290)]
+    expected, expected_logits = greedy(TinyBlock(), prompt, 3)
+    arguments = ("--model", path, "--tokens", ",".join(map(str, prompt)), "--max-new-tokens", 3)
+    assert ids(run(*arguments, "--eos", 1000000, "--logits", tmp_path / "logits")) == expected
+    logits = torch.frombuffer(bytearray((tmp_path / "logits").read_bytes()), dtype=torch.float32)
+    assert torch.equal(logits.view(3, -1), expected_logits)
 
 
 def test_stats_line_has_the_stock_form(tiny_program):

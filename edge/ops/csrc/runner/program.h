@@ -38,7 +38,7 @@ class LanguageProgram {
   size_t file_bytes() const { return file_.size(); }
   size_t planned_bytes() const { return forward_->planned_bytes(); }  // KV cache and activations
 
-  static constexpr int64_t kPrefillTokens = 256;
+  static constexpr int64_t kPrefillTokens = 128;
 
  private:
   bool load_program(std::string* error);
