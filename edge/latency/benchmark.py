@@ -64,13 +64,13 @@ class Row:
 
     Attributes:
         file_bytes: the program's size.
-        state_bytes: its KV cache, 0 where unknown.
+        cache_bytes: its KV cache as far as the positions used reach, 0 where unknown.
         read_seconds: per round, a pure read of the program's bytes, one thread.
     """
 
     name: str
     file_bytes: int
-    state_bytes: int
+    cache_bytes: int
     run: Callable[[], Sample]
     path: Path | None = None
     samples: list[Sample] = field(default_factory=list)
@@ -92,7 +92,9 @@ def our_row(size: str, variant: Variant, plan: Plan, directory: Path) -> Row:
         )
 
     manifest = program.manifest
-    return Row(variant.name, manifest.program.bytes, manifest.kv_cache_bytes, run, program.path)
+    positions = max(plan.prompt, plan.depth + plan.generated)
+    cache_bytes = manifest.kv_cache_bytes * positions // manifest.max_seq_len
+    return Row(variant.name, manifest.program.bytes, cache_bytes, run, program.path)
 
 
 def llama_rows(size: str, types: Sequence[str], plan: Plan, directory: Path) -> list[Row]:
@@ -190,7 +192,7 @@ def _cells(row: Row) -> list[str]:
         _spread([s.prefill for s in samples]),
         _median([s.load_ms for s in samples], "{:.0f}"),
         _median([s.first_token_ms for s in samples], "{:.0f}"),
-        f"{statistics.median(peaks) / (row.file_bytes + row.state_bytes):.2f}" if peaks else "-",
+        f"{statistics.median(peaks) / (row.file_bytes + row.cache_bytes):.2f}" if peaks else "-",
         _median(reads, "{:.2f}"),
     ]
 
