@@ -79,16 +79,20 @@ def _fetch_executorch(scratch: Path) -> Path:
     return scratch / "executorch"
 
 
-def _compile(executorch: Path, build: Path, output: Path) -> None:
-    cmake, ninja = str(_which("cmake")), str(_which("ninja"))
-    configure = [
+def configure(build: Path, options: list[str]) -> None:
+    """Runs cmake for aarch64 in the folder ``build``. Raises CrossBuildError."""
+    toolchain = [
         f"-DCMAKE_TOOLCHAIN_FILE={_CSRC / 'cmake' / 'aarch64-linux-gnu.cmake'}",
-        f"-DCMAKE_MAKE_PROGRAM={ninja}",
+        f"-DCMAKE_MAKE_PROGRAM={_which('ninja')}",
         f"-DPython_EXECUTABLE={sys.executable}",
-        f"-DEXECUTORCH_ROOT={executorch}",
-        "-DEDGE_FLAT=ON",
     ]
-    _run([cmake, "-S", str(_CSRC), "-B", str(build), "-G", "Ninja", *configure], "cmake cannot configure")
+    command = [str(_which("cmake")), "-S", str(_CSRC), "-B", str(build), "-G", "Ninja"]
+    _run([*command, *toolchain, *options], "cmake cannot configure")
+
+
+def _compile(executorch: Path, build: Path, output: Path) -> None:
+    cmake = str(_which("cmake"))
+    configure(build, [f"-DEXECUTORCH_ROOT={executorch}", "-DEDGE_FLAT=ON", "-DEDGE_CHECKS=ON"])
     _run([cmake, "--build", str(build)], "the aarch64 build failed")
     _run(
         [cmake, "--install", str(build), "--prefix", str(output), "--strip"], f"cannot install into {output}"

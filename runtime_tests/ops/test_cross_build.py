@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,9 +10,20 @@ from pathlib import Path
 import pytest
 
 import edge.ops
+from edge.formats import format_for_bits
 from edge.ops.cross_build import CrossBuildError, cross_build, missing_tools
+from export import to_pte
+from runtime_tests.tiny import save_tiny
 
 SYSROOT = Path("/usr/aarch64-linux-gnu")
+# A core without dot products, one with them, and one with everything: the kernels it can run, best first.
+KERNELS = {
+    "cortex-a53": ["neon"],
+    "cortex-a76": ["dotprod", "neon"],
+    "max": ["i8mm", "dotprod", "neon"],
+}
+
+MODEL_BITS = ("1", "1.58", "3", "4")
 
 
 def _lacking() -> str:
@@ -24,15 +36,31 @@ def _lacking() -> str:
 needs_tools = pytest.mark.skipif(bool(_lacking()), reason=_lacking())
 
 
-@pytest.fixture(scope="module")
-def arm_runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cross_build(tmp_path_factory.mktemp("build") / "aarch64")
+@pytest.fixture(scope="session")
+def arm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cross_build(tmp_path_factory.mktemp("build") / "aarch64").parent
 
 
-def run(command: list[object], program: Path, logits: Path) -> tuple[str, bytes]:
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Whole models of two layers as the command line exports them, by bit width."""
+    directory = tmp_path_factory.mktemp("models")
+    for bits in MODEL_BITS:
+        source = save_tiny(directory / f"{bits}-checkpoint", format_for_bits(float(bits)))
+        argv = ["--bits", bits, "--model", str(source), "--output", str(directory / bits)]
+        assert to_pte.main(argv) in (0, None)
+    return {bits: directory / bits / "model.pte" for bits in MODEL_BITS}
+
+
+def emulate(core: str, program: Path) -> list[str]:
+    return ["qemu-aarch64", "-cpu", core, "-L", str(SYSROOT), str(program)]
+
+
+def run(command: list[str], program: Path, logits: Path) -> tuple[str, bytes]:
+    """The generated tokens as printed, and the file of logits."""
     arguments = ["--model", program, "--tokens", "3,14,15,9,2", "--max-new-tokens", 20, "--logits", logits]
     result = subprocess.run(
-        [str(part) for part in (*command, *arguments)],
+        [*command, *map(str, arguments)],
         env=edge.ops.runner_environment() if len(command) == 1 else None,
         capture_output=True,
         text=True,
@@ -43,17 +71,50 @@ def run(command: list[object], program: Path, logits: Path) -> tuple[str, bytes]
 
 
 @needs_tools
-@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a76", "max"])
-def test_arm_gives_the_same_bits(arm_runner, tiny_program, tmp_path, core):
-    expected = run([edge.ops.runner_path()], tiny_program, tmp_path / "host")
-    emulated = run(["qemu-aarch64", "-cpu", core, "-L", SYSROOT, arm_runner], tiny_program, tmp_path / core)
-    assert emulated == expected
+@pytest.mark.parametrize("core", KERNELS)
+def test_every_arm_kernel_computes_what_the_scalar_one_does(arm_folder, core):
+    result = subprocess.run(
+        [*emulate(core, arm_folder / "lowbit_kernel_check"), "--rounds", "5"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    selected, *lines = result.stdout.splitlines()
+    assert selected == f"selected: {KERNELS[core][0]}"
+    passed = [line.split(":")[0] for line in lines if "equal the scalar kernel's" in line]
+    skipped = [line.split(":")[0] for line in lines if "skipped" in line]
+    assert passed == KERNELS[core]
+    assert skipped + passed == KERNELS["max"]
 
 
 @needs_tools
-def test_the_folder_is_relocatable(arm_runner, tiny_program, tmp_path):
-    moved = Path(shutil.copytree(arm_runner.parent, tmp_path / "moved"))
-    run(["qemu-aarch64", "-L", SYSROOT, moved / "lowbit_runner"], tiny_program, tmp_path / "logits")
+def test_a_forced_kernel_that_the_core_lacks_is_refused(arm_folder):
+    result = subprocess.run(
+        emulate("cortex-a53", arm_folder / "lowbit_kernel_check"),
+        env={**os.environ, "EDGE_FORCE_KERNEL": "dotprod"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 2
+    assert "kernel 'dotprod' (EDGE_FORCE_KERNEL) needs instructions that this CPU lacks" in result.stderr
+
+
+@needs_tools
+@pytest.mark.parametrize("bits", MODEL_BITS)
+def test_arm_gives_the_same_bits(arm_folder, models, tmp_path, bits):
+    """Greedy tokens and every logit, to the bit: no operation of a program rounds differently on ARM."""
+    expected = run([str(edge.ops.runner_path())], models[bits], tmp_path / "host")
+    for core in KERNELS:
+        emulated = run(emulate(core, arm_folder / "lowbit_runner"), models[bits], tmp_path / core)
+        assert emulated == expected, core
+
+
+@needs_tools
+def test_the_folder_is_relocatable(arm_folder, tiny_program, tmp_path):
+    moved = Path(shutil.copytree(arm_folder, tmp_path / "moved"))
+    run(emulate("max", moved / "lowbit_runner"), tiny_program, tmp_path / "logits")
     for name in ("lowbit_runner", "liblowbit_ops.so"):
         assert b"\0$ORIGIN\0" in (moved / name).read_bytes()
 

@@ -1,0 +1,78 @@
+"""The estimate of the ARM decode loops: which instructions it takes, and what the table says of them."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from edge.ops import arm_cost
+from edge.ops.arm_cost import CORES, CostError, Loop, decode_loops, find_mca
+from edge.ops.cross_build import missing_tools
+
+
+def _lacking() -> str:
+    lines = missing_tools()
+    try:
+        find_mca()
+    except CostError as error:
+        lines.append(str(error))
+    return "; ".join(lines)
+
+
+needs_tools = pytest.mark.skipif(bool(_lacking()), reason=_lacking())
+
+ASSEMBLY = """\
+.L2:
+\tmov\tx1, 0
+.L3:
+// 5 "neon_dot.h" 1
+\t// EDGE_LOOP 2 bits 16
+\tldr\tq0, [x0], 16
+\t.loc 1 7
+\tbic\tv0.16b, v0.16b, v1.16b
+\tbhi\t.L3
+\tb\t.L2
+"""
+
+
+def test_a_loop_is_what_lies_between_its_label_and_the_branch_back():
+    assert decode_loops(ASSEMBLY) == {
+        "2 bits": Loop("2 bits", 16, "\tldr\tq0, [x0], 16\n\tbic\tv0.16b, v0.16b, v1.16b\n\tbhi\t.L3")
+    }
+
+
+def test_a_mark_outside_a_loop_is_refused():
+    with pytest.raises(CostError, match="stands in no loop"):
+        decode_loops(ASSEMBLY.replace("\tbhi\t.L3\n", ""))
+
+
+@needs_tools
+def test_the_table_has_every_kernel_and_bit_width():
+    text = arm_cost.report()
+    assert "not timings" in text
+    _, *tables = text.split("\n\n")
+    assert len(tables) == len(CORES)
+    for core, table in zip(CORES, tables, strict=True):
+        title, _, *rows = table.splitlines()
+        assert core.name in title and core.kernel in title
+        cells = {row[:9].strip(): [float(cell) for cell in row[9:].split()] for row in rows}
+        assert list(cells) == ["1 bit", "2 bits", "3 bits", "4 bits", "8 bits"]
+        for cycles, _, bytes_per_cycle, gigabytes in cells.values():
+            # 1000 weights are at least 125 bytes, and no core here loads more than 64 bytes a cycle.
+            assert 0 < bytes_per_cycle < 64 and cycles > 0
+            assert gigabytes == pytest.approx(bytes_per_cycle * core.clock_ghz, rel=0.1, abs=0.05)
+
+
+@pytest.mark.parametrize("missing", ["llvm-mca", "aarch64-linux-gnu-g++"])
+def test_a_missing_tool_is_named_with_its_cure(monkeypatch, capsys, missing):
+    monkeypatch.setattr("sys.argv", ["arm_cost"])
+    if missing == "llvm-mca":
+        monkeypatch.setattr(shutil, "which", lambda tool, **_: None)
+    else:
+        monkeypatch.setattr(arm_cost, "find_mca", lambda: "llvm-mca")
+        monkeypatch.setattr("edge.ops.cross_build._which", lambda tool: None)
+    assert arm_cost.main() == 2
+    message = capsys.readouterr().err
+    assert f"{missing} is missing: apt-get install" in message
+    assert message.count("\n") == 1
