@@ -42,9 +42,8 @@ struct Table {
 // The first trit as in gemv_base3, the others from the table.
 void gemv_trits(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   const Table table;
-  SumsOfTrit<Zmm> first = {Zmm::zero(), Zmm::zero()};
-  __m512i sums[4];
-  for (auto& sum : sums) sum = Zmm::zero();
+  SumsOfTrit<Zmm> first = {};
+  Zmm::Ints sums[4] = {};
   const uint8_t* const end = lines + k_padded / 20 * 64;
   for (; lines < end; lines += 64, q += 20) {
     prefetch(lines);
@@ -54,8 +53,8 @@ void gemv_trits(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
 #pragma GCC unroll 4
     for (int p = 0; p < 4; ++p) sums[p] = Zmm::dot(sums[p], Zmm::mask(trits, 3 << 2 * p), q + 4 + 4 * p);
   }
-  __m512i total = Zmm::zero();
-  for (int p = 0; p < 4; ++p) total = Zmm::add(total, Zmm::shift_right(sums[p], 2 * p));
+  Zmm::Ints total = {};
+  for (int p = 0; p < 4; ++p) total = total + (sums[p] >> 2 * p);
   Zmm::store(total, out);
   first.finish(out);
 }

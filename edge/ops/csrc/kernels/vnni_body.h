@@ -31,7 +31,7 @@ void gemv_positions(const uint8_t* lines, int64_t k_padded, const int8_t* q, int
   static_assert(sums_fit(255) && 2 * kBits % kLines == 0);
   typename V::Ints sums[kLines][kPositions];
   for (auto& line : sums) {
-    for (auto& sum : line) sum = V::zero();
+    for (auto& sum : line) sum = typename V::Ints{};
   }
   const uint8_t* const end = lines + k_padded * 2 * kBits;
   for (; lines < end; lines += 64 * kLines, q += 4 * kPositions * kLines) {
@@ -46,11 +46,11 @@ void gemv_positions(const uint8_t* lines, int64_t k_padded, const int8_t* q, int
       }
     }
   }
-  typename V::Ints total = V::zero();
+  typename V::Ints total = {};
   for (int p = 0; p < kPositions; ++p) {
     typename V::Ints sum = sums[0][p];
-    for (int l = 1; l < kLines; ++l) sum = V::add(sum, sums[l][p]);
-    total = V::add(total, V::shift_right(sum, kBits * p));
+    for (int l = 1; l < kLines; ++l) sum = sum + sums[l][p];
+    total = total + (sum >> kBits * p);
   }
   V::store(total, out);
 }
@@ -84,9 +84,7 @@ struct Sums3 {
 template <class V, int kGroups>
 void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   Sums3<V> sums[kGroups];
-  for (auto& each : sums) {
-    for (auto& sum : each.of) sum = V::zero();
-  }
+  for (auto& each : sums) each = Sums3<V>{};
   const uint8_t* const end = lines + k_padded * 6;
   for (; lines < end; lines += 192 * kGroups, q += 32 * kGroups) {
 #pragma GCC unroll 2
@@ -98,11 +96,11 @@ void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
       sums[g].add_top(group + 128, q + 32 * g);
     }
   }
-  typename V::Ints total = V::zero();
+  typename V::Ints total = {};
   for (int p = 0; p < 4; ++p) {
     typename V::Ints sum = sums[0].of[p];
-    for (int g = 1; g < kGroups; ++g) sum = V::add(sum, sums[g].of[p]);
-    total = V::add(total, V::shift_right(sum, 2 * p));
+    for (int g = 1; g < kGroups; ++g) sum = sum + sums[g].of[p];
+    total = total + (sum >> 2 * p);
   }
   V::store(total, out);
 }
@@ -135,7 +133,7 @@ template <class V>
 void gemv_base3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   static_assert(sums_fit(255));
   SumsOfTrit<V> sums[5];
-  for (auto& each : sums) each = {V::zero(), V::zero()};
+  for (auto& each : sums) each = SumsOfTrit<V>{};
   const uint8_t* const end = lines + k_padded / 20 * 64;
   for (; lines < end; lines += 64, q += 20) {
     prefetch(lines);
@@ -147,6 +145,25 @@ void gemv_base3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   for (const auto& each : sums) each.finish(out);
 }
 
+// Rows of activations, one token each, addressed from every fourth: so many addresses as there are tokens
+// would not fit the general registers.
+template <int kTokens>
+struct TokenRows {
+  static constexpr int kPointers = (kTokens + 3) / 4;
+  const int8_t* fourth[kPointers];
+  int64_t stride;
+
+  TokenRows(const int8_t* q, int64_t q_stride) : stride(q_stride) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kPointers; ++i) fourth[i] = q + 4 * i * q_stride;
+  }
+  const int8_t* of(int token) const { return fourth[token / 4] + token % 4 * stride; }
+  void advance(int64_t columns) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kPointers; ++i) fourth[i] += columns;
+  }
+};
+
 // kTokens tokens against a tile of bytes. Few tokens share out lines over several sums each.
 template <class V, int kTokens>
 void gemm_tokens(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int32_t* acc) {
@@ -154,27 +171,29 @@ void gemm_tokens(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t 
   typename V::Ints sums[kLines][kTokens];
   for (int t = 0; t < kTokens; ++t) {
     sums[0][t] = V::load_ints(acc + t * kRows);
-    for (int l = 1; l < kLines; ++l) sums[l][t] = V::zero();
+    for (int l = 1; l < kLines; ++l) sums[l][t] = typename V::Ints{};
   }
-  int64_t column = 0;
-  for (; column + 4 * kLines <= columns; column += 4 * kLines, tile += 64 * kLines) {
+  TokenRows<kTokens> rows(q, q_stride);
+  const uint8_t* const end = tile + columns * kRows;
+  for (; tile + 64 * kLines <= end; tile += 64 * kLines, rows.advance(4 * kLines)) {
 #pragma GCC unroll 16
     for (int l = 0; l < kLines; ++l) {
       const typename V::Bytes codes = V::load(tile + 64 * l);
 #pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        sums[l][t] = V::dot(sums[l][t], codes, q + t * q_stride + column + 4 * l);
-      }
+      for (int t = 0; t < kTokens; ++t) sums[l][t] = V::dot(sums[l][t], codes, rows.of(t) + 4 * l);
     }
   }
-  for (; column < columns; column += 4, tile += 64) {
-    const typename V::Bytes codes = V::load(tile);
-    for (int t = 0; t < kTokens; ++t) {
-      sums[0][t] = V::dot(sums[0][t], codes, q + t * q_stride + column);
+  if constexpr (kLines > 1) {
+    for (; tile < end; tile += 64, rows.advance(4)) {
+      const typename V::Bytes codes = V::load(tile);
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) sums[0][t] = V::dot(sums[0][t], codes, rows.of(t));
     }
   }
+#pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) {
-    for (int l = 1; l < kLines; ++l) sums[0][t] = V::add(sums[0][t], sums[l][t]);
+#pragma GCC unroll 16
+    for (int l = 1; l < kLines; ++l) sums[0][t] = sums[0][t] + sums[l][t];
     V::store(sums[0][t], acc + t * kRows);
   }
 }

@@ -11,15 +11,8 @@
 #define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
 
 // What SIMDe lacks, under names of our own because the compiler declares the intrinsics' all the same.
-#define _mm512_srai_epi32 emulated_srai_epi32
 #define _mm512_cvtepi32_epi16 emulated_cvtepi32_epi16
 #define _mm512_cvtph_ps emulated_cvtph_ps
-static inline __m512i emulated_srai_epi32(__m512i a, unsigned bits) {
-  int32_t lanes[16];
-  _mm512_storeu_si512(lanes, a);
-  for (int32_t& lane : lanes) lane >>= bits;
-  return _mm512_loadu_si512(lanes);
-}
 static inline __m256i emulated_cvtepi32_epi16(__m512i a) {
   int32_t lanes[16];
   int16_t low[16];
