@@ -2,6 +2,7 @@
 // code - 128.
 #include "cpu_features.h"
 #include "neon_dot.h"
+#include "neon_dot_attention.h"
 
 namespace edge {
 namespace {
@@ -49,7 +50,7 @@ void gemm_tokens(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t 
   }
 }
 
-struct Dotprod : NeonBase {
+struct Dotprod : DotAttention {
   template <Storage kStorage>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
     gemv_dot<SignedDot, kStorage>(lines, k_padded, q, acc);

@@ -3,6 +3,7 @@
 // times [8 columns, 2 tokens] of activations is [2, 2] sums, twice the multiplications of a dot product.
 #include "cpu_features.h"
 #include "neon_dot.h"
+#include "neon_dot_attention.h"
 
 namespace edge {
 namespace {
@@ -71,7 +72,7 @@ void gemm_pairs(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q
   }
 }
 
-struct I8mm : NeonBase {
+struct I8mm : DotAttention {
   template <Storage kStorage>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
     gemv_dot<MixedDot, kStorage>(lines, k_padded, q, acc);

@@ -36,6 +36,12 @@ inline uint8x16_t load_part(const uint8_t* line, int part) {
   return vld1q_u8(line + part * 16);
 }
 
+inline int8x16_t broadcast_quad(const int8_t* q) {
+  int32_t quad;
+  std::memcpy(&quad, q, sizeof(quad));
+  return vreinterpretq_s8_s32(vdupq_n_s32(quad));
+}
+
 inline uint8x16_t shift_right(uint8x16_t bytes, int bits) {
   return vshlq_u8(bytes, vdupq_n_s8(static_cast<int8_t>(-bits)));
 }
