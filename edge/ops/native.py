@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from edge.ops.kv_layout import KEY_BLOCK, cache_shapes
 from edge.ops.library import load_library
 from edge.ops.packing import K_MULTIPLE
 
@@ -140,53 +141,105 @@ def silu_mul(gate: Tensor, up: Tensor, kernel: str | None = None) -> Tensor:
 
 
 def attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    qkv: Tensor,
     cos: Tensor,
     sin: Tensor,
     k_cache: Tensor,
     v_cache: Tensor,
     start_pos: int,
+    heads: int,
+    kernel: str | None = None,
+    threads: int | None = None,
 ) -> Tensor:
     """RoPE, cache write and causal attention; shapes as in ``edge/ops/schema.py``."""
-    inputs = {"q": q, "k": k, "v": v, "cos": cos, "sin": sin}
-    q, k, v, cos, sin = (_dense(tensor, torch.float32, name) for name, tensor in inputs.items())
-    check_attention_shapes(q, k, v, cos, sin, k_cache, v_cache)
-    for cache in (k_cache, v_cache):
-        if cache.dtype != torch.float32 or not cache.is_contiguous() or cache.device.type != "cpu":
+    return _attention("edge_attention", qkv, cos, sin, [k_cache, v_cache], start_pos, heads, kernel, threads)
+
+
+def attention_int8(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    k_scales: Tensor,
+    v_scales: Tensor,
+    start_pos: int,
+    heads: int,
+    kernel: str | None = None,
+    threads: int | None = None,
+) -> Tensor:
+    """``attention`` over int8 caches with one scale per kv head and position, for K and for V."""
+    caches = [k_cache, v_cache, k_scales, v_scales]
+    return _attention("edge_attention_int8", qkv, cos, sin, caches, start_pos, heads, kernel, threads)
+
+
+def _attention(
+    function: str,
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    caches: list[Tensor],
+    start_pos: int,
+    heads: int,
+    kernel: str | None,
+    threads: int | None,
+) -> Tensor:
+    inputs = {"qkv": qkv, "cos": cos, "sin": sin}
+    qkv, cos, sin = (_dense(tensor, torch.float32, name) for name, tensor in inputs.items())
+    sizes = attention_sizes(qkv, cos, sin, caches[0], caches[1], heads, *caches[2:])
+    for index, cache in enumerate(caches):
+        dtype = torch.int8 if index < 2 and len(caches) == 4 else torch.float32
+        if cache.dtype != dtype or not cache.is_contiguous() or cache.device.type != "cpu":
             raise ValueError(
-                "attention: caches must be contiguous float32 CPU tensors, to be written in place"
+                f"attention: caches must be contiguous CPU tensors, this one {dtype}, to be written in place"
             )
-    out = torch.empty_like(q)
-    _, tokens, heads, head_dim = q.shape
+    out = qkv.new_empty([1, qkv.shape[1], heads * sizes.head_dim])
     _call(
-        "edge_attention", *(_pointer(t) for t in (q, k, v, cos, sin, k_cache, v_cache)), tokens, heads,
-        k.shape[2], head_dim, k_cache.shape[1], start_pos, None, torch.get_num_threads(), _pointer(out),
+        function, *(_pointer(t) for t in (qkv, cos, sin, *caches)), qkv.shape[1], heads, sizes.kv_heads,
+        sizes.head_dim, sizes.capacity, cos.shape[0], start_pos, _name(kernel),
+        threads or torch.get_num_threads(), _pointer(out),
     )  # fmt: skip
     return out
 
 
-def check_attention_shapes(
-    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor
-) -> None:
-    """ValueError unless the shapes agree; sizes may be symbolic."""
-    four = q.dim() == k.dim() == v.dim() == k_cache.dim() == v_cache.dim() == 4
-    if not (four and cos.dim() == sin.dim() == 2 and q.shape[0] == k.shape[0] == k_cache.shape[0] == 1):
+@dataclass(frozen=True)
+class AttentionSizes:
+    kv_heads: int
+    head_dim: int
+    capacity: int  # positions that the caches have room for
+
+
+def attention_sizes(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    heads: int,
+    k_scales: Tensor | None = None,
+    v_scales: Tensor | None = None,
+) -> AttentionSizes:
+    """The sizes that the shapes say; ValueError unless all agree. The number of tokens may be symbolic."""
+    int8 = k_scales is not None
+    if qkv.dim() != 3 or qkv.shape[0] != 1 or cos.dim() != 2 or cos.shape != sin.shape:
+        raise ValueError("attention: qkv is [1, T, (H + 2 Hkv) D], cos and sin are [max_seq, D/2]")
+    if k_cache.dim() != (5 if int8 else 4) or v_cache.dim() < 2:
+        raise ValueError("attention: the caches have other shapes than kv_layout.cache_shapes gives")
+    kv_heads, room, head_dim = k_cache.shape[0], k_cache.shape[1] * KEY_BLOCK, 2 * cos.shape[1]
+    shapes = cache_shapes(kv_heads, room, head_dim, int8)
+    scales_fit = all(s is None or s.shape == shapes.scales for s in (k_scales, v_scales))
+    if k_cache.shape != shapes.keys or v_cache.shape != shapes.values or not scales_fit:
         raise ValueError(
-            "attention: q, k, v and the caches are [1, ...] with 4 dimensions, cos and sin have 2"
+            f"attention: caches of {kv_heads} kv heads, {room} positions and head size {head_dim} have "
+            "other shapes than kv_layout.cache_shapes gives"
         )
-    if k.shape != v.shape or k_cache.shape != v_cache.shape or cos.shape != sin.shape:
-        raise ValueError("attention: k and v, the two caches, and cos and sin must agree in shape")
-    tokens_agree = q.shape[1] == k.shape[1] and q.shape[3] == k.shape[3] == k_cache.shape[3]
-    if not tokens_agree or k.shape[2] != k_cache.shape[2] or q.shape[2] % k.shape[2] != 0:
+    if heads < 1 or kv_heads < 1 or heads % kv_heads != 0:
+        raise ValueError(f"attention: {heads} heads cannot share {kv_heads} kv heads")
+    if qkv.shape[2] != (heads + 2 * kv_heads) * head_dim:
         raise ValueError(
-            "attention: q is [1,T,H,D], k and v [1,T,Hkv,D], caches [1,max_seq,Hkv,D], Hkv divides H"
+            f"attention: qkv {list(qkv.shape)} is not [1, T, ({heads} + 2 * {kv_heads}) * {head_dim}]"
         )
-    if cos.shape[0] < k_cache.shape[1] or cos.shape[1] * 2 != q.shape[3]:
-        raise ValueError(
-            "attention: cos and sin are [max_seq, D/2] with at least as many positions as the cache"
-        )
+    return AttentionSizes(kv_heads, head_dim, room)
 
 
 def run_form_bytes() -> int:

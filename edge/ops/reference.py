@@ -13,6 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edge.ops.kv_layout import (
+    KEY_BLOCK,
+    KEY_ELEMENTS,
+    TILE,
+    VALUE_BLOCK,
+    WEIGHT_MAX,
+    read_keys,
+    read_values,
+)
 from edge.ops.packing import read_header, unpack
 
 _F32 = np.float32
@@ -73,35 +82,116 @@ def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE, pairing i with i + D/2: x [T, heads, D], cos, sin [T, D/2]."""
+    """RoPE, pairing i with i + D/2: x [T, heads, D], cos, sin [T, D/2]; exact in x's own type."""
     first, second = x.chunk(2, dim=-1)
     cos, sin = cos[:, None, :], sin[:, None, :]
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
+def _rotated(
+    qkv: Tensor, cos: Tensor, sin: Tensor, kv_heads: int, start_pos: int, heads: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """q [T, H, D] and k [T, Hkv, D] after RoPE, v [T, Hkv, D], of qkv [1, T, (H + 2 Hkv) D]."""
+    span = slice(start_pos, start_pos + qkv.shape[1])
+    rows = qkv[0].unflatten(-1, (heads + 2 * kv_heads, -1))
+    q, k, v = rows.split([heads, kv_heads, kv_heads], dim=1)
+    return rotate(q, cos[span], sin[span]), rotate(k, cos[span], sin[span]), v
+
+
 def attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    start_pos: int,
+    qkv: Tensor, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor, start_pos: int, heads: int
 ) -> Tensor:
-    """The op in float64, caches updated in place; shapes as in ``schema.py``."""
-    tokens, heads, head_dim = q.shape[1:]
-    span = slice(start_pos, start_pos + tokens)
-    q64, cos, sin = q[0].double(), cos[span].double(), sin[span].double()
-    k_cache[0, span] = rotate(k[0].double(), cos, sin).to(k_cache.dtype)
-    v_cache[0, span] = v[0]
-    rotated = rotate(q64, cos, sin)
+    """The op in float64, caches updated in place, exactly; shapes as in ``schema.py``."""
+    kv_heads = k_cache.shape[0]
+    q, k, v = _rotated(qkv, cos, sin, kv_heads, start_pos, heads)
+    tokens, _, head_dim = q.shape
+    for t in range(tokens):
+        block, lane = divmod(start_pos + t, KEY_BLOCK)
+        k_cache[:, block, :, lane] = k[t]
+        v_cache[:, start_pos + t] = v[t]
+    keys, values = read_keys(k_cache).double(), read_values(v_cache).double()
     out = torch.empty(tokens, heads, head_dim, dtype=torch.float64)
     for t in range(tokens):
         seen = start_pos + t + 1
         for head in range(heads):
-            shared = head // (heads // k.shape[2])
-            keys, values = k_cache[0, :seen, shared].double(), v_cache[0, :seen, shared].double()
-            scores = keys @ rotated[t, head] / math.sqrt(head_dim)
-            out[t, head] = torch.softmax(scores, dim=0) @ values
-    return out[None]
+            shared = head // (heads // kv_heads)
+            scores = keys[:seen, shared] @ q[t, head].double() / math.sqrt(head_dim)
+            out[t, head] = torch.softmax(scores, dim=0) @ values[:seen, shared]
+    return out.reshape(1, tokens, heads * head_dim)
+
+
+def attention_int8(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    k_scales: Tensor,
+    v_scales: Tensor,
+    start_pos: int,
+    heads: int,
+) -> Tensor:
+    """The op bit for bit, caches updated in place; shapes as in ``schema.py``."""
+    kv_heads = k_cache.shape[0]
+    q, k, v = _rotated(qkv, cos, sin, kv_heads, start_pos, heads)
+    tokens, _, head_dim = q.shape
+    for t in range(tokens):
+        position = start_pos + t
+        k_rows, k_scales[:, position] = quantize_activations(k[t])
+        v_rows, v_scales[:, position] = quantize_activations(v[t])
+        block, lane = divmod(position, KEY_BLOCK)
+        k_cache[:, block, :, lane] = k_rows.to(torch.int8).reshape(kv_heads, -1, KEY_ELEMENTS)
+        v_cache[:, position // VALUE_BLOCK, :, position % VALUE_BLOCK] = v_rows.to(torch.int8)
+    keys, values = read_keys(k_cache).numpy(), read_values(v_cache).numpy()
+    q_rows, q_scales = quantize_activations(q.reshape(-1, head_dim))
+    scales = q_scales.numpy() * (_F32(1.44269504) / np.sqrt(_F32(head_dim)))  # log2(e) / sqrt(D)
+    out = np.empty((tokens * heads, head_dim), _F32)
+    for row in range(tokens * heads):
+        t, head = divmod(row, heads)
+        shared, seen = head // (heads // kv_heads), start_pos + t + 1
+        dots = keys[:seen, shared].astype(np.int64) @ q_rows[row].numpy()
+        with np.errstate(all="ignore"):
+            scores = dots.astype(_F32) * k_scales[shared, :seen].numpy() * scales[row]
+            out[row] = _attend_int8(scores, v_scales[shared, :seen].numpy(), values[:seen, shared])
+    return torch.from_numpy(out).reshape(1, tokens, heads * head_dim)
+
+
+def _attend_int8(scores: np.ndarray, v_scales: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """One query: scores float32 [n] in units of ln 2, values int8 [n, D] -> float32 [D]."""
+    largest, total = _F32(-np.inf), np.zeros(16, _F32)
+    weighted = np.zeros(values.shape[1], _F32)
+    for first in range(0, len(scores), TILE):
+        tile = slice(first, first + TILE)
+        finite_or_inf = scores[tile][~np.isnan(scores[tile])]  # NaN is never the largest
+        older, largest = largest, max([largest, *finite_or_inf])
+        shrink = _exp2(np.array([older - largest], _F32))[0]
+        weights = np.zeros(TILE, _F32)
+        weights[: len(scores[tile])] = _exp2(scores[tile] - largest)
+        lanes = weights.reshape(4, 16)
+        total = total * shrink + ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3]))
+        integers, unit = _quantize_weights(weights[: len(scores[tile])] * v_scales[tile])
+        sums = integers @ values[tile].astype(np.int64)
+        weighted = weighted * shrink + sums.astype(_F32) * unit
+    while len(total) > 1:
+        total = total[: len(total) // 2] + total[len(total) // 2 :]
+    return weighted / total
+
+
+def _exp2(x: np.ndarray) -> np.ndarray:
+    """2^x for float32 x <= 0, by the polynomial and in the order of ``softmax_body.h``."""
+    x = np.where(x < _F32(-126), _F32(-126), x)
+    n = np.rint(x)
+    f = x - n
+    total = np.full_like(x, _F32(0.00132647203))
+    for coefficient in (0.00967151392, 0.0555073395, 0.240222424, 0.693147004, 1.0):
+        total = total * f + _F32(coefficient)
+    return total * np.exp2(n)
+
+
+def _quantize_weights(weights: np.ndarray) -> tuple[np.ndarray, np.float32]:
+    """Weights float32 [n] of a tile, not negative -> integers up to 16383 and their unit."""
+    largest = weights.max()  # NaN if there is one
+    inverse = _F32(WEIGHT_MAX) / largest
+    if not np.isfinite(largest) or not np.isfinite(inverse):
+        return np.zeros(len(weights), np.int64), _F32(0 if np.isfinite(largest) else np.nan)
+    return np.rint(weights * inverse).astype(np.int64), largest / _F32(WEIGHT_MAX)

@@ -12,11 +12,14 @@ Namespace ``lowbit``. Each op has a functional form and an ``.out`` form; ``to_e
         -> float32 [..., dim]
     rms_norm(x float32 [..., dim], weight float32 [dim], eps) -> float32 [..., dim]
     silu_mul(gate float32 [...], up float32 [...]) -> float32 [...]
-    attention(q float32 [1, T, H, D], k, v float32 [1, T, Hkv, D] before RoPE,
-              cos, sin float32 [max_seq, D/2], k_cache, v_cache float32 [1, max_seq, Hkv, D],
-              start_pos) -> float32 [1, T, H, D]; writes positions start_pos .. start_pos + T of the
-        caches, then attends causally with scores scaled by 1/sqrt(D)
+    attention(qkv float32 [1, T, (H + 2 Hkv) D]: q heads, k heads, v heads, before RoPE,
+              cos, sin float32 [max_seq or more, D/2], k_cache float32 [Hkv, S/16, D, 16],
+              v_cache float32 [Hkv, S, D], start_pos, heads) -> float32 [1, T, H D]; writes positions
+        start_pos .. start_pos + T of the caches, then attends causally with scores scaled by 1/sqrt(D)
+    attention_int8(qkv, cos, sin, k_cache int8 [Hkv, S/16, D/4, 16, 4], v_cache int8 [Hkv, S/4, D, 4],
+                   k_scales, v_scales float32 [Hkv, S], start_pos, heads) -> float32 [1, T, H D]
 
+S, the positions that a cache has room for, is a multiple of 64; ``kv_layout.py`` gives the shapes.
 A fused op has the bits of the ops it stands for. Bad shapes, ids, positions and damaged tables raise
 ValueError in eager PyTorch and fail the method in ExecuTorch. ``reference.py`` says in slow Python what
 each op computes.
@@ -43,8 +46,10 @@ _SCHEMAS = {
     "embedding": "Tensor tokens, Tensor packed, int dim",
     "rms_norm": "Tensor x, Tensor weight, float eps",
     "silu_mul": "Tensor gate, Tensor up",
-    "attention": "Tensor q, Tensor k, Tensor v, Tensor cos, Tensor sin, "
-    "Tensor(a!) k_cache, Tensor(b!) v_cache, SymInt start_pos",
+    "attention": "Tensor qkv, Tensor cos, Tensor sin, Tensor(a!) k_cache, Tensor(b!) v_cache, "
+    "SymInt start_pos, int heads",
+    "attention_int8": "Tensor qkv, Tensor cos, Tensor sin, Tensor(a!) k_cache, Tensor(b!) v_cache, "
+    "Tensor(c!) k_scales, Tensor(d!) v_scales, SymInt start_pos, int heads",
 }
 
 
@@ -73,17 +78,25 @@ def _silu_mul_shape(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def _attention_shape(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    qkv: Tensor, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor, start_pos: int, heads: int
+) -> Tensor:
+    head_dim = native.attention_sizes(qkv, cos, sin, k_cache, v_cache, heads).head_dim
+    return qkv.new_empty([1, qkv.shape[1], heads * head_dim])
+
+
+def _attention_int8_shape(
+    qkv: Tensor,
     cos: Tensor,
     sin: Tensor,
     k_cache: Tensor,
     v_cache: Tensor,
+    k_scales: Tensor,
+    v_scales: Tensor,
     start_pos: int,
+    heads: int,
 ) -> Tensor:
-    native.check_attention_shapes(q, k, v, cos, sin, k_cache, v_cache)
-    return q.new_empty(q.shape)
+    head_dim = native.attention_sizes(qkv, cos, sin, k_cache, v_cache, heads, k_scales, v_scales).head_dim
+    return qkv.new_empty([1, qkv.shape[1], heads * head_dim])
 
 
 _SHAPES: dict[str, Callable[..., Tensor]] = {
@@ -95,6 +108,7 @@ _SHAPES: dict[str, Callable[..., Tensor]] = {
     "rms_norm": _rms_norm_shape,
     "silu_mul": _silu_mul_shape,
     "attention": _attention_shape,
+    "attention_int8": _attention_int8_shape,
 }
 
 

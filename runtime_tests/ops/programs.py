@@ -10,10 +10,12 @@ from torch.export import Dim, export
 
 import edge.ops  # noqa: F401  (defines torch.ops.lowbit)
 from edge.formats import BY_NAME
+from edge.ops.kv_layout import cache_shapes
 from runtime_tests.ops.tables import random_table
 
 HEADS, KV_HEADS, HEAD_DIM, FFN, MAX_SEQ, VOCABULARY = 4, 2, 8, 40, 32, 50
 DIM = HEADS * HEAD_DIM
+QKV = (HEADS + 2 * KV_HEADS) * HEAD_DIM
 EOS = 49
 
 
@@ -23,8 +25,7 @@ class TinyBlock(nn.Module):
     def __init__(self, linear_format: str = "ternary", table_format: str = "int8") -> None:
         super().__init__()
         linear, table = BY_NAME[linear_format], BY_NAME[table_format]
-        shapes = {"wq": (DIM, DIM), "wk": (KV_HEADS * HEAD_DIM, DIM), "wv": (KV_HEADS * HEAD_DIM, DIM)}
-        shapes |= {"gate": (FFN, DIM), "up": (FFN, DIM), "down": (DIM, FFN)}
+        shapes = {"qkv": (QKV, DIM), "gate": (FFN, DIM), "up": (FFN, DIM), "down": (DIM, FFN)}
         for seed, (name, (n, k)) in enumerate(shapes.items()):
             self.register_buffer(name, random_table(n, k, linear, seed))
         self.register_buffer("table", random_table(VOCABULARY, DIM, table, 99))
@@ -32,8 +33,12 @@ class TinyBlock(nn.Module):
         angles = torch.arange(MAX_SEQ)[:, None] * torch.logspace(0, -2, HEAD_DIM // 2)[None]
         self.register_buffer("cos", angles.cos())
         self.register_buffer("sin", angles.sin())
-        for cache in ("k_cache", "v_cache"):
-            self.register_buffer(cache, torch.zeros(1, MAX_SEQ, KV_HEADS, HEAD_DIM))
+        for suffix, int8 in (("", False), ("_int8", True)):
+            caches = cache_shapes(KV_HEADS, MAX_SEQ, HEAD_DIM, int8)
+            self.register_buffer("k_cache" + suffix, torch.zeros(caches.keys, dtype=caches.dtype))
+            self.register_buffer("v_cache" + suffix, torch.zeros(caches.values, dtype=caches.dtype))
+        for scales in ("k_scales", "v_scales"):
+            self.register_buffer(scales, torch.zeros(caches.scales or ()))
 
     def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
         """tokens int64 [1, T], input_pos int64 [1] -> logits float32 [1, VOCABULARY] of the last token."""
@@ -42,10 +47,11 @@ class TinyBlock(nn.Module):
         torch._check(start >= 0)
         torch._check(start + count <= MAX_SEQ)
         x = ops.rms_norm(ops.embedding(tokens, self.table, DIM), self.norm, 1e-5)
-        q = ops.linear(x, self.wq, DIM).view(1, count, HEADS, HEAD_DIM)
-        k = ops.linear(x, self.wk, KV_HEADS * HEAD_DIM).view(1, count, KV_HEADS, HEAD_DIM)
-        v = ops.linear(x, self.wv, KV_HEADS * HEAD_DIM).view(1, count, KV_HEADS, HEAD_DIM)
-        x = ops.attention(q, k, v, self.cos, self.sin, self.k_cache, self.v_cache, start).view(1, count, DIM)
+        qkv, angles = ops.linear(x, self.qkv, QKV), (self.cos, self.sin)
+        caches = (self.k_cache, self.v_cache)
+        int8_caches = (self.k_cache_int8, self.v_cache_int8, self.k_scales, self.v_scales)
+        x = ops.attention(qkv, *angles, *caches, start, HEADS)
+        x = x + ops.attention_int8(qkv, *angles, *int8_caches, start, HEADS)
         x = ops.silu_mul(ops.linear(x, self.gate, FFN), ops.linear(x, self.up, FFN))
         x = ops.rms_norm(ops.linear(x, self.down, DIM), self.norm, 1e-5)
         return ops.linear(x[:, -1, :], self.table, VOCABULARY)

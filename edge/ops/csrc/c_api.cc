@@ -56,6 +56,14 @@ bool linear_checked(const float* x, int64_t tokens, const PackedView& weight, co
   return ok;
 }
 
+int run_attention(const AttentionJob& job, const char* kernel_name, int threads, char* error,
+                  size_t error_size) {
+  Error why;
+  const Kernel* kernel = kernel_named(kernel_name, &why);
+  const bool ok = kernel != nullptr && attention(job, *kernel, ParallelFor{run_on_threads, &threads}, &why);
+  return report(ok, why, error, error_size);
+}
+
 }  // namespace
 
 const char* edge_source_hash() {
@@ -124,16 +132,23 @@ int edge_silu_mul(const float* gate, const float* up, int64_t count, const char*
   return report(kernel != nullptr, why, error, error_size);
 }
 
-int edge_attention(const float* q, const float* k, const float* v, const float* cos, const float* sin,
-                   float* k_cache, float* v_cache, int64_t tokens, int64_t heads, int64_t kv_heads,
-                   int64_t head_dim, int64_t max_seq, int64_t start_pos, const char* kernel_name, int threads,
-                   float* out, char* error, size_t error_size) {
-  Error why;
-  const Kernel* kernel = kernel_named(kernel_name, &why);
-  const AttentionShape shape{tokens, heads, kv_heads, head_dim, max_seq, start_pos};
-  const AttentionJob job{shape, q, k, v, cos, sin, k_cache, v_cache, out};
-  const bool ok = kernel != nullptr && attention(job, *kernel, ParallelFor{run_on_threads, &threads}, &why);
-  return report(ok, why, error, error_size);
+int edge_attention(const float* qkv, const float* cos, const float* sin, float* k_cache, float* v_cache,
+                   int64_t tokens, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t capacity,
+                   int64_t positions, int64_t start_pos, const char* kernel_name, int threads, float* out,
+                   char* error, size_t error_size) {
+  const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos};
+  const AttentionJob job{shape, qkv, cos, sin, {k_cache, v_cache}, {}, false, out};
+  return run_attention(job, kernel_name, threads, error, error_size);
+}
+
+int edge_attention_int8(const float* qkv, const float* cos, const float* sin, int8_t* k_cache,
+                        int8_t* v_cache, float* k_scales, float* v_scales, int64_t tokens, int64_t heads,
+                        int64_t kv_heads, int64_t head_dim, int64_t capacity, int64_t positions,
+                        int64_t start_pos, const char* kernel_name, int threads, float* out, char* error,
+                        size_t error_size) {
+  const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos};
+  const AttentionJob job{shape, qkv, cos, sin, {}, {k_cache, v_cache, k_scales, v_scales}, true, out};
+  return run_attention(job, kernel_name, threads, error, error_size);
 }
 
 int64_t edge_run_form_bytes() {

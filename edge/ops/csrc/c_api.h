@@ -35,10 +35,17 @@ EDGE_API int edge_rms_norm(const float* x, const float* weight, float eps, int64
                            const char* kernel, int threads, float* y, char* error, size_t error_size);
 EDGE_API int edge_silu_mul(const float* gate, const float* up, int64_t count, const char* kernel, int threads,
                            float* y, char* error, size_t error_size);
-// Shapes as in attention_job.h; the caches are written in place.
-EDGE_API int edge_attention(const float* q, const float* k, const float* v, const float* cos,
-                            const float* sin, float* k_cache, float* v_cache, int64_t tokens, int64_t heads,
-                            int64_t kv_heads, int64_t head_dim, int64_t max_seq, int64_t start_pos,
-                            const char* kernel, int threads, float* out, char* error, size_t error_size);
+// Causal attention over a KV cache (attention.h). qkv float32 [tokens, (heads + 2 * kv_heads) * head_dim];
+// cos, sin float32 [positions, head_dim / 2]; caches of `capacity` positions, laid out as attention_job.h
+// says and written in place: float32, or int8 with float32 scales. out float32 [tokens, heads * head_dim].
+EDGE_API int edge_attention(const float* qkv, const float* cos, const float* sin, float* k_cache,
+                            float* v_cache, int64_t tokens, int64_t heads, int64_t kv_heads, int64_t head_dim,
+                            int64_t capacity, int64_t positions, int64_t start_pos, const char* kernel,
+                            int threads, float* out, char* error, size_t error_size);
+EDGE_API int edge_attention_int8(const float* qkv, const float* cos, const float* sin, int8_t* k_cache,
+                                 int8_t* v_cache, float* k_scales, float* v_scales, int64_t tokens,
+                                 int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t capacity,
+                                 int64_t positions, int64_t start_pos, const char* kernel, int threads,
+                                 float* out, char* error, size_t error_size);
 // Bytes of weights that this process holds unpacked beside their files' form (run_form.h).
 EDGE_API int64_t edge_run_form_bytes();

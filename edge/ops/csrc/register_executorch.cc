@@ -173,42 +173,75 @@ Tensor& silu_mul_out(KernelRuntimeContext& ctx, const Tensor& gate, const Tensor
   return out;
 }
 
-// Whether the tensors are float32 and agree: [1,T,H,D], [1,T,Hkv,D], [max_seq,D/2], [1,max_seq,Hkv,D].
-bool attention_shapes_agree(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& cos,
-                            const Tensor& sin, const Tensor& k_cache, const Tensor& v_cache) {
-  const Tensor* const all[] = {&q, &k, &v, &cos, &sin, &k_cache, &v_cache};
-  for (const Tensor* tensor : all) {
-    if (!is_float(*tensor)) return false;
-  }
-  if (q.dim() != 4 || k.dim() != 4 || k_cache.dim() != 4 || cos.dim() != 2) return false;
-  if (!same_shape(k, v) || !same_shape(k_cache, v_cache) || !same_shape(cos, sin)) return false;
-  return q.size(0) == 1 && k.size(0) == 1 && k_cache.size(0) == 1 && q.size(1) == k.size(1) &&
-         q.size(3) == k.size(3) && k.size(2) == k_cache.size(2) && k.size(3) == k_cache.size(3) &&
-         cos.size(0) >= k_cache.size(1) && cos.size(1) * 2 == q.size(3);
+bool has_sizes(const Tensor& tensor, std::initializer_list<int64_t> sizes) {
+  return static_cast<size_t>(tensor.dim()) == sizes.size() &&
+         std::equal(sizes.begin(), sizes.end(), tensor.sizes().begin());
 }
 
-Tensor& attention_out(KernelRuntimeContext& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
-                      const Tensor& cos, const Tensor& sin, Tensor& k_cache, Tensor& v_cache,
-                      int64_t start_pos, Tensor& out) {
-  LOWBIT_CHECK(attention_shapes_agree(q, k, v, cos, sin, k_cache, v_cache) && is_float(out),
-               "lowbit::attention: shapes must be q [1,T,H,D], k, v [1,T,Hkv,D], cos, sin [max_seq,D/2], "
-               "caches [1,max_seq,Hkv,D], all dense float32");
-  LOWBIT_CHECK(resize_last(out, q, q.size(3), false), "lowbit::attention: the output does not fit its plan");
+// Reads the shape out of the tensors and checks the part of it that both ops share.
+bool attention_shape(const Tensor& qkv, const Tensor& cos, const Tensor& sin, const Tensor& k_cache,
+                     int64_t start_pos, int64_t heads, edge::AttentionShape* s) {
+  if (!is_float(qkv) || !is_float(cos) || !is_float(sin)) return false;
+  if (qkv.dim() != 3 || qkv.size(0) != 1 || cos.dim() != 2 || !same_shape(cos, sin)) return false;
+  if (k_cache.dim() < 4 || heads < 1 || heads > qkv.size(2)) return false;
+  *s = {qkv.size(1), heads,    k_cache.size(0), 2 * cos.size(1), k_cache.size(1) * edge::kKeyBlock,
+        cos.size(0), start_pos};
+  return qkv.size(2) == (s->heads + 2 * s->kv_heads) * s->head_dim;
+}
+
+Tensor& run_attention(KernelRuntimeContext& ctx, edge::AttentionJob job, Tensor& out) {
+  const edge::AttentionShape& s = job.shape;
+  const SizesType sizes[] = {1, static_cast<SizesType>(s.tokens),
+                             static_cast<SizesType>(s.heads * s.head_dim)};
+  LOWBIT_CHECK(is_float(out) && executorch::runtime::resize_tensor(out, ArrayRef<SizesType>(sizes, 3)) ==
+                                    executorch::runtime::Error::Ok,
+               "lowbit::attention: the output does not fit its plan");
+  job.out = out.mutable_data_ptr<float>();
   edge::Error error;
-  const edge::AttentionShape shape{q.size(1), q.size(2), k.size(2), q.size(3), k_cache.size(1), start_pos};
-  const edge::AttentionJob job{shape,
-                               q.const_data_ptr<float>(),
-                               k.const_data_ptr<float>(),
-                               v.const_data_ptr<float>(),
-                               cos.const_data_ptr<float>(),
-                               sin.const_data_ptr<float>(),
-                               k_cache.mutable_data_ptr<float>(),
-                               v_cache.mutable_data_ptr<float>(),
-                               out.mutable_data_ptr<float>()};
   const edge::Kernel* kernel = edge::selected_kernel(&error);
   LOWBIT_CHECK(kernel != nullptr && edge::attention(job, *kernel, kParallel, &error), "lowbit::%s",
                error.message);
   return out;
+}
+
+Tensor& attention_out(KernelRuntimeContext& ctx, const Tensor& qkv, const Tensor& cos, const Tensor& sin,
+                      Tensor& k_cache, Tensor& v_cache, int64_t start_pos, int64_t heads, Tensor& out) {
+  edge::AttentionJob job{};
+  edge::AttentionShape& s = job.shape;
+  LOWBIT_CHECK(attention_shape(qkv, cos, sin, k_cache, start_pos, heads, &s) && is_float(k_cache) &&
+                   is_float(v_cache) &&
+                   has_sizes(k_cache, {s.kv_heads, s.capacity / 16, s.head_dim, edge::kKeyBlock}) &&
+                   has_sizes(v_cache, {s.kv_heads, s.capacity, s.head_dim}),
+               "lowbit::attention: shapes must be qkv [1,T,(H+2*Hkv)*D], cos, sin [max_seq,D/2], k_cache "
+               "[Hkv,S/16,D,16], v_cache [Hkv,S,D], all dense float32");
+  job.qkv = qkv.const_data_ptr<float>();
+  job.cos = cos.const_data_ptr<float>();
+  job.sin = sin.const_data_ptr<float>();
+  job.floats = {k_cache.mutable_data_ptr<float>(), v_cache.mutable_data_ptr<float>()};
+  return run_attention(ctx, job, out);
+}
+
+Tensor& attention_int8_out(KernelRuntimeContext& ctx, const Tensor& qkv, const Tensor& cos, const Tensor& sin,
+                           Tensor& k_cache, Tensor& v_cache, Tensor& k_scales, Tensor& v_scales,
+                           int64_t start_pos, int64_t heads, Tensor& out) {
+  edge::AttentionJob job{};
+  edge::AttentionShape& s = job.shape;
+  const bool agree = attention_shape(qkv, cos, sin, k_cache, start_pos, heads, &s) &&
+                     is_dense(k_cache, ScalarType::Char) && is_dense(v_cache, ScalarType::Char) &&
+                     has_sizes(k_cache, {s.kv_heads, s.capacity / 16, s.head_dim / 4, edge::kKeyBlock, 4}) &&
+                     has_sizes(v_cache, {s.kv_heads, s.capacity / 4, s.head_dim, 4});
+  LOWBIT_CHECK(agree && is_float(k_scales) && is_float(v_scales) &&
+                   has_sizes(k_scales, {s.kv_heads, s.capacity}) && same_shape(k_scales, v_scales),
+               "lowbit::attention_int8: shapes must be qkv [1,T,(H+2*Hkv)*D], cos, sin [max_seq,D/2], all "
+               "dense float32, k_cache [Hkv,S/16,D/4,16,4], v_cache [Hkv,S/4,D,4], dense int8, k_scales, "
+               "v_scales float32 [Hkv,S]");
+  job.qkv = qkv.const_data_ptr<float>();
+  job.cos = cos.const_data_ptr<float>();
+  job.sin = sin.const_data_ptr<float>();
+  job.is_int8 = true;
+  job.int8 = {k_cache.mutable_data_ptr<int8_t>(), v_cache.mutable_data_ptr<int8_t>(),
+              k_scales.mutable_data_ptr<float>(), v_scales.mutable_data_ptr<float>()};
+  return run_attention(ctx, job, out);
 }
 
 EXECUTORCH_LIBRARY(lowbit, "linear.out", linear_out);
@@ -219,5 +252,6 @@ EXECUTORCH_LIBRARY(lowbit, "embedding.out", embedding_out);
 EXECUTORCH_LIBRARY(lowbit, "rms_norm.out", rms_norm_out);
 EXECUTORCH_LIBRARY(lowbit, "silu_mul.out", silu_mul_out);
 EXECUTORCH_LIBRARY(lowbit, "attention.out", attention_out);
+EXECUTORCH_LIBRARY(lowbit, "attention_int8.out", attention_int8_out);
 
 }  // namespace

@@ -33,7 +33,7 @@ bool check_linear(const Kernel& kernel, Random* random, Tally* tally);
 bool check_linear_extremes(const Kernel& kernel, Random* random, Tally* tally);
 // One random case each of quantize, rms_norm and silu_mul.
 bool check_floats(const Kernel& kernel, Random* random, Tally* tally);
-// One random case of attention.
+// One random case each of attention over float32 and over int8 caches.
 bool check_attention(const Kernel& kernel, Random* random, Tally* tally);
 
 }  // namespace edge

@@ -8,6 +8,7 @@
 // bits first and vpmaddwd sums straight into int32.
 #include <immintrin.h>
 
+#include "avx2_attention.h"
 #include "cpu_features.h"
 #include "make_kernel.h"
 #include "portable.h"
@@ -266,6 +267,18 @@ void multiply_half_columns(const uint8_t* lines, const float* x, int64_t k, floa
 
 struct Avx2 : Portable {
   static constexpr bool kRunsBase3 = false;
+
+  template <int kQueries>
+  static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
+                       const int32_t* q_sums, int32_t* scores) {
+    Avx2Attention::dot_keys<kQueries>(keys, blocks, head_dim, q, q_sums, scores);
+  }
+
+  template <int kQueries>
+  static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
+                           int32_t* sums) {
+    Avx2Attention::weigh_values<kQueries>(values, quads, head_dim, weights, sums);
+  }
 
   template <Storage kStorage>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {

@@ -54,7 +54,9 @@ struct Kernel {
                          int8_t* q);
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t dim, float* y);
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* y);
-  // Items [begin, end) of a job (attention_job.h).
+  // Keys and values of tokens [begin, end) into the caches of a job (attention_job.h).
+  void (*write_cache)(const AttentionJob& job, int64_t begin, int64_t end);
+  // Items [begin, end) of a job: item = token * heads + head.
   void (*attend)(const AttentionJob& job, int64_t begin, int64_t end);
 };
 

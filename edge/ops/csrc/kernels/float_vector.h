@@ -1,0 +1,43 @@
+// Vectors of floats as wide as the file's instruction set has them, in the compiler's own notation: loops
+// with choices in them are not vectorised reliably. Widths divide 16, so that bodies can keep 16 fixed lanes.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace edge {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int64_t kFloats = 16;
+#elif defined(__AVX__)
+constexpr int64_t kFloats = 8;
+#else
+constexpr int64_t kFloats = 4;
+#endif
+
+typedef float Floats __attribute__((vector_size(kFloats * 4)));
+typedef int32_t Ints __attribute__((vector_size(kFloats * 4)));  // also what comparisons give: 0 or -1
+
+inline Floats load_floats(const float* from) {
+  Floats vector;
+  std::memcpy(&vector, from, sizeof(vector));
+  return vector;
+}
+
+inline Ints load_ints(const int32_t* from) {
+  Ints vector;
+  std::memcpy(&vector, from, sizeof(vector));
+  return vector;
+}
+
+inline void store_floats(float* to, Floats vector) {
+  std::memcpy(to, &vector, sizeof(vector));
+}
+
+inline Floats splat(float value) {
+  return value - Floats{};  // minus 0, which changes nothing, not even -0
+}
+
+}  // namespace
+}  // namespace edge

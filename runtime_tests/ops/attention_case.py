@@ -1,0 +1,90 @@
+"""One attention problem for the op tests: random qkv, angles, and caches that must not be read unwritten."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from edge.ops import kernel_names, native, reference
+from edge.ops.kv_layout import cache_shapes
+
+MAX = 160  # positions; the caches have room for 192
+
+
+class Case:
+    """Random inputs of one shape; caches full of NaN, or of int8 that would show."""
+
+    def __init__(
+        self,
+        tokens: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        int8: bool,
+        seed: int = 0,
+        max_seq: int = MAX,
+    ):
+        g = torch.Generator().manual_seed(seed)
+        self.tokens, self.heads, self.kv_heads, self.head_dim = tokens, heads, kv_heads, head_dim
+        self.int8 = int8
+        self.q = 2 * torch.randn(1, tokens, heads, head_dim, generator=g)
+        self.k = 2 * torch.randn(1, tokens, kv_heads, head_dim, generator=g)
+        self.v = torch.randn(1, tokens, kv_heads, head_dim, generator=g)
+        frequency = 10000.0 ** (-torch.arange(0, head_dim, 2) / head_dim)
+        angle = torch.arange(max_seq)[:, None] * frequency[None]
+        self.cos, self.sin = angle.cos(), angle.sin()
+        self.caches = self.fresh_caches(max_seq)
+
+    def fresh_caches(self, max_seq: int = MAX) -> list[Tensor]:
+        shapes = cache_shapes(self.kv_heads, max_seq, self.head_dim, self.int8)
+        if shapes.scales is None:
+            return [torch.full(shape, torch.nan) for shape in (shapes.keys, shapes.values)]
+        caches = [torch.full(shape, -128, dtype=torch.int8) for shape in (shapes.keys, shapes.values)]
+        return caches + [torch.full(shapes.scales, torch.nan) for _ in range(2)]
+
+    def qkv(self, first: int = 0, last: int | None = None) -> Tensor:
+        parts = (t[:, first:last].flatten(2) for t in (self.q, self.k, self.v))
+        return torch.cat(list(parts), dim=-1)
+
+    def run(
+        self,
+        first: int = 0,
+        last: int | None = None,
+        kernel: str | None = None,
+        threads: int | None = None,
+        at: int | None = None,
+    ) -> Tensor:
+        """Feeds tokens first .. last, by default at their own positions."""
+        op = native.attention_int8 if self.int8 else native.attention
+        start = first if at is None else at
+        qkv = self.qkv(first, last)
+        return op(qkv, self.cos, self.sin, *self.caches, start, self.heads, kernel=kernel, threads=threads)
+
+    def reference(self, at: int = 0) -> Tensor:
+        """All tokens, with the caches updated, in slow Python."""
+        op = reference.attention_int8 if self.int8 else reference.attention
+        return op(self.qkv(), self.cos, self.sin, *self.caches, at, self.heads)
+
+    def same_caches(self, other: Case) -> bool:
+        return all(
+            torch.equal(a.nan_to_num(9), b.nan_to_num(9))
+            for a, b in zip(self.caches, other.caches, strict=True)
+        )
+
+
+def supported(kernel: str) -> bool:
+    try:
+        Case(1, 1, 1, 4, int8=False).run(kernel=kernel)
+    except ValueError:
+        return False
+    return True
+
+
+def kernels() -> list:
+    """Every kernel of this build; one that this CPU cannot run is skipped by name."""
+    reason = "this CPU lacks the instructions of kernel {}; run on one that has them"
+    return [
+        pytest.param(name, marks=pytest.mark.skipif(not supported(name), reason=reason.format(name)))
+        for name in kernel_names()
+    ]
