@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -18,6 +20,15 @@ def main_guard(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def refuse_unwritable(output: Path) -> None:
+    """ValueError when a directory cannot be made at ``output``, or a file is there; writes nothing."""
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file; give a directory")
+    parent = next((p for p in output.absolute().parents if p.exists()), Path("/"))
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"--output {output} cannot be written: {parent} is not a writable directory")
 
 
 def _refuse_broken_text(arguments: list[str]) -> None:

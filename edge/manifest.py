@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "model.pte"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: How the program's weights came to be; reports print it beside every figure.
 Weights = Literal["trained", "rounded after training", "random"]
+#: How a program holds keys and values.
+KVCacheFormat = Literal["fp32", "int8"]
 
 
 class _Record(BaseModel):
@@ -29,6 +31,22 @@ class FileRecord(_Record):
     sha256: str
 
 
+class CacheCost(_Record):
+    """What an int8 KV cache alone changes, in eager PyTorch with the program's weights.
+
+    Attributes:
+        rms: of the change of the logits.
+        rms_bound: what int8 inputs of every linear change, which the cache may not exceed.
+        perplexity: with the cache; ``Verification.perplexity_eager`` is without.
+        perplexity_bound: a ratio, derived from rms.
+    """
+
+    rms: float
+    rms_bound: float
+    perplexity: float
+    perplexity_bound: float
+
+
 class Verification(_Record):
     """What the exporter proved by running the program; logit errors are root mean squares.
 
@@ -37,11 +55,13 @@ class Verification(_Record):
             linears, rounded to the nearest level for embedding and head.
         tokens: length of the text that was run. ``text`` says which.
         logit_rms: size of the logits themselves.
-        activation_rms: what int8 activations alone change, measured in eager PyTorch.
-        program_rms: program against eager PyTorch with the same int8 activations, token by token.
+        rounding_rms: what int8 activations, and an int8 cache, change, measured in eager PyTorch.
+        program_rms: program against eager PyTorch that rounds the same values to int8, token by token.
         program_rms_bound: what program_rms may be at most; ``verify.py`` derives it.
-        prefill_rms: prefill against token by token in the program.
+        prefill_rms: prefill against token by token in the program; prefill_rms_bound is 0 where our own ops
+            compute everything.
         perplexity_program, perplexity_eager, perplexity_bound: on that text; the bound is a ratio.
+        cache: the cost of an int8 KV cache; None for a float32 one.
         perplexity_full_precision: before rounding, where the weights were rounded after training.
     """
 
@@ -49,13 +69,15 @@ class Verification(_Record):
     text: str
     tokens: int
     logit_rms: float
-    activation_rms: float
+    rounding_rms: float
     program_rms: float
     program_rms_bound: float
     prefill_rms: float
+    prefill_rms_bound: float
     perplexity_program: float
     perplexity_eager: float
     perplexity_bound: float
+    cache: CacheCost | None = None
     perplexity_full_precision: float | None = None
 
 
@@ -63,13 +85,15 @@ class Manifest(_Record):
     """Everything a report needs to say about a program. Sizes are real bytes of the written files.
 
     Attributes:
+        kv_cache_bytes: what the program holds in memory for keys and values of ``max_seq_len`` positions.
+        tables: the weights in each packed table, in the order of their rows, by the names of their modules.
         part_bytes: bytes by part of the program; they add up to the program's size.
         linear_bits_per_weight: stored bits per weight of the quantised linears, scales and padding included;
             None where they are inside XNNPACK's delegates and so part of ``rest``.
         effective_bits_per_weight: the whole program's bits over all parameters of the model.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     model: str
     source: str
     weights: Weights
@@ -80,8 +104,11 @@ class Manifest(_Record):
     bits: float
     embedding_bits: int
     max_seq_len: int
+    kv_cache: KVCacheFormat
+    kv_cache_bytes: int
     program: FileRecord
     tokenizer: FileRecord | None
+    tables: dict[str, list[str]]
     part_bytes: dict[str, int]
     linear_bits_per_weight: float | None
     effective_bits_per_weight: float

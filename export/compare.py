@@ -22,10 +22,9 @@ from edge.manifest import Manifest
 from edge.program import Program, set_threads
 from edge.training.data import Source, load_blocks
 from edge.training.evaluate import perplexity
-from export.recipes import RECIPES
+from export.recipes import RECIPES, Options
 from export.to_pte import export_to, load_source
 
-EMBEDDING_BITS = 8
 PROMPT_TOKENS = 16
 #: The last row is the opponent: ExecuTorch's own 4-bit with the same embedding, head and attention.
 ROWS = [(bits, "lowbit") for bits in sorted(BITS_CHOICES, reverse=True)] + [(4, "xnnpack-8da4w")]
@@ -47,7 +46,7 @@ def prepare(bits: float, recipe_name: str, data: list[str], directory: Path) -> 
     source = load_source("default", fmt, recipe, random_weights=False)
     output = directory / f"{bits:g}-{recipe_name}"
     config = source.model.config
-    manifest = export_to(output, source, recipe, fmt, EMBEDDING_BITS, config.max_seq_len)
+    manifest = export_to(output, source, Options(recipe, fmt, config.max_seq_len))
     perplexities = []
     if recipe.keeps_grid and source.tokenizer is not None:
         for name in data:

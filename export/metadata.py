@@ -7,8 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from edge.config import ModelConfig
+from edge.manifest import FileRecord
 from edge.model.mobilellm import MobileLLM
-from export.modules import PackedEmbedding, PackedHead, PackedLinear
+from export.modules import OpAttention, PackedEmbedding, PackedHead, PackedTable, tables
+from export.recipes import Options
 
 VERSIONED_PACKAGES = ("edge-lowbit", "torch", "executorch", "torchao", "transformers")
 
@@ -28,21 +30,6 @@ def constant_methods(config: ModelConfig, max_seq_len: int) -> dict[str, Any]:
     }
 
 
-def part_bytes(model: MobileLLM, program_bytes: int) -> dict[str, int]:
-    """Bytes of a lowered model's packed tables by part; what is left of the file is ``rest``."""
-    parts = {"linears": 0, "embedding": 0, "head": 0}
-    for module in model.modules():
-        if isinstance(module, PackedLinear):
-            parts["linears"] += module.packed.numel()
-        elif isinstance(module, PackedEmbedding):
-            parts["embedding"] += module.packed.numel()
-        elif isinstance(module, PackedHead) and module.packed is not None:
-            parts["head"] += module.packed.numel()
-    parts["rope_tables"] = (model.cos.numel() + model.sin.numel()) * 4
-    parts["rest"] = program_bytes - sum(parts.values())
-    return parts
-
-
 def package_versions() -> dict[str, str]:
     versions = {}
     for package in VERSIONED_PACKAGES:
@@ -53,5 +40,46 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def config_record(config: ModelConfig) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+def option_figures(options: Options) -> dict[str, Any]:
+    """What the manifest says of the user's choices."""
+    return {
+        "recipe": options.recipe.name,
+        "format": options.fmt.name,
+        "bits": options.fmt.bits,
+        "embedding_bits": options.embedding_bits,
+        "max_seq_len": options.max_seq_len,
+        "kv_cache": options.kv_cache,
+    }
+
+
+def program_figures(lowered: MobileLLM, program: FileRecord) -> dict[str, Any]:
+    """What the manifest says of a written program: its shape, tables and sizes."""
+    config, parts = lowered.config, part_bytes(lowered, program.bytes)
+    record = asdict(config)
+    return {
+        "config": {k: list(value) if isinstance(value, tuple) else value for k, value in record.items()},
+        "parameters": config.parameters,
+        "program": program,
+        "tables": {name: list(t.rows) for name, t in tables(lowered) if isinstance(t, PackedTable)},
+        "kv_cache_bytes": sum(
+            cache.nbytes
+            for module in lowered.modules()
+            if isinstance(module, OpAttention)
+            for cache in module.caches()
+        ),
+        "part_bytes": parts,
+        "linear_bits_per_weight": 8 * parts["linears"] / config.linear_parameters or None,
+        "effective_bits_per_weight": 8 * program.bytes / config.parameters,
+    }
+
+
+def part_bytes(lowered: MobileLLM, program_bytes: int) -> dict[str, int]:
+    """Bytes of a lowered model's packed tables by part; what is left of the file is ``rest``."""
+    parts = {"linears": 0, "embedding": 0, "head": 0}
+    for _, table in tables(lowered):
+        if isinstance(table, PackedTable):
+            part = {PackedEmbedding: "embedding", PackedHead: "head"}.get(type(table), "linears")
+            parts[part] += table.packed.numel()
+    parts["rope_tables"] = (lowered.cos.numel() + lowered.sin.numel()) * 4
+    parts["rest"] = program_bytes - sum(parts.values())
+    return parts

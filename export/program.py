@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import Dim, export
 
 from edge.model.mobilellm import MobileLLM
-from export.recipes import Recipe
+from export.recipes import Options
 
 #: Packed tables start on a cache line, which the kernels' 64-byte loads like best.
 CONSTANT_ALIGNMENT_BYTES = 64
@@ -30,18 +30,18 @@ class Forward(nn.Module):
         start = cast(int, input_pos[0].item())  # symbolic while exporting
         torch._check(start >= 0)
         torch._check(start + tokens.shape[1] <= self.max_tokens)
-        hidden = self.model.hidden(tokens, start)  # [1, T, dim]
+        hidden = self.model.hidden(tokens, start)  # [1, T, dim], before the final norm
         return self.model.lm_head(hidden[:, -1], self.model.embed_tokens)
 
 
-def to_program(model: MobileLLM, recipe: Recipe, max_seq_len: int, constant_methods: dict[str, Any]) -> bytes:
+def to_program(model: MobileLLM, options: Options, constant_methods: dict[str, Any]) -> bytes:
     """Exports a lowered model (see ``recipes.lower``) with a dynamic number of tokens.
 
     Returns:
         the bytes of a ``.pte``; its ``forward`` serves prefill and decode with one KV cache.
     """
     # torch.export takes a length that ends at 2 for a constant. The attention op guards a shorter cache.
-    max_tokens = max(max_seq_len, 3)
+    max_tokens = max(options.max_seq_len, 3)
     with torch.no_grad():
         exported = export(
             Forward(model, max_tokens),
@@ -50,7 +50,7 @@ def to_program(model: MobileLLM, recipe: Recipe, max_seq_len: int, constant_meth
             strict=False,
         )
     config = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
-    if recipe.uses_xnnpack:
+    if options.recipe.uses_xnnpack:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
         edge = to_edge_transform_and_lower(

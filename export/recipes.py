@@ -1,27 +1,37 @@
 """The recipes: which backend computes the linears and which tables hold the weights.
 
-Every recipe takes the same model and uses the same norm, attention and activation ops, so that a
-comparison between two programs is a comparison of their linears.
+Every recipe takes the same model and uses the same attention, norm and activation ops, so that a
+comparison between two programs is a comparison of their linears and of what fits around them.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from edge.formats import FULL_PRECISION, WeightFormat, format_for_bits
-from edge.model.mobilellm import AttentionCore, MobileLLM, RMSNorm, SiluMul, named_linears, replace_module
+from edge.manifest import KVCacheFormat
+from edge.model.mobilellm import Layer, MobileLLM, named_linears, replace_module
 from edge.ops.packing import pack_codes, pack_half, read_header
 from edge.quantizers.convert import qat_linears
 from edge.quantizers.packed_checkpoint import quantize_table
-from edge.quantizers.paretoq import QATLinear, effective_alpha
-from export.modules import OpAttention, OpRMSNorm, OpSiluMul, PackedEmbedding, PackedHead, PackedLinear
+from export.fuse import FusedLayer, joined_layer, packed_layer
+from export.modules import (
+    JoinedLinear,
+    OpAttention,
+    OpRMSNorm,
+    PackedEmbedding,
+    PackedHead,
+    PackedTable,
+    tables,
+)
+from export.rounding import clone_structure, with_int8_inputs
 
 XNNPACK_GROUP_SIZE = 32
+EMBEDDING, HEAD = "embed_tokens", "lm_head"
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class Recipe:
     """How a prepared model becomes a program.
 
     Attributes:
-        lower_linears: changes the model's linears in place.
+        lower_layer: a layer of the model, by its full name, with these attention cores.
         keeps_grid: the linears run on the format's own grid, so the model is put on it first.
         uses_xnnpack: linears that are left in ATen are delegated to XNNPACK.
         refuses: why a model and format cannot go through this recipe, or None where they can.
@@ -38,18 +48,43 @@ class Recipe:
     """
 
     name: str
-    lower_linears: Callable[[MobileLLM], None]
+    lower_layer: Callable[[str, Layer, Sequence[OpAttention]], FusedLayer]
     keeps_grid: bool
     uses_xnnpack: bool
     refuses: Callable[[MobileLLM, WeightFormat], str | None]
     with_int8_activations: Callable[[MobileLLM, MobileLLM], MobileLLM]
 
 
-def pack_linear(linear: nn.Linear) -> Tensor:
-    """The packed table of a linear: the trained grid where it has one, else half precision."""
-    if isinstance(linear, QATLinear):
-        return pack_codes(linear.codes(), effective_alpha(linear.weight_clip_val.detach()), linear.fmt)
-    return pack_half(linear.weight.detach())
+@dataclass(frozen=True)
+class Options:
+    """What a user chooses for a program besides the model."""
+
+    recipe: Recipe
+    fmt: WeightFormat
+    max_seq_len: int
+    embedding_bits: int = 8
+    kv_cache: KVCacheFormat = "fp32"
+
+
+def lower(model: MobileLLM, options: Options) -> MobileLLM:
+    """A copy of the model whose parts are calls of ops, with caches of ``max_seq_len`` positions."""
+    lowered, config = clone_structure(model), model.config
+    lowered.cos, lowered.sin = (table[: options.max_seq_len].clone() for table in (model.cos, model.sin))
+    for index, layer in enumerate(model.layers):
+        name = f"layers.{index}"
+        cores = [
+            OpAttention(config, options.max_seq_len, options.kv_cache) for _ in range(config.passes_per_layer)
+        ]
+        assert isinstance(layer, Layer)
+        replace_module(lowered, name, options.recipe.lower_layer(name, layer, cores))
+    embedding = pack_embedding(model.embed_tokens.weight.detach(), options.embedding_bits)
+    own_head = model.lm_head.weight
+    head = None if own_head is None else pack_embedding(own_head.detach(), options.embedding_bits)
+    vocab = config.vocab_size
+    replace_module(lowered, EMBEDDING, PackedEmbedding(embedding, {EMBEDDING: vocab}, config.dim))
+    replace_module(lowered, HEAD, PackedHead(head, {HEAD: vocab}, OpRMSNorm(model.norm)))
+    replace_module(lowered, "norm", nn.Identity())  # the head's op does it
+    return lowered.eval()
 
 
 def pack_embedding(weight: Tensor, bits: int) -> Tensor:
@@ -60,52 +95,52 @@ def pack_embedding(weight: Tensor, bits: int) -> Tensor:
     return pack_codes(*quantize_table(weight, fmt), fmt)
 
 
-def _pack_linears(model: MobileLLM) -> None:
-    for name, linear in named_linears(model).items():
-        try:
-            packed = pack_linear(linear)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-        replace_module(model, name, PackedLinear(packed, linear.out_features))
-
-
-def _xnnpack_8da4w(model: MobileLLM) -> None:
+def _xnnpack_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> FusedLayer:
     from torchao.quantization import Int8DynamicActivationIntxWeightConfig, PerGroup, quantize_
 
-    linears = set(named_linears(model).values())
+    fused = joined_layer(name, layer, cores)
     config = Int8DynamicActivationIntxWeightConfig(
         weight_dtype=torch.int4,  # type: ignore[attr-defined]  # torch's stubs lack it
         weight_granularity=PerGroup(XNNPACK_GROUP_SIZE),
     )
-    quantize_(model, config, filter_fn=lambda module, _: module in linears)
+    quantize_(fused, config, filter_fn=lambda module, _: isinstance(module, JoinedLinear))
+    return fused
 
 
 def _int8_like_lowbit(float_model: MobileLLM, lowered: MobileLLM) -> MobileLLM:
-    """The float model with activations rounded to int8 wherever the lowered model's op rounds them."""
-    model = clone_structure(float_model)
-    for name, module in lowered.named_modules():
-        if isinstance(module, PackedLinear) and read_header(module.packed).format.is_quantized:
-            model.get_submodule(name).register_forward_pre_hook(_round_first_argument)
-    embedding, own_head = packed_tables(lowered)
-    if read_header(embedding if own_head is None else own_head).format.is_quantized:
-        model.lm_head.register_forward_pre_hook(_round_first_argument)
-    return model
+    """The float model with activations rounded to int8 wherever the lowered model's ops round them."""
+    rounded: set[str] = set()
+    for _, table in tables(lowered):
+        if isinstance(table, PackedTable) and read_header(table.packed).format.is_quantized:
+            rounded |= table.rows.keys()
+    if EMBEDDING in rounded:
+        rounded.remove(EMBEDDING)  # a lookup has no input to round; as the head's table it has
+        rounded |= {HEAD} if float_model.lm_head.weight is None else set()
+    return with_int8_inputs(float_model, rounded)
+
+
+class _RowsOf(nn.Module):
+    """Some outputs of a joined linear: those of one of the linears it was made from."""
+
+    def __init__(self, linear: JoinedLinear, name: str) -> None:
+        super().__init__()
+        names = list(linear.rows)
+        self.linear = linear
+        self.first = sum(linear.rows[before] for before in names[: names.index(name)])
+        self.count = linear.rows[name]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x).narrow(-1, self.first, self.count)
 
 
 def _int8_like_torchao(float_model: MobileLLM, lowered: MobileLLM) -> MobileLLM:
     """The lowered model's own torchao linears, which round activations in eager mode as XNNPACK does."""
     model = _int8_like_lowbit(float_model, lowered)
-    for name in named_linears(float_model):
-        replace_module(model, name, lowered.get_submodule(name))
+    for _, table in tables(lowered):
+        if isinstance(table, JoinedLinear):
+            for name in table.rows:
+                replace_module(model, name, _RowsOf(table, name))
     return model
-
-
-def _round_first_argument(module: nn.Module, args: tuple) -> tuple:
-    """x on the int8 grid of its row, as the ops quantise activations: symmetric, 127 steps each way."""
-    x, *rest = args
-    largest = x.abs().amax(dim=-1, keepdim=True)
-    codes = torch.round(x * (127 / largest).nan_to_num(posinf=0.0)).clamp(-127, 127)
-    return (codes * (largest / 127), *rest)
 
 
 def _refuse_for_lowbit(model: MobileLLM, fmt: WeightFormat) -> str | None:
@@ -130,47 +165,8 @@ def _refuse_for_fp32(model: MobileLLM, fmt: WeightFormat) -> str | None:
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("lowbit", _pack_linears, True, False, _refuse_for_lowbit, _int8_like_lowbit),
-        Recipe("xnnpack-8da4w", _xnnpack_8da4w, False, True, _refuse_for_xnnpack, _int8_like_torchao),
-        Recipe("fp32", lambda model: None, False, True, _refuse_for_fp32, _int8_like_lowbit),
+        Recipe("lowbit", packed_layer, True, False, _refuse_for_lowbit, _int8_like_lowbit),
+        Recipe("xnnpack-8da4w", _xnnpack_layer, False, True, _refuse_for_xnnpack, _int8_like_torchao),
+        Recipe("fp32", joined_layer, False, True, _refuse_for_fp32, _int8_like_lowbit),
     )
 }
-
-
-def lower(model: MobileLLM, recipe: Recipe, embedding_bits: int, max_seq_len: int) -> MobileLLM:
-    """A copy of the model with caches of ``max_seq_len`` positions whose parts are calls of ops."""
-    lowered = clone_structure(model).with_cache(max_seq_len)
-    lowered.cos, lowered.sin = lowered.cos[:max_seq_len].clone(), lowered.sin[:max_seq_len].clone()
-    recipe.lower_linears(lowered)
-    dim, vocab = model.config.dim, model.config.vocab_size
-    head = (
-        None
-        if model.lm_head.weight is None
-        else pack_embedding(model.lm_head.weight.detach(), embedding_bits)
-    )
-    embedding = pack_embedding(model.embed_tokens.weight.detach(), embedding_bits)
-    replace_module(lowered, "embed_tokens", PackedEmbedding(embedding, dim))
-    replace_module(lowered, "lm_head", PackedHead(vocab, head))
-    for name, module in list(lowered.named_modules()):
-        if isinstance(module, RMSNorm):
-            replace_module(lowered, name, OpRMSNorm(module))
-        elif isinstance(module, SiluMul):
-            replace_module(lowered, name, OpSiluMul())
-        elif isinstance(module, AttentionCore):
-            assert module.cache is not None  # with_cache gave every core one
-            replace_module(lowered, name, OpAttention(module.cache))
-    return lowered.eval()
-
-
-def packed_tables(lowered: MobileLLM) -> tuple[Tensor, Tensor | None]:
-    """The packed tables of a lowered model's embedding and, where it has its own, of its head."""
-    embedding, head = lowered.get_submodule("embed_tokens"), lowered.get_submodule("lm_head")
-    assert isinstance(embedding, PackedEmbedding)
-    assert isinstance(head, PackedHead)
-    return embedding.packed, head.packed
-
-
-def clone_structure(model: MobileLLM) -> MobileLLM:
-    """A deep copy of the modules that shares every tensor with the original."""
-    memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, memo)

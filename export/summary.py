@@ -32,6 +32,7 @@ def print_summary(output: Path, manifest: Manifest) -> None:
             ", ".join(f"{part} {size:,}" for part, size in manifest.part_bytes.items() if size),
         ),
         ("stored bits", _stored_bits(manifest)),
+        ("KV cache", _kv_cache(manifest)),
         ("verified", _verification(manifest)),
         ("speed here", f"{speed}; one run"),
     ]
@@ -59,6 +60,17 @@ def _stored_bits(manifest: Manifest) -> str:
     linears = manifest.linear_bits_per_weight
     in_linears = "" if linears is None else f"{linears:.2f} per weight of the linears, "
     return f"{in_linears}{manifest.effective_bits_per_weight:.2f} per parameter of the model, all included"
+
+
+def _kv_cache(manifest: Manifest) -> str:
+    size = f"{manifest.kv_cache}, {manifest.kv_cache_bytes:,} bytes for {manifest.max_seq_len} positions"
+    cost = manifest.verification.cache
+    if cost is None:
+        return size
+    return (
+        f"{size}; by itself it moves logits by rms {cost.rms:.2g} (bound {cost.rms_bound:.2g}) and "
+        f"perplexity to {cost.perplexity:.3f}"
+    )
 
 
 def _verification(manifest: Manifest) -> str:

@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 
 from edge.cli import main_guard
 from edge.config import MOBILELLM, NAMED_MODELS, ModelConfig
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, WeightFormat, format_for_bits
-from edge.manifest import MANIFEST_NAME, PROGRAM_NAME, Manifest, Weights, record_file
+from edge.manifest import (
+    MANIFEST_NAME,
+    PROGRAM_NAME,
+    KVCacheFormat,
+    Manifest,
+    Verification,
+    Weights,
+    record_file,
+)
 from edge.model.checkpoint import Checkpoint
-from edge.model.checkpoint_writer import swap_in
 from edge.model.mobilellm import MobileLLM
-from edge.model.tokenizer import TOKENIZER_FILES, Tokenizer
+from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, prepare_qat
 from edge.quantizers.packed_checkpoint import ASSETS, open_model
-from edge.training.resume import refuse_unwritable
-from export.metadata import config_record, constant_methods, package_versions, part_bytes
+from export.metadata import constant_methods, option_figures, package_versions, program_figures
+from export.output import checked_output, staging
 from export.program import to_program
-from export.recipes import RECIPES, Recipe, lower
+from export.recipes import RECIPES, Options, Recipe, lower
 from export.summary import print_summary
 from export.verify import MAX_TOKENS, check_tables, eager_logits, perplexity, reference_models, verify
 
@@ -80,90 +86,42 @@ def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bo
     )
 
 
-def export_to(
-    output: Path, source: Source, recipe: Recipe, fmt: WeightFormat, embedding_bits: int, max_seq_len: int
-) -> Manifest:
+def export_to(output: Path, source: Source, options: Options) -> Manifest:
     """Exports, verifies and writes ``output``, which appears whole or not at all."""
-    model, config = source.model, source.model.config
-    lowered = lower(model, recipe, embedding_bits, max_seq_len)
-    buffer = to_program(lowered, recipe, max_seq_len, constant_methods(config, max_seq_len))
-    tokens, text = _verification_tokens(source, max_seq_len)
+    model, max_seq_len = source.model, options.max_seq_len
+    lowered = lower(model, options)
+    buffer = to_program(lowered, options, constant_methods(model.config, max_seq_len))
     with staging(output) as directory:
         path = directory / PROGRAM_NAME
         path.write_bytes(buffer)
         del buffer
-        tables = check_tables(model, lowered, path)
-        proof = verify(path, reference_models(model, lowered, recipe), tables, tokens, text)
-        if source.full_precision is not None:
-            before = perplexity(eager_logits(source.full_precision, tokens), tokens)
-            proof = proof.model_copy(update={"perplexity_full_precision": before})
+        proof = _verified(path, source, lowered, options)
         record = None
         if source.tokenizer is not None:
             shutil.copyfile(source.tokenizer.path, directory / source.tokenizer.path.name)
             record = record_file(directory / source.tokenizer.path.name)
-        program = record_file(path)
-        parts = part_bytes(lowered, program.bytes)
         manifest = Manifest(
             model=source.name,
             source=source.where,
             weights=source.weights,
-            config=config_record(config),
-            parameters=config.parameters,
-            recipe=recipe.name,
-            format=fmt.name,
-            bits=fmt.bits,
-            embedding_bits=embedding_bits,
-            max_seq_len=max_seq_len,
-            program=program,
             tokenizer=record,
-            part_bytes=parts,
-            linear_bits_per_weight=8 * parts["linears"] / config.linear_parameters
-            if parts["linears"]
-            else None,
-            effective_bits_per_weight=8 * program.bytes / config.parameters,
-            versions=package_versions(),
             verification=proof,
+            versions=package_versions(),
+            **option_figures(options),
+            **program_figures(lowered, record_file(path)),
         ).sealed()
         (directory / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
     return manifest
 
 
-def checked_output(output: Path) -> Path:
-    """Where an export may be written, with links followed; looked at before the work begins.
-
-    Raises:
-        ValueError: it cannot be made, or is something other than an earlier export or an empty directory.
-    """
-    output = output.resolve()
-    refuse_unwritable(output)
-    found = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if found and not {MANIFEST_NAME} <= found <= {MANIFEST_NAME, PROGRAM_NAME, *TOKENIZER_FILES}:
-        raise ValueError(f"--output {output} exists and is not an earlier export; choose another directory")
-    if output in (Path.cwd(), *Path.cwd().parents):
-        raise ValueError(f"--output {output} is the directory this runs in; choose another one")
-    return output
-
-
-@contextmanager
-def staging(output: Path) -> Iterator[Path]:
-    """A directory beside ``output`` that takes its place at the end; on any failure nothing is left.
-
-    Raises:
-        ValueError: see ``checked_output``; or it could not be written to its end.
-    """
-    output = checked_output(output)
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted export left
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        swap_in(partial, output)
-    except OSError as error:
-        raise ValueError(
-            f"--output {output} could not be written ({error}); what was there is unchanged"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def _verified(path: Path, source: Source, lowered: MobileLLM, options: Options) -> Verification:
+    tokens, text = _verification_tokens(source, options.max_seq_len)
+    tables = check_tables(source.model, lowered, path)
+    proof = verify(path, reference_models(source.model, lowered, options), tables, tokens, text)
+    if source.full_precision is None:
+        return proof
+    before = perplexity(eager_logits(source.full_precision, tokens), tokens)
+    return proof.model_copy(update={"perplexity_full_precision": before})
 
 
 def _embedded(fmt: WeightFormat, recipe: Recipe) -> str:
@@ -213,12 +171,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--embedding-bits",
         type=int,
-        default=8,
+        default=Options.embedding_bits,
         choices=EMBEDDING_BITS_CHOICES,
-        help="bits of the token embedding and output head (default 8)",
+        help="bits of the token embedding and output head (default %(default)s)",
     )
     parser.add_argument(
         "--max-seq-len", type=int, help="positions of the KV cache; default: the model's, at most 2048"
+    )
+    parser.add_argument(
+        "--kv-cache",
+        default=Options.kv_cache,
+        choices=get_args(KVCacheFormat),
+        help="how keys and values are held; int8 takes a quarter of the memory (default %(default)s)",
     )
     parser.add_argument(
         "--random-weights", action="store_true", help="export a shape without training, to measure speed"
@@ -251,7 +215,8 @@ def main(argv: list[str] | None = None) -> int:
         suffix = "" if recipe.name == "lowbit" else f"-{recipe.name}"
         output = args.output or Path("exported") / f"{source.name}-{fmt.bits:g}bit{suffix}"
         checked_output(output)  # again: the default path is known only now
-        manifest = export_to(output, source, recipe, fmt, args.embedding_bits, max_seq_len)
+        options = Options(recipe, fmt, max_seq_len, args.embedding_bits, args.kv_cache)
+        manifest = export_to(output, source, options)
     print_summary(output, manifest)
     return 0
 

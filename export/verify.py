@@ -2,25 +2,36 @@
 
 A program is compared with two eager models, on real text where there is a tokenizer:
 
-* *float*: the rounded weights in plain PyTorch, activations in float32;
-* *int8*: the same, activations rounded to int8 as the ops do, still in plain PyTorch.
+* *float*: the rounded weights in plain PyTorch, activations and KV cache in float32;
+* *rounded*: the same, with all that the program rounds to int8 rounded too, still in plain PyTorch:
+  activations, and queries, keys and values where the program has an int8 cache.
 
-Weights may not differ at all: every packed table must be found in the written file; linears must unpack
-to the eager model's weights, bit for bit, embedding and head to the model's, rounded to the nearest level.
+Weights may not differ at all: every packed table must be found in the written file; each linear's rows of
+it must unpack to the eager model's weights, bit for bit, embedding and head to the model's, rounded to the
+nearest level.
 
-Logits may differ for one reason. Program and int8 model compute one function, but add in another order.
-A float32 rounding apart can move an activation to the next int8 step, and after a few layers nearly all
-of them fall independently. Two independent roundings, each of the size that int8 activations have (float
-against int8), differ by sqrt(2) of it. So
+Logits may differ for one reason. Program and rounded model compute one function, but add in another order.
+A float32 rounding apart can move a value to the next int8 step, and after a few layers nearly all of them
+fall independently. Two independent roundings, each of the size that int8 has (float against rounded),
+differ by sqrt(2) of it. So
 
-    rms(program - int8) <= sqrt(2) * rms(int8 - float) + 1e-4 * rms(logits)
+    rms(program - rounded) <= sqrt(2) * rms(rounded - float) + 1e-4 * rms(logits)
 
 where the last term covers float32 summation. Independence is an assumption; with random weights, where it
-is put to the test, the difference came to 0.6 to 0.9 of the bound.
+is put to the test, the difference came to 0.6 to 0.9 of the bound. Our own ops do the same arithmetic for a
+token whatever comes with it, so there a prefill equals token by token to the bit; XNNPACK's products do not.
 
 A token's negative log-likelihood moves by its own logit error less the softmax-weighted mean of all of
 them. Where errors favour neither, each is of the size of the rms error, and mean log-perplexity moves by
 at most twice the error between program and float model.
+
+An int8 cache is also judged by itself, apart from the program: what rounding queries, keys and values alone
+does to the float model's logits and perplexity. It rounds to the steps that activations are rounded to, with
+a scale for every head instead of one for the whole row, so each rounding is relatively no larger; and it
+rounds three inputs of a layer's arithmetic where activations are four, of qkv, out, gate with up, and down.
+So the cache may not cost more than rounding the inputs of every linear, which is measured beside it:
+
+    rms(int8 cache - float) <= rms(int8 inputs - float)
 """
 
 from __future__ import annotations
@@ -30,20 +41,21 @@ import math
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from edge.manifest import Verification
+from edge.manifest import CacheCost, Verification
 from edge.model.mobilellm import MobileLLM, named_linears, replace_module
-from edge.ops.packing import MAGIC, dequantize, read_header, unpack
+from edge.ops.packing import HEADER_BYTES, MAGIC, dequantize, read_header, unpack
 from edge.program import Program
 from edge.quantizers.paretoq import QATLinear, effective_alpha
-from export.modules import PackedEmbedding, PackedHead, PackedLinear
-from export.recipes import Recipe, clone_structure, packed_tables
+from export.modules import PackedTable, tables, weights_in
+from export.recipes import HEAD, Options
+from export.rounding import clone_structure, with_int8_cache, with_int8_inputs
 
 FLOAT32_SUMMATION = 1e-4
+MAGIC_BYTES = MAGIC.to_bytes(4, "little")
 #: Longest text that is run: long enough for a perplexity, short enough for the largest model.
 MAX_TOKENS = 160
 
@@ -54,24 +66,37 @@ class VerificationError(ValueError):
 
 @dataclass(frozen=True)
 class References:
-    """The eager models a program is held against."""
+    """The eager models a program is held against.
+
+    Attributes:
+        float_model, rounded_model: see above.
+        cache_model, inputs_model: the float model with an int8 cache alone, and with the inputs of every
+            linear rounded; None where the program's cache is float32.
+        splits_exactly: whether a prefill must equal token by token to the bit.
+    """
 
     float_model: MobileLLM
-    int8_model: MobileLLM
+    rounded_model: MobileLLM
+    cache_model: MobileLLM | None
+    inputs_model: MobileLLM | None
+    splits_exactly: bool
 
 
-def reference_models(model: MobileLLM, lowered: MobileLLM, recipe: Recipe) -> References:
+def reference_models(model: MobileLLM, lowered: MobileLLM, options: Options) -> References:
     """Plain PyTorch models with the very weights of the lowered one."""
-    float_model = clone_structure(model)
-    for name, linear in named_linears(model).items():
-        plain = nn.Linear(linear.in_features, linear.out_features, bias=False, device="meta")
-        _set_weight(plain, _weight_in(lowered.get_submodule(name)))
-        replace_module(float_model, name, plain)
-    embedding, head = packed_tables(lowered)
-    _set_weight(float_model.embed_tokens, dequantize(embedding))
-    if head is not None:
-        _set_weight(float_model.lm_head, dequantize(head))
-    return References(float_model.eval(), recipe.with_int8_activations(float_model, lowered).eval())
+    float_model = clone_structure(model).eval()
+    for _, table in tables(lowered):
+        for name, weight in weights_in(table).items():
+            if name in named_linears(model):
+                plain = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+                replace_module(float_model, name, plain)
+            float_model.get_submodule(name).weight = nn.Parameter(weight, requires_grad=False)
+    rounded = options.recipe.with_int8_activations(float_model, lowered).eval()
+    exact = not options.recipe.uses_xnnpack
+    if options.kv_cache == "fp32":
+        return References(float_model, rounded, None, None, exact)
+    inputs = with_int8_inputs(float_model, [*named_linears(float_model), HEAD])
+    return References(float_model, with_int8_cache(rounded), with_int8_cache(float_model), inputs, exact)
 
 
 def check_tables(model: MobileLLM, lowered: MobileLLM, path: Path) -> int:
@@ -83,44 +108,52 @@ def check_tables(model: MobileLLM, lowered: MobileLLM, path: Path) -> int:
     Raises:
         VerificationError: a table is missing from the file or differs in a single weight.
     """
-    in_file = _table_digests(path)
-    linears = named_linears(model)
-    count = 0
-    for name, module in lowered.named_modules():
-        if not isinstance(module, PackedLinear | PackedEmbedding | PackedHead) or module.packed is None:
-            continue
-        count += 1
-        if hashlib.sha256(module.packed.numpy().tobytes()).digest() not in in_file:
-            raise VerificationError(f"the packed table of {name} is not in {path.name} as it was packed")
-        if name in linears:
-            if not _holds(module.packed, linears[name]):
+    packed = {name: table for name, table in tables(lowered) if isinstance(table, PackedTable)}
+    in_file = _table_digests(path, [table.packed for table in packed.values()])
+    for name, table in packed.items():
+        if hashlib.sha256(table.packed.numpy()).digest() not in in_file:
+            raise VerificationError(f"the packed table {name} is not in {path.name} as it was packed")
+        _check_weights(model, table)
+    return len(packed)
+
+
+def _check_weights(model: MobileLLM, table: PackedTable) -> None:
+    """VerificationError unless the rows that a table has of each weight are that weight's."""
+    counts = list(table.rows.values())
+    codes, alphas = (part.split(counts) for part in unpack(table.packed))
+    for name, code, alpha in zip(table.rows, codes, alphas, strict=True):
+        source = model.get_submodule(name)
+        if isinstance(source, nn.Linear):
+            if not _holds(code, alpha, source):
                 raise VerificationError(f"{name}: unpacking does not give the trained grid back")
-        elif not _is_rounded(module.packed, cast(Tensor, model.get_submodule(name).weight).detach()):
+        elif not _is_rounded(table.packed, source.get_parameter("weight").detach()):
             raise VerificationError(f"{name}: the table is not the model's, rounded to the nearest level")
-    return count
 
 
 def verify(path: Path, references: References, tables: int, tokens: list[int], text: str) -> Verification:
     """Runs the program on tokens and compares; raises VerificationError beyond the bounds above."""
     float_logits = eager_logits(references.float_model, tokens)  # [T, V]
-    int8_logits = eager_logits(references.int8_model, tokens)  # [T, V]
+    rounded_logits = eager_logits(references.rounded_model, tokens)  # [T, V]
+    cache = _cache_cost(references, float_logits, tokens)  # first, for it needs no program
     program = Program(path)
     stepwise = torch.stack([program.forward([token], i) for i, token in enumerate(tokens)])  # [T, V]
     prefill = program.forward(tokens, 0)  # [V]
-    logit_rms, activation_rms = _rms(float_logits), _rms(int8_logits - float_logits)
-    bound = math.sqrt(2) * activation_rms + FLOAT32_SUMMATION * logit_rms
+    logit_rms, rounding_rms = _rms(float_logits), _rms(rounded_logits - float_logits)
+    bound = math.sqrt(2) * rounding_rms + FLOAT32_SUMMATION * logit_rms
     result = Verification(
         exact_tables=tables,
         text=text,
         tokens=len(tokens),
         logit_rms=logit_rms,
-        activation_rms=activation_rms,
-        program_rms=_rms(stepwise - int8_logits),
+        rounding_rms=rounding_rms,
+        program_rms=_rms(stepwise - rounded_logits),
         program_rms_bound=bound,
         prefill_rms=_rms(prefill - stepwise[-1]),
+        prefill_rms_bound=0.0 if references.splits_exactly else bound,
         perplexity_program=perplexity(stepwise, tokens),
         perplexity_eager=perplexity(float_logits, tokens),
-        perplexity_bound=_exp(2 * (activation_rms + bound)),
+        perplexity_bound=_exp(2 * (rounding_rms + bound)),
+        cache=cache,
     )
     _judge(result)
     return result
@@ -140,28 +173,60 @@ def perplexity(logits: Tensor, tokens: list[int]) -> float:
     return _exp(loss.item())
 
 
+def _cache_cost(references: References, float_logits: Tensor, tokens: list[int]) -> CacheCost | None:
+    """What an int8 cache alone changes of the float model, with its bounds; None for a float32 cache."""
+    if references.cache_model is None or references.inputs_model is None:
+        return None
+    logits = eager_logits(references.cache_model, tokens)
+    rms = _rms(logits - float_logits)
+    return CacheCost(
+        rms=rms,
+        rms_bound=_rms(eager_logits(references.inputs_model, tokens) - float_logits),
+        perplexity=perplexity(logits, tokens),
+        perplexity_bound=_exp(2 * rms),
+    )
+
+
 def _judge(v: Verification) -> None:
-    for what, error in (("token by token", v.program_rms), ("prefill against token by token", v.prefill_rms)):
-        if not error <= v.program_rms_bound:  # also refuses NaN
-            raise VerificationError(
-                f"the program's logits are off, {what}: rms {error:.4g}, at most {v.program_rms_bound:.4g} "
-                "can come from int8 activations; nothing was written"
-            )
-    ratio = v.perplexity_program / v.perplexity_eager
-    if not max(ratio, 1 / ratio) <= v.perplexity_bound:
+    if not v.program_rms <= v.program_rms_bound:  # also refuses NaN
         raise VerificationError(
-            f"the program's perplexity is {v.perplexity_program:.4g}, eager's {v.perplexity_eager:.4g}: "
-            f"more than a factor {v.perplexity_bound:.4g} apart; nothing was written"
+            f"the program's logits are off, token by token: rms {v.program_rms:.4g}, at most "
+            f"{v.program_rms_bound:.4g} can come from rounding to int8; nothing was written"
+        )
+    if not v.prefill_rms <= v.prefill_rms_bound:
+        raise VerificationError(
+            f"the program's logits are off, prefill against token by token: rms {v.prefill_rms:.4g}, "
+            f"at most {v.prefill_rms_bound:.4g} is right; nothing was written"
+        )
+    _judge_perplexity(
+        "the program's perplexity", v.perplexity_program, v.perplexity_eager, v.perplexity_bound
+    )
+    if v.cache is None:
+        return
+    if not v.cache.rms <= v.cache.rms_bound:
+        raise VerificationError(
+            f"an int8 KV cache changes this model's logits by rms {v.cache.rms:.4g}, more than the "
+            f"{v.cache.rms_bound:.4g} of int8 activations; export it with --kv-cache fp32"
+        )
+    what = "perplexity with an int8 KV cache"
+    _judge_perplexity(what, v.cache.perplexity, v.perplexity_eager, v.cache.perplexity_bound)
+
+
+def _judge_perplexity(what: str, found: float, eager: float, bound: float) -> None:
+    ratio = found / eager
+    if not max(ratio, 1 / ratio) <= bound:
+        raise VerificationError(
+            f"{what} is {found:.4g}, eager's {eager:.4g}: more than a factor {bound:.4g} apart; "
+            "nothing was written"
         )
 
 
-def _holds(packed: Tensor, linear: nn.Linear) -> bool:
-    """Whether a table unpacks to a linear's very scales and weights."""
+def _holds(codes: Tensor, alpha: Tensor, linear: nn.Linear) -> bool:
+    """Whether a table's rows, codes [rows, k] and alpha [rows], are a linear's very codes and scales."""
     if not isinstance(linear, QATLinear):
-        return torch.equal(dequantize(packed), linear.weight.detach().half().float())
-    _, alpha = unpack(packed)
+        return torch.equal(codes, linear.weight.detach().half())  # such a table has weights in place of codes
     return torch.equal(alpha[:, None], effective_alpha(linear.weight_clip_val.detach())) and torch.equal(
-        dequantize(packed), linear.quantized_weight().detach()
+        codes, linear.codes()
     )
 
 
@@ -174,30 +239,18 @@ def _is_rounded(packed: Tensor, weight: Tensor) -> bool:
     return bool(((values - weight).abs() <= half_step).all())
 
 
-def _weight_in(lowered: nn.Module) -> Tensor:
-    """The float32 weight that a lowered linear computes with."""
-    if isinstance(lowered, PackedLinear):
-        return dequantize(lowered.packed)
-    weight: Any = lowered.weight
-    return weight.dequantize() if hasattr(weight, "qdata") else weight.detach()  # torchao's, or a plain one
-
-
-def _table_digests(path: Path) -> set[bytes]:
-    """SHA-256 of every packed table in a file, found by its magic and measured by its header."""
+def _table_digests(path: Path, tables: list[Tensor]) -> set[bytes]:
+    """SHA-256 of every piece of a file that begins with the header of one of the tables and is as long."""
+    sizes = {table[:HEADER_BYTES].numpy().tobytes(): table.numel() for table in tables}
     digests = set()
-    magic = MAGIC.to_bytes(4, "little")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = data.find(magic)
+        at = data.find(MAGIC_BYTES)
         while at >= 0:
-            size = int.from_bytes(data[at + 40 : at + 48], "little")  # total_bytes of the header
-            if 64 <= size <= len(data) - at:
+            size = sizes.get(data[at : at + HEADER_BYTES])
+            if size is not None:
                 digests.add(hashlib.sha256(data[at : at + size]).digest())
-            at = data.find(magic, at + 4)
+            at = data.find(MAGIC_BYTES, at + 1)
     return digests
-
-
-def _set_weight(module: nn.Module, weight: Tensor) -> None:
-    module.weight = nn.Parameter(weight, requires_grad=False)
 
 
 def _exp(value: float) -> float:

@@ -48,13 +48,20 @@ class OracleModel:
         bits: 1, 1.58, 2, 3, 4 or 16 (half precision).
         embedding_bits: 4, 8 or 16, for the token embedding and the head.
         int8_activations: False computes the same weights without rounding activations.
+        int8_cache: rounds queries and keys, after RoPE, and values: one scale per position and head.
     """
 
     def __init__(
-        self, directory: Path, bits: float, embedding_bits: int = 8, int8_activations: bool = True
+        self,
+        directory: Path,
+        bits: float,
+        embedding_bits: int = 8,
+        int8_activations: bool = True,
+        int8_cache: bool = False,
     ) -> None:
         self.hf = json.loads((directory / "config.json").read_text())
         self.int8_linears = int8_activations and bits != 16
+        self.int8_cache = int8_cache
         self.int8_head = int8_activations and embedding_bits != 16
         raw = _read_tensors(directory)
         self.w = {name: tensor for name, tensor in raw.items() if name.endswith("norm.weight")}
@@ -90,6 +97,8 @@ class OracleModel:
         q = self._rope((x @ self._t(f"{name}.q_proj")).reshape(length, self.heads, self.head_dim))
         k = self._rope((x @ self._t(f"{name}.k_proj")).reshape(length, self.kv_heads, self.head_dim))
         v = (x @ self._t(f"{name}.v_proj")).reshape(length, self.kv_heads, self.head_dim)
+        if self.int8_cache:
+            q, k, v = self._int8(q), self._int8(k), self._int8(v)
         out = np.empty_like(q)
         for head in range(self.heads):
             shared = head * self.kv_heads // self.heads
@@ -125,11 +134,11 @@ class OracleModel:
         return self._int8(x) if self.int8_linears else x
 
     def _int8(self, x: Array) -> Array:
-        """x [T, n] rounded to 255 levels per row."""
+        """x [T, ..., n] rounded to 255 levels per row of n."""
         amax = np.abs(x).max(axis=-1, keepdims=True)
         steps = x * (127 / np.where(amax == 0, 1, amax))
-        boundary = 0.5 - np.abs(steps - np.rint(steps))  # [T, n], distance of each to the next code
-        self._margin = np.minimum(self._margin, boundary.min(axis=-1))
+        boundary = 0.5 - np.abs(steps - np.rint(steps))  # [T, ..., n], distance of each to the next code
+        self._margin = np.minimum(self._margin, boundary.reshape(len(x), -1).min(axis=-1))
         return np.rint(steps) * (amax / 127)
 
 

@@ -111,7 +111,10 @@ def test_a_process_without_the_ops_is_told_which_and_what_to_load(programs):
         [sys.executable, "-c", explained], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert result.returncode == 2
-    assert "lowbit::attention, lowbit::embedding, lowbit::linear" in result.stderr.splitlines()[-1]
+    assert (
+        "lowbit::attention, lowbit::embedding, lowbit::linear_add, lowbit::norm_gate_up"
+        in result.stderr.splitlines()[-1]
+    )
     assert "import edge.ops" in result.stderr.splitlines()[-1]
 
 

@@ -99,14 +99,5 @@ def _another_run(directory: Path, difference: str) -> str:
     )
 
 
-def refuse_unwritable(output: Path) -> None:
-    """ValueError when a directory cannot be made at ``output``, or a file is there; writes nothing."""
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output} is a file; give a directory")
-    parent = next((p for p in output.absolute().parents if p.exists()), Path("/"))
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"--output {output} cannot be written: {parent} is not a writable directory")
-
-
 def _said(name: str, value: Any) -> str:
     return f"without {spelled(name)}" if value is None else f"with {spelled(name)} {value}"

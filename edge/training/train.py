@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from edge.cli import main_guard
+from edge.cli import main_guard, refuse_unwritable
 from edge.config import NAMED_MODELS
 from edge.formats import FULL_PRECISION, format_for_bits
 from edge.model.checkpoint import load_checkpoint, save_checkpoint
@@ -35,7 +35,6 @@ from edge.training.resume import (
     read_record,
     refuse_other_data,
     refuse_other_flags,
-    refuse_unwritable,
     step_of,
     write_record,
 )

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from edge.cli import main_guard
+from edge.cli import main_guard, refuse_unwritable
 from edge.training.data import documents
-from edge.training.resume import refuse_unwritable
 
 #: Ids 0, 1 and 2, the places Llama gives them.
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.cli import main_guard
+from edge.config import MOBILELLM
 from edge.formats import format_for_bits
 from edge.manifest import read_manifest
 from edge.ops.packing import packed_nbytes
@@ -51,11 +52,10 @@ def test_manifest_says_what_is_in_the_directory(ternary):
         == sum(manifest.part_bytes.values())
     )
     config = tiny_config()
-    attention = 2 * packed_nbytes(40, 36, format_for_bits(2)) // 2  # q
-    kv = packed_nbytes(20, 36, format_for_bits(2))
-    out = packed_nbytes(36, 40, format_for_bits(2))
-    gate, down = packed_nbytes(50, 36, format_for_bits(2)), packed_nbytes(36, 50, format_for_bits(2))
-    assert manifest.part_bytes["linears"] == config.n_layers * (attention + 2 * kv + out + 2 * gate + down)
+    fmt = format_for_bits(1.58)
+    qkv, out = packed_nbytes(40 + 2 * 20, 36, fmt), packed_nbytes(36, 40, fmt)
+    gate, down = packed_nbytes(50, 36, fmt), packed_nbytes(36, 50, fmt)  # 50 rows: gate and up stay apart
+    assert manifest.part_bytes["linears"] == config.n_layers * (qkv + out + 2 * gate + down)
     assert manifest.part_bytes["head"] == 0  # tied: one table serves both
 
 
@@ -215,6 +215,59 @@ def test_embedding_and_head_tables(tmp_path, embedding_bits, tied):
     parts = read_manifest(out).part_bytes
     assert parts["embedding"] == packed_nbytes(304, 36, format_for_bits(embedding_bits))
     assert parts["head"] == (0 if tied else parts["embedding"])
+
+
+def test_manifest_says_which_weights_are_in_which_table(tmp_path):
+    source = save_tiny(tmp_path / "model", format_for_bits(2), ffn_dim=48, tied_embedding=False)
+    assert run("--bits", 2, "--model", source, "--output", tmp_path / "out") == 0
+    tables = read_manifest(tmp_path / "out").tables
+    layers = {
+        f"layers.{layer}.{table}": [f"layers.{layer}.{weight}" for weight in weights]
+        for layer in range(tiny_config().n_layers)
+        for table, weights in {
+            "qkv": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            "out": ["self_attn.o_proj"],
+            "gate_up": ["mlp.gate_proj", "mlp.up_proj"],
+            "down": ["mlp.down_proj"],
+        }.items()
+    }
+    assert tables == layers | {"embed_tokens": ["embed_tokens"], "lm_head": ["lm_head"]}
+
+
+@pytest.mark.parametrize(("recipe", "bits"), [("lowbit", "1.58"), ("lowbit", "16"), ("xnnpack-8da4w", "4")])
+def test_int8_cache_exports_and_verifies(tmp_path, capsys, recipe, bits):
+    fmt = format_for_bits(bits if bits == "1.58" else 16)
+    source = save_tiny(tmp_path / "model", fmt, dim=64, ffn_dim=96, head_dim=16)
+    arguments = ("--bits", bits, "--recipe", recipe, "--model", source, "--kv-cache", "int8")
+    assert run(*arguments, "--output", tmp_path / "out") == 0
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.kv_cache == "int8"
+    floats = 2 * 2 * 2 * 64 * 16 * 4  # K and V, two layers, two heads of 64 positions, 16 values of 4 bytes
+    assert manifest.kv_cache_bytes < floats / 2
+    cost = manifest.verification.cache
+    assert 0 < cost.rms < cost.rms_bound
+    assert cost.perplexity != manifest.verification.perplexity_eager
+    assert f"{cost.perplexity:.3f}" in capsys.readouterr().out
+
+
+def test_float_cache_is_the_default(ternary):
+    manifest = read_manifest(ternary / "out")
+    assert manifest.kv_cache == "fp32"
+    assert manifest.verification.cache is None
+    assert manifest.kv_cache_bytes >= 2 * 2 * 2 * 64 * 10 * 4
+
+
+def test_unknown_cache(tmp_path):
+    assert run("--bits", 2, "--kv-cache", "int4", "--output", tmp_path / "out") == 2
+
+
+@pytest.mark.parametrize("shape", ["125M", "1B"])
+def test_ternary_stays_below_its_bits_per_weight_at_real_widths(shape):
+    config, fmt = MOBILELLM[shape], format_for_bits(1.58)
+    q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    tables = [(q + 2 * kv, config.dim), (config.dim, q), (2 * config.ffn_dim, config.dim)]
+    stored = sum(packed_nbytes(n, k, fmt) for n, k in [*tables, (config.dim, config.ffn_dim)])
+    assert 8 * config.n_layers * stored / config.linear_parameters <= 1.67
 
 
 def test_layer_sharing_exports(tmp_path):

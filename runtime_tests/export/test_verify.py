@@ -3,58 +3,64 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
 
 from edge.formats import BITS_CHOICES, format_for_bits
-from edge.model.mobilellm import named_linears
 from edge.ops.packing import read_header
 from edge.quantizers.convert import build_model
 from export.metadata import constant_methods
 from export.program import to_program
-from export.recipes import RECIPES, lower
+from export.recipes import RECIPES, Options, lower
 from export.verify import VerificationError, check_tables, eager_logits, perplexity, reference_models, verify
 from runtime_tests.tiny import tiny_checkpoint
 
 TOKENS = [1, 40, 77, 200, 303, 5, 5, 64, 90, 91, 92, 17]
-RECIPE = RECIPES["lowbit"]
+OPTIONS = Options(RECIPES["lowbit"], format_for_bits(1.58), max_seq_len=64)
+#: Rows of gate that are a whole number of blocks, so that every stage of a layer is one op.
+FUSING = {"ffn_dim": 48}
 
 
 @pytest.fixture(params=[format_for_bits(b) for b in BITS_CHOICES], ids=lambda f: f.name)
 def exported(request, tmp_path):
     """Model, lowered model and the written program of one format."""
-    return _written(request.param, tmp_path)
+    return _written(tmp_path, request.param, **FUSING)
 
 
 @pytest.fixture
 def ternary(tmp_path):
-    return _written(format_for_bits(1.58), tmp_path)
+    return _written(tmp_path, **FUSING)
 
 
-def _written(fmt, tmp_path):
+def _written(tmp_path, fmt=OPTIONS.fmt, kv_cache="fp32", **changes):
     """A model of its own for each test to damage, with the program that was exported from its like."""
-    lowered, program = _export(fmt)
+    lowered, program = _export(fmt, kv_cache, tuple(changes.items()))
     path = tmp_path / "model.pte"
     path.write_bytes(program)
-    return build_model(tiny_checkpoint(fmt)), lowered, path
+    return build_model(tiny_checkpoint(fmt, **changes)), lowered, path
 
 
 @functools.cache
-def _export(fmt):
-    model = build_model(tiny_checkpoint(fmt))
-    lowered = lower(model, RECIPE, 8, 64)
-    return lowered, to_program(lowered, RECIPE, 64, constant_methods(model.config, 64))
+def _export(fmt, kv_cache, changes):
+    model = build_model(tiny_checkpoint(fmt, **dict(changes)))
+    return _lowered_and_program(model, replace(OPTIONS, kv_cache=kv_cache))
 
 
-def _verify(model, lowered, path):
-    tables = check_tables(model, lowered, path)
-    return verify(path, reference_models(model, lowered, RECIPE), tables, TOKENS, "test tokens")
+def _lowered_and_program(model, options=OPTIONS):
+    lowered = lower(model, options)
+    return lowered, to_program(lowered, options, constant_methods(model.config, options.max_seq_len))
+
+
+def _verify(model, lowered, path, options=OPTIONS):
+    count = check_tables(model, lowered, path)
+    return verify(path, reference_models(model, lowered, options), count, TOKENS, "test tokens")
 
 
 def test_a_right_program_passes(exported):
     result = _verify(*exported)
-    assert result.exact_tables == 2 * 7 + 1  # seven linears in each of two layers, and one embedding
+    assert result.exact_tables == 2 * 4 + 1  # four tables in each of two layers, and one embedding
     assert result.prefill_rms == 0.0  # every op works token by token, whatever comes with it
     assert result.program_rms <= result.program_rms_bound < 0.25 * result.logit_rms
 
@@ -62,7 +68,7 @@ def test_a_right_program_passes(exported):
 def test_every_byte_of_a_table_counts(ternary):
     model, lowered, path = ternary
     whole = path.read_bytes()
-    packed = lowered.layers[1].mlp.up_proj.packed
+    packed = lowered.layers[1].gate_up.packed
     header = read_header(packed)
     start = whole.index(packed.numpy().tobytes())
     in_header = range(header.alpha_offset)
@@ -72,32 +78,42 @@ def test_every_byte_of_a_table_counts(ternary):
         damaged = bytearray(whole)
         damaged[start + offset] ^= 1
         path.write_bytes(damaged)
-        with pytest.raises(VerificationError, match=r"up_proj is not in model\.pte as it was packed"):
+        with pytest.raises(VerificationError, match=r"layers\.1\.gate_up is not in model\.pte as it"):
             check_tables(model, lowered, path)
 
 
-def test_alpha_one_ulp_off_is_refused(exported):
+@pytest.mark.parametrize("part", ["q_proj", "k_proj", "v_proj"])
+def test_alpha_one_ulp_off_is_refused(exported, part):
     model, lowered, path = exported
-    linear = next(iter(named_linears(model).values()))
+    linear = model.layers[0].self_attn.get_submodule(part)
     scale = linear.weight_clip_val if hasattr(linear, "weight_clip_val") else linear.weight
     with torch.no_grad():
         value = scale[3, 0]
         scale[3, 0] = (
             torch.nextafter(value, value + 1) if hasattr(linear, "weight_clip_val") else value * 1.01
         )
-    with pytest.raises(VerificationError, match="does not give the trained grid back"):
+    with pytest.raises(VerificationError, match=rf"layers\.0\.self_attn\.{part}: unpacking does not give"):
         check_tables(model, lowered, path)
 
 
 @pytest.mark.parametrize("bits", [4, 8, 16])
 def test_another_embedding_is_refused(ternary, bits):
     model, _, path = ternary
-    lowered = lower(model, RECIPE, bits, 64)
+    lowered = lower(model, replace(OPTIONS, embedding_bits=bits))
     path.write_bytes(path.read_bytes() + lowered.embed_tokens.packed.numpy().tobytes())  # it is in the file
-    assert check_tables(model, lowered, path) == 15
+    assert check_tables(model, lowered, path) == 9
     with torch.no_grad():
         model.embed_tokens.weight[7:9] = model.embed_tokens.weight[7:9].flip(0)
     with pytest.raises(VerificationError, match="embed_tokens: the table is not the model's"):
+        check_tables(model, lowered, path)
+
+
+def test_rows_of_another_linear_are_refused(ternary):
+    """k and v have the same shape: only contents tell that a joined table has them the other way round."""
+    model, lowered, path = ternary
+    attention = model.layers[1].self_attn
+    attention.k_proj, attention.v_proj = attention.v_proj, attention.k_proj
+    with pytest.raises(VerificationError, match=r"layers\.1\.self_attn\.k_proj: unpacking does not give"):
         check_tables(model, lowered, path)
 
 
@@ -114,16 +130,16 @@ def test_a_weight_beyond_half_precision_is_named():
     with torch.no_grad():
         model.layers[1].mlp.up_proj.weight[0, 0] = 1e6
     with pytest.raises(ValueError, match=r"layers\.1\.mlp\.up_proj: .*half precision cannot hold"):
-        lower(model, RECIPE, 8, 64)
+        lower(model, OPTIONS)
 
 
 def test_nan_in_the_program_is_refused(tmp_path):
     model = build_model(tiny_checkpoint())
-    lowered = lower(model, RECIPE, 8, 64)
     with torch.no_grad():
-        lowered.norm.weight[0] = float("nan")
+        model.norm.weight[0] = float("nan")
+    lowered, program = _lowered_and_program(model)
     path = tmp_path / "model.pte"
-    path.write_bytes(to_program(lowered, RECIPE, 64, constant_methods(model.config, 64)))
+    path.write_bytes(program)
     with pytest.raises(ValueError, match="logits are not numbers"):
         _verify(build_model(tiny_checkpoint()), lowered, path)
 
@@ -131,9 +147,9 @@ def test_nan_in_the_program_is_refused(tmp_path):
 def test_rounding_activations_in_the_reference_matters(ternary):
     """The int8 reference really rounds: it differs from the float one, and the program is nearer to it."""
     model, lowered, _ = ternary
-    references = reference_models(model, lowered, RECIPE)
+    references = reference_models(model, lowered, OPTIONS)
     float_logits = eager_logits(references.float_model, TOKENS[:1])
-    int8_logits = eager_logits(references.int8_model, TOKENS[:1])
+    int8_logits = eager_logits(references.rounded_model, TOKENS[:1])
     eager_ops = lowered(torch.tensor([TOKENS[:1]]))[0]
     assert (eager_ops - int8_logits).abs().max() < (float_logits - int8_logits).abs().max()
 

@@ -1,0 +1,62 @@
+"""Eager PyTorch models that round what a program rounds: the inputs of its linears, and an int8 KV cache.
+
+Written without the ops, so that a program has something to be held against.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edge.model.mobilellm import AttentionCore, MobileLLM, replace_module
+from edge.model.rope import apply_rope
+
+
+def round_to_int8(x: Tensor) -> Tensor:
+    """x [..., n] on the int8 grid of its row, as the ops quantise: symmetric, 127 steps each way."""
+    largest = x.abs().amax(dim=-1, keepdim=True)
+    codes = torch.round(x * (127 / largest).nan_to_num(posinf=0.0)).clamp(-127, 127)
+    return codes * (largest / 127)
+
+
+def with_int8_inputs(model: MobileLLM, names: Iterable[str]) -> MobileLLM:
+    """A copy whose modules of these names round their first argument."""
+    rounding = clone_structure(model)
+    for name in names:
+        rounding.get_submodule(name).register_forward_pre_hook(_round_first_argument)
+    return rounding
+
+
+def with_int8_cache(model: MobileLLM) -> MobileLLM:
+    """A copy whose attention rounds queries, keys and values as the op with an int8 cache does."""
+    rounding = clone_structure(model)
+    for name, module in list(rounding.named_modules()):
+        if isinstance(module, AttentionCore):
+            replace_module(rounding, name, Int8CacheCore())
+    return rounding
+
+
+class Int8CacheCore(nn.Module):
+    """Attention over whole sequences from position 0, with one scale per position and head."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: int) -> Tensor:
+        assert start == 0  # verification runs a text in one piece
+        cos, sin = cos[: q.shape[1]], sin[: q.shape[1]]  # [T, D/2]
+        q, k, v = (round_to_int8(x) for x in (apply_rope(q, cos, sin), apply_rope(k, cos, sin), v))
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [B, H or Hkv, T, D]
+        grouped = q.shape[1] != k.shape[1]
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped).transpose(1, 2)
+
+
+def clone_structure(model: MobileLLM) -> MobileLLM:
+    """A deep copy of the modules that shares every tensor with the original."""
+    memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, memo)
+
+
+def _round_first_argument(module: nn.Module, args: tuple) -> tuple:
+    return (round_to_int8(args[0]), *args[1:])

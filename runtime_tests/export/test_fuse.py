@@ -1,0 +1,122 @@
+"""What fuses, what does not, and that neither changes a number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
+from edge.model.mobilellm import replace_module
+from edge.ops.packing import read_header, unpack
+from edge.quantizers.convert import build_model
+from edge.quantizers.paretoq import QATLinear
+from export.fuse import AddLinear, NormCat, NormGateUp, pack
+from export.metadata import constant_methods
+from export.modules import OpRMSNorm, PackedLinear, PackedTable, tables
+from export.program import to_program
+from export.recipes import RECIPES, Options, lower
+from export.verify import check_tables, reference_models, verify
+from runtime_tests.tiny import tiny_checkpoint
+
+TOKENS = [1, 40, 77, 200, 303, 5, 5, 64]
+TERNARY = format_for_bits(1.58)
+OPTIONS = Options(RECIPES["lowbit"], TERNARY, max_seq_len=16)
+FUSED_OPS = {"attention", "embedding", "linear_add", "norm_gate_up", "norm_linear"}
+ALL_OPS = FUSED_OPS | {"linear", "rms_norm", "silu_mul"}
+
+
+def ops_of(model, options=OPTIONS):
+    """Names of the lowbit ops that a model's program calls."""
+    program = to_program(lower(model, options), options, constant_methods(model.config, options.max_seq_len))
+    return {name for name in ALL_OPS if f"lowbit::{name}\0".encode() in program}
+
+
+def requantized(model, name, fmt):
+    """The model with one linear on another format's grid."""
+    linear = model.get_submodule(name)
+    replace_module(model, name, QATLinear(linear.weight.detach(), fmt))
+    return model
+
+
+@pytest.mark.parametrize("bits", BITS_CHOICES)
+def test_a_layer_is_five_ops(bits):
+    model = build_model(tiny_checkpoint(format_for_bits(bits), ffn_dim=48))
+    assert ops_of(model) == FUSED_OPS
+
+
+def test_gate_that_ends_inside_a_block_stays_apart():
+    model = build_model(tiny_checkpoint(TERNARY, ffn_dim=56))
+    assert ops_of(model) == ALL_OPS - {"norm_gate_up"}
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"), [("self_attn.k_proj", "qkv"), ("mlp.up_proj", "gate_up"), ("mlp.gate_proj", "gate_up")]
+)
+def test_mixed_formats_stay_apart_and_verify(tmp_path, name, stage):
+    model = build_model(tiny_checkpoint(TERNARY, ffn_dim=48))
+    requantized(model, f"layers.1.{name}", format_for_bits(4))
+    lowered = lower(model, OPTIONS)
+    assert isinstance(lowered.layers[0].get_submodule(stage), PackedTable)
+    apart = lowered.layers[1].get_submodule(stage)
+    assert isinstance(apart, NormCat | NormGateUp)
+    formats = {weight: read_header(t.packed).format.name for _, t in tables(apart) for weight in t.rows}
+    assert formats.pop(f"layers.1.{name}") == "int4"
+    assert set(formats.values()) == {"ternary"}
+    path = tmp_path / "model.pte"
+    path.write_bytes(to_program(lowered, OPTIONS, constant_methods(model.config, 16)))
+    count = check_tables(model, lowered, path)
+    result = verify(path, reference_models(model, lowered, OPTIONS), count, TOKENS, "test tokens")
+    assert result.prefill_rms == 0.0
+
+
+@pytest.mark.parametrize("bits", BITS_CHOICES)
+@pytest.mark.parametrize("sharing", [False, True])
+def test_fused_and_separate_ops_give_the_same_bits(bits, sharing):
+    model = build_model(tiny_checkpoint(format_for_bits(bits), ffn_dim=48, layer_sharing=sharing))
+    fused, separate = lower(model, OPTIONS), lower(model, OPTIONS)
+    for index, layer in enumerate(model.layers):
+        split_stages(separate.layers[index], f"layers.{index}", layer)
+    tokens = torch.tensor([TOKENS])
+    with torch.no_grad():
+        assert torch.equal(fused(tokens), separate(tokens))
+
+
+def split_stages(fused, name, layer):
+    """Puts one op per part of the model in place of a layer's stages."""
+
+    def linear(part):
+        return PackedLinear(
+            pack({part: layer.get_submodule(part)}), {part: layer.get_submodule(part).out_features}
+        )
+
+    q, k, v = (linear(f"self_attn.{part}_proj") for part in "qkv")
+    fused.qkv = NormCat(OpRMSNorm(layer.input_layernorm), [q, k, v])
+    fused.out = AddLinear(linear("self_attn.o_proj"))
+    norm = OpRMSNorm(layer.post_attention_layernorm)
+    fused.gate_up = NormGateUp(norm, linear("mlp.gate_proj"), linear("mlp.up_proj"))
+    fused.down = AddLinear(linear("mlp.down_proj"))
+
+
+@pytest.mark.parametrize("bits", [b for b in BITS_CHOICES if b != FULL_PRECISION.bits])
+def test_a_joined_table_is_its_linears_below_one_another(bits):
+    model = build_model(tiny_checkpoint(format_for_bits(bits)))
+    attention = model.layers[0].self_attn
+    linears = {part: attention.get_submodule(part) for part in ("q_proj", "k_proj", "v_proj")}
+    codes, alpha = unpack(pack(linears))
+    first = 0
+    for linear in linears.values():
+        rows = slice(first, first := first + linear.out_features)
+        assert torch.equal(codes[rows], linear.codes())
+        assert torch.equal(alpha[rows], linear.weight_clip_val.detach()[:, 0])
+    assert first == len(codes)
+
+
+@pytest.mark.parametrize("recipe", ["lowbit", "fp32"])
+def test_every_weight_is_in_one_table(recipe):
+    model = build_model(tiny_checkpoint(tied_embedding=False))
+    lowered = lower(model, replace(OPTIONS, recipe=RECIPES[recipe], fmt=FULL_PRECISION))
+    found = [weight for _, table in tables(lowered) for weight in table.rows]
+    matrices = [name.removesuffix(".weight") for name, p in model.named_parameters() if p.ndim == 2]
+    assert sorted(found) == sorted(matrices)
