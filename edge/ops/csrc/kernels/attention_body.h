@@ -12,7 +12,6 @@
 namespace edge {
 namespace {
 
-constexpr int64_t kNoRow = -1;
 constexpr int64_t kBatch = 24;  // queries that meet a tile while it is in the cache of the CPU
 
 // Queries of one kv head, in ascending order of position.
@@ -28,22 +27,11 @@ struct QueryBatch {
   RunningSoftmax state[kBatch];
 };
 
-// Asks for the tile of a cache that starts at a row (kv_head * S + position), ahead of its use: the
-// hardware's own prefetching stops at pages. No row, nothing.
-template <class Element>
-void prefetch_tile(const Element* cache, int64_t row, int64_t dim) {
-  if (row == kNoRow) return;
-  const auto* bytes = reinterpret_cast<const char*>(cache + row * dim);
-  const auto count = kTile * dim * static_cast<int64_t>(sizeof(Element));
-  for (int64_t i = 0; i < count; i += 64) __builtin_prefetch(bytes + i);
-}
-
 // A tile, as some queries of a batch see it.
 struct Tile {
   int64_t first;               // position
   int64_t counts[kMaxShared];  // positions that each query sees of it, 1 to kTile
   int64_t fewest, most;        // of the counts
-  int64_t next_row;            // of the tile to ask for meanwhile, or kNoRow
 };
 
 // scores[query][position] = sum over ascending d of q[d] * key[d], for `blocks` blocks of 16 positions.
@@ -117,7 +105,6 @@ void add_float_tile(const AttentionJob& job, const Tile& tile, int64_t query, Qu
   const int64_t dim = job.shape.head_dim;
   const int64_t offset = (batch->kv_head * job.shape.capacity + tile.first) * dim;
   alignas(64) float scores[kQueries][kTile];
-  prefetch_tile(job.floats.keys, tile.next_row, dim);
   dot_float_keys<kQueries>(job.floats.keys + offset, (tile.most + kKeyBlock - 1) / kKeyBlock, dim,
                            batch->floats + query, scores);
   RunningSoftmax* state = batch->state + query;
@@ -127,7 +114,6 @@ void add_float_tile(const AttentionJob& job, const Tile& tile, int64_t query, Qu
     for (int64_t d = 0; d < dim; ++d) state[i].weighted[d] *= shrink[i];
   }
   const float* values = job.floats.values + offset;
-  prefetch_tile(job.floats.values, tile.next_row, dim);
   add_float_values<kQueries>(values, 0, tile.fewest, dim, scores, state);
   for (int i = 0; i < kQueries; ++i) {  // where the tokens differ: not even 0 * value, which may be NaN
     if (tile.counts[i] == tile.fewest) continue;
@@ -143,7 +129,6 @@ void add_int8_tile(const AttentionJob& job, const Tile& tile, int64_t query, Que
   alignas(64) float scores[kQueries][kTile];
   alignas(64) int16_t weights[kQueries * kTile];
   float shrink[kQueries], units[kQueries];
-  prefetch_tile(job.int8.keys, tile.next_row, dim);
   Isa::template dot_keys<kQueries>(job.int8.keys + row * dim, (tile.most + kKeyBlock - 1) / kKeyBlock, dim,
                                    batch->int8[query], batch->sums + query, dots);
   const float* key_scales = job.int8.key_scales + row;
@@ -155,7 +140,6 @@ void add_int8_tile(const AttentionJob& job, const Tile& tile, int64_t query, Que
   }
   weigh_scores<kQueries>(scores, tile.counts, batch->state + query, shrink);
   quantize_all_weights<kQueries>(scores, job.int8.value_scales + row, tile.counts, weights, units);
-  prefetch_tile(job.int8.values, tile.next_row, dim);
   Isa::template weigh_values<kQueries>(job.int8.values + row * dim, (tile.most + 3) / 4, dim, weights, sums);
   for (int i = 0; i < kQueries; ++i) {
     float* weighted = batch->state[query + i].weighted;
@@ -167,8 +151,8 @@ void add_int8_tile(const AttentionJob& job, const Tile& tile, int64_t query, Que
 }
 
 template <class Isa, int kQueries>
-void add_tile(const AttentionJob& job, int64_t first, int64_t next_row, int64_t query, QueryBatch* batch) {
-  Tile tile{first, {}, kTile, 0, next_row};
+void add_tile(const AttentionJob& job, int64_t first, int64_t query, QueryBatch* batch) {
+  Tile tile{first, {}, kTile, 0};
   for (int i = 0; i < kQueries; ++i) {
     const int64_t left = batch->seen[query + i] - first;
     tile.counts[i] = left < kTile ? left : kTile;
@@ -184,31 +168,23 @@ void add_tile(const AttentionJob& job, int64_t first, int64_t next_row, int64_t 
 
 // Queries [query, count) of a batch meet a tile that all of them see, up to kMaxShared at a time.
 template <class Isa>
-void add_tile_to_all(const AttentionJob& job, int64_t first, int64_t next_row, int64_t query,
-                     QueryBatch* batch) {
+void add_tile_to_all(const AttentionJob& job, int64_t first, int64_t query, QueryBatch* batch) {
   while (query < batch->count) {
     const int64_t left = batch->count - query;
     if (left == 3 || left == 5) {  // 5 is 3 and 2, not 4 and 1
-      add_tile<Isa, 3>(job, first, next_row, query, batch);
+      add_tile<Isa, 3>(job, first, query, batch);
       query += 3;
     } else if (left >= 4) {
-      add_tile<Isa, 4>(job, first, next_row, query, batch);
+      add_tile<Isa, 4>(job, first, query, batch);
       query += 4;
     } else if (left == 2) {
-      add_tile<Isa, 2>(job, first, next_row, query, batch);
+      add_tile<Isa, 2>(job, first, query, batch);
       query += 2;
     } else {
-      add_tile<Isa, 1>(job, first, next_row, query, batch);
+      add_tile<Isa, 1>(job, first, query, batch);
       query += 1;
     }
-    next_row = kNoRow;  // asked for once
   }
-}
-
-// The row of the tile after the one at `first`: of this kv head, or else the first of the next.
-inline int64_t row_behind(const AttentionShape& s, const QueryBatch& batch, int64_t first) {
-  if (first + kTile < batch.seen[batch.count - 1]) return batch.kv_head * s.capacity + first + kTile;
-  return batch.kv_head + 1 < s.kv_heads ? (batch.kv_head + 1) * s.capacity : kNoRow;
 }
 
 inline void add_query(const AttentionJob& job, int64_t token, int64_t head, QueryBatch* batch) {
@@ -234,7 +210,7 @@ void finish_batch(const AttentionJob& job, QueryBatch* batch) {
   int64_t query = 0;
   for (int64_t first = 0; batch->count > 0 && first < batch->seen[batch->count - 1]; first += kTile) {
     while (batch->seen[query] <= first) ++query;
-    add_tile_to_all<Isa>(job, first, row_behind(job.shape, *batch, first), query, batch);
+    add_tile_to_all<Isa>(job, first, query, batch);
   }
   for (int64_t i = 0; i < batch->count; ++i) {
     float* out = job.out + batch->row[i] * dim;

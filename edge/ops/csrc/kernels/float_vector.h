@@ -17,6 +17,7 @@ constexpr int64_t kFloats = 4;
 #endif
 
 typedef float Floats __attribute__((vector_size(kFloats * 4)));
+typedef uint32_t Words __attribute__((vector_size(kFloats * 4)));
 typedef int32_t Ints __attribute__((vector_size(kFloats * 4)));  // also what comparisons give: 0 or -1
 
 inline Floats load_floats(const float* from) {

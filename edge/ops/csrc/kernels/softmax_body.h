@@ -18,7 +18,7 @@ inline Floats exp2_of_nonpositive(Floats x) {
   constexpr float kRound = 12582912.0f + 127.0f;  // 1.5 * 2^23: the sum has no fraction bits
   x = x < -126.0f ? splat(-126.0f) : x;
   const Floats shifted = x + kRound;
-  const Floats power = (Floats)((Ints)shifted << 23);  // the low 8 bits are n + 127
+  const Floats power = (Floats)((Words)shifted << 23);  // the low 8 bits are n + 127
   const Floats f = x - (shifted - kRound);
   Floats sum = splat(0.00132647203f);
   sum = sum * f + 0.00967151392f;
