@@ -24,24 +24,27 @@ NEW_TOKENS = 40
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory):
-    """Exports a bit width of the embedded model once per session: ``programs(1.58)`` is its directory."""
+    """Exports the embedded model once per session and choice: ``programs(1.58, "int8")`` is a directory."""
     directory = tmp_path_factory.mktemp("programs")
 
-    def export(bits: float) -> Path:
-        output = directory / f"{bits:g}"
+    def export(bits: float, kv_cache: str = "fp32") -> Path:
+        output = directory / (f"{bits:g}" if kv_cache == "fp32" else f"{bits:g}-{kv_cache}")
         if not output.exists():
-            command = [sys.executable, "-m", "export.to_pte", "--bits", f"{bits:g}", "--output", str(output)]
+            command = [
+                sys.executable, "-m", "export.to_pte",
+                "--bits", f"{bits:g}", "--kv-cache", kv_cache, "--output", str(output),
+            ]  # fmt: skip
             result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
             assert result.returncode == 0, result.stderr
-            (directory / f"{bits:g}.txt").write_text(result.stdout)
+            output.with_name(output.name + ".txt").write_text(result.stdout)
         return output
 
     return export
 
 
-@pytest.fixture(params=BITS_CHOICES, ids=lambda b: f"{b:g}bit")
+@pytest.fixture(params=[*((bits, "fp32") for bits in BITS_CHOICES), (1.58, "int8")], ids=str)
 def exported(request, programs):
-    return programs(request.param)
+    return programs(*request.param)
 
 
 def test_every_runtime_gives_the_same_greedy_text(exported):
@@ -54,15 +57,17 @@ def test_every_runtime_gives_the_same_greedy_text(exported):
     assert _stock_runner(exported) == text
 
 
-def test_the_command_prints_what_it_proved(programs):
-    output = programs(1.58)
-    printed = (output.parent / "1.58.txt").read_text()
+@pytest.mark.parametrize("kv_cache", ["fp32", "int8"])
+def test_the_command_prints_what_it_proved(programs, kv_cache):
+    output = programs(1.58, kv_cache)
+    printed = output.with_name(output.name + ".txt").read_text()
     manifest = read_manifest(output)
     for fact in (
         str(output / "model.pte"),
         f"{manifest.program.bytes:,}",
         f"{manifest.verification.exact_tables} packed tables equal",
         f"{manifest.verification.perplexity_program:.3f}",
+        f"{kv_cache}, {manifest.kv_cache_bytes:,} bytes",
         "tok/s",
         "Once upon a time",
     ):

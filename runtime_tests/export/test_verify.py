@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from edge.formats import BITS_CHOICES, format_for_bits
+from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
 from edge.ops.packing import read_header
 from edge.quantizers.convert import build_model
 from export.metadata import constant_methods
@@ -63,6 +63,33 @@ def test_a_right_program_passes(exported):
     assert result.exact_tables == 2 * 4 + 1  # four tables in each of two layers, and one embedding
     assert result.prefill_rms == 0.0  # every op works token by token, whatever comes with it
     assert result.program_rms <= result.program_rms_bound < 0.25 * result.logit_rms
+
+
+def test_an_int8_cache_is_judged_by_itself_too(tmp_path):
+    options = replace(OPTIONS, kv_cache="int8")
+    result = _verify(*_written(tmp_path, kv_cache="int8", head_dim=12), options)
+    assert result.prefill_rms == 0.0
+    assert 0 < result.cache.rms < result.cache.rms_bound
+    assert result.program_rms <= result.program_rms_bound
+
+
+def test_keys_that_int8_cannot_hold_are_refused(tmp_path):
+    """One pair of each key's elements is 1000 times the others, and the queries' pair as much smaller: scores
+    are the same, but in int8 nothing is left of the other elements."""
+    options = replace(OPTIONS, fmt=FULL_PRECISION, kv_cache="int8")
+    model = build_model(tiny_checkpoint(head_dim=12))
+    with torch.no_grad():
+        for layer in model.layers:
+            for projection, factor in ((layer.self_attn.q_proj, 1e-3), (layer.self_attn.k_proj, 1e3)):
+                heads = projection.weight.view(
+                    -1, 12, model.config.dim
+                )  # RoPE turns element 0 with element 6
+                heads[:, [0, 6]] *= factor
+    lowered, program = _lowered_and_program(model, options)
+    path = tmp_path / "model.pte"
+    path.write_bytes(program)
+    with pytest.raises(VerificationError, match="export it with --kv-cache fp32"):
+        _verify(model, lowered, path, options)
 
 
 def test_every_byte_of_a_table_counts(ternary):
