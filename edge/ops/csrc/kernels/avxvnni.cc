@@ -1,4 +1,5 @@
 // AVX-VNNI: AVX2 with vpdpbusd on ymm registers, from Alder Lake and Zen 5 on. A line is two registers.
+#include "avx2_attention.h"
 #include "cpu_features.h"
 #include "make_kernel.h"
 #include "portable.h"
@@ -38,6 +39,15 @@ struct Ymm {
   // a >> 1 in all bits of a byte but the highest.
   static Bytes halve(Bytes a) { return {{_mm256_srli_epi16(a.half[0], 1), _mm256_srli_epi16(a.half[1], 1)}}; }
 
+  static Bytes flip_top(Bytes a) {
+    const __m256i top = _mm256_set1_epi8(-128);
+    return {{_mm256_xor_si256(a.half[0], top), _mm256_xor_si256(a.half[1], top)}};
+  }
+
+  static Ints broadcast(int32_t value) {
+    const Eight eight = (Eight)_mm256_set1_epi32(value);
+    return {{eight, eight}};
+  }
   static Ints load_ints(const int32_t* values) {
     const Bytes both = load(reinterpret_cast<const uint8_t*>(values));
     return {{(Eight)both.half[0], (Eight)both.half[1]}};
@@ -105,6 +115,18 @@ struct AvxVnni : Portable {
 
   static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
     halves_all<Ymm, 4>(lines, x, k, tokens, acc);
+  }
+
+  template <int kQueries>
+  static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
+                       const int32_t* q_sums, int32_t* scores) {
+    dot_keys_unsigned<Ymm, kQueries>(keys, blocks, head_dim, q, q_sums, scores);
+  }
+
+  template <int kQueries>
+  static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
+                           int32_t* sums) {
+    Avx2Attention::weigh_values<kQueries>(values, quads, head_dim, weights, sums);
   }
 };
 

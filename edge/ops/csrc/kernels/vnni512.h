@@ -1,6 +1,7 @@
 // A line in one zmm register: AVX-512 with VNNI.
 #pragma once
 
+#include "avx2_attention.h"
 #include "portable.h"
 #include "vnni_body.h"
 #include "x86_intrinsics.h"
@@ -23,6 +24,9 @@ struct Zmm {
   // a >> 1 in all bits of a byte but the highest.
   static Bytes halve(Bytes a) { return _mm512_srli_epi16(a, 1); }
 
+  static Bytes flip_top(Bytes a) { return _mm512_xor_si512(a, _mm512_set1_epi8(-128)); }
+
+  static Ints broadcast(int32_t value) { return (Ints)_mm512_set1_epi32(value); }
   static Ints load_ints(const int32_t* values) { return (Ints)_mm512_loadu_si512(values); }
   static void store(Ints a, int32_t* out) { _mm512_storeu_si512(out, (__m512i)a); }
   static Ints dot(Ints sum, Bytes codes, const int8_t* q) {
@@ -69,6 +73,18 @@ struct Vnni512 : Portable {
 
   static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
     halves_all<Zmm, 8>(lines, x, k, tokens, acc);
+  }
+
+  template <int kQueries>
+  static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
+                       const int32_t* q_sums, int32_t* scores) {
+    dot_keys_unsigned<Zmm, kQueries>(keys, blocks, head_dim, q, q_sums, scores);
+  }
+
+  template <int kQueries>
+  static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
+                           int32_t* sums) {
+    Avx2Attention::weigh_values<kQueries>(values, quads, head_dim, weights, sums);
   }
 };
 

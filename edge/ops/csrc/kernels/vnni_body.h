@@ -208,6 +208,25 @@ void gemm_all(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_s
   if constexpr (kTokens > 1) gemm_all<V, kTokens / 2>(tile, columns, q, q_stride, tokens, acc);
 }
 
+// Scores of an int8 cache (portable.h): a line is 16 positions x 4 elements. Keys become unsigned by adding
+// 128, which a flipped top bit does, and 128 * sum(q) is taken off again.
+template <class V, int kQueries>
+void dot_keys_unsigned(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
+                       const int32_t* q_sums, int32_t* scores) {
+  for (int64_t block = 0; block < blocks; ++block) {
+    typename V::Ints sums[kQueries];
+    for (int i = 0; i < kQueries; ++i) sums[i] = V::broadcast(-128 * q_sums[i]);
+    for (int64_t d = 0; d < head_dim; d += 4, keys += 64) {
+      const auto* line = reinterpret_cast<const uint8_t*>(keys);
+      prefetch(line);
+      const typename V::Bytes key = V::flip_top(V::load(line));
+#pragma GCC unroll 8
+      for (int i = 0; i < kQueries; ++i) sums[i] = V::dot(sums[i], key, q + i * kMaxHeadDim + d);
+    }
+    for (int i = 0; i < kQueries; ++i) V::store(sums[i], scores + i * kTile + block * kKeyBlock);
+  }
+}
+
 // fp16: multiply, then add, as everywhere; a fused operation would round differently.
 template <class V, int kTokens>
 void halves_tokens(const uint8_t* lines, const float* x, int64_t k, float* out) {
