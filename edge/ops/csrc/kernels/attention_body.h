@@ -35,14 +35,18 @@ struct Tile {
 };
 
 // scores[query][position] = sum over ascending d of q[d] * key[d], for `blocks` blocks of 16 positions.
+// Meanwhile asks for the tile's values and for the next tile's keys, line by line: between two tokens the
+// weights of a whole model have gone through the cache.
 template <int kQueries>
-void dot_float_keys(const float* keys, int64_t blocks, int64_t dim, const float (*q)[kMaxHeadDim],
-                    float (*scores)[kTile]) {
+void dot_float_keys(const float* keys, const float* values, int64_t blocks, int64_t dim,
+                    const float (*q)[kMaxHeadDim], float (*scores)[kTile]) {
   constexpr int kParts = kKeyBlock / kFloats;
   for (int64_t block = 0; block < blocks; ++block) {
     Floats sums[kQueries][kParts] = {};
     const float* line = keys + block * kKeyBlock * dim;
     for (int64_t d = 0; d < dim; ++d, line += kKeyBlock) {
+      __builtin_prefetch(values + (line - keys));
+      __builtin_prefetch(line + kTile * dim);
 #pragma GCC unroll 4
       for (int part = 0; part < kParts; ++part) {
         const Floats key = load_floats(line + part * kFloats);
@@ -105,7 +109,8 @@ void add_float_tile(const AttentionJob& job, const Tile& tile, int64_t query, Qu
   const int64_t dim = job.shape.head_dim;
   const int64_t offset = (batch->kv_head * job.shape.capacity + tile.first) * dim;
   alignas(64) float scores[kQueries][kTile];
-  dot_float_keys<kQueries>(job.floats.keys + offset, (tile.most + kKeyBlock - 1) / kKeyBlock, dim,
+  const float* values = job.floats.values + offset;
+  dot_float_keys<kQueries>(job.floats.keys + offset, values, (tile.most + kKeyBlock - 1) / kKeyBlock, dim,
                            batch->floats + query, scores);
   RunningSoftmax* state = batch->state + query;
   float shrink[kQueries];
@@ -113,7 +118,6 @@ void add_float_tile(const AttentionJob& job, const Tile& tile, int64_t query, Qu
   for (int i = 0; i < kQueries; ++i) {
     for (int64_t d = 0; d < dim; ++d) state[i].weighted[d] *= shrink[i];
   }
-  const float* values = job.floats.values + offset;
   add_float_values<kQueries>(values, 0, tile.fewest, dim, scores, state);
   for (int i = 0; i < kQueries; ++i) {  // where the tokens differ: not even 0 * value, which may be NaN
     if (tile.counts[i] == tile.fewest) continue;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "../math.h"
+#include "float_vector.h"
 #include "kernel.h"
 
 namespace edge {
@@ -21,8 +22,35 @@ inline void rms_norm_row(const float* x, const float* weight, float eps, int64_t
   for (int64_t i = 0; i < dim; ++i) y[i] = (x[i] * inverse) * weight[i];
 }
 
+// exp_deterministic of math.h, step by step, in every lane.
+inline Floats exp_of(Floats x) {
+  constexpr float kLog2E = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
+  constexpr float kRound = 12582912.0f;
+  x = x < -104.0f ? splat(-104.0f) : x;
+  x = x > 89.0f ? splat(89.0f) : x;
+  const Floats shifted = x * kLog2E + kRound;
+  const Words n = (Words)shifted - bits_from_float(kRound);
+  const Floats whole = shifted - kRound;
+  const Floats r = (x - whole * kLn2High) - whole * kLn2Low;
+  Floats sum = splat(1.0f / 5040.0f);
+  sum = sum * r + 1.0f / 720.0f;
+  sum = sum * r + 1.0f / 120.0f;
+  sum = sum * r + 1.0f / 24.0f;
+  sum = sum * r + 1.0f / 6.0f;
+  sum = sum * r + 0.5f;
+  sum = sum * r + 1.0f;
+  sum = sum * r + 1.0f;
+  const Words half = (n >> 1) | (n & 0x80000000u);
+  return sum * (Floats)((half + 127u) << 23) * (Floats)((n - half + 127u) << 23);
+}
+
 inline void silu_mul_row(const float* gate, const float* up, int64_t count, float* y) {
-  for (int64_t i = 0; i < count; ++i) y[i] = gate[i] / (1.0f + exp_deterministic(-gate[i])) * up[i];
+  int64_t i = 0;
+  for (; i + kFloats <= count; i += kFloats) {
+    const Floats g = load_floats(gate + i);
+    store_floats(y + i, g / (1.0f + exp_of(-g)) * load_floats(up + i));
+  }
+  for (; i < count; ++i) y[i] = gate[i] / (1.0f + exp_deterministic(-gate[i])) * up[i];
 }
 
 template <bool kNorm>

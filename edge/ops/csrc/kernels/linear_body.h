@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kRows = 16;
 constexpr int64_t kTileColumns = 1280;  // a multiple of 20, 32 and 64: whole groups of every storage
-constexpr int64_t kTokenChunk = 64;     // tokens that meet an unpacked tile; bounds the accumulators
+constexpr int64_t kTokenChunk = 128;    // tokens that meet an unpacked tile; bounds the accumulators
 constexpr int64_t kHalfChunk = 16;
 
 constexpr int64_t columns_of_group(Storage storage) {
