@@ -28,7 +28,7 @@ from edge.latency.llama_cpp_models import prepare
 from edge.latency.programs import Variant, export_random, run_benchmark
 from edge.ops import kernel_bench_path
 
-XNNPACK = Variant(4, "xnnpack-8da4w")
+XNNPACK = "xnnpack-8da4w"
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def measure(rows: list[Row], rounds: int) -> None:
 
 def table(rows: list[Row], plan: Plan, size: str) -> str:
     """The rows as Markdown: speeds, times, memory, and speed-ups over each opponent."""
-    opponents = [row for row in rows if row.name.startswith(("4 bits", XNNPACK.name, "llama.cpp"))]
+    opponents = [row for row in rows if row.name.startswith(("4 bits", XNNPACK, "llama.cpp"))]
     heads = ["program", "file MB", f"decode tok/s at {plan.context}", f"prefill({plan.prompt}) tok/s"]
     heads += ["load ms", "first token ms", "peak / (file + cache)", "read / token time"]
     lines = [circumstances(rows, plan, size), "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
@@ -210,7 +210,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m edge.latency.benchmark", description=__doc__)
     parser.add_argument("--size", default="125M", choices=list(MOBILELLM), help="published shape")
     parser.add_argument("--bits", default="1,1.58,2,3,4", help="our programs, separated by commas")
-    parser.add_argument("--kv-cache", default="fp32", choices=["fp32", "int8"], help="of our programs")
+    parser.add_argument(
+        "--kv-cache", default="fp32", choices=["fp32", "int8"], help="of all but llama.cpp, whose is float16"
+    )
     parser.add_argument("--xnnpack", action="store_true", help="also XNNPACK 8da4w; its export takes minutes")
     parser.add_argument("--llama", default="", help="llama.cpp types, such as TQ1_0,TQ2_0,Q4_0")
     parser.add_argument("--threads", type=int, default=1)
@@ -228,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
     if min(args.threads, args.prompt, args.generated, args.rounds) < 1 or plan.depth < 1:
         raise ValueError("counts must be at least 1, and --context more than half of --generated")
     variants = [Variant(float(bits), kv_cache=args.kv_cache) for bits in args.bits.split(",") if bits]
-    variants += [XNNPACK] if args.xnnpack else []
+    variants += [Variant(4, XNNPACK, args.kv_cache)] if args.xnnpack else []
     for variant in variants:
         print(f"exporting {args.size}, {variant.name}", file=sys.stderr)
         export_random(args.size, variant, args.directory / "programs")

@@ -40,7 +40,11 @@ void release_file_pages(const uint8_t* data, int64_t bytes) {
   const uintptr_t begin = (first + page - 1) / page * page;
   const uintptr_t end = (first + static_cast<uintptr_t>(bytes)) / page * page;
   if (begin >= end || !is_read_only_file(begin, end)) return;
-  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  void* pages = reinterpret_cast<void*>(begin);
+  // Advice of its own makes the range a mapping of its own: a later fault on the header in front of it
+  // would else map these pages again, as neighbours that are in the page cache anyway.
+  madvise(pages, end - begin, MADV_RANDOM);
+  madvise(pages, end - begin, MADV_DONTNEED);
 }
 
 #else
