@@ -81,7 +81,7 @@ def test_a_trace_is_one_for_the_inspector(tiny_program, tmp_path):
     assert ids(run(*common, "--etdump", path)) == ids(run(*common))
     blocks = {block.name: block for block in Inspector(etdump_path=str(path)).event_blocks}
     events = [event for event in blocks["Execute"].events if event.name == "lowbit::linear.out"]
-    assert len(events) == 7  # of TinyBlock, the head included
+    assert len(events) == 5  # of TinyBlock: q, k and v in one, gate, up, down, head
     assert all(len(event.perf_data.raw) == steps and min(event.perf_data.raw) > 0 for event in events)
 
 
