@@ -59,14 +59,7 @@ def export_random(size: str, variant: Variant, directory: Path) -> ExportedProgr
     return ExportedProgram(output / manifest.program.name, manifest)
 
 
-def run_benchmark(
-    program: Path,
-    threads: int,
-    prompt: int,
-    context: int,
-    generated: int,
-    environment: dict[str, str] | None = None,
-) -> dict[str, Any]:
+def run_benchmark(program: Path, threads: int, prompt: int, context: int, generated: int) -> dict[str, Any]:
     """One process of ``lowbit_runner --benchmark``: a warm-up and one run; its JSON object.
 
     Args:
@@ -89,7 +82,7 @@ def run_benchmark(
         [str(runner_path()), "--model", str(program), "--benchmark", *arguments],
         capture_output=True,
         text=True,
-        env=runner_environment() | (environment or {}),
+        env=runner_environment(),
     )
     if result.returncode != 0:
         raise OSError(result.stderr.strip() or f"lowbit_runner ended with {result.returncode}")
