@@ -1,0 +1,1 @@
+"""Where programs run: this machine, a phone, an emulated ARM core."""

@@ -1,0 +1,241 @@
+"""What a latency report holds, as one JSON file: every sample with its circumstances, nothing derived.
+
+A report is written after every sample, so an interrupted run has lost nothing and is resumed from it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edge.manifest import Weights
+
+SCHEMA_VERSION = 1
+
+#: Where programs run. An emulator shows that they are right there, and never how fast.
+DeviceKind = Literal["host", "adb", "emulator"]
+#: What a token's time is spent on.
+OpGroup = Literal["linears", "attention", "head", "rest"]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class DeviceRecord(_Record):
+    """The machine that ran the programs, as far as it lets itself be read.
+
+    Attributes:
+        name: as a reader would call it; a phone's with its model.
+        cpu: the processor, and its core types where they differ.
+        features: instruction sets that the kernels can use, by the system's own names.
+        cores: the cores that the programs were allowed to run on.
+        max_khz: of those cores, the highest frequency of the fastest; None where it is not readable.
+        governors: of those cores, each named once.
+        system: kernel name, release and machine.
+    """
+
+    kind: DeviceKind
+    name: str
+    cpu: str
+    features: list[str]
+    cores: list[int]
+    max_khz: int | None
+    governors: list[str]
+    memory_bytes: int | None
+    system: str
+
+
+class Settings(_Record):
+    """What every program is measured at; the first of each list is the headline.
+
+    Attributes:
+        threads: of the runtime; every program runs at each.
+        prompts: tokens of a prefill that starts from an empty cache.
+        contexts: positions filled before the first of the ``generated`` tokens is decoded.
+        rounds: how often every program is measured, in turns.
+    """
+
+    threads: list[Count]
+    prompts: list[Count]
+    contexts: list[Count]
+    generated: Count
+    rounds: Count
+
+    @model_validator(mode="after")
+    def _check_lists(self) -> Settings:
+        for name in ("threads", "prompts", "contexts"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name} must name at least one value, and none twice")
+        return self
+
+    @property
+    def positions(self) -> int:
+        """What a program's KV cache must hold."""
+        return max([*self.prompts, *(context + self.generated for context in self.contexts)])
+
+
+class DecodeSample(_Record):
+    """One context of one run; the percentiles are over its tokens, None where only the mean is known."""
+
+    tokens_per_second: Positive
+    ms_p50: Positive | None = None
+    ms_p90: Positive | None = None
+
+
+class Run(_Record):
+    """One process that measured one program once. What a runtime does not tell is None.
+
+    Attributes:
+        round: counted from 0; all programs of a round ran in turns, so that they compare.
+        kernel: of the low-bit ops, as dispatch picked it.
+        load_ms: from the start of loading until the program can run; its file is in the page cache.
+        first_token_ms: from the start of loading until the first prompt's next token.
+        prefill: tokens/s by prompt length.
+        decode: by context.
+        peak_resident_bytes: of the whole process.
+        read_seconds: a pure read of the program's bytes with as many threads, just after the run.
+        khz: highest frequency among the used cores, just after the run.
+    """
+
+    round: Annotated[int, Field(ge=0)]
+    threads: Count
+    kernel: str | None = None
+    load_ms: Positive | None = None
+    first_token_ms: Positive | None = None
+    prefill: dict[int, Positive]
+    decode: dict[int, DecodeSample]
+    peak_resident_bytes: Count | None = None
+    read_seconds: Positive | None = None
+    khz: int | None = None
+
+
+class Trace(_Record):
+    """Where a token's time went, in a run of its own: tracing slows a program by some percent.
+
+    Attributes:
+        token_ms: median over the decoded tokens of the whole step, without the choice of the token.
+        group_ms: the same by group of ops; they add up to token_ms, ``rest`` holding the remainder.
+    """
+
+    threads: Count
+    context: Count
+    token_ms: Positive
+    group_ms: dict[OpGroup, float]
+
+
+class Quality(_Record):
+    """Perplexity of the program itself on a text, token by token, in blocks of ``block`` tokens."""
+
+    text: str
+    tokens: Count
+    block: Count
+    perplexity: Positive
+
+
+class ProgramRecord(_Record):
+    """A program and what was measured of it.
+
+    Attributes:
+        name: unique in the report: the model's and the label.
+        model: programs of one model have the same shape, and speed-ups stay among them.
+        label: what tells it from the model's other programs.
+        recipe: the exporter's, or "llama.cpp".
+        format: of the linears' weights, by the runtime's own name.
+        bits: nominal, of those weights.
+        linear_bits_per_weight: stored, scales and padding included; None where a file does not tell.
+        parameters: of the model.
+        sha256: of the program's file.
+        kv_cache: format of keys and values.
+        kv_bytes_per_position: of all layers.
+        quality: None for random weights, and where no text was given.
+        note: what a reader must know about it, or nothing.
+        verified: how it was checked on this device before it was timed.
+        failure: why it could not be measured to the end; it is not tried again.
+    """
+
+    name: str
+    model: str
+    label: str
+    recipe: str
+    format: str
+    bits: float
+    weights: Weights
+    parameters: Count
+    file_bytes: Count
+    sha256: str
+    linear_bits_per_weight: float | None = None
+    kv_cache: str
+    kv_bytes_per_position: Count
+    quality: Quality | None = None
+    note: str = ""
+    verified: str = ""
+    failure: str | None = None
+    runs: list[Run] = []
+    traces: list[Trace] = []
+
+
+class Report(_Record):
+    """One device, one session of measuring.
+
+    Attributes:
+        started: UTC, ISO 8601.
+        finished: whether every program that could be measured was.
+        versions: of this project and the packages it stands on; "commit" where a checkout tells.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    started: str
+    finished: bool = False
+    versions: dict[str, str]
+    device: DeviceRecord
+    settings: Settings
+    programs: list[ProgramRecord]
+
+    @model_validator(mode="after")
+    def _check_programs(self) -> Report:
+        names = [program.name for program in self.programs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two programs are called {twice[0]}")
+        if self.device.kind == "emulator" and any(p.runs or p.traces for p in self.programs):
+            raise ValueError("an emulated device has no speeds")
+        return self
+
+
+def read_report(path: Path) -> Report:
+    """Reads and validates a report.
+
+    Raises:
+        ValueError: it is missing, of another version, or not a report.
+    """
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ValueError(f"there is no latency report {path}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "JSON"
+        raise ValueError(
+            f"{path} is not a latency report of version {SCHEMA_VERSION}: {where}: {first['msg']}"
+        ) from error
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Replaces ``path`` at once, so that it is whole at every moment.
+
+    Raises:
+        OSError: it cannot be written; what was there is unchanged.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(report.model_dump_json(indent=1) + "\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
