@@ -190,7 +190,7 @@ class Report(_Record):
         versions: of this project and the packages it stands on; "commit" where a checkout tells.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     started: str
     finished: bool = False
     versions: dict[str, str]
