@@ -126,7 +126,7 @@ def opponents(programs: Sequence[ProgramRecord]) -> list[ProgramRecord]:
 
 
 def bytes_per_token(program: ProgramRecord, context: int, settings: Settings) -> float:
-    """What decoding one token must read at the least: the whole file, and the cache up to its mean position."""
+    """What decoding a token must read at the least: the whole file, and the cache up to its mean position."""
     position = context + settings.generated / 2
     return program.file_bytes + program.kv_bytes_per_position * position
 
