@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from edge.config import MOBILELLM, ModelConfig
+from edge.config import ModelConfig
 from edge.latency.llama_cpp_build import QUANTIZE, run_tool
 
-TYPES = ("TQ1_0", "TQ2_0", "Q4_0")
+#: The types compared, and what a weight takes in their blocks, codes and scales, in bits.
+TYPES = {"TQ1_0": 1.6875, "TQ2_0": 2.0625, "Q4_0": 4.5}
 HEAD_TYPE = "q8_0"
 #: Standard deviation of the random weights: activations stay small numbers through every published depth.
 SPREAD = 0.02
@@ -156,32 +157,24 @@ def parse_quantize_log(log: str, type_name: str) -> tuple[int, int, float, tuple
 
 
 def prepare(
-    binaries: Path, directory: Path, size: str, types: Sequence[str], seed: int = 0
+    binaries: Path, directory: Path, name: str, config: ModelConfig, types: Sequence[str], seed: int = 0
 ) -> list[QuantizedModel]:
-    """A published shape in each type, in ``directory``; makes only what is not there yet.
+    """A shape in each type, in ``directory`` under ``name``; makes only what is not there yet.
 
     Raises:
-        ValueError: an unknown size or type.
+        ValueError: an unknown type, or a shape that llama.cpp cannot run.
         OSError: see ``quantize`` and ``write_random_model``.
     """
-    config = published_shape(size)
-    outputs = {name: directory / f"{size}-seed{seed}-{name}.gguf" for name in types}
-    missing = [name for name, path in outputs.items() if not (path.exists() and _log_path(path).exists())]
+    outputs = {kind: directory / f"{name}-seed{seed}-{kind}.gguf" for kind in types}
+    missing = [kind for kind, path in outputs.items() if not (path.exists() and _log_path(path).exists())]
     if missing:
-        full = write_random_model(config, directory / f"{size}-seed{seed}-F16.gguf", seed)
+        full = write_random_model(config, directory / f"{name}-seed{seed}-F16.gguf", seed)
         try:
-            for name in missing:
-                quantize(binaries, full, name, outputs[name])
+            for kind in missing:
+                quantize(binaries, full, kind, outputs[kind])
         finally:
             full.unlink()  # 2 bytes a weight, and of no further use
-    return [read_quantized(path, name) for name, path in outputs.items()]
-
-
-def published_shape(size: str) -> ModelConfig:
-    """The shape of MobileLLM that ``size`` names; ValueError where none has that name."""
-    if size not in MOBILELLM:
-        raise ValueError(f"size {size!r} is not a published shape; choose from {', '.join(MOBILELLM)}")
-    return MOBILELLM[size]
+    return [read_quantized(path, kind) for kind, path in outputs.items()]
 
 
 def check_type(type_name: str) -> None:

@@ -1,17 +1,18 @@
-"""Our programs for a comparison of speed: random weights of the published shapes, exported and verified."""
+"""Exported programs as they are found or made for a report."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from edge.config import NAMED_MODELS, ModelConfig
 from edge.manifest import Manifest, read_manifest
-from edge.ops import runner_environment, runner_path
 from edge.ops.source_hash import source_hash
+
+#: Recipes of the exporter that stand beside ours as opponents, and the bits that each is asked for.
+OPPONENT_RECIPES = {"xnnpack-8da4w": 4.0, "fp32": 16.0}
 
 
 @dataclass(frozen=True)
@@ -22,68 +23,53 @@ class Variant:
     recipe: str = "lowbit"
     kv_cache: str = "fp32"
 
-    @property
-    def name(self) -> str:
-        if self.recipe != "lowbit":
-            return self.recipe
-        cache = "" if self.kv_cache == "fp32" else f", {self.kv_cache} cache"
-        return f"{self.bits:g} bits{cache}"
-
 
 @dataclass(frozen=True)
 class ExportedProgram:
     """A directory that ``export.to_pte`` wrote, its manifest read and its hashes checked."""
 
-    path: Path
+    directory: Path
     manifest: Manifest
 
+    @property
+    def path(self) -> Path:
+        return self.directory / self.manifest.program.name
 
-def export_random(size: str, variant: Variant, directory: Path) -> ExportedProgram:
-    """The program of a shape with random weights; made, and so verified, unless these sources made it before.
+    @property
+    def config(self) -> ModelConfig:
+        fields = self.manifest.config
+        return ModelConfig(**{**fields, "eos_ids": tuple(fields["eos_ids"])})
+
+
+def open_exported(directory: Path) -> ExportedProgram:
+    """Raises ValueError, by name: no program, one of another version, or one that was altered."""
+    return ExportedProgram(directory, read_manifest(directory))
+
+
+def export_named(model: str, variant: Variant, directory: Path) -> ExportedProgram:
+    """A named model's program below ``directory``: made, and so verified, unless these sources made it.
+
+    The embedded model keeps its trained weights; the published shapes get random ones.
 
     Raises:
         OSError: the exporter failed; its own words.
     """
-    name = f"{size}-{variant.bits:g}bit-{variant.recipe}-{variant.kv_cache}-{source_hash()[:12]}"
+    if model not in NAMED_MODELS:
+        raise ValueError(f"size {model!r} is unknown; choose from {', '.join(NAMED_MODELS)}")
+    name = f"{model}-{variant.bits:g}bit-{variant.recipe}-{variant.kv_cache}-{source_hash()[:12]}"
     output = directory / name
     if not output.exists():
-        command = [sys.executable, "-m", "export.to_pte", "--model", size, "--random-weights"]
-        options = {"--bits": f"{variant.bits:g}", "--recipe": variant.recipe, "--kv-cache": variant.kv_cache}
-        arguments = [text for option in options.items() for text in option]
-        result = subprocess.run(
-            [*command, *arguments, "--output", str(output)], capture_output=True, text=True
-        )
+        options = {"--model": model, "--bits": f"{variant.bits:g}", "--recipe": variant.recipe}
+        options |= {"--kv-cache": variant.kv_cache, "--output": str(output)}
+        command = [
+            sys.executable,
+            "-m",
+            "export.to_pte",
+            *(text for pair in options.items() for text in pair),
+        ]
+        command += [] if model == "default" else ["--random-weights"]
+        result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode != 0:
-            raise OSError(f"export of {size} at {variant.name} failed: {result.stderr.strip()[-500:]}")
-    manifest = read_manifest(output)
-    return ExportedProgram(output / manifest.program.name, manifest)
-
-
-def run_benchmark(program: Path, threads: int, prompt: int, context: int, generated: int) -> dict[str, Any]:
-    """One process of ``lowbit_runner --benchmark``: a warm-up and one run; its JSON object.
-
-    Args:
-        prompt: tokens of the timed prefill, from an empty cache.
-        context: positions filled before the first of the ``generated`` timed tokens.
-
-    Raises:
-        OSError: the runner refuses the program or dies; its own words.
-    """
-    counts = {
-        "--prompt-length": prompt,
-        "--context": context,
-        "--generate": generated,
-        "--threads": threads,
-        "--runs": 1,
-        "--warmup": 1,
-    }
-    arguments = [str(part) for option in counts.items() for part in option]
-    result = subprocess.run(
-        [str(runner_path()), "--model", str(program), "--benchmark", *arguments],
-        capture_output=True,
-        text=True,
-        env=runner_environment(),
-    )
-    if result.returncode != 0:
-        raise OSError(result.stderr.strip() or f"lowbit_runner ended with {result.returncode}")
-    return json.loads(result.stdout)
+            reason = result.stderr.strip()[-500:] or f"exit code {result.returncode}"
+            raise OSError(f"export of {model} at {variant.bits:g} bits ({variant.recipe}) failed: {reason}")
+    return open_exported(output)

@@ -1,0 +1,149 @@
+"""``python -m edge.latency``: latency reports; see ``arguments.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+
+from edge.cli import main_guard, refuse_unwritable
+from edge.latency import measure as measuring
+from edge.latency.arguments import Request, checked, parser
+from edge.latency.circumstances import versions
+from edge.latency.compare import main_compare
+from edge.latency.devices.open import open_device
+from edge.latency.exported_subject import ExportedSubject
+from edge.latency.gather import gather
+from edge.latency.markdown import markdown
+from edge.latency.page import page
+from edge.latency.quality import measure_quality
+from edge.latency.schema import Report, read_report, write_report
+from edge.latency.subject import Subject
+
+REPORT_NAME = "report.json"
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    if args.compare:
+        return main_compare(*args.compare, args.bound)
+    if args.render:
+        render(read_report(args.render), args.render.parent)
+        return 0
+    return make_report(checked(args))
+
+
+def make_report(request: Request) -> int:
+    """Measures, or goes on measuring, and writes the report's three files."""
+    refuse_unwritable(request.output)
+    path = request.output / REPORT_NAME
+    earlier = read_report(path) if path.exists() else None
+    if earlier is not None and earlier.finished:
+        raise ValueError(f"{path} is a finished report: choose another --output, or --render it anew")
+    console = Console(stderr=True)
+    subjects = gather(
+        request.programs,
+        request.sizes,
+        request.bits,
+        request.opponents,
+        request.cache,
+        announce=lambda what: console.print(f"preparing {what}", style="dim", markup=False),
+    )
+    with open_device(request.device, request.cores) as device:
+        report = Report(
+            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            versions=versions(),
+            device=device.record,
+            settings=request.settings,
+            programs=[subject.record for subject in subjects],
+        )
+        if earlier is not None:
+            report = resumed(earlier, report, path, subjects)
+        request.output.mkdir(parents=True, exist_ok=True)
+        if request.eval_data:
+            evaluate(subjects, request.eval_data)
+        with _progress(console) as progress, _hint_on_interrupt(console, path):
+            measuring.measure(report, subjects, device, lambda: write_report(report, path), progress)
+    render(report, request.output)
+    for record in report.programs:
+        if record.failure is not None:
+            console.print(f"{record.name} was not measured to the end: {record.failure}", markup=False)
+    print(f"{request.output / 'report.html'}, with report.md and {REPORT_NAME} beside it")
+    return 0
+
+
+def resumed(earlier: Report, fresh: Report, path: Path, subjects: Sequence[Subject]) -> Report:
+    """The earlier report, its records handed to the subjects, if it is of what is asked for now.
+
+    Raises:
+        ValueError: it is not; names the first difference.
+    """
+    differences = {
+        "settings": (earlier.settings, fresh.settings),
+        "device": (_lasting(earlier), _lasting(fresh)),
+        "programs": tuple([(p.name, p.sha256) for p in r.programs] for r in (earlier, fresh)),
+        "versions": tuple({k: v for k, v in r.versions.items() if k != "commit"} for r in (earlier, fresh)),
+    }
+    for what, (before, now) in differences.items():
+        if before != now:
+            raise ValueError(
+                f"{path} was begun with other {what}: give the command it was begun with, or another --output"
+            )
+    for subject, record in zip(subjects, earlier.programs, strict=True):
+        subject.record = record
+    return earlier
+
+
+def _lasting(report: Report) -> tuple:
+    """What does not change on one device from one day to the next."""
+    device = report.device
+    return (device.kind, device.name, device.cpu, device.cores)
+
+
+def evaluate(subjects: Sequence[Subject], text: str) -> None:
+    """Fills the perplexity of every program whose weights are not random."""
+    for subject in subjects:
+        record = subject.record
+        if isinstance(subject, ExportedSubject) and record.weights != "random" and record.quality is None:
+            record.quality = measure_quality(subject.program, text)
+
+
+def render(report: Report, directory: Path) -> None:
+    """Writes the Markdown and the page of a report beside it."""
+    (directory / "report.md").write_text(markdown(report), encoding="utf-8")
+    (directory / "report.html").write_text(page(report), encoding="utf-8")
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[measuring.Progress]:
+    """A bar in a terminal, lines elsewhere."""
+    if not console.is_terminal:
+        yield lambda what, done, total: console.print(f"{done}/{total} {what}", markup=False, highlight=False)
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with ProgressBar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting")
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
+@contextmanager
+def _hint_on_interrupt(console: Console, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, OSError):
+        console.print(f"what was measured is in {path}; the same command continues", markup=False)
+        raise
+
+
+if __name__ == "__main__":
+    main_guard(main)

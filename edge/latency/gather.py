@@ -1,0 +1,128 @@
+"""From what a user names to the programs of a report: found or exported, grouped by shape, and named."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edge.config import MOBILELLM, ModelConfig
+from edge.latency.exported_subject import ExportedSubject
+from edge.latency.llama_cpp import LlamaSubject
+from edge.latency.llama_cpp_build import build
+from edge.latency.llama_cpp_models import TYPES, prepare
+from edge.latency.programs import OPPONENT_RECIPES, ExportedProgram, Variant, export_named, open_exported
+from edge.latency.subject import Subject
+
+#: Every opponent that a user can name.
+OPPONENTS = (*OPPONENT_RECIPES, *TYPES)
+
+Announce = Callable[[str], None]
+
+
+def default_opponents() -> list[str]:
+    """All of them; llama.cpp's types only where the optional package that writes their files is installed."""
+    return list(OPPONENTS if importlib.util.find_spec("gguf") else OPPONENT_RECIPES)
+
+
+def gather(
+    directories: Sequence[Path],
+    sizes: Sequence[str],
+    bits: Sequence[float],
+    opponents: Sequence[str],
+    cache: Path,
+    announce: Announce,
+) -> list[Subject]:
+    """Every program of a report, in its order.
+
+    Args:
+        directories: exported programs as they are.
+        sizes: named models, exported at every bit width and as every opponent that is an exporter's recipe.
+        opponents: of OPPONENTS; llama.cpp's types run on the shapes of all programs.
+        cache: where exported programs and llama.cpp are kept.
+        announce: told what is about to take long.
+
+    Raises:
+        ValueError: a directory that is no intact program, or a program given twice.
+        OSError: an export or llama.cpp's build failed.
+    """
+    programs = [open_exported(directory) for directory in directories]
+    recipes = [Variant(OPPONENT_RECIPES[name], name) for name in opponents if name in OPPONENT_RECIPES]
+    for size in sizes:
+        for variant in [*(Variant(width) for width in bits), *recipes]:
+            announce(f"{size} at {variant.bits:g} bits ({variant.recipe})")
+            programs.append(export_named(size, variant, cache / "programs"))
+    groups = _by_shape(programs)
+    subjects: list[Subject] = []
+    types = [name for name in opponents if name in TYPES]
+    for model, members in groups.items():
+        labels = _labels(members)
+        subjects += [ExportedSubject(p, model, label) for p, label in zip(members, labels, strict=True)]
+        if types:
+            announce(f"{model} in llama.cpp's types")
+            try:
+                subjects += _llama_subjects(model, members[0].config, types, cache / "llama.cpp")
+            except ValueError as error:
+                announce(f"{model} is left out of llama.cpp: {error}")
+    return subjects
+
+
+def _llama_subjects(model: str, config: ModelConfig, types: Sequence[str], cache: Path) -> list[Subject]:
+    binaries = build(cache)
+    return [
+        LlamaSubject(binaries, quantized, config, model)
+        for quantized in prepare(binaries, cache / "models", _file_name(config), config, types)
+    ]
+
+
+def _by_shape(programs: Sequence[ExportedProgram]) -> dict[str, list[ExportedProgram]]:
+    """Programs of one shape by that model's name: theirs if they agree, else the published or a size."""
+    shapes: dict[ModelConfig, list[ExportedProgram]] = {}
+    for program in programs:
+        shapes.setdefault(_shape(program.config), []).append(program)
+    named: dict[str, list[ExportedProgram]] = {}
+    for config, members in shapes.items():
+        names = {member.manifest.model for member in members}
+        name = names.pop() if len(names) == 1 else _file_name(config)
+        named[name if name not in named else f"{name} ({config.dim} wide, {config.n_layers} layers)"] = (
+            members
+        )
+    return named
+
+
+def _shape(config: ModelConfig) -> ModelConfig:
+    """What a program's speed depends on: two that agree in it can be compared."""
+    return replace(config, max_seq_len=1, bos_id=0, eos_ids=(0,), rope_scaling=None, rope_theta=1.0)
+
+
+def _file_name(config: ModelConfig) -> str:
+    published = {_shape(shape): name for name, shape in MOBILELLM.items()}
+    millions = config.parameters / 1e6
+    return published.get(_shape(config), f"{millions:.3g}M-{config.n_layers}x{config.dim}")
+
+
+def _labels(programs: Sequence[ExportedProgram]) -> list[str]:
+    """What tells the programs of one shape apart: options of the export, else their directories."""
+    labels = [_label(program) for program in programs]
+    counts = Counter(labels)
+    full = [
+        label if counts[label] == 1 else f"{label} ({program.directory.name})"
+        for label, program in zip(labels, programs, strict=True)
+    ]
+    twice = [label for label, count in Counter(full).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"two programs would be called {twice[0]!r}: give each once, from directories of other names"
+        )
+    return full
+
+
+def _label(program: ExportedProgram) -> str:
+    manifest = program.manifest
+    width = f"{manifest.bits:g} bit{'s' * (manifest.bits != 1)}"
+    parts = [width if manifest.recipe == "lowbit" else manifest.recipe]
+    parts += ["int8 cache"] * (manifest.kv_cache == "int8")
+    parts += [f"{manifest.embedding_bits}-bit embedding"] * (manifest.embedding_bits != 8)
+    return ", ".join(parts)

@@ -1,0 +1,28 @@
+"""What measuring needs of a program, whichever runtime runs it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edge.latency.devices.device import Device
+from edge.latency.schema import ProgramRecord, Run, Settings, Trace
+
+
+class ProgramFailed(Exception):
+    """This program cannot be measured: the reason, for its row. The others go on."""
+
+
+class Subject(Protocol):
+    """A program of a report. Every method may raise ProgramFailed."""
+
+    #: what is known before anything ran
+    record: ProgramRecord
+
+    def prepare(self, device: Device, settings: Settings) -> str:
+        """Makes it ready on the device and runs it there once; says how it was verified."""
+
+    def run(self, device: Device, settings: Settings, threads: int, index: int) -> Run:
+        """One process that measures everything once, for round ``index``."""
+
+    def trace(self, device: Device, settings: Settings, threads: int) -> Trace | None:
+        """A traced run at the headline context; None where the runtime has no traces."""
