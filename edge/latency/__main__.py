@@ -14,7 +14,7 @@ from rich.progress import Progress as ProgressBar
 from edge.cli import main_guard, refuse_unwritable
 from edge.latency import measure as measuring
 from edge.latency.arguments import Request, checked, parser
-from edge.latency.circumstances import versions
+from edge.latency.versions import versions
 from edge.latency.compare import main_compare
 from edge.latency.devices.open import open_device
 from edge.latency.exported_subject import ExportedSubject
@@ -46,15 +46,15 @@ def make_report(request: Request) -> int:
     if earlier is not None and earlier.finished:
         raise ValueError(f"{path} is a finished report: choose another --output, or --render it anew")
     console = Console(stderr=True)
-    subjects = gather(
-        request.programs,
-        request.sizes,
-        request.bits,
-        request.opponents,
-        request.cache,
-        announce=lambda what: console.print(f"preparing {what}", style="dim", markup=False),
-    )
-    with open_device(request.device, request.cores) as device:
+    with open_device(request.device, request.cores) as device:  # first: a missing phone is known at once
+        subjects = gather(
+            request.programs,
+            request.sizes,
+            request.bits,
+            request.opponents,
+            request.cache,
+            announce=lambda what: console.print(f"preparing {what}", style="dim", markup=False),
+        )
         report = Report(
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             versions=versions(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -11,6 +12,9 @@ import pytest
 from edge.config import MOBILELLM, ModelConfig
 from edge.latency import llama_cpp, llama_cpp_build
 from edge.latency import llama_cpp_models as models
+from edge.latency.devices.host import HostDevice
+from edge.latency.schema import Settings
+from edge.latency.subject import ProgramFailed
 from runtime_tests.tiny import tiny_config
 
 #: llama-quantize of one layer at the 125M widths to TQ2_0.
@@ -93,12 +97,11 @@ def test_a_log_that_does_not_add_up_is_refused(log):
 
 
 def test_reports_of_llama_bench():
-    prompt = BENCH_TEST | {"n_prompt": 128, "n_gen": 0, "samples_ts": [314.585, 345.69]}
-    speeds = llama_cpp.parse_bench_report(json.dumps([prompt, BENCH_TEST], indent=2))
-    assert speeds.prefill == (314.585, 345.69)
-    assert speeds.decode == (89.4022, 87.2999, 97.4002)
-    assert (speeds.cpu, speeds.threads, speeds.cache_type) == ("AMD EPYC", 1, "f16/f16")
-    assert (speeds.commit, speeds.parameters) == ("0c1e570", MOBILELLM["125M"].parameters)
+    deeper = BENCH_TEST | {"n_depth": 1008, "samples_ts": [70.5]}
+    speeds = llama_cpp.parse_bench_report(json.dumps([BENCH_TEST, deeper], indent=2), "n_depth")
+    assert speeds.tokens_per_second == {240: 89.4022, 1008: 70.5}
+    assert (speeds.threads, speeds.cache_type, speeds.commit) == (1, "f16", "0c1e570")
+    assert speeds.parameters == MOBILELLM["125M"].parameters
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,7 @@ def test_reports_of_llama_bench():
 )
 def test_a_report_of_another_form_is_refused(report):
     with pytest.raises(OSError, match="not understood"):
-        llama_cpp.parse_bench_report(report)
+        llama_cpp.parse_bench_report(report, "n_depth")
 
 
 def test_gguf_holds_every_tensor_and_number_of_the_shape(tmp_path):
@@ -193,38 +196,30 @@ def _printing(tmp_path, text):
 
 
 def test_bench_asks_for_what_it_was_told_and_reads_it(tmp_path):
-    script = f'echo "$@" > {tmp_path}/asked; echo noise >&2; {_printing(tmp_path, json.dumps([BENCH_TEST]))}'
+    reports = [BENCH_TEST | {"n_depth": depth, "samples_ts": [100.0 - depth / 100]} for depth in (240, 1008)]
+    script = f'echo "$@" > {tmp_path}/asked; echo noise >&2; {_printing(tmp_path, json.dumps(reports))}'
     binaries = _stand_in(tmp_path / "bin", "llama-bench", script)
-    speeds = llama_cpp.bench(binaries, tmp_path / "m", 1, generated_tokens=32, depth=240, repetitions=3)
-    assert speeds.decode == (89.4022, 87.2999, 97.4002)
-    assert speeds.prefill == ()
-    assert (tmp_path / "asked").read_text().split() == [
-        *("-m", str(tmp_path / "m"), "-t", "1", "-p", "0", "-n", "32", "-d", "240", "-r", "3", "-o", "json")
-    ]
-    with pytest.raises(OSError, match="other repetitions or threads"):
-        llama_cpp.bench(binaries, tmp_path / "m", 2, generated_tokens=32, repetitions=3)
-
-
-@pytest.mark.parametrize(
-    "arguments", [{}, {"threads": 0, "prompt_tokens": 1}, {"prompt_tokens": 1, "depth": -1}]
-)
-def test_bench_refuses_nothing_to_time(arguments, tmp_path):
-    with pytest.raises(ValueError, match="llama-bench needs"):
-        llama_cpp.bench(tmp_path, tmp_path, **arguments)
+    speeds = llama_cpp.bench_decode(binaries, tmp_path / "m", 1, [240, 1008], 32)
+    assert speeds.tokens_per_second == {240: 97.6, 1008: 89.92}
+    counts = ("-t", "1", "-p", "0", "-n", "32", "-d", "240,1008", "-r", "1", "-o", "json")
+    assert (tmp_path / "asked").read_text().split() == ["-m", str(tmp_path / "m"), *counts]
+    for threads, contexts in ((2, [240, 1008]), (1, [240])):
+        with pytest.raises(OSError, match="other tests or threads"):
+            llama_cpp.bench_decode(binaries, tmp_path / "m", threads, contexts, 32)
 
 
 def test_failures_of_llama_cpp_are_one_sentence(tmp_path):
     with pytest.raises(OSError, match="llama-bench is missing"):
-        llama_cpp.bench(tmp_path, tmp_path / "m", prompt_tokens=1)
+        llama_cpp.bench_prefill(tmp_path, tmp_path / "m", 1, [1])
     script = "echo '['; echo \"llama_bench: error: failed to load model 'm'\" >&2; exit 1"
     binaries = _stand_in(tmp_path / "bin", "llama-bench", script)
     with pytest.raises(
         OSError, match="llama-bench failed with exit code 1: llama_bench: error: failed to load"
     ):
-        llama_cpp.bench(binaries, tmp_path / "m", prompt_tokens=1)
+        llama_cpp.bench_prefill(binaries, tmp_path / "m", 1, [1])
     _stand_in(tmp_path / "bin", "llama-bench", "kill -ILL $$")
     with pytest.raises(OSError, match="llama-bench was ended by SIGILL: no output"):
-        llama_cpp.bench(binaries, tmp_path / "m", prompt_tokens=1)
+        llama_cpp.bench_prefill(binaries, tmp_path / "m", 1, [1])
 
 
 def test_quantize_writes_both_files_or_neither(tmp_path):
@@ -243,17 +238,15 @@ def test_quantize_writes_both_files_or_neither(tmp_path):
         models.quantize(binaries, tmp_path / "m", "Q9_9", output)
 
 
-def test_prepare_makes_only_what_is_missing_and_leaves_no_float_model(tmp_path, monkeypatch):
+def test_prepare_makes_only_what_is_missing_and_leaves_no_float_model(tmp_path):
     pytest.importorskip("gguf")
-    monkeypatch.setitem(MOBILELLM, "125M", ModelConfig(320, 64, 1, 1, 1, 96))
+    config = ModelConfig(320, 64, 1, 1, 1, 96)
     log = _printing(tmp_path, QUANTIZE_LOG)
     binaries = _stand_in(tmp_path / "bin", "llama-quantize", f'{log} >&2; cp "$5" "$6"')
-    (first,) = models.prepare(binaries, tmp_path / "models", "125M", ["TQ2_0"])
+    (first,) = models.prepare(binaries, tmp_path / "models", "tiny", config, ["TQ2_0"])
     _stand_in(tmp_path / "bin", "llama-quantize", "exit 1")
-    assert models.prepare(binaries, tmp_path / "models", "125M", ["TQ2_0"]) == [first]
+    assert models.prepare(binaries, tmp_path / "models", "tiny", config, ["TQ2_0"]) == [first]
     assert sorted(p.suffix for p in (tmp_path / "models").iterdir()) == [".gguf", ".log"]
-    with pytest.raises(ValueError, match="'2M' is not a published shape"):
-        models.prepare(binaries, tmp_path / "models", "2M", ["TQ2_0"])
 
 
 def test_build_names_the_missing_tool_and_reuses_a_finished_build(tmp_path, monkeypatch):
@@ -278,55 +271,54 @@ def test_the_reason_of_a_failed_build_is_its_first_error(tmp_path):
         llama_cpp_build.run_tool([binaries / "cmake"])
 
 
-def test_plan_decodes_around_the_context_it_names():
-    plan = llama_cpp.Plan(context=256, generated=32)
-    positions = range(plan.depth + 1, plan.depth + 33)  # what each token attends to, itself included
-    assert sum(positions) / len(positions) == 256.5
-    with pytest.raises(ValueError, match="--rounds must be at least 1, not 0"):
-        llama_cpp.Plan(rounds=0)
-    with pytest.raises(ValueError, match="take at least 20"):
-        llama_cpp.Plan(context=10, generated=40)
-
-
-def test_the_table_says_what_its_rows_are(tmp_path, monkeypatch, capsys):
+def _subject(tmp_path, fell_back=180):
     path = tmp_path / "model.gguf"
-    ternary = models.QuantizedModel(path, "TQ2_0", 210, 180, 0.75, ("q4_0",), 71359104)
-    four_bit = models.QuantizedModel(path, "Q4_0", 210, 0, 0.0, (), 79000000)
-    speeds = iter(float(x) for x in range(100, 200))
-    monkeypatch.setattr(llama_cpp, "build", lambda directory: tmp_path)
-    monkeypatch.setattr(llama_cpp, "prepare", lambda *args: [ternary, four_bit])
-    monkeypatch.setattr(llama_cpp, "run_tool", lambda command, stdout_only: _report_of(command, next(speeds)))
-    assert llama_cpp.main(["--rounds", "3", "--directory", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert "llama.cpp 0c1e570 (from llama-cpp-python" in printed
-    assert "on AMD EPYC, 1 thread; random weights; embedding and head q8_0; KV cache f16/f16" in printed
-    assert "| prefill of 128, tok/s | decode at context 256, tok/s |" in printed
-    share = "180 of 210 fell back to q4_0 (75% of the linear weights)"
-    assert f"| 125M | TQ2_0 | 71359104 | {share} | 104.0 (100.0-108.0) | 105.0 (101.0-109.0) |" in printed
-    assert "| 125M | Q4_0 | 79000000 | 0 of 210 | 106.0 (102.0-110.0) | 107.0 (103.0-111.0) |" in printed
+    path.write_bytes(b"weights")
+    types = ("q4_0",) if fell_back else ()
+    quantized = models.QuantizedModel(path, "TQ2_0", 210, fell_back, fell_back / 240, types, 71359104)
+    return llama_cpp.LlamaSubject(tmp_path, quantized, MOBILELLM["125M"], "125M")
 
 
-def _report_of(command, speed):
-    prompt, generated = (int(command[command.index(option) + 1]) for option in ("-p", "-n"))
-    return json.dumps([BENCH_TEST | {"n_prompt": prompt, "n_gen": generated, "samples_ts": [speed]}])
+SETTINGS = Settings(threads=[2], prompts=[128, 32], contexts=[256, 1024], generated=16, rounds=1)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        (["--sizes", "125M,7B"], "'7B' is not a published shape"),
-        (["--types", "Q2_K"], "'Q2_K' is not compared"),
-        (["--threads", "0"], "--threads must be at least 1"),
-    ],
-)
-def test_mistakes_are_found_before_anything_is_built(arguments, match, monkeypatch):
-    monkeypatch.setattr(llama_cpp, "build", lambda directory: pytest.fail("built"))
-    with pytest.raises(ValueError, match=match):
-        llama_cpp.main(arguments)
+def test_a_subject_says_what_its_file_is(tmp_path):
+    record = _subject(tmp_path).record
+    assert (record.name, record.recipe, record.weights, record.bits) == (
+        *("125M llama.cpp TQ2_0", "llama.cpp", "random", 2.0625),
+    )
+    assert "180 of 210 matrices fell back to q4_0 (75% of the linear weights)" in record.note
+    assert "fell back" not in _subject(tmp_path, fell_back=0).record.note
+    assert record.kv_bytes_per_position == 30 * 3 * 64 * 2 * 2  # layers, heads, width, keys and values, f16
+    assert record.sha256 == hashlib.sha256(b"weights").hexdigest()
 
 
-def test_another_shape_under_the_name_is_refused(tmp_path, monkeypatch):
-    row = llama_cpp.Row("350M", models.QuantizedModel(tmp_path, "Q4_0", 1, 0, 0.0, (), 1))
-    monkeypatch.setattr(llama_cpp, "run_tool", lambda command, stdout_only: _report_of(command, 1.0))
-    with pytest.raises(OSError, match="is not the 350M shape"):
-        llama_cpp.measure(tmp_path, [row], llama_cpp.Plan(rounds=1))
+def test_a_run_measures_every_prompt_and_context(tmp_path, monkeypatch):
+    def bench(command, stdout_only):
+        lengths, key = (command[5], "n_prompt") if command[7] == "0" else (command[9], "n_depth")
+        assert command[3] == "2"
+        tests = [
+            BENCH_TEST | {"n_threads": 2, key: int(n), "samples_ts": [1e4 / int(n)]}
+            for n in lengths.split(",")
+        ]
+        return json.dumps(tests)
+
+    monkeypatch.setattr(llama_cpp, "run_tool", lambda command, stdout_only: bench(command[1:], stdout_only))
+    run = _subject(tmp_path).run(HostDevice(), SETTINGS, threads=2, index=3)
+    assert run.prefill == {128: 78.125, 32: 312.5}
+    assert {context: sample.tokens_per_second for context, sample in run.decode.items()} == {
+        256: 39.0625,
+        1024: 9.765625,
+    }
+    assert (run.round, run.threads, run.load_ms, run.peak_resident_bytes) == (3, 2, None, None)
+
+
+def test_another_shape_under_the_name_is_a_failure_of_its_row(tmp_path, monkeypatch):
+    report = [BENCH_TEST | {"n_prompt": 1, "model_n_params": 5}]
+    monkeypatch.setattr(llama_cpp, "run_tool", lambda command, stdout_only: json.dumps(report))
+    with HostDevice() as host, pytest.raises(ProgramFailed, match="another shape than its name says"):
+        _subject(tmp_path).prepare(host, SETTINGS)
+    broken = _subject(tmp_path)
+    monkeypatch.undo()
+    with HostDevice() as host, pytest.raises(ProgramFailed, match="llama-bench is missing"):
+        broken.prepare(host, SETTINGS)
