@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from edge.latency.schema import ProgramRecord, Report, Run, Settings
+from edge.latency.schema import ProgramRecord, Report, Run, Settings, Trace
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,23 @@ def by_model(report: Report) -> dict[str, list[ProgramRecord]]:
     return models
 
 
+def measured(programs: Iterable[ProgramRecord]) -> list[ProgramRecord]:
+    """Those with runs that count: a program that failed is left out, whatever it had measured before."""
+    return [p for p in programs if p.runs and p.failure is None]
+
+
+def complete_rounds(report: Report) -> int:
+    """Rounds that every program has at every thread count; those that failed do not count."""
+    threads = report.settings.threads
+    alive = [program for program in report.programs if program.failure is None]
+    counts = [sum(run.threads == t for run in program.runs) for program in alive for t in threads]
+    return min(counts, default=0)
+
+
+def trace_at(program: ProgramRecord, threads: int) -> Trace | None:
+    return next((trace for trace in program.traces if trace.threads == threads), None)
+
+
 def is_own(program: ProgramRecord) -> bool:
     """Whether it is one of ours, and not there as an opponent only."""
     return program.recipe == "lowbit"
@@ -123,6 +140,22 @@ def own_4bit(programs: Sequence[ProgramRecord]) -> ProgramRecord | None:
 def opponents(programs: Sequence[ProgramRecord]) -> list[ProgramRecord]:
     """What a model's programs are compared with: our own 4 bits, and every other runtime's."""
     return [p for p in programs if not is_own(p) or p is own_4bit(programs)]
+
+
+def size_ratio(program: ProgramRecord, base: ProgramRecord) -> float:
+    """Of the files' bytes."""
+    return program.file_bytes / base.file_bytes
+
+
+def comparable_qualities(programs: Iterable[ProgramRecord]) -> list[list[ProgramRecord]]:
+    """Programs of one model whose perplexities compare: on the same text, tokens and blocks; at least two."""
+    groups: dict[tuple, list[ProgramRecord]] = {}
+    for program in programs:
+        quality = program.quality
+        if quality is not None and program.failure is None:
+            key = (program.model, quality.text, quality.tokens, quality.block)
+            groups.setdefault(key, []).append(program)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def bytes_per_token(program: ProgramRecord, context: int, settings: Settings) -> float:

@@ -87,7 +87,7 @@ def runs(kind: tuple, parameters: int, file_bytes: int, noise: random.Random) ->
                 else DecodeSample(tokens_per_second=t)
                 for c, t in tokens.items()
             }
-            bandwidth = (16e9 if file_bytes > 32e6 else 44e9) * threads**0.8
+            bandwidth = (20e9 if file_bytes > 32e6 else 44e9) * threads**0.8
             known = {
                 "kernel": "avx2",
                 "load_ms": 1.5 + file_bytes / 1e9,

@@ -1,0 +1,60 @@
+"""How a report's figures are written: the same in Markdown, on the page and in its plots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from edge.latency.figures import Spread
+from edge.latency.schema import ProgramRecord
+
+DASH = "\N{EN DASH}"
+#: Where there is no figure.
+NOTHING = DASH
+
+
+def number(value: float) -> str:
+    """Three significant digits, and all digits before the point."""
+    decimals = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+    return f"{value:.{decimals}f}"
+
+
+def times(ratio: float) -> str:
+    return f"{ratio:.2f}x"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def count(amount: int, what: str) -> str:
+    """ "1 thread", "2 threads"."""
+    return f"{amount} {what}{'s' * (amount != 1)}"
+
+
+def least_most(values: Iterable[float], write: str = "x") -> str:
+    """ "1.41 to 1.52x", or one of them where they read the same."""
+    known = sorted(values)
+    least, most = (f"{value:.2f}" for value in (known[0], known[-1]))
+    return f"{least}{write}" if least == most else f"{least} to {most}{write}"
+
+
+def spread_words(spread: Spread, write: Callable[[float], str]) -> str:
+    """ "(296-351)"; nothing where both read the same."""
+    least, most = write(spread.least), write(spread.most)
+    return "" if least == most else f"({least}{DASH}{most})"
+
+
+def listed(words: Sequence[str]) -> str:
+    """ "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def weights_words(programs: Sequence[ProgramRecord]) -> str:
+    """ "random weights", or with its exceptions: "trained weights; random: llama.cpp Q4_0"."""
+    labels: dict[str, list[str]] = {}
+    for program in programs:
+        labels.setdefault(program.weights, []).append(program.label)
+    most, *others = sorted(labels, key=lambda weights: -len(labels[weights]))
+    exceptions = [f"{weights}: {', '.join(labels[weights])}" for weights in others]
+    first = "weights rounded after training" if most.startswith("rounded") else f"{most} weights"
+    return "; ".join([first, *exceptions])
