@@ -3,10 +3,12 @@
     python -m edge.ops.cross_build --output DIR
 
 It downloads the aarch64 wheel of the installed ExecuTorch version with pip, compiles against it with
-Debian's g++-aarch64-linux-gnu, and puts ``lowbit_runner``, ``liblowbit_ops.so`` and the ExecuTorch
-libraries side by side. Copy the folder to a device, or emulate one::
+Debian's g++-aarch64-linux-gnu, and puts the tools, ``liblowbit_ops.so``, the ExecuTorch libraries and the C
+and C++ libraries they stand on side by side, with their loader. So the folder runs on any 64-bit ARM Linux
+kernel, an Android phone's shell included, whatever is installed there; or emulated, here::
 
-    qemu-aarch64 -L /usr/aarch64-linux-gnu DIR/lowbit_runner --model model.pte --tokens 1,2,3
+    DIR/ld-linux-aarch64.so.1 --library-path DIR DIR/lowbit_runner --model model.pte --tokens 1,2,3
+    qemu-aarch64 DIR/ld-linux-aarch64.so.1 --library-path DIR DIR/lowbit_runner ...
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +26,9 @@ from pathlib import Path
 
 PLATFORM = "manylinux_2_28_aarch64"
 COMPILER = "aarch64-linux-gnu-g++"
+READELF = "aarch64-linux-gnu-readelf"
+LOADER = "ld-linux-aarch64.so.1"
+TOOLS = ("lowbit_runner", "lowbit_kernel_check", "lowbit_kernel_bench")
 _CSRC = Path(__file__).resolve().parent / "csrc"
 _WHEEL_PARTS = ("executorch/include/", "executorch/lib/", "executorch/share/")
 _RUNTIME_LIBRARIES = (
@@ -34,6 +40,7 @@ _RUNTIME_LIBRARIES = (
 )
 _CURES = {
     COMPILER: "apt-get install g++-aarch64-linux-gnu",
+    READELF: "apt-get install binutils-aarch64-linux-gnu",
     "cmake": 'pip install "cmake>=3.28"',
     "ninja": "pip install ninja",
 }
@@ -62,7 +69,13 @@ def cross_build(output: Path) -> Path:
         _compile(executorch, Path(scratch) / "build", output.resolve())
         for library in _RUNTIME_LIBRARIES:
             shutil.copy2(executorch / "lib" / library, output / library)
+    _add_system_libraries(output)
     return output / "lowbit_runner"
+
+
+def launch(folder: str, tool: str) -> list[str]:
+    """The words that start one of TOOLS from a folder of ``cross_build``, wherever that is now."""
+    return [f"{folder}/{LOADER}", "--library-path", folder, f"{folder}/{tool}"]
 
 
 def _fetch_executorch(scratch: Path) -> Path:
@@ -99,15 +112,43 @@ def _compile(executorch: Path, build: Path, output: Path) -> None:
     )
 
 
+def _add_system_libraries(folder: Path) -> None:
+    """Copies what the programs and libraries of a folder need and it lacks, from the cross compiler's."""
+    waiting = [LOADER, *(path.name for path in folder.iterdir())]
+    while waiting:
+        path = folder / waiting.pop()
+        if not path.exists():
+            shutil.copy2(_system_library(path.name), path)
+        waiting += [name for name in _needed(path) if not (folder / name).exists()]
+
+
+def _needed(path: Path) -> list[str]:
+    """The shared libraries that an ELF file names."""
+    return re.findall(
+        r"\(NEEDED\)[^\[]*\[([^\]]+)\]", _run([READELF, "-d", str(path)], f"cannot read {path}")
+    )
+
+
+def _system_library(name: str) -> Path:
+    found = Path(_run([COMPILER, f"-print-file-name={name}"], f"{COMPILER} does not run").strip())
+    if not found.is_absolute():  # the compiler repeats a name that it does not know
+        raise CrossBuildError(
+            f"{name} is missing from {COMPILER}'s libraries: reinstall g++-aarch64-linux-gnu"
+        )
+    return found
+
+
 def _which(tool: str) -> str | None:
     """Looks beside the interpreter first: a distribution's own cmake may be too old."""
     return shutil.which(tool, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 
 
-def _run(command: list[str], failure: str) -> None:
+def _run(command: list[str], failure: str) -> str:
+    """What a command prints. Raises CrossBuildError, with the end of its output, when it fails."""
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         raise CrossBuildError(f"{failure}:\n{(result.stdout + result.stderr).strip()[-2000:]}")
+    return result.stdout
 
 
 def main() -> int:
@@ -119,8 +160,9 @@ def main() -> int:
     except (CrossBuildError, OSError) as error:
         print(f"cross_build: {error}", file=sys.stderr)
         return 2
-    print(f"{runner} and its libraries are ready; run it on the device, or here with")
-    print(f"  qemu-aarch64 -L /usr/aarch64-linux-gnu {runner} --help")
+    print(f"{runner} and its libraries are ready; copy the folder to the device and start it there with")
+    print(f"  {' '.join(launch('DIR', runner.name))} --help")
+    print("or emulate it here, with qemu-aarch64 in front")
     return 0
 
 

@@ -21,6 +21,7 @@ _HERE = Path(__file__).resolve().parent
 _LIBRARY = "lib/liblowbit_ops.so"
 _RUNNER = "bin/lowbit_runner"
 _KERNEL_BENCH = "bin/lowbit_kernel_bench"
+_KERNEL_CHECK = "bin/lowbit_kernel_check"
 
 
 @lru_cache(maxsize=1)
@@ -65,6 +66,11 @@ def runner_path() -> Path:
 def kernel_bench_path() -> Path:
     """The kernels' benchmark ``lowbit_kernel_bench``; ImportError with the cure when it was not built."""
     return _built_file(_KERNEL_BENCH)
+
+
+def kernel_check_path() -> Path:
+    """The kernels' check ``lowbit_kernel_check``; ImportError with the cure when it was not built."""
+    return _built_file(_KERNEL_CHECK)
 
 
 def runner_environment() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,11 +12,11 @@ import pytest
 
 import edge.ops
 from edge.formats import format_for_bits
-from edge.ops.cross_build import CrossBuildError, cross_build, missing_tools
+from edge.ops import cross_build as building
+from edge.ops.cross_build import TOOLS, CrossBuildError, cross_build, launch, missing_tools
 from export import to_pte
 from runtime_tests.tiny import save_tiny
 
-SYSROOT = Path("/usr/aarch64-linux-gnu")
 # A core without dot products, one with them, and one with everything: the kernels it can run, best first.
 KERNELS = {
     "cortex-a53": ["neon"],
@@ -52,8 +53,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {bits: directory / bits / "model.pte" for bits in MODEL_BITS}
 
 
-def emulate(core: str, program: Path) -> list[str]:
-    return ["qemu-aarch64", "-cpu", core, "-L", str(SYSROOT), str(program)]
+def emulate(core: str, folder: Path, tool: str) -> list[str]:
+    """Without a system behind it: the folder brings its own loader and libraries."""
+    return ["qemu-aarch64", "-cpu", core, *launch(str(folder), tool)]
 
 
 def run(command: list[str], program: Path, logits: Path) -> tuple[str, bytes]:
@@ -74,7 +76,7 @@ def run(command: list[str], program: Path, logits: Path) -> tuple[str, bytes]:
 @pytest.mark.parametrize("core", KERNELS)
 def test_every_arm_kernel_computes_what_the_scalar_one_does(arm_folder, core):
     result = subprocess.run(
-        [*emulate(core, arm_folder / "lowbit_kernel_check"), "--rounds", "5"],
+        [*emulate(core, arm_folder, "lowbit_kernel_check"), "--rounds", "5"],
         capture_output=True,
         text=True,
         timeout=300,
@@ -91,7 +93,7 @@ def test_every_arm_kernel_computes_what_the_scalar_one_does(arm_folder, core):
 @needs_tools
 def test_a_forced_kernel_that_the_core_lacks_is_refused(arm_folder):
     result = subprocess.run(
-        emulate("cortex-a53", arm_folder / "lowbit_kernel_check"),
+        emulate("cortex-a53", arm_folder, "lowbit_kernel_check"),
         env={**os.environ, "EDGE_FORCE_KERNEL": "dotprod"},
         capture_output=True,
         text=True,
@@ -107,16 +109,35 @@ def test_arm_gives_the_same_bits(arm_folder, models, tmp_path, bits):
     """Greedy tokens and every logit, to the bit: no operation of a program rounds differently on ARM."""
     expected = run([str(edge.ops.runner_path())], models[bits], tmp_path / "host")
     for core in KERNELS:
-        emulated = run(emulate(core, arm_folder / "lowbit_runner"), models[bits], tmp_path / core)
+        emulated = run(emulate(core, arm_folder, "lowbit_runner"), models[bits], tmp_path / core)
         assert emulated == expected, core
 
 
 @needs_tools
-def test_the_folder_is_relocatable(arm_folder, tiny_program, tmp_path):
+def test_the_folder_needs_nothing_but_a_kernel(arm_folder, tmp_path):
+    """Moved, and without a system, as on a phone: it opens no library of this machine."""
     moved = Path(shutil.copytree(arm_folder, tmp_path / "moved"))
-    run(emulate("max", moved / "lowbit_runner"), tiny_program, tmp_path / "logits")
+    nowhere = tmp_path / "empty"
+    nowhere.mkdir()
+    for tool in TOOLS:
+        command = ["qemu-aarch64", "-L", str(nowhere), "-strace", *launch(str(moved), tool), "--help"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert result.returncode in (0, 2), result.stderr
+        opened = re.findall(r'openat\(AT_FDCWD,"([^"]+)"[^\n]*= \d', result.stderr)
+        libraries = [path for path in opened if ".so" in path]
+        assert libraries
+        assert all(path.startswith(f"{moved}/") for path in libraries)
     for name in ("lowbit_runner", "liblowbit_ops.so"):
         assert b"\0$ORIGIN\0" in (moved / name).read_bytes()
+
+
+@needs_tools
+def test_a_library_that_the_compiler_lacks_is_named(arm_folder, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(arm_folder, tmp_path / "folder"))
+    (folder / "libm.so.6").unlink()
+    monkeypatch.setattr(building, "_needed", lambda path: ["libnone.so.1"])
+    with pytest.raises(CrossBuildError, match=r"libnone\.so\.1 is missing from aarch64-linux-gnu-g\+\+'s"):
+        building._add_system_libraries(folder)
 
 
 def test_a_missing_tool_is_named_with_its_cure(monkeypatch, tmp_path):

@@ -23,20 +23,24 @@ def benchmark(program: Path, *arguments: object) -> dict:
 
 
 def test_the_report(tiny_program):
-    arguments = ("--prompt-length", 5, "--generate", 7, "--context", 11, "--warmup", 2, "--runs", 3)
+    arguments = ("--prompt-length", "5,3", "--generate", 7, "--context", "11,2", "--warmup", 2, "--runs", 3)
     report = benchmark(tiny_program, *arguments, "--threads", 2)
     assert report["model"] == str(tiny_program)
     assert report["model_bytes"] == tiny_program.stat().st_size
     assert report["kernel"] == edge.ops.selected_kernel()
     assert report["threads"] == 2
     assert report["traced"] is False
-    lengths = {"prompt_length": 5, "generate": 7, "context": 11, "warmup_runs": 2, "runs": 3}
+    lengths = {"prompt_lengths": [5, 3], "contexts": [2, 11], "generate": 7, "warmup_runs": 2, "runs": 3}
     assert {name: report[name] for name in lengths} == lengths
     assert 0 < report["load_ms"] < report["time_to_first_token_ms"]
-    p50, p90 = report["decode_ms_per_token_p50"], report["decode_ms_per_token_p90"]
-    rates = (report["prefill_tokens_per_second"], report["decode_tokens_per_second"])
-    assert all(len(values) == 3 and min(values) > 0 for values in (p50, p90, *rates))
-    assert all(low <= high for low, high in zip(p50, p90, strict=True))
+    assert list(report["prefill_tokens_per_second"]) == ["5", "3"]
+    assert list(report["decode"]) == ["2", "11"]
+    figures = ("tokens_per_second", "ms_per_token_p50", "ms_per_token_p90")
+    for decode in report["decode"].values():
+        assert all(len(decode[name]) == 3 and min(decode[name]) > 0 for name in figures)
+        pairs = zip(decode["ms_per_token_p50"], decode["ms_per_token_p90"], strict=True)
+        assert all(low <= high for low, high in pairs)
+    assert all(len(v) == 3 and min(v) > 0 for v in report["prefill_tokens_per_second"].values())
 
 
 def test_memory_is_the_file_the_pages_in_use_and_the_code(tiny_program):
@@ -50,9 +54,33 @@ def test_memory_is_the_file_the_pages_in_use_and_the_code(tiny_program):
     assert memory["planned_bytes"] > 0
 
 
-def test_context_defaults_to_the_prompt(tiny_program):
-    report = benchmark(tiny_program, "--prompt-length", 9, "--generate", 3, "--runs", 1, "--warmup", 0)
-    assert report["context"] == 9
+def test_context_defaults_to_the_first_prompt(tiny_program):
+    report = benchmark(tiny_program, "--prompt-length", "9,12", "--generate", 3, "--runs", 1, "--warmup", 0)
+    assert report["contexts"] == [9]
+
+
+def test_what_a_run_executes(tiny_program, tmp_path):
+    """Prompts, then per context what the cache lacks and the tokens; a later run fills nothing."""
+    from executorch.devtools import Inspector
+
+    path = tmp_path / "trace.etdp"
+    arguments = (
+        "--prompt-length",
+        "4,6",
+        "--context",
+        "9,3",
+        "--generate",
+        2,
+        "--warmup",
+        0,
+        "--etdump",
+        path,
+    )
+    benchmark(tiny_program, *arguments, "--runs", 2)
+    blocks = {block.name: block for block in Inspector(etdump_path=str(path)).event_blocks}
+    (event,) = (event for event in blocks["Execute"].events if event.name == "Method::execute")
+    first_token, run, filler = 1, 2 + 2 * 2, 1
+    assert len(event.perf_data.raw) == first_token + 2 * run + filler
 
 
 @pytest.mark.parametrize(
@@ -61,6 +89,9 @@ def test_context_defaults_to_the_prompt(tiny_program):
         (("--generate", MAX_SEQ), f"the program holds {MAX_SEQ}"),
         (("--prompt-length", MAX_SEQ + 1, "--generate", 1), f"the program holds {MAX_SEQ}"),
         (("--runs", 0), "--runs must be an integer from 1"),
+        (("--context", "4,4"), "--context must be positive integers, each once"),
+        (("--prompt-length", "4,0"), "--prompt-length must be positive integers"),
+        (("--prompt-length", "4,"), "--prompt-length must be positive integers"),
         (("--tokens", "1,2"), "--tokens cannot go with --benchmark"),
     ],
 )

@@ -3,11 +3,6 @@
 //
 // Every result is compared with the scalar kernel's before it is timed. The opponents take turns within
 // a round, so that a change of the machine's speed meets all of them; medians over rounds are printed.
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -19,20 +14,23 @@
 #include "dispatch.h"
 #include "layout.h"
 #include "linear.h"
+#include "read_bandwidth.h"
 
 namespace {
 
 using edge::Kernel;
 using edge::PackedView;
+using edge::read_all;
 
 const char* const kUsage =
     "usage: lowbit_kernel_bench [--columns K] [--sets KIB,KIB,...] [--rounds N] [--tokens T]\n"
-    "       lowbit_kernel_bench --read FILE\n"
+    "       lowbit_kernel_bench --read FILE [--threads N]\n"
     "GB/s of packed weights in the decode loop, one thread, as a share of a pure read loop over the same\n"
     "bytes; with --tokens above 1, GOPS (2 per weight and token) of the prefill loop instead.\n"
     "--columns  columns of the table (default 1536)     --rounds  timed rounds (default 9)\n"
     "--sets     working sets; default half of L2, three quarters of L3, and 8 times L3\n"
-    "--read     seconds of a pure read of the file's bytes, mapped and already in memory: the best of 6\n";
+    "--read     seconds of a pure read of the file's bytes, mapped and already in memory, each thread its\n"
+    "           share: the best of 6 passes\n";
 
 struct Options {
   int64_t columns = 1536, rounds = 9, tokens = 1;
@@ -62,30 +60,6 @@ std::vector<uint8_t> random_table(const edge::WeightFormat& format, int64_t colu
   for (int64_t row = 0; row < *rows; ++row) std::memcpy(table.data() + sizeof(header) + row * 4, &alpha, 4);
   std::memcpy(table.data(), &header, sizeof(header));
   return table;
-}
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define EDGE_WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define EDGE_WIDEST
-#endif
-
-// The XOR of all words, as wide as the CPU loads, asking `ahead` bytes ahead (0: not).
-EDGE_WIDEST uint64_t read_all(const uint8_t* data, int64_t bytes, int64_t ahead) {
-  uint64_t lanes[32] = {};
-  for (int64_t i = 0; i + 256 <= bytes; i += 256) {
-    if (ahead != 0) {
-      for (int64_t line = 0; line < 256; line += 64) __builtin_prefetch(data + i + line + ahead);
-    }
-    for (int lane = 0; lane < 32; ++lane) {
-      uint64_t word;
-      std::memcpy(&word, data + i + lane * 8, sizeof(word));
-      lanes[lane] ^= word;
-    }
-  }
-  uint64_t all = 0;
-  for (const uint64_t lane : lanes) all ^= lane;
-  return all;
 }
 
 template <class Function>
@@ -251,32 +225,22 @@ bool parse(int argc, char** argv, Options* options) {
                                  [](int64_t bytes) { return bytes >= 1024 && bytes < int64_t{1} << 33; });
 }
 
-// Seconds of one pass over a mapped file, and the exit code.
-int read_file(const char* path) {
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
-  struct stat status = {};
-  if (file < 0 || fstat(file, &status) != 0 || status.st_size < 256) {
-    std::fprintf(stderr, "lowbit_kernel_bench: cannot read '%s'\n", path);
+// The rest of the command line behind --read, and the exit code.
+int read_command(int argc, char** argv) {
+  char* rest = nullptr;
+  const bool has_threads = argc == 5 && std::strcmp(argv[3], "--threads") == 0;
+  const long long threads = has_threads ? std::strtoll(argv[4], &rest, 10) : 1;
+  if ((argc != 3 && !has_threads) || (rest != nullptr && *rest != '\0') || threads < 1 || threads > 256) {
+    std::fprintf(stderr,
+                 "lowbit_kernel_bench: --read takes a file, and --threads from 1 to 256; see --help\n");
     return 2;
   }
-  const auto bytes = static_cast<size_t>(status.st_size);
-  void* data = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
-  close(file);
-  if (data == MAP_FAILED) {
-    std::fprintf(stderr, "lowbit_kernel_bench: cannot map '%s'\n", path);
+  const double taken = edge::read_seconds(argv[2], static_cast<int>(threads));
+  if (taken <= 0) {
+    std::fprintf(stderr, "lowbit_kernel_bench: cannot read '%s'\n", argv[2]);
     return 2;
   }
-  volatile uint64_t sink = 0;
-  double best = 0;
-  for (int pass = 0; pass < 8; ++pass) {  // the first two warm up
-    const int64_t ahead = pass % 2 == 0 ? 0 : 4096;
-    const double taken = seconds(1, [&] {
-      sink = sink ^ read_all(static_cast<const uint8_t*>(data), static_cast<int64_t>(bytes), ahead);
-    });
-    if (pass >= 2 && (best == 0 || taken < best)) best = taken;
-  }
-  munmap(data, bytes);
-  std::printf("%.9f\n", best);
+  std::printf("%.9f\n", taken);
   return 0;
 }
 
@@ -284,7 +248,7 @@ int read_file(const char* path) {
 
 int main(int argc, char** argv) {
   Options options;
-  if (argc == 3 && std::strcmp(argv[1], "--read") == 0) return read_file(argv[2]);
+  if (argc > 1 && std::strcmp(argv[1], "--read") == 0) return read_command(argc, argv);
   if (argc == 2 && std::strcmp(argv[1], "--help") == 0) {
     std::fputs(kUsage, stdout);
     return 0;

@@ -19,11 +19,16 @@ std::vector<int64_t> random_tokens(int64_t count, int64_t vocab_size) {
   return tokens;
 }
 
+int64_t largest(const std::vector<int64_t>& values) {
+  return *std::max_element(values.begin(), values.end());
+}
+
 bool check_lengths(const BenchmarkConfig& config, int64_t max_seq_len, std::string* error) {
-  const int64_t needed = std::max(config.prompt_length, config.context + config.generate);
+  const int64_t prompt = largest(config.prompt_lengths), context = largest(config.contexts);
+  const int64_t needed = std::max(prompt, context + config.generate);
   if (needed <= max_seq_len) return true;
-  *error = "prompt " + std::to_string(config.prompt_length) + " and " + std::to_string(config.generate) +
-           " tokens at context " + std::to_string(config.context) + " need " + std::to_string(needed) +
+  *error = "prompt " + std::to_string(prompt) + " and " + std::to_string(config.generate) +
+           " tokens at context " + std::to_string(context) + " need " + std::to_string(needed) +
            " positions, the program holds " + std::to_string(max_seq_len);
   return false;
 }
@@ -35,24 +40,34 @@ int64_t greedy(const float* logits, const LanguageProgram& program, std::string*
   return id;
 }
 
-// Prefills the prompt at 0, then decodes from the context on. What lies between, `filler`, does not
-// change the time, so the first run alone computes it.
-bool run_once(LanguageProgram* program, const BenchmarkConfig& config, const std::vector<int64_t>& prompt,
-              const std::vector<int64_t>& filler, BenchmarkRun* run, std::string* error) {
-  const Stopwatch prefill_watch;
-  const float* logits = program->prefill(prompt.data(), config.prompt_length, 0, error);
-  int64_t id = greedy(logits, *program, error);
-  run->prefill_seconds = prefill_watch.seconds();
-  if (id < 0) return false;
-  if (!filler.empty() && program->prefill(filler.data(), static_cast<int64_t>(filler.size()),
-                                          config.prompt_length, error) == nullptr) {
-    return false;
-  }
-  for (int64_t i = 0; i < config.generate; ++i) {
+// Prefills every prompt from position 0, then decodes from every context on, in ascending order.
+// `tokens` has one for each position below the largest of both; what the cache lacks below a context,
+// from `*filled` on, is filled with them, untimed. A later run finds it filled: other contents take no
+// other time.
+bool run_once(LanguageProgram* program, const BenchmarkConfig& config, const std::vector<int64_t>& tokens,
+              int64_t* filled, BenchmarkRun* run, std::string* error) {
+  int64_t id = 0;
+  for (const int64_t length : config.prompt_lengths) {
     const Stopwatch watch;
-    id = greedy(program->decode(id, config.context + i, error), *program, error);
+    id = greedy(program->prefill(tokens.data(), length, 0, error), *program, error);
     if (id < 0) return false;
-    run->decode_seconds.push_back(watch.seconds());
+    run->prefill_seconds.push_back(watch.seconds());
+    *filled = std::max(*filled, length);
+  }
+  for (const int64_t context : config.contexts) {
+    if (*filled < context &&
+        program->prefill(tokens.data() + *filled, context - *filled, *filled, error) == nullptr) {
+      return false;
+    }
+    std::vector<double> seconds;
+    for (int64_t i = 0; i < config.generate; ++i) {
+      const Stopwatch watch;
+      id = greedy(program->decode(id, context + i, error), *program, error);
+      if (id < 0) return false;
+      seconds.push_back(watch.seconds());
+    }
+    *filled = std::max(*filled, context + config.generate);
+    run->decode_seconds.push_back(std::move(seconds));
   }
   return true;
 }
@@ -63,7 +78,8 @@ bool benchmark(const BenchmarkConfig& config, executorch::runtime::EventTracer* 
                BenchmarkResult* result, std::string* error) {
   result->config = config;
   BenchmarkConfig& used = result->config;
-  if (used.context == 0) used.context = used.prompt_length;
+  if (used.contexts.empty()) used.contexts = {used.prompt_lengths[0]};
+  std::sort(used.contexts.begin(), used.contexts.end());
   result->before_load = process_memory(config.model);
   LanguageProgram program;
   Stats stats;
@@ -72,16 +88,16 @@ bool benchmark(const BenchmarkConfig& config, executorch::runtime::EventTracer* 
   result->load_seconds = watch.seconds();
   if (!check_lengths(used, program.max_seq_len(), error)) return false;
 
-  const auto prompt = random_tokens(used.prompt_length, program.vocab_size());
-  const float* logits = program.prefill(prompt.data(), used.prompt_length, 0, error);
+  const int64_t positions = std::max(largest(used.prompt_lengths), largest(used.contexts));
+  const std::vector<int64_t> tokens = random_tokens(positions, program.vocab_size());
+  const float* logits = program.prefill(tokens.data(), used.prompt_lengths[0], 0, error);
   if (greedy(logits, program, error) < 0) return false;
   result->first_token_seconds = watch.seconds();
 
-  auto filler = random_tokens(std::max<int64_t>(0, used.context - used.prompt_length), program.vocab_size());
+  int64_t filled = used.prompt_lengths[0];
   for (int64_t i = 0; i < used.warmup + used.runs; ++i) {
     BenchmarkRun run;
-    if (!run_once(&program, used, prompt, filler, &run, error)) return false;
-    filler.clear();  // its rows stay in the cache
+    if (!run_once(&program, used, tokens, &filled, &run, error)) return false;
     if (i >= used.warmup) result->runs.push_back(std::move(run));
   }
   result->memory = process_memory(config.model);

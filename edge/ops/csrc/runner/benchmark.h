@@ -14,21 +14,21 @@ namespace edge_runner {
 
 struct BenchmarkConfig {
   std::string model;
-  int64_t prompt_length = 128;
-  int64_t generate = 64;  // tokens timed per run
-  int64_t context = 0;    // position of the first of them; 0: the prompt's length
-  int64_t warmup = 1;     // untimed runs
+  std::vector<int64_t> prompt_lengths = {128};
+  std::vector<int64_t> contexts;  // positions of the first decoded token; none: the first prompt's length
+  int64_t generate = 64;          // tokens timed at each context
+  int64_t warmup = 1;             // untimed runs
   int64_t runs = 3;
   int threads = 0;  // 0: ExecuTorch's own choice
 };
 
 struct BenchmarkRun {
-  double prefill_seconds = 0;          // of the whole prompt
-  std::vector<double> decode_seconds;  // of every token, its greedy choice included
+  std::vector<double> prefill_seconds;              // of each whole prompt
+  std::vector<std::vector<double>> decode_seconds;  // at each context, of every token with its greedy choice
 };
 
 struct BenchmarkResult {
-  BenchmarkConfig config;  // with the context that was used
+  BenchmarkConfig config;  // with the contexts that were used
   std::string kernel;
   int threads = 0;
   bool traced = false;

@@ -58,11 +58,46 @@ class Object {
   std::string body_;
 };
 
+std::string integers(const std::vector<int64_t>& values) {
+  std::string list;
+  for (const int64_t value : values) list += (list.empty() ? "" : ", ") + std::to_string(value);
+  return "[" + list + "]";
+}
+
 std::string per_run(const std::vector<BenchmarkRun>& runs,
                     const std::function<double(const BenchmarkRun&)>& value) {
   std::string list;
   for (const BenchmarkRun& run : runs) list += (list.empty() ? "" : ", ") + number(value(run));
   return "[" + list + "]";
+}
+
+std::string prefill_json(const BenchmarkResult& r) {
+  Object by_length;
+  for (size_t i = 0; i < r.config.prompt_lengths.size(); ++i) {
+    const int64_t length = r.config.prompt_lengths[i];
+    by_length.add(std::to_string(length), per_run(r.runs, [=](const BenchmarkRun& run) {
+                    return static_cast<double>(length) / run.prefill_seconds[i];
+                  }));
+  }
+  return by_length.text();
+}
+
+std::string decode_json(const BenchmarkResult& r) {
+  Object by_context;
+  for (size_t i = 0; i < r.config.contexts.size(); ++i) {
+    Object figures;
+    figures.add("tokens_per_second", per_run(r.runs, [=](const BenchmarkRun& run) {
+                  return static_cast<double>(run.decode_seconds[i].size()) / sum(run.decode_seconds[i]);
+                }));
+    for (const auto& [name, share] : {std::pair{"p50", 0.5}, std::pair{"p90", 0.9}}) {
+      figures.add(std::string("ms_per_token_") + name,
+                  per_run(r.runs, [i, p = share](const BenchmarkRun& run) {
+                    return 1e3 * percentile(run.decode_seconds[i], p);
+                  }));
+    }
+    by_context.add(std::to_string(r.config.contexts[i]), figures.text());
+  }
+  return by_context.text();
 }
 
 std::string memory_json(const BenchmarkResult& r) {
@@ -80,31 +115,21 @@ std::string memory_json(const BenchmarkResult& r) {
 }  // namespace
 
 std::string to_json(const BenchmarkResult& r) {
-  const double prompt = static_cast<double>(r.config.prompt_length);
   Object json;
   json.add("model", quoted(r.config.model));
   json.add("model_bytes", r.model_bytes);
   json.add("kernel", quoted(r.kernel));
   json.add("threads", static_cast<int64_t>(r.threads));
   json.add("traced", std::string(r.traced ? "true" : "false"));
-  json.add("prompt_length", r.config.prompt_length);
+  json.add("prompt_lengths", integers(r.config.prompt_lengths));
+  json.add("contexts", integers(r.config.contexts));
   json.add("generate", r.config.generate);
-  json.add("context", r.config.context);
   json.add("warmup_runs", r.config.warmup);
   json.add("runs", r.config.runs);
   json.add("load_ms", number(r.load_seconds * 1e3));
   json.add("time_to_first_token_ms", number(r.first_token_seconds * 1e3));
-  json.add("prefill_tokens_per_second",
-           per_run(r.runs, [&](const BenchmarkRun& run) { return prompt / run.prefill_seconds; }));
-  json.add("decode_tokens_per_second", per_run(r.runs, [](const BenchmarkRun& run) {
-             return static_cast<double>(run.decode_seconds.size()) / sum(run.decode_seconds);
-           }));
-  for (const auto& [name, share] : {std::pair{"p50", 0.5}, std::pair{"p90", 0.9}}) {
-    json.add(std::string("decode_ms_per_token_") + name,
-             per_run(r.runs, [&, p = share](const BenchmarkRun& run) {
-               return 1e3 * percentile(run.decode_seconds, p);
-             }));
-  }
+  json.add("prefill_tokens_per_second", prefill_json(r));
+  json.add("decode", decode_json(r));
   json.add("memory", memory_json(r));
   return json.text();
 }

@@ -26,13 +26,14 @@ bool parse_integer(const std::string& text, int64_t low, int64_t high, int64_t* 
   return true;
 }
 
-bool parse_tokens(const std::string& text, std::vector<int64_t>* tokens) {
+bool parse_integers(const std::string& text, int64_t low, std::vector<int64_t>* values) {
+  values->clear();
   size_t begin = 0;
   while (begin <= text.size()) {
     const size_t comma = std::min(text.find(',', begin), text.size());
-    int64_t id;
-    if (!parse_integer(text.substr(begin, comma - begin), 0, INT32_MAX, &id)) return false;
-    tokens->push_back(id);
+    int64_t value;
+    if (!parse_integer(text.substr(begin, comma - begin), low, INT32_MAX, &value)) return false;
+    values->push_back(value);
     begin = comma + 1;
   }
   return true;
@@ -47,6 +48,16 @@ Flag integer(const char* name, Mode mode, int64_t low, int64_t high, Integer* ta
     return true;
   };
   return {name, mode, set, "an integer from " + std::to_string(low) + " to " + std::to_string(high) + ","};
+}
+
+Flag lengths(const char* name, std::vector<int64_t>* target) {
+  const auto set = [=](const std::string& text) {
+    if (!parse_integers(text, 1, target)) return false;
+    std::vector<int64_t> sorted = *target;
+    std::sort(sorted.begin(), sorted.end());
+    return std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end();
+  };
+  return {name, Mode::kBenchmark, set, "positive integers, each once, separated by commas;"};
 }
 
 Flag number(const char* name, Mode mode, int high, double* target) {
@@ -67,7 +78,9 @@ Flag text(const char* name, Mode mode, std::string* target) {
 }
 
 std::vector<Flag> flags_of(Options* o) {
-  const auto set_tokens = [o](const std::string& value) { return parse_tokens(value, &o->generate.prompt); };
+  const auto set_tokens = [o](const std::string& value) {
+    return parse_integers(value, 0, &o->generate.prompt);
+  };
   SamplingConfig& sampling = o->generate.sampling;
   BenchmarkConfig& benchmark = o->benchmark;
   return {
@@ -82,9 +95,9 @@ std::vector<Flag> flags_of(Options* o) {
       integer("--top-k", Mode::kGenerate, 0, INT32_MAX, &sampling.top_k),
       number("--top-p", Mode::kGenerate, 1, &sampling.top_p),
       integer("--seed", Mode::kGenerate, 0, INT64_MAX, &sampling.seed),
-      integer("--prompt-length", Mode::kBenchmark, 1, INT32_MAX, &benchmark.prompt_length),
+      lengths("--prompt-length", &benchmark.prompt_lengths),
+      lengths("--context", &benchmark.contexts),
       integer("--generate", Mode::kBenchmark, 1, INT32_MAX, &benchmark.generate),
-      integer("--context", Mode::kBenchmark, 1, INT32_MAX, &benchmark.context),
       integer("--warmup", Mode::kBenchmark, 0, 1000, &benchmark.warmup),
       integer("--runs", Mode::kBenchmark, 1, 1000, &benchmark.runs),
   };

@@ -1,0 +1,52 @@
+"""The kernels' benchmark: that it verifies, and what it refuses; not how fast this machine is."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from edge.ops import kernel_bench_path
+
+
+def kernel_bench(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([str(kernel_bench_path()), *arguments], capture_output=True, text=True)
+
+
+def test_the_kernels_benchmark_verifies_and_prints_every_format():
+    for tokens in ("1", "2"):
+        result = kernel_bench("--sets", "64", "--rounds", "1", "--columns", "64", "--tokens", tokens)
+        assert result.returncode == 0, result.stderr
+        for name in ("binary", "ternary_2bit", "int2", "int3", "int4", "int8", "fp16"):
+            assert f"\n| {name} | " in result.stdout
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--rounds", "0"],
+        ["--sets", "x"],
+        ["--what", "1"],
+        ["--read", "/none"],
+        ["--read"],
+        ["--read", "/none", "--threads", "0"],
+        ["--read", "/none", "--threads", "1x"],
+    ],
+)
+def test_the_kernels_benchmark_refuses_in_one_sentence(wrong):
+    result = kernel_bench(*wrong)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_a_pure_read_of_a_file(tiny_program, threads):
+    result = kernel_bench("--read", str(tiny_program), "--threads", str(threads))
+    assert result.returncode == 0, result.stderr
+    assert 0 < float(result.stdout) < 1
+
+
+def test_a_file_without_a_line_for_every_thread_is_not_read(tmp_path):
+    (tmp_path / "small").write_bytes(b"x" * 600)
+    assert kernel_bench("--read", str(tmp_path / "small"), "--threads", "2").returncode == 0
+    assert kernel_bench("--read", str(tmp_path / "small"), "--threads", "3").returncode == 2
