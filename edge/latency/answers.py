@@ -14,7 +14,7 @@ from edge.latency.figures import (
     speed_up,
 )
 from edge.latency.schema import ProgramRecord, Report
-from edge.latency.words import count, least_most, listed, number, weights_words
+from edge.latency.words import count, least_most, listed, weights_words
 
 NO_SPEED = (
     "An emulator has no speed. It shows that the programs run and are right on this instruction set; "
@@ -50,7 +50,8 @@ def answer(report: Report) -> list[str]:
     settings = report.settings
     circumstances = f"{count(settings.threads[0], 'thread')}, behind {settings.contexts[0]} tokens"
     where = f"On {report.device.cpu}, {circumstances}, {_models(own + others)}"
-    sentences = _beside_4bit(report, own, where) + _beside_others(report, others, "" if own else where)
+    sentences = _beside_4bit(report, own, where)
+    sentences += _beside_others(report, others, "" if sentences else where)
     if not sentences:
         sentences = ["Our own 4 bits were not measured beside another program, so no speed-up can be told."]
     return [*sentences, *_qualities(report), *_weights(report)]
@@ -59,7 +60,8 @@ def answer(report: Report) -> list[str]:
 def _beside_4bit(report: Report, pairs: Pairs, where: str) -> list[str]:
     clauses: list[str] = []
     for label, group in _by_label(pairs, of=0):
-        if ratios := _decode_ratios(report, group):
+        if found := _decode_ratios(report, group):
+            ratios = least_most(found)
             sizes = least_most(size_ratio(program, base) for program, base in group)
             clauses.append(
                 f"{label} {ratios} with {sizes} of the bytes"
@@ -70,16 +72,24 @@ def _beside_4bit(report: Report, pairs: Pairs, where: str) -> list[str]:
 
 
 def _beside_others(report: Report, pairs: Pairs, where: str) -> list[str]:
-    found = [(label, _decode_ratios(report, group)) for label, group in _by_label(pairs, of=1)]
-    clauses = [f"{ratios} as fast as {label}" for label, ratios in found if ratios]
-    return [f"{where + ', our' if where else 'Our'} 4 bits decode {listed(clauses)}."] if clauses else []
+    """Our 4 bits beside the others' fastest: that over which they gain the least."""
+    groups = _by_label(pairs, of=1)
+    found = [(label, _decode_ratios(report, group)) for label, group in groups]
+    known = [(label, ratios) for label, ratios in found if ratios]
+    if not known:
+        return []
+    label, ratios = min(known, key=lambda each: min(each[1]))
+    fastest = ", the fastest of the others" if len(known) > 1 else ""
+    return [
+        f"{where + ', our' if where else 'Our'} 4 bits decode {least_most(ratios)} as fast as {label}{fastest}."
+    ]
 
 
 def _qualities(report: Report) -> list[str]:
     sentences = []
     for group in comparable_qualities(report.programs):
-        each = [f"{p.label} {number(p.quality.perplexity)}" for p in group if p.quality]
-        sentences.append(f"Perplexity of {group[0].model}: {', '.join(each)}.")
+        each = [f"{p.label} {p.quality.perplexity:.2f}" for p in group if p.quality and is_own(p)]
+        sentences += [f"Perplexity of {group[0].model}: {', '.join(each)}."] if each else []
     return sentences
 
 
@@ -89,7 +99,8 @@ def _weights(report: Report) -> list[str]:
         groups.setdefault(weights_words(programs), []).append(model)
     note = ", which give a program its speed and size but no quality"
     return [
-        f"{listed(models)}: {words}{note if words == 'random weights' else ''}."
+        f"{'All models have' if len(groups) == 1 and len(models) > 1 else listed(models) + ':'} "
+        f"{words}{note * (words == 'random weights')}."
         for words, models in groups.items()
     ]
 
@@ -107,8 +118,8 @@ def _by_label(pairs: Pairs, of: int) -> list[tuple[str, Pairs]]:
     return list(groups.items())
 
 
-def _decode_ratios(report: Report, pairs: Pairs) -> str:
-    """From the slowest model's to the fastest's at the headline; nothing where none has both speeds."""
+def _decode_ratios(report: Report, pairs: Pairs) -> list[float]:
+    """Every model's at the headline, where both speeds are known."""
     metric, threads = decode(report.settings.contexts[0]), report.settings.threads[0]
     ratios = [speed_up(program, base, threads, metric) for program, base in pairs]
-    return least_most(ratio.median for ratio in ratios if ratio) if any(ratios) else ""
+    return [ratio.median for ratio in ratios if ratio]

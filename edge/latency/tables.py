@@ -220,4 +220,4 @@ def _perplexity(program: ProgramRecord) -> Cell:
     if quality is None:
         return Cell()
     of = f"{quality.tokens} tokens of {quality.text}, blocks of {quality.block}"
-    return Cell(number(quality.perplexity), of)
+    return Cell(f"{quality.perplexity:.2f}", of)

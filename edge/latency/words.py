@@ -14,7 +14,7 @@ NOTHING = DASH
 
 def number(value: float) -> str:
     """Three significant digits, and all digits before the point."""
-    decimals = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+    decimals = next((d for d, least in enumerate((99.95, 9.995, 0.9995)) if abs(value) >= least), 3)
     return f"{value:.{decimals}f}"
 
 
@@ -50,11 +50,22 @@ def listed(words: Sequence[str]) -> str:
 
 
 def weights_words(programs: Sequence[ProgramRecord]) -> str:
-    """ "random weights", or with its exceptions: "trained weights; random: llama.cpp Q4_0"."""
-    labels: dict[str, list[str]] = {}
+    """ "random weights", or with its exceptions: "trained weights; random: llama.cpp"."""
+    groups: dict[str, list[ProgramRecord]] = {}
     for program in programs:
-        labels.setdefault(program.weights, []).append(program.label)
-    most, *others = sorted(labels, key=lambda weights: -len(labels[weights]))
-    exceptions = [f"{weights}: {', '.join(labels[weights])}" for weights in others]
+        groups.setdefault(program.weights, []).append(program)
+    most, *others = sorted(groups, key=lambda weights: -len(groups[weights]))
     first = "weights rounded after training" if most.startswith("rounded") else f"{most} weights"
-    return "; ".join([first, *exceptions])
+    return "; ".join([first, *(f"{weights}: {_names(groups[weights], programs)}" for weights in others)])
+
+
+def _names(some: Sequence[ProgramRecord], programs: Sequence[ProgramRecord]) -> str:
+    """Their labels, or their recipe where they are all of it."""
+    recipes = {program.recipe for program in some}
+    whole = len(recipes) == 1 and sum(program.recipe in recipes for program in programs) == len(some)
+    return recipes.pop() if whole else ", ".join(program.label for program in some)
+
+
+def weights_tag(programs: Sequence[ProgramRecord]) -> str:
+    """The same where there is little room."""
+    return weights_words(programs) if len({program.weights for program in programs}) == 1 else "mixed weights"
