@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,24 @@ def shared_data(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {name}: put it under shared/data beside the checkout")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny program of runtime_tests/ops, exported. Do not change it."""
+    from runtime_tests.ops.programs import TinyBlock, write_program
+
+    return write_program(TinyBlock(), tmp_path_factory.mktemp("program") / "model.pte")
+
+
+@pytest.fixture(scope="session")
+def arm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tools built for aarch64; skips the test where that, or running them, lacks a tool."""
+    from edge.ops.cross_build import cross_build, missing_tools
+
+    lacking = missing_tools()
+    if shutil.which("qemu-aarch64") is None:
+        lacking.append("qemu-aarch64 is missing: apt-get install qemu-user")
+    if lacking:
+        pytest.skip("; ".join(lacking))
+    return cross_build(tmp_path_factory.mktemp("build") / "aarch64").parent

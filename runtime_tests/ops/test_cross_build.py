@@ -13,7 +13,7 @@ import pytest
 import edge.ops
 from edge.formats import format_for_bits
 from edge.ops import cross_build as building
-from edge.ops.cross_build import TOOLS, CrossBuildError, cross_build, launch, missing_tools
+from edge.ops.cross_build import TOOLS, CrossBuildError, cross_build, launch
 from export import to_pte
 from runtime_tests.tiny import save_tiny
 
@@ -25,21 +25,6 @@ KERNELS = {
 }
 
 MODEL_BITS = ("1", "1.58", "3", "4")
-
-
-def _lacking() -> str:
-    lines = missing_tools()
-    if shutil.which("qemu-aarch64") is None:
-        lines.append("qemu-aarch64 is missing: apt-get install qemu-user")
-    return "; ".join(lines)
-
-
-needs_tools = pytest.mark.skipif(bool(_lacking()), reason=_lacking())
-
-
-@pytest.fixture(scope="session")
-def arm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cross_build(tmp_path_factory.mktemp("build") / "aarch64").parent
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +57,6 @@ def run(command: list[str], program: Path, logits: Path) -> tuple[str, bytes]:
     return result.stdout, logits.read_bytes()
 
 
-@needs_tools
 @pytest.mark.parametrize("core", KERNELS)
 def test_every_arm_kernel_computes_what_the_scalar_one_does(arm_folder, core):
     result = subprocess.run(
@@ -90,7 +74,6 @@ def test_every_arm_kernel_computes_what_the_scalar_one_does(arm_folder, core):
     assert skipped + passed == KERNELS["max"]
 
 
-@needs_tools
 def test_a_forced_kernel_that_the_core_lacks_is_refused(arm_folder):
     result = subprocess.run(
         emulate("cortex-a53", arm_folder, "lowbit_kernel_check"),
@@ -103,7 +86,6 @@ def test_a_forced_kernel_that_the_core_lacks_is_refused(arm_folder):
     assert "kernel 'dotprod' (EDGE_FORCE_KERNEL) needs instructions that this CPU lacks" in result.stderr
 
 
-@needs_tools
 @pytest.mark.parametrize("bits", MODEL_BITS)
 def test_arm_gives_the_same_bits(arm_folder, models, tmp_path, bits):
     """Greedy tokens and every logit, to the bit: no operation of a program rounds differently on ARM."""
@@ -113,7 +95,6 @@ def test_arm_gives_the_same_bits(arm_folder, models, tmp_path, bits):
         assert emulated == expected, core
 
 
-@needs_tools
 def test_the_folder_needs_nothing_but_a_kernel(arm_folder, tmp_path):
     """Moved, and without a system, as on a phone: it opens no library of this machine."""
     moved = Path(shutil.copytree(arm_folder, tmp_path / "moved"))
@@ -131,7 +112,6 @@ def test_the_folder_needs_nothing_but_a_kernel(arm_folder, tmp_path):
         assert b"\0$ORIGIN\0" in (moved / name).read_bytes()
 
 
-@needs_tools
 def test_a_library_that_the_compiler_lacks_is_named(arm_folder, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(arm_folder, tmp_path / "folder"))
     (folder / "libm.so.6").unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,4 +123,4 @@ def _spell(states: dict[str, str]) -> str:
 
 def _as_signal(code: int) -> int:
     """A shell's exit code as subprocess counts: 128+n says that signal n ended the command."""
-    return 128 - code if code > 128 else code
+    return 128 - code if code - 128 in set(signal.Signals) else code

@@ -85,16 +85,16 @@ def parse(text: str) -> Circumstances:
     lines = [
         (key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in text.split("\n"))
     ]
-    first = {key: value for key, value in reversed(lines) if value}
-    system = first.get("uname", "unknown")
+    told = {key: value for key, value in lines if value}
+    system = told.get("uname", "unknown")
     machine = system.split()[-1]
-    words = set(first.get("flags", first.get("Features", "")).split())
-    memory = first.get("MemTotal", "").split()  # "16318480 kB"
+    words = set(told.get("flags", told.get("Features", "")).split())
+    memory = told.get("MemTotal", "").split()  # "16318480 kB"
     return Circumstances(
-        name=_name(first) or f"{machine} computer",
-        cpu=_cpu(first, lines) or machine,
+        name=_name(told) or f"{machine} computer",
+        cpu=_cpu(told, lines) or machine,
         features=[feature for feature in FEATURES if feature in words],
-        allowed=parse_cores(first.get("Cpus_allowed_list", "0")),
+        allowed=parse_cores(told.get("Cpus_allowed_list", "0")),
         max_khz=_numbers(_by_core(lines, "cpuinfo_max_freq")),
         current_khz=_numbers(_by_core(lines, "scaling_cur_freq")),
         governors=_by_core(lines, "scaling_governor"),
@@ -103,23 +103,23 @@ def parse(text: str) -> Circumstances:
     )
 
 
-def _name(first: dict[str, str]) -> str:
+def _name(told: dict[str, str]) -> str:
     """A phone's maker and model, or what a board calls itself."""
-    maker, model = first.get("ro.product.manufacturer", ""), first.get("ro.product.model", "")
+    maker, model = told.get("ro.product.manufacturer", ""), told.get("ro.product.model", "")
     if not model:
-        return first.get("board", "")
+        return told.get("board", "")
     return model if model.lower().startswith(maker.lower()) else f"{maker} {model}"
 
 
-def _cpu(first: dict[str, str], lines: list[tuple[str, str]]) -> str:
+def _cpu(told: dict[str, str], lines: list[tuple[str, str]]) -> str:
     """The model as x86 names it; else the chip, where Android tells, and its types of cores."""
     parts = [int(value, 16) for key, value in lines if key == "CPU part"]
     implementers = [int(value, 16) for key, value in lines if key == "CPU implementer"]
     types = Counter(map(core_name, implementers, parts))
     if not types:
-        return first.get("model name", "")
+        return told.get("model name", "")
     cores = next(iter(types)) if len(types) == 1 else " + ".join(f"{n}x {name}" for name, n in types.items())
-    return f"{first['ro.soc.model']}: {cores}" if "ro.soc.model" in first else cores
+    return f"{told['ro.soc.model']}: {cores}" if "ro.soc.model" in told else cores
 
 
 def _by_core(lines: list[tuple[str, str]], item: str) -> dict[int, str]:

@@ -66,6 +66,7 @@ def test_how_a_tool_ended_is_told_from_how_adb_did(phone, scripts):
         assert killed.returncode == -signal.SIGKILL
         assert "when memory runs out" in (killed.failure or "")
         assert "SIGSEGV" in (device.run("lowbit_runner", ["kill -SEGV $$"]).failure or "")
+        assert device.run("lowbit_runner", ["exit 255"]).failure == "ended with exit code 255"
         # A tool may complain in adb's own words.
         assert device.run("lowbit_runner", ["echo adb: device offline >&2; exit 1"]).returncode == 1
 
