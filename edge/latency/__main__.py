@@ -14,7 +14,6 @@ from rich.progress import Progress as ProgressBar
 from edge.cli import main_guard, refuse_unwritable
 from edge.latency import measure as measuring
 from edge.latency.arguments import Request, checked, parser
-from edge.latency.versions import versions
 from edge.latency.compare import main_compare
 from edge.latency.devices.open import open_device
 from edge.latency.exported_subject import ExportedSubject
@@ -24,6 +23,7 @@ from edge.latency.page import page
 from edge.latency.quality import measure_quality
 from edge.latency.schema import Report, read_report, write_report
 from edge.latency.subject import Subject
+from edge.latency.versions import versions
 
 REPORT_NAME = "report.json"
 
@@ -31,7 +31,8 @@ REPORT_NAME = "report.json"
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.compare:
-        return main_compare(*args.compare, args.bound)
+        old, new = args.compare
+        return main_compare(old, new, args.bound)
     if args.render:
         render(read_report(args.render), args.render.parent)
         return 0
@@ -72,7 +73,9 @@ def make_report(request: Request) -> int:
     render(report, request.output)
     for record in report.programs:
         if record.failure is not None:
-            console.print(f"{record.name} was not measured to the end: {record.failure}", markup=False)
+            console.print(
+                f"{record.name} was not measured to the end: {record.failure}", markup=False, soft_wrap=True
+            )
     print(f"{request.output / 'report.html'}, with report.md and {REPORT_NAME} beside it")
     return 0
 
@@ -141,7 +144,9 @@ def _hint_on_interrupt(console: Console, path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, OSError):
-        console.print(f"what was measured is in {path}; the same command continues", markup=False)
+        console.print(
+            f"what was measured is in {path}; the same command continues", markup=False, soft_wrap=True
+        )
         raise
 
 

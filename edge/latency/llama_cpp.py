@@ -127,7 +127,8 @@ def _bench(
     binaries: Path, model: Path, threads: int, counts: dict[str, str], key: str, asked: list[int]
 ) -> Speeds:
     options = [text for pair in counts.items() for text in pair]
-    command = [binaries / BENCH, "-m", model, "-t", str(threads), *options, "-r", "1", "-o", "json"]
+    options += ["-t", str(threads), "-r", "1", "-o", "json"]
+    command: list[str | Path] = [binaries / BENCH, "-m", model, *options]
     speeds = parse_bench_report(run_tool(command, stdout_only=True), key)
     if sorted(speeds.tokens_per_second) != sorted(asked) or speeds.threads != threads:
         raise OSError("llama-bench reports other tests or threads than were asked for")

@@ -129,8 +129,8 @@ def made_up_report(full: bool = False) -> Report:
         started="2026-01-02T03:04:05+00:00",
         finished=True,
         versions={"edge-lowbit": "0.1.0", "executorch": "1.5.1", "commit": "0123abc"},
-        device=DEVICE,
-        settings=SETTINGS,
+        device=DEVICE.model_copy(deep=True),
+        settings=SETTINGS.model_copy(deep=True),
         programs=programs,
     )
 

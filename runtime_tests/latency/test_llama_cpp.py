@@ -201,7 +201,7 @@ def test_bench_asks_for_what_it_was_told_and_reads_it(tmp_path):
     binaries = _stand_in(tmp_path / "bin", "llama-bench", script)
     speeds = llama_cpp.bench_decode(binaries, tmp_path / "m", 1, [240, 1008], 32)
     assert speeds.tokens_per_second == {240: 97.6, 1008: 89.92}
-    counts = ("-t", "1", "-p", "0", "-n", "32", "-d", "240,1008", "-r", "1", "-o", "json")
+    counts = ("-p", "0", "-n", "32", "-d", "240,1008", "-t", "1", "-r", "1", "-o", "json")
     assert (tmp_path / "asked").read_text().split() == ["-m", str(tmp_path / "m"), *counts]
     for threads, contexts in ((2, [240, 1008]), (1, [240])):
         with pytest.raises(OSError, match="other tests or threads"):
@@ -295,16 +295,19 @@ def test_a_subject_says_what_its_file_is(tmp_path):
 
 def test_a_run_measures_every_prompt_and_context(tmp_path, monkeypatch):
     def bench(command, stdout_only):
-        lengths, key = (command[5], "n_prompt") if command[7] == "0" else (command[9], "n_depth")
-        assert command[3] == "2"
-        tests = [
-            BENCH_TEST | {"n_threads": 2, key: int(n), "samples_ts": [1e4 / int(n)]}
-            for n in lengths.split(",")
-        ]
-        return json.dumps(tests)
+        options = dict(zip(command[1::2], command[2::2], strict=True))
+        assert options["-t"] == "2"
+        key, lengths = ("n_depth", options["-d"]) if "-d" in options else ("n_prompt", options["-p"])
+        return json.dumps(
+            [
+                BENCH_TEST | {"n_threads": 2, key: int(n), "samples_ts": [1e4 / int(n)]}
+                for n in lengths.split(",")
+            ]
+        )
 
-    monkeypatch.setattr(llama_cpp, "run_tool", lambda command, stdout_only: bench(command[1:], stdout_only))
-    run = _subject(tmp_path).run(HostDevice(), SETTINGS, threads=2, index=3)
+    monkeypatch.setattr(llama_cpp, "run_tool", bench)
+    with HostDevice() as host:
+        run = _subject(tmp_path).run(host, SETTINGS, threads=2, index=3)
     assert run.prefill == {128: 78.125, 32: 312.5}
     assert {context: sample.tokens_per_second for context, sample in run.decode.items()} == {
         256: 39.0625,

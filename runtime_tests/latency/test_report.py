@@ -15,6 +15,7 @@ import pytest
 from edge.cli import main_guard
 from edge.latency import __main__ as command
 from edge.latency import exported_subject
+from edge.latency.devices import host
 from edge.latency.schema import Report, read_report, write_report
 from edge.ops import runner_path
 from edge.training.data import DOCUMENT_SEPARATOR
@@ -168,7 +169,7 @@ def test_a_program_that_runs_out_of_memory_is_a_row_and_the_rest_goes_on(
     limited = f'case "$*" in *{exported["full"]}*) ulimit -v 30000;; esac'
     runner.write_text(f'#!/bin/bash\n{limited}\nexec {runner_path()} "$@"\n')
     runner.chmod(0o755)
-    monkeypatch.setattr("edge.latency.devices.host.runner_path", lambda: runner)
+    monkeypatch.setitem(host._PATHS, "lowbit_runner", lambda: runner)
     output = tmp_path / "report"
     assert run(exported["full"], exported["two"], *SHORT, "--output", output) == 0
     full, two = read_report(output / "report.json").programs
