@@ -80,9 +80,8 @@ def _beside_others(report: Report, pairs: Pairs, where: str) -> list[str]:
         return []
     label, ratios = min(known, key=lambda each: min(each[1]))
     fastest = ", the fastest of the others" if len(known) > 1 else ""
-    return [
-        f"{where + ', our' if where else 'Our'} 4 bits decode {least_most(ratios)} as fast as {label}{fastest}."
-    ]
+    whose = f"{where}, our" if where else "Our"
+    return [f"{whose} 4 bits decode {least_most(ratios)} as fast as {label}{fastest}."]
 
 
 def _qualities(report: Report) -> list[str]:

@@ -97,10 +97,8 @@ def _rates(report: Report) -> Section:
 
 
 def _lengths(report: Report) -> Section:
-    with_threads = f"With {count(report.settings.threads[0], 'thread')}."
-    text = (
-        f"{with_threads} Our 4 bits are as dark as the text; dashed lines with hollow marks are the others'."
-    )
+    threads = count(report.settings.threads[0], "thread")
+    text = f"With {threads}. Our 4 bits are as dark as the text; the others are dashed, with hollow marks."
     return _section("lengths", "Over context and prompt", text, plots.lengths(report))
 
 

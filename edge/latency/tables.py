@@ -102,7 +102,7 @@ def summary(report: Report, programs: Sequence[ProgramRecord], threads: int) -> 
 
 
 def facts(programs: Sequence[ProgramRecord]) -> Table:
-    """What the programs of a model are, whatever the threads."""
+    """What the programs of a model are, whatever the threads, those that failed too."""
     columns = [
         Column("format", lambda p: Cell(p.format)),
         Column("bits per weight", _bits_per_weight),
@@ -113,10 +113,11 @@ def facts(programs: Sequence[ProgramRecord]) -> Table:
         Column("kernel", lambda p: Cell(", ".join(kernels([p])) or NOTHING)),
         Column("weights", lambda p: Cell(p.weights)),
         Column("verified", lambda p: Cell(p.verified or NOTHING)),
-        Column("note", lambda p: Cell(p.note or NOTHING)),
+        Column("note", _note),
         Column("SHA-256", lambda p: Cell(p.sha256[:12])),
     ]
-    return _table("The programs", programs, columns, prose=("verified", "note"))
+    rows = [Row(p.label, [column.cell(p) for column in columns]) for p in programs]
+    return _told("The programs", [column.head for column in columns], rows, prose=("verified", "note"))
 
 
 def traces(programs: Iterable[ProgramRecord], threads: int) -> Table | None:
@@ -157,17 +158,19 @@ def _speed_ups(report: Report, programs: Sequence[ProgramRecord], threads: int) 
 def _table(
     title: str, programs: Sequence[ProgramRecord], columns: Sequence[Column], prose: Sequence[str] = ()
 ) -> Table:
-    """Columns that say nothing of any program are left out."""
+    """Those that failed have the reason in place of figures."""
     rows = [
         Row(p.label, [] if p.failure else [column.cell(p) for column in columns], p.failure) for p in programs
     ]
-    kept = [
-        index
-        for index in range(len(columns))
-        if any(r.cells and r.cells[index].text != NOTHING for r in rows)
-    ]
+    return _told(title, [column.head for column in columns], rows, prose)
+
+
+def _told(title: str, heads: Sequence[str], rows: Sequence[Row], prose: Sequence[str]) -> Table:
+    """Columns that say nothing of any program are left out."""
+    told = [{i for i, cell in enumerate(row.cells) if cell.text != NOTHING} for row in rows]
+    kept = sorted(set().union(*told))
     shown = [Row(row.name, [row.cells[i] for i in kept if row.cells], row.failure) for row in rows]
-    return Table(title, "program", [columns[i].head for i in kept], shown, frozenset(prose))
+    return Table(title, "program", [heads[i] for i in kept], shown, frozenset(prose))
 
 
 _FILE = Column("file, MB", lambda program: Cell(_millions(program.file_bytes)))
@@ -208,6 +211,11 @@ def _spread(spread: Spread | None, write: Callable[[float], str], unit: str = ""
 
 def _millions(amount: float) -> str:
     return number(amount / 1e6)
+
+
+def _note(program: ProgramRecord) -> Cell:
+    failure = f"failed: {program.failure}" if program.failure else ""
+    return Cell("; ".join(filter(None, [failure, program.note])) or NOTHING)
 
 
 def _bits_per_weight(program: ProgramRecord) -> Cell:

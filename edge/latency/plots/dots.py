@@ -81,7 +81,7 @@ def _paint(panels: Sequence[Panel], rows: list[str], series: list[str], figure: 
     all_axes[0].set_yticks(range(len(rows)), [shorten(row) for row in rows])
     all_axes[0].set_ylim(len(rows) - 0.5, -0.5)
     if len(series) > 1:
-        legend(figure, [handle(name, *look(index)) for index, name in enumerate(series)])
+        legend(figure, [handle(shorten(name), *look(index)) for index, name in enumerate(series)])
 
 
 def _paint_panel(axes: Axes, panel: Panel, rows: list[str], series: list[str]) -> None:

@@ -14,6 +14,7 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -124,7 +125,7 @@ def handle(label: str, colour: str, shape: str, full: bool = True) -> Line2D:
     """How a legend shows such a mark."""
     face = colour if full else PAPER
     style: dict[str, Any] = {"marker": shape, "mfc": face, "mec": colour, "mew": 1.1, "linestyle": ""}
-    return Line2D([], [], markersize=MARKER_SIZE, label=shorten(label, 44), **style)
+    return Line2D([], [], markersize=MARKER_SIZE, label=label, **style)
 
 
 def shorten(name: str, length: int = 22) -> str:
@@ -136,9 +137,12 @@ def shorten(name: str, length: int = 22) -> str:
 
 def legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
     """Above the plot, in as few lines as its names allow."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    font, beside = FontProperties(size=TEXT), 2.6 * TEXT / 72 * figure.dpi  # the mark, and the gaps
     names = [str(handle.get_label()) for handle in handles]
-    in_one_line = sum(map(len, names)) + 5 * len(names) <= 62
-    columns = len(names) if in_one_line else max(1, 56 // (max(map(len, names)) + 5))
+    widths = [renderer.get_text_width_height_descent(name, font, False)[0] + beside for name in names]
+    room = figure.bbox.width
+    columns = len(names) if sum(widths) <= room else max(1, int(room // max(widths)))
     figure.legend(
         handles=list(handles),
         loc="outside upper left",

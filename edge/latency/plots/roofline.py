@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from edge.latency.plots.dots import look
-from edge.latency.plots.drawing import INK, Drawing, draw, handle, legend, paint_mark
+from edge.latency.plots.drawing import INK, Drawing, draw, handle, legend, paint_mark, shorten
 
 
 @dataclass(frozen=True)
@@ -54,5 +54,5 @@ def _paint(rates: Sequence[Rate], figure: Figure) -> None:
     axes.set_xlabel("bytes per token, MB")
     axes.set_ylabel("decode, tok/s")
     axes.grid()
-    marks = [handle(name, *look(index)) for index, name in enumerate(series)]
+    marks = [handle(shorten(name), *look(index)) for index, name in enumerate(series)]
     legend(figure, [*marks, handle("limit", INK, "_")])
