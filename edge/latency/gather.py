@@ -57,7 +57,8 @@ def gather(
     groups = _by_shape(programs)
     subjects: list[Subject] = []
     types = [name for name in opponents if name in TYPES]
-    for model, members in groups.items():
+    for model, found in groups.items():
+        members = sorted(found, key=_rank)
         labels = _labels(members)
         subjects += [ExportedSubject(p, model, label) for p, label in zip(members, labels, strict=True)]
         if types:
@@ -75,6 +76,11 @@ def _llama_subjects(model: str, config: ModelConfig, types: Sequence[str], cache
         LlamaSubject(binaries, quantized, config, model)
         for quantized in prepare(binaries, cache / "models", _file_name(config), config, types)
     ]
+
+
+def _rank(program: ExportedProgram) -> tuple[bool, float]:
+    """Ours by bit width, then the others."""
+    return (program.manifest.recipe != "lowbit", program.manifest.bits)
 
 
 def _by_shape(programs: Sequence[ExportedProgram]) -> dict[str, list[ExportedProgram]]:

@@ -47,12 +47,12 @@ def test_names_say_what_tells_programs_of_a_model_apart(opened):
         {"recipe": "xnnpack-8da4w", "bits": 4.0},
         {"embedding_bits": 4},
     )
-    assert names == [
-        "tiny 2 bits",
+    assert names == [  # ours by bit width, then the others
         "tiny 1 bit",
+        "tiny 2 bits",
         "tiny 2 bits, int8 cache",
-        "tiny xnnpack-8da4w",
         "tiny 2 bits, 4-bit embedding",
+        "tiny xnnpack-8da4w",
     ]
 
 
@@ -74,8 +74,8 @@ def test_two_shapes_are_two_models_even_under_one_name(opened):
 def test_a_published_shape_has_its_name(opened):
     shape = vars(MOBILELLM["350M"])
     assert opened({"model": "a", "config": shape}, {"model": "b", "bits": 1.0, "config": shape}) == [
-        "350M 2 bits",
         "350M 1 bit",
+        "350M 2 bits",
     ]
 
 
