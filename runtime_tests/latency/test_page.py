@@ -193,6 +193,7 @@ def test_nothing_in_a_report_is_markup(browser, pages):
     assert f"failed: {NASTY}" in found["text"]
     assert "Unfinished: 5 of 5 rounds exist for every program" in found["text"]
     assert "<script" not in pages["nasty"].read_text(encoding="utf-8")
+    assert NASTY in found["words"][2]["text"]  # as it is, in the answer too
 
 
 def headings(report: Report) -> list[str]:
