@@ -14,9 +14,9 @@ from rich.progress import Progress as ProgressBar
 from edge.cli import main_guard, refuse_unwritable
 from edge.latency import measure as measuring
 from edge.latency.arguments import Request, checked, parser
-from edge.latency.compare import main_compare
+from edge.latency.compare_words import main_compare
 from edge.latency.devices.open import open_device
-from edge.latency.exported_subject import ExportedSubject
+from edge.latency.exported_subject import ExportedSubject, exporters_quality
 from edge.latency.gather import gather
 from edge.latency.markdown import markdown
 from edge.latency.page import page
@@ -54,7 +54,7 @@ def make_report(request: Request) -> int:
             request.bits,
             request.opponents,
             request.cache,
-            announce=lambda what: console.print(f"preparing {what}", style="dim", markup=False),
+            announce=lambda what: console.print(what, style="dim", markup=False, soft_wrap=True),
         )
         report = Report(
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -109,11 +109,12 @@ def _lasting(report: Report) -> tuple:
 
 
 def evaluate(subjects: Sequence[Subject], text: str) -> None:
-    """Fills the perplexity of every program whose weights are not random."""
+    """Replaces the exporter's perplexity of every trained program by that on the user's text."""
     for subject in subjects:
-        record = subject.record
-        if isinstance(subject, ExportedSubject) and record.weights != "random" and record.quality is None:
-            record.quality = measure_quality(subject.program, text)
+        if isinstance(subject, ExportedSubject):
+            exporters = exporters_quality(subject.program.manifest)
+            if exporters is not None and subject.record.quality == exporters:
+                subject.record.quality = measure_quality(subject.program, text)
 
 
 def render(report: Report, directory: Path) -> None:

@@ -35,7 +35,7 @@ class Request:
     programs: list[Path]
     sizes: list[str]
     bits: list[float]
-    opponents: list[str]
+    opponents: list[str] | None
     cache: Path
     device: str
     cores: list[int] | None
@@ -61,8 +61,8 @@ def parser() -> argparse.ArgumentParser:
     )
     export.add_argument(
         "--opponents",
-        help=f"of {', '.join(OPPONENTS)}, or none; our own 4 bits is one in any case (default: all; "
-        "llama.cpp's types where the extra 'peers' is installed)",
+        help=f"of {', '.join(OPPONENTS)}, or none; our own 4 bits is one in any case (default: what "
+        "can be had; llama.cpp's types, which are built from source, where the extra 'peers' is installed)",
     )
     export.add_argument(
         "--cache", type=Path, default=Path("runs"), help="keeps exports (default %(default)s)"
@@ -112,17 +112,11 @@ def checked(args: argparse.Namespace) -> Request:
             f"no trained weights of MobileLLM {untrained[0]} come with the package: add --random-weights to "
             "measure speed and size, or give directories of your own exports"
         )
-    opponents = default_opponents() if args.opponents is None else _list(args.opponents.replace("none", ""))
-    strange = [name for name in opponents if name not in OPPONENTS]
-    if strange:
-        raise ValueError(f"--opponents {strange[0]} is unknown; choose from {', '.join(OPPONENTS)}, or none")
-    if args.device != "host":  # llama.cpp is built for this computer only
-        opponents = [name for name in opponents if name in OPPONENT_RECIPES]
     return Request(
         programs=args.programs,
         sizes=sizes,
         bits=[format_for_bits(text, BITS_CHOICES).bits for text in _list(args.bits)] if sizes else [],
-        opponents=opponents,
+        opponents=_opponents(args.opponents, args.device),
         cache=args.cache,
         device=args.device,
         cores=None if args.cores is None else parse_cores(args.cores),
@@ -130,6 +124,17 @@ def checked(args: argparse.Namespace) -> Request:
         eval_data=args.eval_data,
         output=args.output,
     )
+
+
+def _opponents(text: str | None, device: str) -> list[str] | None:
+    """None for the defaults. llama.cpp is built for this computer only."""
+    names = default_opponents() if text is None else _list(text.replace("none", ""))
+    strange = [name for name in names if name not in OPPONENTS]
+    if strange:
+        raise ValueError(f"--opponents {strange[0]} is unknown; choose from {', '.join(OPPONENTS)}, or none")
+    if device != "host":
+        return [name for name in names if name in OPPONENT_RECIPES]
+    return None if text is None else names
 
 
 def _settings(args: argparse.Namespace) -> Settings:

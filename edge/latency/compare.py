@@ -1,29 +1,30 @@
-"""Two reports beside each other: what changed, and whether that is more than noise."""
+"""Two reports beside each other: what changed by more than a bound, and by more than noise."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge.latency.figures import figure, is_own, measured, metrics, read_bandwidth, samples
-from edge.latency.schema import ProgramRecord, Report, read_report
-from edge.latency.significance import LEVEL, p_value
-from edge.latency.words import count, number
+from edge.latency.figures import FIRST_TOKEN, PEAK_MEMORY, Metric, metrics, samples
+from edge.latency.schema import ProgramRecord, Report, Settings, read_report
+from edge.latency.significance import LEVEL, p_above
+from edge.latency.words import count
 
 Verdict = Literal["worse", "better", "as before"]
+#: How a verdict was reached: by the permutation test, by the bound alone because there are too few rounds for
+#: it, or by the bound alone because the figure has no noise.
+Evidence = Literal["tested", "too few rounds", "no noise"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of one program in both reports, by its medians.
+    """One figure of one program in both reports; ``old`` and ``new`` are medians.
 
     Attributes:
-        ratio: how many times better the new one is; below 1 is worse.
-        noise: the probability of such a difference by noise alone; None where there are too few rounds to
-            tell, and 0 for what has no noise.
+        p: of the test that led to "worse" or "better", where there was one.
     """
 
     program: str
@@ -31,179 +32,151 @@ class Change:
     unit: str
     old: float
     new: float
-    ratio: float
-    noise: float | None
-
-    def verdict(self, bound: float) -> Verdict:
-        """By more than the bound, either way, and more than noise where that can be told."""
-        if self.noise is not None and self.noise >= LEVEL:
-            return "as before"
-        if self.ratio < 1 - bound:
-            return "worse"
-        return "better" if self.ratio > 1 / (1 - bound) else "as before"
+    verdict: Verdict
+    evidence: Evidence
+    p: float | None = None
 
 
-def main_compare(old_path: Path, new_path: Path, bound: float) -> int:
-    """Prints the comparison as Markdown; 1 where something regressed.
+@dataclass(frozen=True)
+class Comparison:
+    """What two reports have in common, and what only one of them has.
+
+    Attributes:
+        left_out: figures that the settings make incomparable, in words.
+    """
+
+    old: Report
+    new: Report
+    bound: float
+    changes: list[Change]
+    left_out: list[str]
+
+    def with_verdict(self, verdict: Verdict) -> list[Change]:
+        return [change for change in self.changes if change.verdict == verdict]
+
+    @property
+    def newly_failing(self) -> list[ProgramRecord]:
+        return [now for before, now in pairs(self.old, self.new) if now.failure and not before.failure]
+
+    @property
+    def newly_running(self) -> list[ProgramRecord]:
+        return [now for before, now in pairs(self.old, self.new) if before.failure and not now.failure]
+
+    @property
+    def regressions(self) -> int:
+        return len(self.with_verdict("worse")) + len(self.newly_failing)
+
+
+def compare(old: Report, new: Report, bound: float) -> Comparison:
+    """Every figure that both reports have, at ``bound``: the share by which it may get worse.
 
     Raises:
-        ValueError: a file is no report, the reports cannot be compared, or the bound is no share.
+        ValueError: the reports cannot be compared, or the bound is no share.
     """
     if not 0 < bound < 1:
         raise ValueError(f"--bound must lie between 0 and 1, such as 0.05 for 5 %; not {bound:g}")
-    old, new = read_report(old_path), read_report(new_path)
-    refuse_unlike(old, new)
-    print(markdown(old, new, bound))
-    return 1 if regressed(old, new, bound) else 0
-
-
-def refuse_unlike(old: Report, new: Report) -> None:
-    """Raises ValueError unless programs of one name are the same thing in both."""
-    if "emulator" in (old.device.kind, new.device.kind):
-        raise ValueError("an emulated device has no speeds to compare")
-    pairs = list(_pairs(old, new))
-    if not pairs:
-        raise ValueError("the reports have no program of the same name, so there is nothing to compare")
-    for before, now in pairs:
-        for what in ("parameters", "weights", "recipe", "kv_cache"):
-            if getattr(before, what) != getattr(now, what):
-                raise ValueError(
-                    f"{now.name} is not the same program in both reports: its {what.replace('_', ' ')} was "
-                    f"{getattr(before, what)} and is {getattr(now, what)}"
-                )
-
-
-def changes(old: Report, new: Report) -> list[Change]:
-    """Every figure that both reports have."""
-    return [change for pair in _pairs(old, new) for change in _changes(*pair, old, new)]
-
-
-def newly_failing(old: Report, new: Report) -> list[ProgramRecord]:
-    return [now for before, now in _pairs(old, new) if before.failure is None and now.failure is not None]
-
-
-def regressed(old: Report, new: Report, bound: float) -> bool:
-    worse = any(change.verdict(bound) == "worse" for change in changes(old, new))
-    return worse or bool(newly_failing(old, new))
-
-
-def markdown(old: Report, new: Report, bound: float) -> str:
-    """Regressions first, then what got better; what stayed is one line."""
-    found = changes(old, new)
-    groups = {verdict: [c for c in found if c.verdict(bound) == verdict] for verdict in ("worse", "better")}
-    failing = newly_failing(old, new)
-    lines = [f"# {count(len(groups['worse']) + len(failing), 'regression')} beyond {bound:.0%}", ""]
-    lines += [f"- {program.name} fails now: {program.failure}" for program in failing]
-    for title, verdict in (("Worse", "worse"), ("Better", "better")):
-        if groups[verdict]:
-            lines += [f"## {title}", "", *_table(groups[verdict]), ""]
-    unchanged = len(found) - len(groups["worse"]) - len(groups["better"])
-    lines += [
-        f"{count(unchanged, 'other figure')} changed by less than {bound:.0%} or by no more than noise.",
-        "",
+    _refuse_unlike(old, new)
+    common, left_out = _comparable(old.settings, new.settings)
+    changes = [
+        _change(now.name, figure, bound)
+        for before, now in pairs(old, new)
+        for figure in _figures(before, now, old.settings.threads, common)
     ]
-    lines += ["## What else differs", "", *(f"- {line}" for line in circumstances(old, new))]
-    return "\n".join(lines)
+    return Comparison(old, new, bound, changes, left_out)
 
 
-def circumstances(old: Report, new: Report) -> list[str]:
-    """What a sceptic asks first: other devices, versions and programs, and how the machine itself changed."""
-    lines = []
-    before, now = _facts(old), _facts(new)
-    for what in sorted(before.keys() | now.keys()):
-        was, is_now = before.get(what) or "none", now.get(what) or "none"
-        if was != is_now:
-            lines.append(f"{what}: {was}, now {is_now}")
-    names = [{program.name for program in report.programs} for report in (old, new)]
-    lines += [f"only in the old report: {name}" for name in sorted(names[0] - names[1])]
-    lines += [f"only in the new report: {name}" for name in sorted(names[1] - names[0])]
-    lines += list(_drift(old, new))
-    lines.append(
-        "The reports are of two sessions, whose difference holds the machine's own; only within a report do "
-        "programs take turns."
-    )
-    if any(change.noise is None for change in changes(old, new)):
-        lines.append("There are too few rounds to tell noise in some figures; there the bound alone decided.")
-    return lines
-
-
-def _pairs(old: Report, new: Report) -> Iterator[tuple[ProgramRecord, ProgramRecord]]:
+def pairs(old: Report, new: Report) -> Iterator[tuple[ProgramRecord, ProgramRecord]]:
+    """Programs of one name."""
     before = {program.name: program for program in old.programs}
     for program in new.programs:
         if program.name in before:
             yield before[program.name], program
 
 
-def _changes(before: ProgramRecord, now: ProgramRecord, old: Report, new: Report) -> Iterator[Change]:
-    size = (before.file_bytes, now.file_bytes)
-    yield Change(now.name, "file", "bytes", *size, size[0] / size[1], 0.0)
+def read_finished(path: Path) -> Report:
+    """Raises ValueError for a report that lacks figures because it was not finished."""
+    report = read_report(path)
+    if not report.finished:
+        raise ValueError(f"{path} is unfinished: give the command that began it again, and compare then")
+    return report
+
+
+def _refuse_unlike(old: Report, new: Report) -> None:
+    if "emulator" in (old.device.kind, new.device.kind):
+        raise ValueError("an emulated device has no speeds to compare")
+    common = list(pairs(old, new))
+    if not common:
+        raise ValueError("the reports have no program of the same name, so there is nothing to compare")
+    for before, now in common:
+        for what in ("parameters", "weights"):
+            was, is_now = getattr(before, what), getattr(now, what)
+            if was != is_now:
+                raise ValueError(
+                    f"{now.name} is another program in each report: its {what} were {was} and are {is_now}"
+                )
+
+
+def _comparable(old: Settings, new: Settings) -> tuple[list[Metric], list[str]]:
+    """The figures that mean the same under both settings, and the others in words."""
+    same_tokens = old.generated == new.generated
+    same_peak = same_tokens and (old.prompts, old.contexts) == (new.prompts, new.contexts)
+    wanted, left_out = [], []
+    for metric in metrics(old):
+        if (
+            (metric.name.startswith("decode") and not same_tokens)
+            or (metric is FIRST_TOKEN and old.prompts[0] != new.prompts[0])
+            or (metric is PEAK_MEMORY and not same_peak)
+            or metric.name not in {other.name for other in metrics(new)}
+        ):
+            left_out.append(metric.name)
+        else:
+            wanted.append(metric)
+    return wanted, left_out
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """What two reports say of one thing: a value per round, or the one there is."""
+
+    what: str
+    unit: str
+    old: Sequence[float]
+    new: Sequence[float]
+    more_is_better: bool = False
+    has_noise: bool = False
+
+
+def _figures(
+    before: ProgramRecord, now: ProgramRecord, threads: Sequence[int], common: list[Metric]
+) -> Iterator[_Figure]:
+    yield _Figure("file", "bytes", [before.file_bytes], [now.file_bytes])
     if before.quality is not None and now.quality is not None:
-        quality = (before.quality, now.quality)
-        if len({(q.text, q.tokens, q.block) for q in quality}) == 1:
-            was, is_now = (q.perplexity for q in quality)
-            yield Change(now.name, f"perplexity, {quality[0].text}", "", was, is_now, was / is_now, 0.0)
-    for threads in old.settings.threads:
-        for metric in metrics(old.settings):
-            values = [list(samples(program, threads, metric).values()) for program in (before, now)]
-            if not all(values) or before.failure or now.failure:
-                continue
-            was, is_now = (statistics.median(v) for v in values)
-            ratio = is_now / was if metric.more_is_better else was / is_now
-            what = f"{metric.name}, {count(threads, 'thread')}"
-            yield Change(now.name, what, metric.unit, was, is_now, ratio, p_value(*values))
+        was, is_now = before.quality, now.quality
+        if (was.text, was.tokens, was.block) == (is_now.text, is_now.tokens, is_now.block):
+            yield _Figure(f"perplexity, {now.quality.text}", "", [was.perplexity], [is_now.perplexity])
+    if before.failure or now.failure:
+        return
+    for number in threads:
+        for metric in common:
+            old, new = (list(samples(program, number, metric).values()) for program in (before, now))
+            if old and new:
+                what = f"{metric.name}, {count(number, 'thread')}"
+                yield _Figure(what, metric.unit, old, new, metric.more_is_better, has_noise=True)
 
 
-def _table(some: list[Change]) -> list[str]:
-    lines = [
-        "| program | figure | old | new | times as good | by noise alone |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
-    for c in sorted(some, key=lambda change: change.ratio):
-        noise = "too few rounds" if c.noise is None else "no noise" if c.noise == 0 else f"p = {c.noise:.2g}"
-        cells = [
-            c.program,
-            c.what,
-            f"{number(c.old)} {c.unit}",
-            f"{number(c.new)} {c.unit}",
-            f"{c.ratio:.2f}",
-            noise,
-        ]
-        lines.append("| " + " | ".join(cell.strip().replace("|", "\\|") for cell in cells) + " |")
-    return lines
-
-
-def _facts(report: Report) -> dict[str, str]:
-    """What both reports should have in common, by its name."""
-    device = report.device.model_dump(exclude={"kind"})
-    facts = {f"device {name.replace('_', ' ')}": value for name, value in device.items()}
-    facts |= report.versions
-    facts |= report.settings.model_dump()
-    facts["kernels"] = sorted({run.kernel for p in report.programs for run in p.runs if run.kernel})
-    return {name: _plain(value) for name, value in facts.items()}
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
-
-
-def _drift(old: Report, new: Report) -> Iterator[str]:
-    """The machine seen by what no change of ours touches: pure reads, and the other runtimes."""
-    pairs = [
-        (a, b) for a, b in _pairs(old, new) if a in measured(old.programs) and b in measured(new.programs)
-    ]
-    for threads in old.settings.threads:
-        reads = [(read_bandwidth(a, threads), read_bandwidth(b, threads)) for a, b in pairs]
-        ratios = [b.median / a.median for a, b in reads if a and b]
-        if ratios:
-            yield _drift_words(f"pure reads of the programs, {count(threads, 'thread')}", ratios)
-        metric = metrics(old.settings)[0]
-        speeds = [(figure(a, threads, metric), figure(b, threads, metric)) for a, b in pairs if not is_own(a)]
-        ratios = [b.median / a.median for a, b in speeds if a and b]
-        if ratios:
-            yield _drift_words(f"{metric.name} of the other runtimes, {count(threads, 'thread')}", ratios)
-
-
-def _drift_words(what: str, ratios: list[float]) -> str:
-    return f"{what}: {statistics.median(ratios):.2f}x as fast ({min(ratios):.2f} to {max(ratios):.2f}x)"
+def _change(program: str, figure: _Figure, bound: float) -> Change:
+    """The verdict on a figure: beyond the bound by its medians and, where that can be told, by the test."""
+    was, is_now = statistics.median(figure.old), statistics.median(figure.new)
+    is_up = is_now > was
+    factor = 1 + bound if is_up else 1 - bound
+    is_beyond = is_now > was * factor if is_up else is_now < was * factor
+    p: float | None = None
+    evidence: Evidence = "no noise"
+    if figure.has_noise:
+        # The lower set is scaled: the old one up, or the new one back.
+        p = p_above(figure.new, figure.old, factor) if is_up else p_above(figure.old, figure.new, 1 / factor)
+        evidence = "too few rounds" if p is None else "tested"
+    verdict: Verdict = "as before"
+    if is_beyond and (p is None or p < LEVEL):
+        verdict = "better" if is_up == figure.more_is_better else "worse"
+    return Change(program, figure.what, figure.unit, was, is_now, verdict, evidence, p)

@@ -10,9 +10,10 @@ import numpy as np
 from edge.latency.devices.device import Device, Ended, Tool
 from edge.latency.devices.host import HostDevice
 from edge.latency.programs import ExportedProgram
-from edge.latency.schema import DecodeSample, ProgramRecord, Run, Settings, Trace
-from edge.latency.subject import ProgramFailed
+from edge.latency.schema import DecodeSample, ProgramRecord, Quality, Run, Settings, Trace
+from edge.latency.subject import ProgramFailed, note_on_positions, usable
 from edge.latency.trace import read_trace
+from edge.manifest import Manifest
 
 #: The run that shows a program right on a device: a short prompt and a few greedy tokens.
 CHECK_PROMPT, CHECK_TOKENS = (1, 15, 7, 29, 3), 4
@@ -39,13 +40,12 @@ class ExportedSubject:
             linear_bits_per_weight=manifest.linear_bits_per_weight,
             kv_cache=manifest.kv_cache,
             kv_bytes_per_position=manifest.kv_cache_bytes // manifest.max_seq_len,
+            quality=exporters_quality(manifest),
         )
         self._paths: dict[Device, str] = {}
 
     def prepare(self, device: Device, settings: Settings) -> str:
-        if self._usable(settings) != settings:
-            held = self.program.manifest.max_seq_len
-            self.record.note = f"its KV cache holds {held} positions; what needs more was not measured"
+        self.record.note = note_on_positions(settings, self.program.manifest.max_seq_len)
         self._paths[device] = device.install(self.program.path)
         logits = self._check_logits(device)
         if device.record.kind == "host":
@@ -55,8 +55,8 @@ class ExportedSubject:
             return self._agreement(logits, self._check_logits(host))
 
     def run(self, device: Device, settings: Settings, threads: int, index: int) -> Run:
-        usable = self._usable(settings)
-        got = json.loads(self._benchmark(device, usable, threads).stdout)
+        fitting = usable(settings, self.program.manifest.max_seq_len)
+        got = json.loads(self._benchmark(device, fitting, threads).stdout)
         read = self._tool(
             device, "lowbit_kernel_bench", ["--read", self._paths[device], "--threads", str(threads)]
         )
@@ -82,19 +82,13 @@ class ExportedSubject:
         )
 
     def trace(self, device: Device, settings: Settings, threads: int) -> Trace | None:
-        usable = self._usable(settings)
-        headline = usable.model_copy(update={"prompts": usable.prompts[:1], "contexts": usable.contexts[:1]})
+        fitting = usable(settings, self.program.manifest.max_seq_len)
+        headline = fitting.model_copy(
+            update={"prompts": fitting.prompts[:1], "contexts": fitting.contexts[:1]}
+        )
         remote = device.output_path("trace.etdump")
         self._benchmark(device, headline, threads, "--etdump", remote)
         return read_trace(device.fetch(remote), settings.generated, threads, headline.contexts[0])
-
-    def _usable(self, settings: Settings) -> Settings:
-        held = self.program.manifest.max_seq_len
-        prompts = [prompt for prompt in settings.prompts if prompt <= held]
-        contexts = [context for context in settings.contexts if context + settings.generated <= held]
-        if not prompts or not contexts:
-            raise ProgramFailed(f"its KV cache holds {held} positions, fewer than anything asked for")
-        return settings.model_copy(update={"prompts": prompts, "contexts": contexts})
 
     def _benchmark(self, device: Device, settings: Settings, threads: int, *more: str) -> Ended:
         options = {
@@ -144,3 +138,12 @@ class ExportedSubject:
         if not off <= bound:
             raise ProgramFailed(f"its {where} are off by {off:.2g} from this computer's, beyond {bound:.2g}")
         return f"{where} within {off:.1g} of this computer's (rms; bound {bound:.1g})"
+
+
+def exporters_quality(manifest: Manifest) -> Quality | None:
+    """What the exporter measured of the program, on its own short text; nothing of random weights."""
+    proof = manifest.verification
+    if manifest.weights == "random":
+        return None
+    predicted = proof.tokens - 1
+    return Quality(text=proof.text, tokens=predicted, block=predicted, perplexity=proof.perplexity_program)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def gather(
     directories: Sequence[Path],
     sizes: Sequence[str],
     bits: Sequence[float],
-    opponents: Sequence[str],
+    opponents: Sequence[str] | None,
     cache: Path,
     announce: Announce,
 ) -> list[Subject]:
@@ -40,34 +41,48 @@ def gather(
     Args:
         directories: exported programs as they are.
         sizes: named models, exported at every bit width and as every opponent that is an exporter's recipe.
-        opponents: of OPPONENTS; llama.cpp's types run on the shapes of all programs.
+        opponents: of OPPONENTS; llama.cpp's types run on the shapes of all programs. None: as many of the
+            defaults as can be had here.
         cache: where exported programs and llama.cpp are kept.
-        announce: told what is about to take long.
+        announce: told what is about to take long, and what is left out.
 
     Raises:
-        ValueError: a directory that is no intact program, or a program given twice.
+        ValueError: a directory that is no intact program, or a program given twice; a shape that an opponent
+            which was asked for cannot run.
         OSError: an export or llama.cpp's build failed.
     """
     programs = [open_exported(directory) for directory in directories]
-    recipes = [Variant(OPPONENT_RECIPES[name], name) for name in opponents if name in OPPONENT_RECIPES]
+    wanted = default_opponents() if opponents is None else opponents
     for size in sizes:
-        for variant in [*(Variant(width) for width in bits), *recipes]:
-            announce(f"{size} at {variant.bits:g} bits ({variant.recipe})")
-            programs.append(export_named(size, variant, cache / "programs"))
-    groups = _by_shape(programs)
+        for width in bits:
+            announce(f"preparing {size} at {width:g} bits")
+            programs.append(export_named(size, Variant(width), cache / "programs"))
+        for recipe in (name for name in wanted if name in OPPONENT_RECIPES):
+            announce(f"preparing {size} as {recipe}")
+            variant = Variant(OPPONENT_RECIPES[recipe], recipe)
+            with _left_out_on_failure(opponents is None, f"{size} as {recipe}", announce):
+                programs.append(export_named(size, variant, cache / "programs"))
     subjects: list[Subject] = []
-    types = [name for name in opponents if name in TYPES]
-    for model, found in groups.items():
+    types = [name for name in wanted if name in TYPES]
+    for model, found in _by_shape(programs).items():
         members = sorted(found, key=_rank)
         labels = _labels(members)
         subjects += [ExportedSubject(p, model, label) for p, label in zip(members, labels, strict=True)]
         if types:
-            announce(f"{model} in llama.cpp's types")
-            try:
+            announce(f"preparing {model} in llama.cpp's types")
+            with _left_out_on_failure(opponents is None, f"{model} in llama.cpp's types", announce):
                 subjects += _llama_subjects(model, members[0].config, types, cache / "llama.cpp")
-            except ValueError as error:
-                announce(f"{model} is left out of llama.cpp: {error}")
     return subjects
+
+
+@contextmanager
+def _left_out_on_failure(is_optional: bool, what: str, announce: Announce) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if not is_optional:
+            raise
+        announce(f"{what} is left out: {error}")
 
 
 def _llama_subjects(model: str, config: ModelConfig, types: Sequence[str], cache: Path) -> list[Subject]:

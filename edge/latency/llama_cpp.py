@@ -13,7 +13,7 @@ from edge.latency.devices.device import Device
 from edge.latency.llama_cpp_build import BENCH, run_tool
 from edge.latency.llama_cpp_models import HEAD_TYPE, TYPES, QuantizedModel
 from edge.latency.schema import DecodeSample, ProgramRecord, Run, Settings, Trace
-from edge.latency.subject import ProgramFailed
+from edge.latency.subject import ProgramFailed, note_on_positions, usable
 from edge.manifest import sha256_of
 
 
@@ -95,6 +95,8 @@ class LlamaSubject:
     def prepare(self, device: Device, settings: Settings) -> str:
         if device.record.kind != "host":
             raise ProgramFailed("llama.cpp is measured on the computer that built it only")
+        notes = [_fallback_words(self.quantized), note_on_positions(settings, self.config.max_seq_len)]
+        self.record.note = "; ".join(note for note in notes if note)
         speeds = self._run(bench_prefill, 1, [1])
         if speeds.parameters != self.config.parameters or speeds.cache_type != self.record.kv_cache:
             raise ProgramFailed(
@@ -103,8 +105,9 @@ class LlamaSubject:
         return "its shape only, by its number of parameters"
 
     def run(self, device: Device, settings: Settings, threads: int, index: int) -> Run:
-        prefill = self._run(bench_prefill, threads, settings.prompts)
-        decode = self._run(bench_decode, threads, settings.contexts, settings.generated)
+        fitting = usable(settings, self.config.max_seq_len)
+        prefill = self._run(bench_prefill, threads, fitting.prompts)
+        decode = self._run(bench_decode, threads, fitting.contexts, fitting.generated)
         return Run(
             round=index,
             threads=threads,

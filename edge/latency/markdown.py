@@ -17,10 +17,10 @@ from edge.latency.words import count, weights_words
 def markdown(report: Report) -> str:
     """The report's headlines with their spreads; the page holds every figure."""
     warning = unfinished(report)
-    parts = [f"# {_text(title(report))}", *([f"**{_text(warning)}**"] if warning else [])]
-    parts.append(_text(" ".join(answer(report))))
+    parts = [f"# {escaped(title(report))}", *([f"**{escaped(warning)}**"] if warning else [])]
+    parts.append(escaped(" ".join(answer(report))))
     if overview := tables.answers(report):
-        parts += [f"{_text(overview.title)}:", _table(overview)]
+        parts += [f"{escaped(overview.title)}:", _table(overview)]
     parts += ["## Circumstances", _list([f"{name}: {text}" for name, text in circumstances(report)])]
     if report.device.kind == "emulator":
         parts += ["## Programs"]
@@ -33,7 +33,7 @@ def markdown(report: Report) -> str:
 def _models(report: Report) -> list[str]:
     parts = []
     for model, programs in by_model(report).items():
-        parts.append(f"## {_text(model)}, {_text(weights_words(programs))}")
+        parts.append(f"## {escaped(model)}, {escaped(weights_words(programs))}")
         if report.device.kind == "emulator":
             parts.append(_table(tables.emulated(programs)))
             continue
@@ -46,21 +46,25 @@ def _models(report: Report) -> list[str]:
 def _table(table: Table) -> str:
     heads = [table.of, *table.heads]
     rule = ["---", *("---" if head in table.prose else "---:" for head in table.heads)]
-    rows = [[_text(head) for head in heads], rule, *(_cells(row, len(table.heads)) for row in table.rows)]
+    rows = [[escaped(head) for head in heads], rule, *(_cells(row, len(table.heads)) for row in table.rows)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _cells(row: Row, width: int) -> list[str]:
     if row.failure is not None:
-        return [_text(row.name), *([_text(f"failed: {row.failure}")] if width else []), *([""] * (width - 1))]
-    return [_text(row.name), *(_text(f"{cell.text} {cell.aside}".strip()) for cell in row.cells)]
+        return [
+            escaped(row.name),
+            *([escaped(f"failed: {row.failure}")] if width else []),
+            *([""] * (width - 1)),
+        ]
+    return [escaped(row.name), *(escaped(f"{cell.text} {cell.aside}".strip()) for cell in row.cells)]
 
 
 def _list(items: list[str]) -> str:
-    return "\n".join(f"- {_text(item)}" for item in items)
+    return "\n".join(f"- {escaped(item)}" for item in items)
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
     """On one line, and nothing in it taken for markup."""
     plain = html.escape(" ".join(text.split()), quote=False)
     return re.sub(r"([\\`*\[\]|])", r"\\\1", plain)

@@ -75,10 +75,13 @@ class Settings(_Record):
                 raise ValueError(f"{name} must name at least one value, and none twice")
         return self
 
-    @property
-    def positions(self) -> int:
-        """What a program's KV cache must hold."""
-        return max([*self.prompts, *(context + self.generated for context in self.contexts)])
+    def within(self, positions: int) -> Settings | None:
+        """Those that a KV cache of so many positions can hold; None where no prompt or no context is left."""
+        prompts = [prompt for prompt in self.prompts if prompt <= positions]
+        contexts = [context for context in self.contexts if context + self.generated <= positions]
+        if not prompts or not contexts:
+            return None
+        return self.model_copy(update={"prompts": prompts, "contexts": contexts})
 
 
 class DecodeSample(_Record):
@@ -131,7 +134,11 @@ class Trace(_Record):
 
 
 class Quality(_Record):
-    """Perplexity of the program itself on a text, token by token, in blocks of ``block`` tokens."""
+    """Perplexity of the program itself on a text, token by token.
+
+    Attributes:
+        tokens: that were predicted, in blocks of ``block`` that know nothing of each other.
+    """
 
     text: str
     tokens: Count
@@ -154,7 +161,7 @@ class ProgramRecord(_Record):
         sha256: of the program's file.
         kv_cache: format of keys and values.
         kv_bytes_per_position: of all layers.
-        quality: None for random weights, and where no text was given.
+        quality: on the text that was given, else on the exporter's; None for random weights.
         note: what a reader must know about it, or nothing.
         verified: how it was checked on this device before it was timed.
         failure: why it could not be measured to the end; it is not tried again.

@@ -1,36 +1,40 @@
-"""Whether two sets of repetitions differ by more than noise: an exact permutation test."""
+"""Whether one set of repetitions lies beyond another by more than noise: a permutation test."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
 
-LEVEL = 0.05
+LEVEL = 0.025
 #: Splits tried at most; beyond, as many are drawn, with a fixed seed.
 MOST_SPLITS = 20_000
 
 
-def p_value(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """How likely a difference of the mean logarithms as large as this is if both sets are alike.
+def p_above(high: Sequence[float], low: Sequence[float], factor: float = 1.0) -> float | None:
+    """How likely ``high`` lies as far above ``factor * low`` as it does if it does not, by noise alone.
 
-    Two-sided, over the ways to split all values into sets of these sizes (Fisher's randomisation test): it
-    assumes nothing of the noise but that it strikes both sets alike. None where even the most extreme split
-    would be likelier than LEVEL, so that nothing can be told: 3 repetitions against 3, for one.
+    One-sided, of the difference of the mean logarithms, over the ways to split all values into sets of these
+    sizes (Fisher's randomisation test): it assumes of the noise only that it strikes both sets alike. None
+    where even complete separation would be likelier than LEVEL, so that nothing can be told: 3 against 3.
     """
-    logs = np.log([*first, *second])
-    count, splits = len(first), math.comb(len(logs), len(first))
-    # With sets of one size, every split has a mirror image that is as extreme.
-    if (2 if len(first) == len(second) else 1) / splits >= LEVEL:
+    count, total = len(high), len(high) + len(low)
+    if 1 / math.comb(total, count) >= LEVEL:
         return None
-    if splits <= MOST_SPLITS:
-        chosen = np.array(list(combinations(range(len(logs)), count)))
-    else:
-        random = np.random.default_rng(0)
-        drawn = [random.permutation(len(logs))[:count] for _ in range(MOST_SPLITS - 1)]
-        chosen = np.array([np.arange(count), *drawn])
-    sums = logs[chosen].sum(1)  # [splits]
-    differences = np.abs(sums / count - (logs.sum() - sums) / (len(logs) - count))
-    return float(np.mean(differences >= abs(logs[:count].mean() - logs[count:].mean()) - 1e-12))
+    logs = np.log([*high, *(factor * value for value in low)])
+    sums = logs[_splits(total, count)].sum(1)  # of the first set, by split
+    differences = sums / count - (logs.sum() - sums) / (total - count)
+    return float(np.mean(differences >= differences[0] - 1e-12))
+
+
+@lru_cache(maxsize=8)
+def _splits(total: int, count: int) -> np.ndarray:
+    """Indices of the first set [splits, count]; the first row is the split as it was measured."""
+    if math.comb(total, count) <= MOST_SPLITS:
+        return np.array(list(combinations(range(total), count)))
+    random = np.random.default_rng(0)
+    drawn = [random.permutation(total)[:count] for _ in range(MOST_SPLITS - 1)]
+    return np.array([np.arange(count), *drawn])

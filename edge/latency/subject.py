@@ -12,6 +12,21 @@ class ProgramFailed(Exception):
     """This program cannot be measured: the reason, for its row. The others go on."""
 
 
+def usable(settings: Settings, positions: int) -> Settings:
+    """What of the settings a KV cache of so many positions can hold; ProgramFailed where that is nothing."""
+    fitting = settings.within(positions)
+    if fitting is None:
+        raise ProgramFailed(f"its KV cache holds {positions} positions, fewer than anything asked for")
+    return fitting
+
+
+def note_on_positions(settings: Settings, positions: int) -> str:
+    """For a program's record; nothing where all of the settings fit."""
+    if settings.within(positions) == settings:
+        return ""
+    return f"its KV cache holds {positions} positions; what needs more was not measured"
+
+
 class Subject(Protocol):
     """A program of a report. Every method may raise ProgramFailed."""
 

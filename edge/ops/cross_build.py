@@ -38,6 +38,7 @@ _RUNTIME_LIBRARIES = (
     "libexecutorch_kernels_optimized.so",
     "libexecutorch_backend_xnnpack.so",
 )
+_BUILT = (*TOOLS, *_RUNTIME_LIBRARIES, "liblowbit_ops.so")
 _CURES = {
     COMPILER: "apt-get install g++-aarch64-linux-gnu",
     READELF: "apt-get install binutils-aarch64-linux-gnu",
@@ -113,13 +114,19 @@ def _compile(executorch: Path, build: Path, output: Path) -> None:
 
 
 def _add_system_libraries(folder: Path) -> None:
-    """Copies what the programs and libraries of a folder need and it lacks, from the cross compiler's."""
-    waiting = [LOADER, *(path.name for path in folder.iterdir())]
+    """Copies what the built files need and are not themselves, from the cross compiler's libraries.
+
+    The folder may hold other files, such as models. Libraries that an older compiler left are replaced.
+    """
+    waiting = [LOADER, *_BUILT]
+    seen = set(waiting)
     while waiting:
-        path = folder / waiting.pop()
-        if not path.exists():
-            shutil.copy2(_system_library(path.name), path)
-        waiting += [name for name in _needed(path) if not (folder / name).exists()]
+        name = waiting.pop()
+        if name not in _BUILT:
+            shutil.copy2(_system_library(name), folder / name)
+        needed = set(_needed(folder / name)) - seen
+        seen |= needed
+        waiting += needed
 
 
 def _needed(path: Path) -> list[str]:

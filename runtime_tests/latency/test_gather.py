@@ -97,7 +97,7 @@ def test_sizes_are_exported_at_every_width_and_as_every_recipe(exported, monkeyp
         ("125M", 16.0, "fp32", directory),
         ("125M", 4.0, "xnnpack-8da4w", directory),
     ]
-    assert announced[0] == "125M at 1.58 bits (lowbit)"
+    assert announced[0] == "preparing 125M at 1.58 bits"
 
 
 def test_llama_cpp_runs_every_shape_and_says_what_it_cannot(exported, monkeypatch, tmp_path):
@@ -119,8 +119,27 @@ def test_llama_cpp_runs_every_shape_and_says_what_it_cannot(exported, monkeypatc
 
     monkeypatch.setattr(gathering, "prepare", refuse)
     announced: list[str] = []
-    assert len(collect([exported["two"]], opponents=["TQ2_0"], announce=announced.append)) == 1
-    assert announced[-1] == "tiny is left out of llama.cpp: llama.cpp cannot run a layer twice"
+    monkeypatch.setattr(gathering, "default_opponents", lambda: ["TQ2_0"])
+    assert len(collect([exported["two"]], opponents=None, announce=announced.append)) == 1
+    assert announced[-1] == "tiny in llama.cpp's types is left out: llama.cpp cannot run a layer twice"
+    with pytest.raises(ValueError, match="a layer twice"):  # asked for, it must be there
+        collect([exported["two"]], opponents=["TQ2_0"])
+
+
+def test_an_opponent_whose_export_fails_is_left_out_unless_it_was_asked_for(exported, monkeypatch, tmp_path):
+    def export(model, variant, directory):
+        if variant.recipe == "fp32":
+            raise OSError("export of 125M failed: no memory")
+        return variation(open_exported(exported["two"]), "d", bits=variant.bits, recipe=variant.recipe)
+
+    monkeypatch.setattr(gathering, "export_named", export)
+    monkeypatch.setattr(gathering, "default_opponents", lambda: ["fp32", "xnnpack-8da4w"])
+    announced: list[str] = []
+    found = collect((), ["125M"], [2.0], None, tmp_path, announced.append)
+    assert [s.record.label for s in found] == ["2 bits", "xnnpack-8da4w"]
+    assert "125M as fp32 is left out: export of 125M failed: no memory" in announced
+    with pytest.raises(OSError, match="no memory"):
+        collect((), ["125M"], [2.0], ["fp32"], tmp_path)
 
 
 def test_an_export_is_made_once_and_its_failure_is_told(exported, monkeypatch, tmp_path):

@@ -17,6 +17,7 @@ from edge.latency import __main__ as command
 from edge.latency import exported_subject
 from edge.latency.devices import host
 from edge.latency.schema import Report, read_report, write_report
+from edge.manifest import read_manifest
 from edge.ops import runner_path
 from edge.training.data import DOCUMENT_SEPARATOR
 from runtime_tests.latency.reports import made_up_report
@@ -97,6 +98,14 @@ def test_perplexity_is_the_programs_own(finished):
     assert four.quality.perplexity == pytest.approx(full.quality.perplexity, rel=0.2)
 
 
+def test_without_a_text_it_is_what_the_exporter_measured(exported, tmp_path):
+    assert run(exported["two"], *SHORT, "--output", tmp_path / "report") == 0
+    proof = read_manifest(exported["two"]).verification
+    quality = read_report(tmp_path / "report" / "report.json").programs[0].quality
+    assert (quality.text, quality.perplexity) == (proof.text, proof.perplexity_program)
+    assert quality.tokens == proof.tokens - 1
+
+
 def test_the_page_and_the_table_name_every_program(finished):
     assert sorted(path.name for path in finished.iterdir()) == ["report.html", "report.json", "report.md"]
     for name in ("report.html", "report.md"):
@@ -172,7 +181,7 @@ def test_a_program_that_runs_out_of_memory_is_a_row_and_the_rest_goes_on(
     monkeypatch.setitem(host._PATHS, "lowbit_runner", lambda: runner)
     output = tmp_path / "report"
     assert run(exported["full"], exported["two"], *SHORT, "--output", output) == 0
-    full, two = read_report(output / "report.json").programs
+    two, full = read_report(output / "report.json").programs
     assert full.failure
     assert (full.runs, full.traces) == ([], [])
     assert (two.failure, len(two.runs)) == (None, 2)

@@ -13,7 +13,7 @@ import pytest
 import edge.ops
 from edge.formats import format_for_bits
 from edge.ops import cross_build as building
-from edge.ops.cross_build import TOOLS, CrossBuildError, cross_build, launch
+from edge.ops.cross_build import LOADER, TOOLS, CrossBuildError, cross_build, launch
 from export import to_pte
 from runtime_tests.tiny import save_tiny
 
@@ -112,9 +112,21 @@ def test_the_folder_needs_nothing_but_a_kernel(arm_folder, tmp_path):
         assert b"\0$ORIGIN\0" in (moved / name).read_bytes()
 
 
+def test_a_folder_in_use_is_brought_up_to_date(arm_folder, tmp_path):
+    """Models beside the tools are none of its business; a stale library is replaced, a lost one is back."""
+    folder = Path(shutil.copytree(arm_folder, tmp_path / "folder"))
+    (folder / "model.pte").write_bytes(b"a model")
+    (folder / "models").mkdir()
+    (folder / "libm.so.6").write_bytes(b"of an older compiler")
+    (folder / LOADER).unlink()
+    building._add_system_libraries(folder)
+    assert (folder / "model.pte").read_bytes() == b"a model"
+    for name in ("libm.so.6", LOADER):
+        assert (folder / name).read_bytes() == (arm_folder / name).read_bytes()
+
+
 def test_a_library_that_the_compiler_lacks_is_named(arm_folder, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(arm_folder, tmp_path / "folder"))
-    (folder / "libm.so.6").unlink()
     monkeypatch.setattr(building, "_needed", lambda path: ["libnone.so.1"])
     with pytest.raises(CrossBuildError, match=r"libnone\.so\.1 is missing from aarch64-linux-gnu-g\+\+'s"):
         building._add_system_libraries(folder)

@@ -29,8 +29,6 @@ def test_the_kernels_benchmark_verifies_and_prints_every_format():
         ["--what", "1"],
         ["--read", "/none"],
         ["--read"],
-        ["--read", "/none", "--threads", "0"],
-        ["--read", "/none", "--threads", "1x"],
     ],
 )
 def test_the_kernels_benchmark_refuses_in_one_sentence(wrong):
@@ -44,6 +42,13 @@ def test_a_pure_read_of_a_file(tiny_program, threads):
     result = kernel_bench("--read", str(tiny_program), "--threads", str(threads))
     assert result.returncode == 0, result.stderr
     assert 0 < float(result.stdout) < 1
+
+
+@pytest.mark.parametrize("threads", ["0", "257", "1x", ""])
+def test_threads_that_it_cannot_start_are_refused(tiny_program, threads):
+    result = kernel_bench("--read", str(tiny_program), "--threads", threads)
+    assert result.returncode == 2
+    assert "--threads from 1 to 256" in result.stderr
 
 
 def test_a_file_without_a_line_for_every_thread_is_not_read(tmp_path):

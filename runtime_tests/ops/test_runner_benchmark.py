@@ -60,27 +60,20 @@ def test_context_defaults_to_the_first_prompt(tiny_program):
 
 
 def test_what_a_run_executes(tiny_program, tmp_path):
-    """Prompts, then per context what the cache lacks and the tokens; a later run fills nothing."""
+    """Prompts, then per context what the cache lacks and the tokens; a later run fills nothing.
+
+    The trace lists the steps as they ran, so that its last are those of the last context.
+    """
     from executorch.devtools import Inspector
 
     path = tmp_path / "trace.etdp"
-    arguments = (
-        "--prompt-length",
-        "4,6",
-        "--context",
-        "9,3",
-        "--generate",
-        2,
-        "--warmup",
-        0,
-        "--etdump",
-        path,
-    )
-    benchmark(tiny_program, *arguments, "--runs", 2)
+    arguments = ("--prompt-length", "4,6", "--context", "9,3", "--generate", 2, "--warmup", 0, "--runs", 2)
+    benchmark(tiny_program, *arguments, "--etdump", path)
     blocks = {block.name: block for block in Inspector(etdump_path=str(path)).event_blocks}
     (event,) = (event for event in blocks["Execute"].events if event.name == "Method::execute")
     first_token, run, filler = 1, 2 + 2 * 2, 1
     assert len(event.perf_data.raw) == first_token + 2 * run + filler
+    assert event.start_time == sorted(event.start_time)
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def _lengths(
         alive = figures.measured(programs)
         lines = [_line(program, alive, threads, values, metric) for program in alive]
         lines = [line for line in lines if len(line.points) > 1]
-        if lines:
+        if any(line.own for line in lines):  # the others alone answer nothing
             title = f"{_of(model, programs)}: {what}, {count(threads, 'thread')}"
             drawings.append(curves(title, _change(lines), values, axis, lines))
     return drawings
