@@ -122,7 +122,7 @@ def running(phone: Phone) -> list[str]:
     return commands
 
 
-def wait_until(condition, seconds: float = 10.0) -> bool:
+def wait_until(condition, seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -130,10 +130,11 @@ def wait_until(condition, seconds: float = 10.0) -> bool:
 
 
 def test_a_tool_that_hangs_is_a_failure_and_is_ended(phone, scripts, monkeypatch):
-    monkeypatch.setattr("edge.latency.devices.adb.TIMEOUT_SECONDS", 1.0)
     with opened(scripts, phone) as device:
-        ended = device.run("lowbit_runner", ["exec sleep 600"])
-        assert ended.failure == "did not end within 1 seconds"
+        with monkeypatch.context() as patch:
+            patch.setattr("edge.latency.devices.adb.TIMEOUT_SECONDS", 5.0)  # time to start, on a busy machine
+            ended = device.run("lowbit_runner", ["exec sleep 600"])
+        assert ended.failure == "did not end within 5 seconds"
         assert wait_until(lambda: not running(phone))
         assert device.run("lowbit_runner", ["echo on"]).stdout == "on\n"
 
@@ -146,9 +147,9 @@ def test_ctrl_c_ends_the_tool_and_cleans_up(phone, scripts):
         "    device.run('lowbit_runner', ['exec sleep 600'])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, start_new_session=True)
-    assert wait_until(lambda: any(command.startswith("sleep") for command in running(phone)), 60)
+    assert wait_until(lambda: any(command.startswith("sleep") for command in running(phone)), 240)
     os.killpg(process.pid, signal.SIGINT)
-    assert b"KeyboardInterrupt" in process.communicate(timeout=30)[1]
+    assert b"KeyboardInterrupt" in process.communicate(timeout=120)[1]
     assert phone.left_behind() == []
     assert wait_until(lambda: not running(phone))
 
