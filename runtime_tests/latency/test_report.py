@@ -21,6 +21,7 @@ from edge.manifest import read_manifest
 from edge.ops import runner_path
 from edge.training.data import DOCUMENT_SEPARATOR
 from runtime_tests.latency.reports import made_up_report
+from runtime_tests.signals import as_in_a_terminal
 from runtime_tests.tiny import TEXT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,7 +157,11 @@ def test_an_interrupted_report_goes_on(finished, exported, capsys, tmp_path, mon
 def test_ctrl_c_in_a_shell_leaves_a_whole_report(exported, tmp_path):
     argv = [sys.executable, "-m", "edge.latency", str(exported["two"]), *SHORT, "--rounds", "10000"]
     process = subprocess.Popen(
-        [*argv, "--output", str(tmp_path / "r")], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [*argv, "--output", str(tmp_path / "r")],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_in_a_terminal,
     )
     for line in process.stderr:
         if "round 2" in line:

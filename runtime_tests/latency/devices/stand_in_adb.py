@@ -98,6 +98,11 @@ def shell(arguments: list[str]) -> int:
 
 
 def hang_up_when_adb_ends() -> None:
+    for number in (
+        signal.SIGHUP,
+        signal.SIGINT,
+    ):  # a phone knows nothing of what this computer's shell ignores
+        signal.signal(number, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGHUP)
 
 

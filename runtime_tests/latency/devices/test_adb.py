@@ -15,6 +15,7 @@ import pytest
 from edge.latency.devices.adb import FOLDER, AdbDevice
 from edge.latency.devices.device import DeviceError
 from runtime_tests.latency.devices.phone import SERIAL, Phone
+from runtime_tests.signals import as_in_a_terminal
 
 ODD_NAME = 'it\'s a $HOME "model" & more;.pte'
 
@@ -146,7 +147,12 @@ def test_ctrl_c_ends_the_tool_and_cleans_up(phone, scripts):
         f"with AdbDevice(None, Path({str(scripts)!r})) as device:\n"
         "    device.run('lowbit_runner', ['exec sleep 600'])\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=as_in_a_terminal,
+    )
     assert wait_until(lambda: any(command.startswith("sleep") for command in running(phone)), 240)
     os.killpg(process.pid, signal.SIGINT)
     assert b"KeyboardInterrupt" in process.communicate(timeout=120)[1]
