@@ -65,9 +65,9 @@ def make_report(request: Request) -> int:
         )
         if earlier is not None:
             report = resumed(earlier, report, path, subjects)
-        request.output.mkdir(parents=True, exist_ok=True)
         if request.eval_data:
             evaluate(subjects, request.eval_data)
+        request.output.mkdir(parents=True, exist_ok=True)
         with _progress(console) as progress, _hint_on_interrupt(console, path):
             measuring.measure(report, subjects, device, lambda: write_report(report, path), progress)
     render(report, request.output)
@@ -76,6 +76,8 @@ def make_report(request: Request) -> int:
             console.print(
                 f"{record.name} was not measured to the end: {record.failure}", markup=False, soft_wrap=True
             )
+    if all(record.failure is not None for record in report.programs):
+        raise ValueError(f"no program could be measured; the first, because {report.programs[0].failure}")
     print(f"{request.output / 'report.html'}, with report.md and {REPORT_NAME} beside it")
     return 0
 

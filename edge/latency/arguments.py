@@ -12,6 +12,7 @@ from edge.latency.devices.open import parse_cores
 from edge.latency.gather import OPPONENTS, default_opponents
 from edge.latency.programs import OPPONENT_RECIPES
 from edge.latency.schema import Settings
+from edge.program import MAX_THREADS
 
 DESCRIPTION = """\
 Measures exported programs side by side on one device and writes a report: report.json with every sample,
@@ -139,6 +140,8 @@ def _opponents(text: str | None, device: str) -> list[str] | None:
 
 def _settings(args: argparse.Namespace) -> Settings:
     lists = {name: _counts(getattr(args, name), f"--{name}") for name in ("threads", "prompts", "contexts")}
+    if max(lists["threads"]) > MAX_THREADS:
+        raise ValueError(f"--threads must lie in 1..{MAX_THREADS}, not {max(lists['threads'])}")
     for name in ("generated", "rounds"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, not {getattr(args, name)}")

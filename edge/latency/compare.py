@@ -13,7 +13,8 @@ from edge.latency.schema import ProgramRecord, Report, Settings, read_report
 from edge.latency.significance import LEVEL, p_above
 from edge.latency.words import count
 
-Verdict = Literal["worse", "better", "as before"]
+#: Beyond the bound one way or the other; or beyond it by the medians, and not by more than noise; or not.
+Verdict = Literal["worse", "better", "within noise", "within bound"]
 #: How a verdict was reached: by the permutation test, by the bound alone because there are too few rounds for
 #: it, or by the bound alone because the figure has no noise.
 Evidence = Literal["tested", "too few rounds", "no noise"]
@@ -176,7 +177,9 @@ def _change(program: str, figure: _Figure, bound: float) -> Change:
         # The lower set is scaled: the old one up, or the new one back.
         p = p_above(figure.new, figure.old, factor) if is_up else p_above(figure.old, figure.new, 1 / factor)
         evidence = "too few rounds" if p is None else "tested"
-    verdict: Verdict = "as before"
-    if is_beyond and (p is None or p < LEVEL):
-        verdict = "better" if is_up == figure.more_is_better else "worse"
+    verdict: Verdict = "within bound"
+    if is_beyond:
+        is_shown = p is None or p < LEVEL
+        towards: Verdict = "better" if is_up == figure.more_is_better else "worse"
+        verdict = towards if is_shown else "within noise"
     return Change(program, figure.what, figure.unit, was, is_now, verdict, evidence, p)

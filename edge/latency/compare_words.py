@@ -30,10 +30,11 @@ def markdown(comparison: Comparison) -> str:
     for title, some in (("Worse", worse), ("Better", better)):
         if some:
             lines += ["", f"## {title}", "", *_table(some)]
-    rest = len(comparison.with_verdict("as before"))
+    within, unsure = (len(comparison.with_verdict(v)) for v in ("within bound", "within noise"))
     lines += [
         "",
-        f"{count(rest, 'other figure')} changed by less than {bound}, or not by more than noise.",
+        f"{count(within + unsure, 'other figure')}: {within} changed by no more than {bound}, "
+        f"{unsure} by more, which noise may explain: more rounds would tell.",
         "",
     ]
     lines += ["## How to read this", "", *(f"- {escaped(line)}" for line in _circumstances(comparison))]
@@ -72,10 +73,11 @@ def _circumstances(comparison: Comparison) -> Iterator[str]:
         "within a report do programs take turns"
     )
     tested = sum(change.evidence == "tested" for change in comparison.changes)
-    yield (
-        f"{count(tested, 'figure')} tested, one by one: of those that got worse by just the bound, "
-        f"{100 * LEVEL:g} % are called regressions"
-    )
+    if tested:
+        yield (
+            f"{count(tested, 'figure')} tested, one by one: of those that got worse by just the bound, "
+            f"{100 * LEVEL:g} % are called regressions"
+        )
     untold = sum(change.evidence == "too few rounds" for change in comparison.changes)
     if untold:
         yield f"too few rounds to tell noise in {count(untold, 'figure')}: there the bound alone decided"

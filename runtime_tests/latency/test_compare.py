@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edge.latency.compare import Change, compare
+from edge.latency.compare import Change, _change, _Figure, compare
 from edge.latency.compare_words import _table, main_compare
 from edge.latency.compare_words import markdown as words
 from edge.latency.schema import Report, write_report
@@ -169,6 +169,28 @@ def _story(report: Report):
     return next(p for p in report.programs if p.quality is not None)
 
 
+@pytest.mark.parametrize("more_is_better", [True, False])
+def test_only_what_is_beyond_the_bound_by_more_than_noise_is_called_so(more_is_better):
+    """Repetitions within 3 % of 100, against the same a few per cent higher, and the other way round."""
+    base = [97.0, 99.0, 100.0, 101.0, 103.0]
+    for factor, verdict in ((1.04, "within bound"), (1.06, "within noise"), (1.2, "beyond")):
+        other = [factor * value for value in base]
+        for old, new, is_up in ((base, other, True), (other, base, False)):
+            figure = _Figure("load", "ms", old, new, more_is_better, has_noise=True)
+            beyond = "better" if is_up == more_is_better else "worse"
+            assert _change("a", figure, BOUND).verdict == (beyond if verdict == "beyond" else verdict)
+
+
+def test_what_noise_may_explain_is_counted():
+    old, new = noisy(1, noise=0.1), noisy(2, noise=0.1)
+    comparison = compare(old, new, BOUND)
+    unsure, within = (len(comparison.with_verdict(v)) for v in ("within noise", "within bound"))
+    assert unsure > 20
+    assert f"{within} changed by no more than 5 %, {unsure} by more, which noise may explain" in words(
+        comparison
+    )
+
+
 def test_size_and_perplexity_have_no_noise():
     def larger(report):
         report.programs[0].file_bytes = int(report.programs[0].file_bytes * 1.1)
@@ -189,6 +211,8 @@ def test_size_and_perplexity_have_no_noise():
 def test_a_program_that_fails_now_is_a_regression_and_one_that_is_gone_is_named():
     def fail(report):
         report.programs[0].failure = "was killed\n# 0 regressions <b>"
+        for run in report.programs[0].runs:  # what it measured before does not count
+            run.load_ms *= 2
 
     def drop(report):
         report.programs = report.programs[1:]
@@ -205,14 +229,15 @@ def test_a_program_that_fails_now_is_a_regression_and_one_that_is_gone_is_named(
 
 def test_a_machine_that_became_slower_as_a_whole_is_seen_as_such():
     def slow(report):
-        for run in (run for program in report.programs for run in program.runs):
-            run.read_seconds = run.read_seconds and run.read_seconds * 2
-            for sample in run.decode.values():
-                sample.tokens_per_second /= 2
+        for program in report.programs:
+            for run in program.runs:
+                run.read_seconds = run.read_seconds and run.read_seconds * 2
+                for sample in run.decode.values():
+                    sample.tokens_per_second /= 4 if program.recipe == "lowbit" else 2
 
     text = markdown(made_up_report(), edited(slow))
     assert "pure reads of the programs, 1 thread: 0.50x as fast (0.50 to 0.50x)" in text
-    assert "decode at 256 of the other runtimes, 2 threads: 0.50x as fast" in text
+    assert "decode at 256 of the other runtimes, 2 threads: 0.50x as fast (0.50 to 0.50x)" in text
 
 
 def test_other_circumstances_are_told():

@@ -243,6 +243,7 @@ def _flip(path: Path) -> None:
         (["--sizes", "default", "--bits", "5"], "1.58"),
         (["x", "--opponents", "gpt"], "--opponents gpt is unknown; choose from xnnpack-8da4w"),
         (["x", "--threads", "0"], "--threads takes positive integers"),
+        (["x", "--threads", "999"], "--threads must lie in 1..256, not 999"),
         (["x", "--contexts", "16,16"], "each once"),
         (["x", "--rounds", "0"], "--rounds must be at least 1, not 0"),
         (["x", "--device", "toaster"], "toaster"),
@@ -256,6 +257,18 @@ def test_mistakes_are_one_sentence(argv, sentence, capsys, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert sentence in refused(capsys, *argv)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_that_cannot_be_used_leaves_nothing(exported, capsys, tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    argv = (exported["two"], *SHORT, "--eval-data", tmp_path / "empty.txt", "--output", tmp_path / "report")
+    assert "holds no text" in refused(capsys, *argv)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_report_without_any_figure_is_an_error(exported, capsys, tmp_path):
+    argv = (exported["two"], *SHORT, "--contexts", "100000", "--output", tmp_path / "report")
+    assert "no program could be measured; the first, because its KV cache holds 64" in refused(capsys, *argv)
 
 
 def test_the_same_program_twice(exported, capsys, tmp_path):

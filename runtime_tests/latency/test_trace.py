@@ -10,6 +10,7 @@ import pytest
 from edge.latency import trace as tracing
 from edge.latency.trace import read_trace
 from edge.ops import runner_environment, runner_path
+from edge.ops.schema import _SCHEMAS
 
 STEPS = 3
 
@@ -81,6 +82,12 @@ def test_the_step_of_median_length(monkeypatch):
     monkeypatch.setattr(tracing, "_executes", lambda etdump: [["prefill"]] * 4 + [[]] * 3)
     monkeypatch.setattr(tracing, "_grouped", lambda events: next(steps))
     assert read_trace(b"", 3, 1, 8).token_ms == 6.0
+
+
+def test_every_op_has_its_group():
+    """A new op belongs in a group, or in this list of what is rest."""
+    named = {name.removeprefix("lowbit::").removesuffix(".") for name in tracing.LINEARS + tracing.ATTENTION}
+    assert named | {"embedding", "rms_norm", "silu_mul"} == set(_SCHEMAS)
 
 
 def test_prefills_are_not_counted(exported, tmp_path):

@@ -92,7 +92,7 @@ def test_a_program_that_computes_otherwise_there_is_not_timed(exported, phone, t
         lambda self, device: original(self, device) + (device.record.kind == "adb"),
     )
     output = tmp_path / "report"
-    assert run(exported["two"], *SHORT, "--device", "adb", "--output", output) == 0
+    assert run(exported["two"], *SHORT, "--device", "adb", "--output", output) == 2
     (program,) = read_report(output / "report.json").programs
     assert (
         program.failure
