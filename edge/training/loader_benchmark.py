@@ -39,12 +39,11 @@ def random_tokens(directory: Path, vocab_size: int, count: int) -> TokenStream:
     return TokenStream([(TokenFile(path, "<u4", count, hashlib.sha256(ids.tobytes()).hexdigest()), count)])
 
 
-def measure(trainer: Trainer, rounds: int) -> tuple[list[float], list[float]]:
+def measure(model: NextTokenLoss, trainer: Trainer, rounds: int) -> tuple[list[float], list[float]]:
     """Tokens/s of loading and of steps, one figure of each per round, taken in turn after a warm-up."""
-    model, size = trainer.model, trainer.args.train_batch_size
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     batches = _endless(trainer)
-    tokens = next(batches)["tokens"].numel() - size  # predicted, per batch
+    tokens = next(batches)["tokens"][:, 1:].numel()  # predicted, per batch
     loading, steps = [], []
     for _ in range(rounds + 1):
         started = time.perf_counter()
@@ -91,8 +90,9 @@ def main(argv: list[str] | None = None) -> int:
             remove_unused_columns=False,
             report_to="none",
         )
-        trainer = Trainer(NextTokenLoss(model), arguments, train_dataset=PackedBlocks(stream, args.context))
-        loading, steps = measure(trainer, args.rounds)
+        module = NextTokenLoss(model)
+        trainer = Trainer(module, arguments, train_dataset=PackedBlocks(stream, args.context))
+        loading, steps = measure(module, trainer, args.rounds)
     for name, speeds in (("loader", loading), ("step", steps)):
         print(f"{name}: {statistics.median(speeds):,.0f} tokens/s (slowest {min(speeds):,.0f})")
     ratio = statistics.median(a / b for a, b in zip(loading, steps, strict=True))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
+import time
 import tracemalloc
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,6 @@ from edge.training.data import Source, readers, token_cache
 from edge.training.data.token_cache import TokenFile, default_cache, tokenise
 from runtime_tests.tiny import tiny_config, tiny_tokenizer
 
-ROOT = Path(__file__).parents[2]
 BOS, EOS = 1, 2
 
 
@@ -176,22 +177,22 @@ def test_what_is_not_whole_is_made_again(
 
 
 def test_a_corpus_is_never_in_memory(text: str, tokenizer: Tokenizer, cache: Path, monkeypatch):
-    """16 MB of text and 8 MB of tokens in less than 4 MB; batches are made small for it."""
-    document, count = "The mouse sat beside the cake. " * 64, 8000
+    """4 MB of text and 2 MB of tokens in less than 1 MB; batches are made small for it."""
+    document, count = "The mouse sat beside the cake. " * 64, 2000
 
     def generated(path: Path):
         for number in range(count):
             yield f"{number} {document}"
 
     monkeypatch.setitem(readers.READERS, ".txt", generated)
-    monkeypatch.setattr(token_cache, "BATCH", 16)
+    monkeypatch.setattr(token_cache, "BATCH", 4)
     tracemalloc.start()
     file = tokenise(Source(text), tokenizer, tiny_config(), cache)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert file.path.stat().st_size > 8e6
-    assert count * len(document) > 15e6
-    assert peak < 4e6
+    assert file.path.stat().st_size > 2e6
+    assert count * len(document) > 3.9e6
+    assert peak < 1e6
 
 
 def test_batches_are_full_by_documents_or_by_characters(monkeypatch: pytest.MonkeyPatch):
@@ -222,46 +223,31 @@ def test_a_cache_that_cannot_be_written(text: str, tokenizer: Tokenizer, cache: 
     assert {p.suffix for p in cache.iterdir()} <= {".lock"}
 
 
-SLOWLY = """
-import sys, time
-from pathlib import Path
-from edge.model.tokenizer import Tokenizer
-from edge.training.data import Source, readers
-from edge.training.data.token_cache import tokenise
-from runtime_tests.tiny import tiny_config
-text, tokenizer, cache, log = sys.argv[1:]
-def slowly(path):
-    with open(log, "a") as file:
-        file.write("begun ")
-    yield "the cake"
-    time.sleep(2)
-readers.READERS[".txt"] = slowly
-tokenizer = Tokenizer(tokenizer)
-print("ready", flush=True)
-input()
-print(tokenise(Source(text), tokenizer, tiny_config(), Path(cache)).sha256)
-"""
+def tokenise_slowly(text: str, tokenizer: Tokenizer, cache: Path, log: Path, start: Event, results: Queue):
+    def slowly(path: Path):
+        with log.open("a") as file:
+            file.write("begun ")
+        yield "the cake"
+        time.sleep(1)
+
+    readers.READERS[".txt"] = slowly
+    start.wait()
+    results.put(tokenise(Source(text), tokenizer, tiny_config(), cache))
 
 
 def test_of_two_processes_one_tokenises_and_the_other_waits(
-    text: str, tokenizer: Tokenizer, cache: Path, tmp_path: Path
+    text: str, tokenizer: Tokenizer, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ):
-    log = tmp_path / "log"
-    command = [sys.executable, "-c", SLOWLY, text, str(tokenizer.path), str(cache), str(log)]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    processes = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(2)]
+    context, log = multiprocessing.get_context("fork"), tmp_path / "log"
+    start, results = context.Event(), context.Queue()
+    what = (text, tokenizer, cache, log, start, results)
+    processes = [context.Process(target=tokenise_slowly, args=what) for _ in range(2)]
     for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    results = [process.communicate(timeout=60) for process in _released(processes)]
-    assert [process.returncode for process in processes] == [0, 0], results
-    assert results[0][0] == results[1][0] != ""
+        process.start()
+    start.set()
+    first, second = (results.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join(timeout=60)
+    assert first == second
     assert log.read_text() == "begun "
-    assert sum("waiting for another process" in err for _, err in results) == 1
-
-
-def _released(processes: list[subprocess.Popen]) -> list[subprocess.Popen]:
-    """Both are let go before either is waited for."""
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    return processes
+    assert capfd.readouterr().err.count(f"waiting for another process that tokenises {text}") == 1
