@@ -40,10 +40,6 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def refuse_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(readers.READERS, ".txt", lambda path: pytest.fail("read again"))
-
-
 def test_documents_stand_between_bos_and_eos(text: str, tokenizer: Tokenizer, cache: Path):
     file = tokenise(Source(text), tokenizer, tiny_config(), cache)
     wanted = [BOS, *tokenizer.encode("the cake"), EOS, BOS, *tokenizer.encode("the night"), EOS]
@@ -54,9 +50,10 @@ def test_documents_stand_between_bos_and_eos(text: str, tokenizer: Tokenizer, ca
     assert (record["source"], record["length"], record["dtype"]) == (text, len(wanted), "<u2")
 
 
-def test_the_second_time_nothing_is_read(text: str, tokenizer: Tokenizer, cache: Path, monkeypatch):
+def test_the_second_time_nothing_is_read_or_locked(text: str, tokenizer: Tokenizer, cache: Path, monkeypatch):
     first = tokenise(Source(text), tokenizer, tiny_config(), cache)
-    refuse_to_read(monkeypatch)
+    monkeypatch.setitem(readers.READERS, ".txt", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(token_cache, "FileLock", lambda path: pytest.fail("a shared cache may be read-only"))
     assert tokenise(Source(text), tokenizer, tiny_config(), cache) == first
 
 
