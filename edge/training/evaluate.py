@@ -44,9 +44,10 @@ def perplexity(model: MobileLLM, blocks: PackedBlocks, batch_size: int = 8) -> t
     Each block predicts all of its tokens but the first, each from those before it in the block.
     """
     total = torch.zeros((), dtype=torch.float64)
-    rows = blocks.blocks
-    for start in range(0, len(rows), batch_size):
-        tokens = torch.from_numpy(rows[start : start + batch_size].astype("int64"))  # [B, context + 1]
+    for start in range(0, len(blocks), batch_size):
+        tokens = torch.from_numpy(
+            blocks.blocks[start : start + batch_size].astype("int64")
+        )  # [B, context + 1]
         logits = model(tokens[:, :-1]).float()  # [B, context, V]
         total += F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum").double()
     return math.exp(total.item() / blocks.predicted), blocks.predicted
