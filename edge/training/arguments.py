@@ -44,8 +44,9 @@ class TrainConfig:
     output: str = field(metadata={"help": "directory for the trained checkpoint (Hugging Face form)"})
     data: list[str] = field(
         metadata={
-            "help": "text, JSONL or Parquet files or hub ids; FILE:TOKENS takes that many tokens of it, "
-            "reading it again from the start where it is shorter"
+            "help": "text, JSONL or Parquet files, directories or patterns of such shards, or hub datasets "
+            "(OWNER/NAME[/CONFIG][@COMMIT], streamed); NAME:TOKENS takes that many tokens of it, reading it "
+            "again from the start where it is shorter"
         }
     )
     eval_data: list[str] = field(metadata={"help": "held-out files; their perplexity is reported"})
@@ -56,6 +57,9 @@ class TrainConfig:
     shape: str | None = _flag(None, f"shape when there is no --model: {', '.join(NAMED_MODELS)} (the first)")
     tokenizer: str | None = _flag(None, "tokenizer file or directory; the checkpoint's own where not given")
     bits: float = _flag(16.0, f"one of {', '.join(f'{b:g}' for b in BITS_CHOICES)}; 16 is full precision")
+    data_cache: str | None = _flag(
+        None, "directory that keeps tokenised data (edge-lowbit/tokens in the user's cache where not given)"
+    )
     context: int = _flag(512, "tokens per training example")
     batch_size: int = _flag(8, "examples per device and step")
     steps: int = _flag(1000, "optimiser steps")

@@ -1,26 +1,24 @@
 """What a run leaves beside its output so that the same command, given again, goes on where it stopped.
 
 ``<output>-checkpoints`` holds Trainer's ``checkpoint-N`` directories and ``run.json``: the flags of the
-run and a hash of its training tokens.
+run and the fingerprint of its training tokens (``TokenStream.fingerprint``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from edge.training.arguments import spelled
 
 RECORD = "run.json"
 #: Flags that may change between the parts of a run: they decide what is shown and kept, not what is trained.
 #: ``data`` and ``tokenizer`` are compared by the tokens they give, wherever the files lie.
-FREE_FLAGS = {"output", "data", "tokenizer", "eval_data", "save_steps", "save_total_limit", "eval_steps"} | {
-    "eval_strategy", "logging_steps", "logging_strategy", "log_level", "report_to", "dataloader_num_workers"
+FREE_FLAGS = {"output", "data", "tokenizer", "eval_data", "data_cache", "save_steps", "save_total_limit"} | {
+    "eval_steps", "eval_strategy", "logging_steps", "logging_strategy", "log_level", "report_to",
+    "dataloader_num_workers"
 }  # fmt: skip
 
 
@@ -45,11 +43,6 @@ def step_of(checkpoint: Path) -> int:
         return int(json.loads((checkpoint / "trainer_state.json").read_text())["global_step"])
     except (ValueError, KeyError, TypeError):
         return 0
-
-
-def hash_of(blocks: np.ndarray) -> str:
-    """SHA-256 of the training tokens and their shape."""
-    return hashlib.sha256(repr(blocks.shape).encode() + np.ascontiguousarray(blocks).tobytes()).hexdigest()
 
 
 def write_record(directory: Path, flags: dict[str, Any], data_hash: str) -> None:

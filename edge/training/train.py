@@ -26,11 +26,10 @@ from edge.model.mobilellm import MobileLLM
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, prepare_qat, qat_linears, to_checkpoint
 from edge.training.arguments import TrainConfig, as_flags, parse, training_arguments
-from edge.training.data import PackedBlocks, Source, load_blocks
+from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.training.progress import Progress, StopOnSignal
 from edge.training.resume import (
     checkpoints_dir,
-    hash_of,
     last_checkpoint,
     read_record,
     refuse_other_data,
@@ -57,7 +56,7 @@ def starting_model(config: TrainConfig) -> tuple[MobileLLM, Tokenizer]:
     """The model at step 0 and its tokenizer, from a checkpoint or from nothing, prepared for its bit width.
 
     Raises:
-        ValueError: no tokenizer, or one that does not fit; a checkpoint of other bits; a context too long.
+        ValueError: no tokenizer; a checkpoint of other bits; a context too long.
     """
     fmt = format_for_bits(config.bits)
     if config.model is None:
@@ -76,20 +75,13 @@ def starting_model(config: TrainConfig) -> tuple[MobileLLM, Tokenizer]:
         if tokenizer_path is None:
             raise ValueError(f"{config.model} has no tokenizer; name one with --tokenizer")
         model, tokenizer = build_model(checkpoint), Tokenizer(tokenizer_path)
-    _refuse_misfits(config, model, tokenizer)
+    if config.context > model.config.max_seq_len:
+        raise ValueError(
+            f"--context {config.context} is beyond the model's {model.config.max_seq_len} positions"
+        )
     if fmt.is_quantized and not qat_linears(model):
         prepare_qat(model, fmt)
     return model.train(), tokenizer
-
-
-def _refuse_misfits(config: TrainConfig, model: MobileLLM, tokenizer: Tokenizer) -> None:
-    shape = model.config
-    if tokenizer.vocab_size > shape.vocab_size:
-        raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} entries, the model only {shape.vocab_size}"
-        )
-    if config.context > shape.max_seq_len:
-        raise ValueError(f"--context {config.context} is beyond the model's {shape.max_seq_len} positions")
 
 
 def train(config: TrainConfig, rest: list[str]) -> float | None:
@@ -120,14 +112,14 @@ def train(config: TrainConfig, rest: list[str]) -> float | None:
         return None
 
     model, tokenizer = starting_model(config)
-    blocks = _blocks(config.data, tokenizer, model, config)
-    held_out = _blocks(config.eval_data, tokenizer, model, config)
-    data_hash = hash_of(blocks.blocks)
+    stream = _stream(config.data, tokenizer, model, config)
+    blocks = PackedBlocks(stream, config.context)
+    held_out = PackedBlocks(_stream(config.eval_data, tokenizer, model, config), config.context)
     if last is not None and record is not None:
-        refuse_other_data(directory, record, data_hash)
+        refuse_other_data(directory, record, stream.fingerprint)
     _refuse_full_disk(model, directory)
     if arguments.process_index == 0 and (last is None or record is None):
-        write_record(directory, flags, data_hash)
+        write_record(directory, flags, stream.fingerprint)
     return _run(config, arguments, NextTokenLoss(model), tokenizer, (blocks, held_out), last)
 
 
@@ -208,8 +200,9 @@ def _refuse_full_disk(model: MobileLLM, directory: Path) -> None:
         )
 
 
-def _blocks(names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: TrainConfig) -> PackedBlocks:
-    return load_blocks([Source.parse(n) for n in names], tokenizer, model.config, config.context)
+def _stream(names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: TrainConfig) -> TokenStream:
+    cache = None if config.data_cache is None else Path(config.data_cache)
+    return token_stream([Source.parse(n) for n in names], tokenizer, model.config, cache)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,15 @@
+"""Text to packed blocks of tokens: local files and shards, or hub datasets, tokenised once into a cache."""
+
+from edge.training.data.blocks import PackedBlocks, TokenStream, load_blocks, token_stream
+from edge.training.data.readers import DOCUMENT_SEPARATOR
+from edge.training.data.sources import Source, documents
+
+__all__ = [
+    "DOCUMENT_SEPARATOR",
+    "PackedBlocks",
+    "Source",
+    "TokenStream",
+    "documents",
+    "load_blocks",
+    "token_stream",
+]
