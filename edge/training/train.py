@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from edge.cli import main_guard, refuse_unwritable
 from edge.config import NAMED_MODELS
@@ -27,11 +28,14 @@ from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, prepare_qat, qat_linears, to_checkpoint
 from edge.training.arguments import TrainConfig, as_flags, parse, training_arguments
 from edge.training.data import PackedBlocks, Source, load_blocks
-from edge.training.progress import Progress, StopOnSignal
+from edge.training.guard import StopWhenDiverged, failures_explained, what_is_kept
+from edge.training.monitor import Monitor
+from edge.training.progress import Progress, ReportingTrainer, Speed, StopOnSignal
 from edge.training.resume import (
     checkpoints_dir,
     hash_of,
     last_checkpoint,
+    mark_diverged,
     read_record,
     refuse_other_data,
     refuse_other_flags,
@@ -126,7 +130,8 @@ def train(config: TrainConfig, rest: list[str]) -> float | None:
     if last is not None and record is not None:
         refuse_other_data(directory, record, data_hash)
     _refuse_full_disk(model, directory)
-    if arguments.process_index == 0 and (last is None or record is None):
+    new_rate = record is None or record["flags"]["learning_rate"] != config.learning_rate
+    if arguments.process_index == 0 and (last is None or new_rate):
         write_record(directory, flags, data_hash)
     return _run(config, arguments, NextTokenLoss(model), tokenizer, (blocks, held_out), last)
 
@@ -139,22 +144,36 @@ def _run(
     data: tuple[PackedBlocks, PackedBlocks],
     last: Path | None,
 ) -> float:
-    stop = StopOnSignal()
-    trainer = Trainer(
+    directory, main_process = Path(arguments.output_dir), arguments.process_index == 0
+    stop, guard, speed = StopOnSignal(), StopWhenDiverged(), Speed(config.context)
+    monitor = Monitor(module.model, directory, config.monitor_steps or config.save_steps, main_process)
+    trainer = ReportingTrainer(
         model=module,
         args=arguments,
         train_dataset=data[0],
         eval_dataset=data[1],
-        callbacks=[Progress(config.context), stop],
+        callbacks=[speed, Progress(), monitor, stop, guard],
     )
+    trainer.speed = speed
     trainer.remove_callback(PrinterCallback)  # Progress prints instead
+    monitor.tensorboard = next(
+        (c for c in trainer.callback_handler.callbacks if isinstance(c, TensorBoardCallback)), None
+    )
     if last is not None and step_of(last) >= config.steps:
         module.load_state_dict(load_file(last / "model.safetensors"))  # all that is missing is the output
         trainer.state.global_step = config.steps
     else:
         if trainer.is_world_process_zero():
             _announce(config, module.model, data, last)
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        with failures_explained(
+            directory, config.batch_size, arguments.gradient_accumulation_steps, config.context
+        ):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        if guard.reason is not None:
+            if main_process:
+                mark_diverged(directory)
+            kept = what_is_kept(directory, config.learning_rate)
+            raise ValueError(f"training stopped at step {trainer.state.global_step}: {guard.reason}; {kept}")
         if stop.asked and trainer.state.global_step < config.steps:
             print(f"stopped at step {trainer.state.global_step}; the same command continues", flush=True)
             raise KeyboardInterrupt
