@@ -186,10 +186,10 @@ class Monitor(TrainerCallback):
             f"{mean('changed_since_last')} since step {self.last_step}; "
             f"weights moved {mean('weights_moved')}, alpha {mean('alpha_moved')}"
         )
-        self._warn(
-            step, "no code has changed since the start", [n for n, r in readings.items() if not r.changed]
-        )
-        self._warn(step, "all weights have one code", [n for n, r in readings.items() if max(r.codes) == 1])
+        still = [name for name, reading in readings.items() if reading.changed == 0]
+        self._warn(step, "no code has changed since the start", still)
+        uniform = [name for name, reading in readings.items() if max(reading.codes) == 1]
+        self._warn(step, "all weights have one code", uniform)
 
     def _warn(self, step: int, what: str, names: list[str]) -> None:
         """Says so once for each layer."""

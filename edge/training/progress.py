@@ -56,7 +56,7 @@ class Speed(TrainerCallback):
 
 
 class ReportingTrainer(Trainer):
-    """Trainer whose logs also hold perplexity and tokens per second, for whatever shows them (--report_to)."""
+    """Trainer whose logs also hold perplexity and tokens per second, for whatever --report_to names."""
 
     speed: Speed
 

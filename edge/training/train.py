@@ -144,45 +144,72 @@ def _run(
     data: tuple[PackedBlocks, PackedBlocks],
     last: Path | None,
 ) -> float:
-    directory, main_process = Path(arguments.output_dir), arguments.process_index == 0
-    stop, guard, speed = StopOnSignal(), StopWhenDiverged(), Speed(config.context)
-    monitor = Monitor(module.model, directory, config.monitor_steps or config.save_steps, main_process)
-    trainer = ReportingTrainer(
-        model=module,
-        args=arguments,
-        train_dataset=data[0],
-        eval_dataset=data[1],
-        callbacks=[speed, Progress(), monitor, stop, guard],
-    )
-    trainer.speed = speed
-    trainer.remove_callback(PrinterCallback)  # Progress prints instead
-    monitor.tensorboard = next(
-        (c for c in trainer.callback_handler.callbacks if isinstance(c, TensorBoardCallback)), None
-    )
+    trainer = _trainer(config, arguments, module, data)
     if last is not None and step_of(last) >= config.steps:
         module.load_state_dict(load_file(last / "model.safetensors"))  # all that is missing is the output
         trainer.state.global_step = config.steps
     else:
         if trainer.is_world_process_zero():
             _announce(config, module.model, data, last)
-        with failures_explained(
-            directory, config.batch_size, arguments.gradient_accumulation_steps, config.context
-        ):
-            trainer.train(resume_from_checkpoint=str(last) if last else None)
-        if guard.reason is not None:
-            if main_process:
-                mark_diverged(directory)
-            kept = what_is_kept(directory, config.learning_rate)
-            raise ValueError(f"training stopped at step {trainer.state.global_step}: {guard.reason}; {kept}")
-        if stop.asked and trainer.state.global_step < config.steps:
-            print(f"stopped at step {trainer.state.global_step}; the same command continues", flush=True)
-            raise KeyboardInterrupt
+        _train(config, trainer, last)
     perplexity = math.exp(_final_loss(trainer))
     model = _whole_model(trainer, module, config)
     if trainer.is_world_process_zero():
         save_checkpoint(to_checkpoint(model, tokenizer.path), config.output)
         print(f"wrote {config.output}\nheld-out perplexity {perplexity:.3f}", flush=True)
     return perplexity
+
+
+def _trainer(
+    config: TrainConfig,
+    arguments: TrainingArguments,
+    module: NextTokenLoss,
+    data: tuple[PackedBlocks, PackedBlocks],
+) -> ReportingTrainer:
+    speed = Speed(config.context)
+    monitor = Monitor(
+        module.model,
+        Path(arguments.output_dir),
+        config.monitor_steps or config.save_steps,
+        arguments.process_index == 0,
+    )
+    trainer = ReportingTrainer(
+        model=module,
+        args=arguments,
+        train_dataset=data[0],
+        eval_dataset=data[1],
+        callbacks=[speed, Progress(), monitor],
+    )
+    trainer.speed = speed
+    trainer.remove_callback(PrinterCallback)  # Progress prints instead
+    monitor.tensorboard = next(
+        (c for c in trainer.callback_handler.callbacks if isinstance(c, TensorBoardCallback)), None
+    )
+    return trainer
+
+
+def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) -> None:
+    """Trains to the last step.
+
+    Raises:
+        ValueError: the run diverged, did not fit into memory or found no room on the disk.
+        KeyboardInterrupt: asked to stop; a checkpoint was written.
+    """
+    stop, guard = StopOnSignal(), StopWhenDiverged()
+    trainer.add_callback(stop)
+    trainer.add_callback(guard)  # after everything that asks for checkpoints
+    directory, accumulation = Path(trainer.args.output_dir), trainer.args.gradient_accumulation_steps
+    with failures_explained(directory, config.batch_size, accumulation, config.context):
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    step = trainer.state.global_step
+    if guard.reason is not None:
+        if trainer.is_world_process_zero():
+            mark_diverged(directory)
+        kept = what_is_kept(directory, config.learning_rate)
+        raise ValueError(f"training stopped at step {step}: {guard.reason}; {kept}")
+    if stop.asked and step < config.steps:
+        print(f"stopped at step {step}; the same command continues", flush=True)
+        raise KeyboardInterrupt
 
 
 def _whole_model(trainer: Trainer, module: NextTokenLoss, config: TrainConfig) -> MobileLLM:
