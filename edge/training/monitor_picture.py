@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,6 +14,8 @@ from matplotlib.figure import Figure
 NAMED_LAYERS = 48
 ROW_INCHES = 0.17
 TICKS = 8
+COLOURS = colormaps["viridis"].with_extremes(under="red")
+LEAST = 1e-6
 
 
 def draw(records: list[dict[str, Any]], path: Path) -> None:
@@ -24,8 +27,8 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     if layers:
         top, bottom = figure.subfigures(2, 1, height_ratios=[3, height - 3])
         maps = bottom.subplots(1, 2, sharey=True)
-        _heat_map(maps[0], readings, "changed", "codes changed since the start, %")
-        _heat_map(maps[1], readings, "alpha_moved", "alpha moved since the start, %")
+        _heat_map(maps[0], readings, "changed", "codes changed since the start, % (red: none)")
+        _heat_map(maps[1], readings, "alpha_moved", "alpha moved since the start, % (red: not at all)")
     else:
         top = figure
     _loss(top.subplots(), records)
@@ -45,11 +48,12 @@ def _loss(axes: Axes, records: list[dict[str, Any]]) -> None:
 
 
 def _heat_map(axes: Axes, readings: list[dict[str, Any]], field: str, title: str) -> None:
-    """Layers down, readings across; a dead layer is a row that stays dark."""
+    """Layers down, readings across; what has not moved at all is red, so that a dead layer is a red row."""
     names = list(readings[-1]["layers"])
     percent = [[100 * reading["layers"][name][field] for reading in readings] for name in names]
-    mesh = axes.pcolormesh(percent, vmin=0)
-    axes.invert_yaxis()
+    largest = max(map(max, percent))
+    mesh = axes.pcolormesh(percent, cmap=COLOURS, vmin=LEAST, vmax=max(largest, 2 * LEAST))
+    axes.set_ylim(len(names), 0)  # the first layer on top, though both maps share the axis
     axes.figure.colorbar(mesh, ax=axes)
     axes.set_title(title)
     axes.set_xlabel("step")
