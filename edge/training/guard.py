@@ -30,14 +30,8 @@ from edge.training.resume import last_checkpoint, remove_unfinished, step_of
 DIVERGED_NATS = 2.0
 DIVERGED_LOGS = 5
 
-#: How writers say that a file took no more bytes: torch and safetensors pass no OSError on.
-WRITE_FAILURES = (
-    "PytorchStreamWriter failed",
-    "iostream error",
-    "No space left",
-    "os error 28",
-    "os error 122",
-)
+#: How torch and safetensors, which pass no OSError on, say that a file took no more bytes.
+WRITE_FAILURES = ("inline_container.cc", "iostream error", "I/O error")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -141,6 +135,7 @@ def take_rate(rate: float, optimizer: Any, scheduler: Any) -> None:
             group["lr"] *= rate / group["initial_lr"]
             group["initial_lr"] = rate
     scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+    scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]  # what Trainer logs
 
 
 def all_finite(model: nn.Module, optimizer: Any) -> bool:

@@ -119,7 +119,7 @@ class Monitor(TrainerCallback):
         }
         self.tensorboard: TensorBoardCallback | None = None
         self.last_step = 0
-        self.warned: set[str] = set()
+        self.warned: set[tuple[str, str]] = set()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -193,8 +193,8 @@ class Monitor(TrainerCallback):
 
     def _warn(self, step: int, what: str, names: list[str]) -> None:
         """Says so once for each layer."""
-        new = set(names) - self.warned
-        self.warned |= new
+        new = [name for name in names if (what, name) not in self.warned]
+        self.warned |= {(what, name) for name in new}
         if new:
             say(f"warning: step {step}: dead layer, {what}: {first_of(new)}")
 
