@@ -158,7 +158,7 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
 
 
 def _refuse_missing_reporters(arguments: TrainingArguments) -> None:
-    for name in set(arguments.report_to) - set(get_available_reporting_integrations()):
+    for name in set(cast(list[str], arguments.report_to)) - set(get_available_reporting_integrations()):
         cure = "pip install '.[monitor]'" if name == "tensorboard" else f"install {name}, or leave it out"
         raise ValueError(f"--report_to {name} is not available here: {cure}")
 

@@ -24,14 +24,14 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     layers = len(readings[-1]["layers"]) if readings else 0
     height = 3 + (min(max(layers * ROW_INCHES, 3), 12) + 1 if layers else 0)
     figure = Figure(figsize=(12, height), layout="constrained")
+    grid = figure.add_gridspec(2 if layers else 1, 2, height_ratios=[3, height - 3] if layers else None)
+    _loss(figure.add_subplot(grid[0, :]), records)
     if layers:
-        top, bottom = figure.subfigures(2, 1, height_ratios=[3, height - 3])
-        maps = bottom.subplots(1, 2, sharey=True)
-        _heat_map(maps[0], readings, "changed", "codes changed since the start, % (red: none)")
-        _heat_map(maps[1], readings, "alpha_moved", "alpha moved since the start, % (red: not at all)")
-    else:
-        top = figure
-    _loss(top.subplots(), records)
+        left = figure.add_subplot(grid[1, 0])
+        right = figure.add_subplot(grid[1, 1], sharey=left)
+        _heat_map(left, readings, "changed", "codes changed since the start, % (red: none)")
+        _heat_map(right, readings, "alpha_moved", "alpha moved since the start, % (red: not at all)")
+        right.tick_params(labelleft=False)
     figure.savefig(path, dpi=110, format="png")
 
 

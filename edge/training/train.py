@@ -169,7 +169,7 @@ def _trainer(
     speed = Speed(config.context)
     monitor = Monitor(
         module.model,
-        Path(arguments.output_dir),
+        checkpoints_dir(config.output),
         config.monitor_steps or config.save_steps,
         arguments.process_index == 0,
     )
@@ -198,7 +198,7 @@ def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) ->
     stop, guard = StopOnSignal(), StopWhenDiverged()
     trainer.add_callback(stop)
     trainer.add_callback(guard)  # after everything that asks for checkpoints
-    directory, accumulation = Path(trainer.args.output_dir), trainer.args.gradient_accumulation_steps
+    directory, accumulation = checkpoints_dir(config.output), trainer.args.gradient_accumulation_steps
     with failures_explained(directory, config.batch_size, accumulation, config.context):
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     step = trainer.state.global_step
@@ -245,8 +245,12 @@ def _final_loss(trainer: Trainer) -> float:
 
 
 def _refuse_full_disk(model: MobileLLM, directory: Path) -> None:
-    """ValueError without room for three checkpoints (weights and AdamW's two moments each) and the output."""
+    """ValueError without room for three checkpoints (weights and AdamW's two moments each) and the output.
+
+    What a run that is resumed holds already counts as room.
+    """
     needed = sum(p.numel() * 4 for p in model.parameters()) * (3 * 3 + 1)
+    needed -= sum(path.stat().st_size for path in directory.glob("checkpoint-*/*"))
     free = shutil.disk_usage(next(p for p in directory.absolute().parents if p.is_dir())).free
     if free < needed:
         raise ValueError(
