@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 
 from edge.config import NAMED_MODELS
 from edge.formats import BITS_CHOICES, format_for_bits
@@ -66,12 +67,17 @@ class TrainConfig:
     learning_rate: float = _flag(2e-3, "peak rate, cosine to 0 (ParetoQ fine-tunes at 1e-5 to 2e-5)")
     warmup_steps: int = _flag(0, "steps of linear warm-up (ParetoQ uses none)")
     save_steps: int = _flag(200, "steps between checkpoints to resume from, and between evaluations")
+    monitor_steps: int | None = _flag(
+        None, "steps between readings of every quantised layer (what changed); --save-steps where not given"
+    )
     seed: int = _flag(0, "seed of initial weights and of the order of the data")
 
     def __post_init__(self) -> None:
         for name in ("context", "batch_size", "steps", "save_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{spelled(name)} must be at least 1, not {getattr(self, name)}")
+        if self.monitor_steps is not None and self.monitor_steps < 1:
+            raise ValueError(f"--monitor-steps must be at least 1, not {self.monitor_steps}")
         if self.warmup_steps < 0:
             raise ValueError(f"--warmup-steps must not be negative, but is {self.warmup_steps}")
         if not 0 <= self.seed < 2**32:
@@ -136,6 +142,7 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
         "logging_steps": 20,
         "adam_beta2": 0.95,
         "weight_decay": 0.0,
+        "logging_nan_inf_filter": False,  # it would hide a loss that is not finite
         "report_to": "none",
         "ddp_find_unused_parameters": False,  # every parameter is used in every step
         "disable_tqdm": True,  # progress.py draws the bar
@@ -150,7 +157,14 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
     arguments, unknown = parser.parse_args_into_dataclasses(defaults + rest, return_remaining_strings=True)
     if unknown:
         raise ValueError(f"neither this command nor TrainingArguments knows {' '.join(unknown)} (see --help)")
+    _refuse_missing_reporters(arguments)
     return arguments
+
+
+def _refuse_missing_reporters(arguments: TrainingArguments) -> None:
+    for name in set(cast(list[str], arguments.report_to)) - set(get_available_reporting_integrations()):
+        cure = "pip install '.[monitor]'" if name == "tensorboard" else f"install {name}, or leave it out"
+        raise ValueError(f"--report_to {name} is not available here: {cure}")
 
 
 def flags_given(rest: list[str]) -> dict[str, str]:

@@ -10,21 +10,74 @@ from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+def perplexity_of(loss: float) -> float:
+    """exp of a loss in nats; infinite where a float cannot hold it."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+class Speed(TrainerCallback):
+    """Tokens per second since the last log; evaluation and checkpoints are not training time."""
+
+    def __init__(self, tokens_per_example: int) -> None:
+        self.tokens_per_example = tokens_per_example
+        self.step, self.seconds = 0, 0.0
+
+    def read(self, args: TrainingArguments, step: int) -> float:
+        """Tokens per second of all processes up to ``step``; the next reading counts from here."""
+        examples = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        tokens = (step - self.step) * examples * self.tokens_per_example
+        passed = time.monotonic() - self.seconds
+        self._restart(step)
+        return tokens / max(passed, 1e-9)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._restart(state.global_step)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._restart(state.global_step)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._restart(state.global_step)
+
+    def _restart(self, step: int) -> None:
+        self.step, self.seconds = step, time.monotonic()
+
+
+class ReportingTrainer(Trainer):
+    """Trainer whose logs also hold perplexity and tokens per second, for whatever --report_to names."""
+
+    speed: Speed
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs["perplexity"] = perplexity_of(logs["loss"])
+            logs["tokens_per_second"] = self.speed.read(self.args, self.state.global_step)
+        if "eval_loss" in logs:
+            logs["eval_perplexity"] = perplexity_of(logs["eval_loss"])
+        super().log(logs, start_time)
 
 
 class Progress(TrainerCallback):
     """A bar on a terminal, and one line per ``logging_steps`` and per evaluation anywhere."""
 
-    def __init__(self, tokens_per_example: int) -> None:
-        self.tokens_per_example = tokens_per_example
+    def __init__(self) -> None:
         self.bar: tqdm | None = None
-        self.last = (0, 0.0)  # step and time of the line before
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.last = (state.global_step, time.monotonic())
         if state.is_world_process_zero:
             hidden = not sys.stderr.isatty()
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", disable=hidden)
@@ -45,14 +98,9 @@ class Progress(TrainerCallback):
     ) -> None:
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return
-        step, now = state.global_step, time.monotonic()
-        examples = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-        tokens = (step - self.last[0]) * examples * self.tokens_per_example
-        speed = tokens / max(now - self.last[1], 1e-9)
-        self.last = (step, now)
-        self._line(
-            f"step {step}/{state.max_steps}  loss {float(logs['loss']):.4f}  "
-            f"rate {float(logs['learning_rate']):.2e}  {speed:,.0f} tokens/s"
+        say(
+            f"step {state.global_step}/{state.max_steps}  loss {logs['loss']:.4f}  "
+            f"rate {logs['learning_rate']:.2e}  {logs['tokens_per_second']:,.0f} tokens/s"
         )
 
     def on_evaluate(
@@ -66,8 +114,7 @@ class Progress(TrainerCallback):
         loss = (metrics or {}).get("eval_loss")
         if loss is not None and state.is_world_process_zero:
             step = state.global_step
-            self._line(f"step {step}: held-out loss {loss:.4f}, perplexity {math.exp(loss):.3f}")
-        self.last = (state.global_step, time.monotonic())  # evaluation is not training time
+            say(f"step {step}: held-out loss {loss:.4f}, perplexity {perplexity_of(loss):.3f}")
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -75,9 +122,11 @@ class Progress(TrainerCallback):
         if self.bar is not None:
             self.bar.close()
 
-    def _line(self, text: str) -> None:
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+
+def say(text: str) -> None:
+    """A line on stdout, above the bar where there is one."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
 
 
 class StopOnSignal(TrainerCallback):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ RECORD = "run.json"
 #: Flags that may change between the parts of a run: they decide what is shown and kept, not what is trained.
 #: ``data`` and ``tokenizer`` are compared by the tokens they give, wherever the files lie.
 FREE_FLAGS = {"output", "data", "tokenizer", "eval_data", "data_cache", "save_steps", "save_total_limit"} | {
-    "eval_steps", "eval_strategy", "logging_steps", "logging_strategy", "log_level", "report_to",
-    "dataloader_num_workers"
+    "eval_steps", "eval_strategy", "logging_steps", "logging_strategy", "log_level", "report_to", "monitor_steps",
+    "dataloader_num_workers",
 }  # fmt: skip
 
 
@@ -37,6 +38,13 @@ def last_checkpoint(directory: Path) -> Path | None:
     return max(whole, key=step_of, default=None)
 
 
+def remove_unfinished(directory: Path) -> None:
+    """Removes checkpoints that were not written to their end, which only take room."""
+    for path in directory.glob("checkpoint-*"):
+        if not (path / "trainer_state.json").is_file() or not step_of(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def step_of(checkpoint: Path) -> int:
     """The step a checkpoint was taken at; 0 where its trainer_state.json was not written to its end."""
     try:
@@ -48,8 +56,19 @@ def step_of(checkpoint: Path) -> int:
 def write_record(directory: Path, flags: dict[str, Any], data_hash: str) -> None:
     """Writes ``run.json``; it appears whole or not at all."""
     directory.mkdir(parents=True, exist_ok=True)
+    _write(directory, {"flags": flags, "data_sha256": data_hash})
+
+
+def mark_diverged(directory: Path) -> None:
+    """Notes in ``run.json`` that the run diverged: it may be resumed with a lower learning rate."""
+    record = read_record(directory)
+    if record is not None:
+        _write(directory, {**record, "diverged": True})
+
+
+def _write(directory: Path, record: dict[str, Any]) -> None:
     partial = directory / (RECORD + ".partial")
-    partial.write_text(json.dumps({"flags": flags, "data_sha256": data_hash}, indent=2) + "\n")
+    partial.write_text(json.dumps(record, indent=2) + "\n")
     os.replace(partial, directory / RECORD)
 
 
@@ -71,9 +90,17 @@ def read_record(directory: Path) -> dict[str, Any] | None:
 
 
 def refuse_other_flags(directory: Path, record: dict[str, Any], flags: dict[str, Any]) -> None:
-    """ValueError when a run was begun with other flags than those it is to be resumed with."""
-    before = record["flags"]
-    for name in sorted((before.keys() | flags.keys()) - FREE_FLAGS):
+    """ValueError when a run was begun with other flags than those it is to be resumed with.
+
+    The batch may be cut up otherwise (a smaller --batch-size, more --gradient_accumulation_steps), and a run
+    that diverged may go on with a lower --learning-rate.
+    """
+    before, free = record["flags"], set(FREE_FLAGS)
+    if _examples_per_step(before) == _examples_per_step(flags):
+        free |= {"batch_size", "gradient_accumulation_steps"}
+    if record.get("diverged") and flags["learning_rate"] < before["learning_rate"]:
+        free.add("learning_rate")
+    for name in sorted((before.keys() | flags.keys()) - free):
         old, new = before.get(name), flags.get(name)
         if old != new:
             raise ValueError(_another_run(directory, f"{_said(name, old)}, not {_said(name, new)}"))
@@ -83,6 +110,10 @@ def refuse_other_data(directory: Path, record: dict[str, Any], data_hash: str) -
     """ValueError when a run was begun on other tokens than those it is to be resumed with."""
     if record["data_sha256"] != data_hash:
         raise ValueError(_another_run(directory, "on other training tokens (another --data or --tokenizer)"))
+
+
+def _examples_per_step(flags: dict[str, Any]) -> int:
+    return int(flags["batch_size"]) * int(flags.get("gradient_accumulation_steps", 1))
 
 
 def _another_run(directory: Path, difference: str) -> str:

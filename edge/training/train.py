@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from edge.cli import main_guard, refuse_unwritable
 from edge.config import NAMED_MODELS
@@ -27,10 +28,13 @@ from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, prepare_qat, qat_linears, to_checkpoint
 from edge.training.arguments import TrainConfig, as_flags, parse, training_arguments
 from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
-from edge.training.progress import Progress, StopOnSignal
+from edge.training.guard import StopWhenDiverged, failures_explained, what_is_kept
+from edge.training.monitor import Monitor
+from edge.training.progress import Progress, ReportingTrainer, Speed, StopOnSignal
 from edge.training.resume import (
     checkpoints_dir,
     last_checkpoint,
+    mark_diverged,
     read_record,
     refuse_other_data,
     refuse_other_flags,
@@ -118,7 +122,8 @@ def train(config: TrainConfig, rest: list[str]) -> float | None:
     if last is not None and record is not None:
         refuse_other_data(directory, record, stream.fingerprint)
     _refuse_full_disk(model, directory)
-    if arguments.process_index == 0 and (last is None or record is None):
+    new_rate = record is None or record["flags"]["learning_rate"] != config.learning_rate
+    if arguments.process_index == 0 and (last is None or new_rate):
         write_record(directory, flags, stream.fingerprint)
     return _run(config, arguments, NextTokenLoss(model), tokenizer, (blocks, held_out), last)
 
@@ -131,31 +136,72 @@ def _run(
     data: tuple[PackedBlocks, PackedBlocks],
     last: Path | None,
 ) -> float:
-    stop = StopOnSignal()
-    trainer = Trainer(
-        model=module,
-        args=arguments,
-        train_dataset=data[0],
-        eval_dataset=data[1],
-        callbacks=[Progress(config.context), stop],
-    )
-    trainer.remove_callback(PrinterCallback)  # Progress prints instead
+    trainer = _trainer(config, arguments, module, data)
     if last is not None and step_of(last) >= config.steps:
         module.load_state_dict(load_file(last / "model.safetensors"))  # all that is missing is the output
         trainer.state.global_step = config.steps
     else:
         if trainer.is_world_process_zero():
             _announce(config, module.model, data, last)
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-        if stop.asked and trainer.state.global_step < config.steps:
-            print(f"stopped at step {trainer.state.global_step}; the same command continues", flush=True)
-            raise KeyboardInterrupt
+        _train(config, trainer, last)
     perplexity = math.exp(_final_loss(trainer))
     model = _whole_model(trainer, module, config)
     if trainer.is_world_process_zero():
         save_checkpoint(to_checkpoint(model, tokenizer.path), config.output)
         print(f"wrote {config.output}\nheld-out perplexity {perplexity:.3f}", flush=True)
     return perplexity
+
+
+def _trainer(
+    config: TrainConfig,
+    arguments: TrainingArguments,
+    module: NextTokenLoss,
+    data: tuple[PackedBlocks, PackedBlocks],
+) -> ReportingTrainer:
+    speed = Speed(config.context)
+    monitor = Monitor(
+        module.model,
+        checkpoints_dir(config.output),
+        config.monitor_steps or config.save_steps,
+        arguments.process_index == 0,
+    )
+    trainer = ReportingTrainer(
+        model=module,
+        args=arguments,
+        train_dataset=data[0],
+        eval_dataset=data[1],
+        callbacks=[speed, Progress(), monitor],
+    )
+    trainer.speed = speed
+    trainer.remove_callback(PrinterCallback)  # Progress prints instead
+    monitor.tensorboard = next(
+        (c for c in trainer.callback_handler.callbacks if isinstance(c, TensorBoardCallback)), None
+    )
+    return trainer
+
+
+def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) -> None:
+    """Trains to the last step.
+
+    Raises:
+        ValueError: the run diverged, did not fit into memory or found no room on the disk.
+        KeyboardInterrupt: asked to stop; a checkpoint was written.
+    """
+    stop, guard = StopOnSignal(), StopWhenDiverged()
+    trainer.add_callback(stop)
+    trainer.add_callback(guard)  # after everything that asks for checkpoints
+    directory, accumulation = checkpoints_dir(config.output), trainer.args.gradient_accumulation_steps
+    with failures_explained(directory, config.batch_size, accumulation, config.context):
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    step = trainer.state.global_step
+    if guard.reason is not None:
+        if trainer.is_world_process_zero():
+            mark_diverged(directory)
+        kept = what_is_kept(directory, config.learning_rate)
+        raise ValueError(f"training stopped at step {step}: {guard.reason}; {kept}")
+    if stop.asked and step < config.steps:
+        print(f"stopped at step {step}; the same command continues", flush=True)
+        raise KeyboardInterrupt
 
 
 def _whole_model(trainer: Trainer, module: NextTokenLoss, config: TrainConfig) -> MobileLLM:
@@ -191,8 +237,12 @@ def _final_loss(trainer: Trainer) -> float:
 
 
 def _refuse_full_disk(model: MobileLLM, directory: Path) -> None:
-    """ValueError without room for three checkpoints (weights and AdamW's two moments each) and the output."""
+    """ValueError without room for three checkpoints (weights and AdamW's two moments each) and the output.
+
+    What a run that is resumed holds already counts as room.
+    """
     needed = sum(p.numel() * 4 for p in model.parameters()) * (3 * 3 + 1)
+    needed -= sum(path.stat().st_size for path in directory.glob("checkpoint-*/*"))
     free = shutil.disk_usage(next(p for p in directory.absolute().parents if p.is_dir())).free
     if free < needed:
         raise ValueError(
