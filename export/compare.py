@@ -21,7 +21,8 @@ from edge.formats import BITS_CHOICES, format_for_bits
 from edge.manifest import Manifest
 from edge.program import Program, set_threads
 from edge.training.data import Source, load_blocks
-from edge.training.evaluate import perplexity
+from edge.training.evaluate.language_model import EagerModel
+from edge.training.evaluate.perplexity import perplexity
 from export.recipes import RECIPES, Options
 from export.to_pte import export_to, load_source
 
@@ -51,7 +52,7 @@ def prepare(bits: float, recipe_name: str, data: list[str], directory: Path) -> 
     if recipe.keeps_grid and source.tokenizer is not None:
         for name in data:
             blocks = load_blocks([Source.parse(name)], source.tokenizer, config, config.max_seq_len)
-            perplexities.append(perplexity(source.model, blocks)[0])
+            perplexities.append(perplexity(EagerModel(source.model), blocks)[0])
     return Row(manifest, Program(output / manifest.program.name), perplexities)
 
 
