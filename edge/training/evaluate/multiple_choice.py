@@ -44,12 +44,12 @@ class Share:
     """Right answers as a share, with its standard error.
 
     Attributes:
-        undecided: share of the questions that a program's fake-quantised model may mark differently.
+        distance: how far that of a program's fake-quantised model can be; None for a checkpoint.
     """
 
     value: float
     standard_error: float
-    undecided: float | None = None
+    distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,18 +86,21 @@ class Scored:
         scores = self._scores(normalized)
         return scores.index(max(scores)) == self.gold  # of equal ones the first, as lm-eval has it
 
-    def is_undecided(self, normalized: bool, bounds: Agreement) -> bool:
-        """Whether errors within the bounds could change the mark (``agreement.py``)."""
+    def changing(self, normalized: bool, bounds: Agreement) -> float:
+        """Chance, at most, that errors within the bounds change the mark (``agreement.py``)."""
         scores, lengths = self._scores(normalized), self._lengths(normalized)
-        leads, reach = [], []
+        chances = []
         for i, score in enumerate(scores):
             if i != self.gold:
-                pair = (i, self.gold)
-                leads.append(scores[self.gold] - score)
-                reach.append(bounds.margin(sum(self.tokens[j] / lengths[j] ** 2 for j in pair)))
+                tokens = sum(self.tokens[j] / lengths[j] ** 2 for j in (i, self.gold))
+                chances.append(bounds.overtaking(abs(scores[self.gold] - score), tokens))
         if self.is_right(normalized):
-            return any(lead <= far for lead, far in zip(leads, reach, strict=True))
-        return all(lead >= -far for lead, far in zip(leads, reach, strict=True))
+            return min(1.0, sum(chances))  # any other may overtake
+        ahead = [c for c, s in zip(chances, self._others(scores), strict=True) if s >= scores[self.gold]]
+        return min(ahead)  # each of those ahead must be overtaken
+
+    def _others(self, values: list[float]) -> list[float]:
+        return values[: self.gold] + values[self.gold + 1 :]
 
     def _scores(self, normalized: bool) -> list[float]:
         return [t / n for t, n in zip(self.totals, self._lengths(normalized), strict=True)]
@@ -154,16 +157,20 @@ def accuracy(subject: Subject, file: ChoiceFile) -> Accuracy:
     )
 
 
-def share(right: int, questions: int, undecided: float | None = None) -> Share:
+def share(right: int, questions: int, distance: float | None = None) -> Share:
     """With the standard error of a binomial share, sqrt(p (1 - p) / n)."""
     value = right / questions
-    return Share(value, math.sqrt(value * (1 - value) / questions), undecided)
+    return Share(value, math.sqrt(value * (1 - value) / questions), distance)
 
 
 def _share(answers: list[Scored], normalized: bool, bounds: Agreement | None) -> Share:
-    count = len(answers)
-    undecided = bounds and sum(each.is_undecided(normalized, bounds) for each in answers) / count
-    return share(sum(each.is_right(normalized) for each in answers), count, undecided)
+    right = [each for each in answers if each.is_right(normalized)]
+    wrong = [each for each in answers if not each.is_right(normalized)]
+    distance = bounds and bounds.accuracy_distance(
+        [each.changing(normalized, bounds) for each in right],
+        [each.changing(normalized, bounds) for each in wrong],
+    )
+    return share(len(right), len(answers), distance)
 
 
 def _scored(questions: list[Question], scores: Iterator[Score]) -> Iterator[Scored]:

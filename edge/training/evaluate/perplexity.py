@@ -95,5 +95,5 @@ def wikitext_perplexities(subject: Subject, rows: list[str]) -> list[Perplexity]
 
 def _measured(subject: Subject, text: str, convention: str, blocks: PackedBlocks) -> Perplexity:
     value, tokens = perplexity(subject.model, blocks)
-    factor = None if subject.agreement is None else subject.agreement.perplexity_factor
+    factor = None if subject.agreement is None else subject.agreement.perplexity_factor(tokens)
     return Perplexity(text, convention, value, tokens, factor)

@@ -79,9 +79,9 @@ def _explain(figure: Perplexity | Accuracy) -> Iterator[str]:
         yield f"{figure.questions:,} questions; {figure.scoring}"
         if figure.shortened:
             yield f"the context of {figure.shortened:,} texts was cut to fit the model's positions"
-        undecided = [s.undecided for s in (figure.raw, figure.normalized) if s and s.undecided is not None]
-        if undecided:
-            points = " / ".join(f"{100 * each:.1f}" for each in undecided)
+        distances = [s.distance for s in (figure.raw, figure.normalized) if s and s.distance is not None]
+        if distances:
+            points = " / ".join(f"{100 * each:.1f}" for each in distances)
             yield f"the fake-quantised model's is at most {points} points away"
     elif figure.refused is not None:
         yield figure.refused

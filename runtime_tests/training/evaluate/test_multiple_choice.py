@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from statistics import NormalDist
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_raw_and_normalised_answers(tmp_path: Path):
     assert result.normalized.value == 0.75  # all but the last
     assert result.raw.standard_error == 0.25
     assert result.normalized.standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
-    assert result.raw.undecided is None  # nothing is rounded in a checkpoint
+    assert result.raw.distance is None  # nothing is rounded in a checkpoint
     texts = [
         model.tokenizer.decode(each.context) + model.tokenizer.decode(each.tokens) for each in model.asked
     ]
@@ -139,21 +140,42 @@ def test_standard_error_is_binomial():
 
 
 @pytest.mark.parametrize(
-    ("totals", "tokens", "undecided"),
+    ("totals", "tokens", "deviations"),
     [
-        ([-1.0, -7.1], [1, 3], False),  # right, by more than 3 * 2 * 0.5 * sqrt(1 + 3) = 6
-        ([-1.0, -6.9], [1, 3], True),
-        ([-7.1, -1.0], [1, 3], False),  # wrong by as much
-        ([-6.9, -1.0], [1, 3], True),
-        ([-1.0, -9.0, -3.0], [1, 1, 1], True),  # one of the others is near enough
-        ([-9.0, -1.0, -8.0], [1, 1, 1], False),  # near one, but the best stays out of reach
+        ([-1.0, -7.0], [1, 3], [6 / 2]),  # right; token_rms 1, so the two differ by an rms of sqrt(1 + 3)
+        ([-7.0, -1.0], [1, 3], [6 / 2]),  # wrong by as much
+        ([-1.0, -7.0, -4.0], [2, 2, 2], [6 / 2, 3 / 2]),  # either of the others may overtake
+        (
+            [-7.0, -1.0, -4.0],
+            [2, 2, 2],
+            [6 / 2],
+        ),  # both must be overtaken, which is no likelier than the best
+        ([-4.0, -1.0, -9.0], [2, 2, 2], [3 / 2]),  # what is behind does not matter
     ],
 )
-def test_what_a_margin_decides(totals, tokens, undecided):
+def test_the_chance_that_errors_change_a_mark(totals, tokens, deviations):
+    bounds = Agreement(1 / math.sqrt(2))
     scored = Scored(totals, tokens, [5] * len(totals), gold=0)
-    assert scored.is_undecided(False, Agreement(0.5)) is undecided
-    # Divided by the same number of characters, margins and errors shrink alike.
-    assert scored.is_undecided(True, Agreement(0.5)) is undecided
+    expected = sum(1 - NormalDist().cdf(d) for d in deviations)
+    assert scored.changing(False, bounds) == pytest.approx(expected)
+    # Divided by the same number of characters, leads and errors shrink alike.
+    assert scored.changing(True, bounds) == pytest.approx(expected)
+
+
+def test_equal_scores_may_always_change():
+    scored = Scored([-1.0, -1.0], [1, 1], [1, 1], gold=1)
+    assert not scored.is_right(False)
+    assert scored.changing(False, Agreement(0.1)) == 0.5
+
+
+def test_distance_of_accuracies():
+    """The larger sum of chances and three of its standard deviations, over all questions, 1 at most."""
+    bounds = Agreement(0.1)
+    assert bounds.accuracy_distance([0.5, 0.5, 0.0], [0.25] * 97) == pytest.approx(
+        (24.25 + 3 * 24.25**0.5) / 100
+    )
+    assert bounds.accuracy_distance([0.5] * 8, [0.0] * 92) == pytest.approx((4 + 3 * 2) / 100)
+    assert bounds.accuracy_distance([0.5] * 4, []) == 1.0
 
 
 @pytest.mark.parametrize(
