@@ -166,10 +166,11 @@ def share(right: int, questions: int, distance: float | None = None) -> Share:
 def _share(answers: list[Scored], normalized: bool, bounds: Agreement | None) -> Share:
     right = [each for each in answers if each.is_right(normalized)]
     wrong = [each for each in answers if not each.is_right(normalized)]
-    distance = bounds and bounds.accuracy_distance(
-        [each.changing(normalized, bounds) for each in right],
-        [each.changing(normalized, bounds) for each in wrong],
-    )
+    distance = None
+    if bounds is not None:
+        losses = [each.changing(normalized, bounds) for each in right]
+        gains = [each.changing(normalized, bounds) for each in wrong]
+        distance = bounds.accuracy_distance(losses, gains)
     return share(len(right), len(answers), distance)
 
 
