@@ -25,7 +25,8 @@ from edge.quantizers.paretoq import initial_alpha
 from edge.training import resume, train
 from edge.training.arguments import TrainConfig, training_arguments
 from edge.training.data import Source, load_blocks
-from edge.training.evaluate import perplexity
+from edge.training.evaluate.language_model import EagerModel
+from edge.training.evaluate.perplexity import perplexity
 from edge.training.progress import Progress
 from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_tokenizer
 
@@ -105,7 +106,7 @@ def test_full_precision_then_two_bits(tmp_path: Path, text: Path, monkeypatch: p
     blocks = load_blocks(
         [Source.parse(str(text))], train.Tokenizer(checkpoint.tokenizer), checkpoint.config, 32
     )
-    value, _ = perplexity(build_model(checkpoint), blocks)
+    value, _ = perplexity(EagerModel(build_model(checkpoint)), blocks)
     assert printed == pytest.approx(value, abs=1e-3)  # what the run printed is what the checkpoint scores
 
 
