@@ -79,15 +79,24 @@ def embedded_models() -> tuple[str, ...]:
     return ("default", *(path.relative_to(ASSETS).as_posix() for path in directories))
 
 
+def model_directory(name: str | Path) -> Path:
+    """Where a model's files lie: an embedded model by name, a directory, or a hub id, which is downloaded.
+
+    Raises:
+        ValueError: there is no such model, or the hub cannot be reached.
+    """
+    if str(name) in embedded_models():
+        name = ASSETS / ("default/16bit" if str(name) == "default" else str(name))
+    return local_directory(name)
+
+
 def open_model(name: str | Path) -> Checkpoint:
     """The checkpoint a user means: an embedded model's name, a directory of either form, or a hub id.
 
     Raises:
         ValueError: none of these, or its files are not in order.
     """
-    if str(name) in embedded_models():
-        name = ASSETS / ("default/16bit" if str(name) == "default" else str(name))
-    directory = local_directory(name)
+    directory = model_directory(name)
     if PACKED_KEY in read_hf_config(directory):
         return load_packed_checkpoint(directory)
     return load_checkpoint(directory)

@@ -18,8 +18,8 @@ RECORD = "run.json"
 #: Flags that may change between the parts of a run: they decide what is shown and kept, not what is trained.
 #: ``data`` and ``tokenizer`` are compared by the tokens they give, wherever the files lie.
 FREE_FLAGS = {"output", "data", "tokenizer", "eval_data", "data_cache", "save_steps", "save_total_limit"} | {
-    "eval_steps", "eval_strategy", "logging_steps", "logging_strategy", "log_level", "report_to", "monitor_steps",
-    "dataloader_num_workers",
+    "eval_steps", "eval_strategy", "logging_steps", "logging_strategy", "log_level", "report_to",
+    "monitor_steps", "dataloader_num_workers",
 }  # fmt: skip
 
 

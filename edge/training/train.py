@@ -8,14 +8,13 @@ A run that was interrupted continues from its last checkpoint when the same comm
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import sys
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
@@ -26,9 +25,11 @@ from edge.model.checkpoint import load_checkpoint, save_checkpoint
 from edge.model.mobilellm import MobileLLM
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, prepare_qat, qat_linears, to_checkpoint
-from edge.training.arguments import TrainConfig, as_flags, parse, training_arguments
+from edge.quantizers.packed_checkpoint import model_directory, open_model
+from edge.training.arguments import TrainConfig, as_flags, parse, stages, training_arguments
 from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.training.guard import StopWhenDiverged, failures_explained, what_is_kept
+from edge.training.loss import NextTokenLoss
 from edge.training.monitor import Monitor
 from edge.training.progress import Progress, ReportingTrainer, Speed, StopOnSignal
 from edge.training.resume import (
@@ -41,19 +42,6 @@ from edge.training.resume import (
     step_of,
     write_record,
 )
-
-
-class NextTokenLoss(nn.Module):
-    """What Trainer calls: mean cross entropy of each token given those before it."""
-
-    def __init__(self, model: MobileLLM) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
-        """tokens [B, context + 1] int64; the loss is a scalar in nats per token."""
-        logits = self.model(tokens[:, :-1])  # [B, context, V]
-        return {"loss": F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())}
 
 
 def starting_model(config: TrainConfig) -> tuple[MobileLLM, Tokenizer]:
@@ -69,7 +57,7 @@ def starting_model(config: TrainConfig) -> tuple[MobileLLM, Tokenizer]:
         shape = NAMED_MODELS[config.shape or next(iter(NAMED_MODELS))]
         model, tokenizer = MobileLLM(shape).reset_parameters(config.seed), Tokenizer(config.tokenizer)
     else:
-        checkpoint = load_checkpoint(config.model)
+        checkpoint = load_checkpoint(model_directory(config.model))
         if checkpoint.fmt is not FULL_PRECISION and checkpoint.fmt is not fmt:
             raise ValueError(
                 f"{config.model} was trained at {checkpoint.fmt.bits:g} bits, not {config.bits:g}; "
@@ -86,6 +74,34 @@ def starting_model(config: TrainConfig) -> tuple[MobileLLM, Tokenizer]:
     if fmt.is_quantized and not qat_linears(model):
         prepare_qat(model, fmt)
     return model.train(), tokenizer
+
+
+def _teacher(config: TrainConfig, model: MobileLLM) -> MobileLLM | None:
+    """The full-precision model that --distill learns from.
+
+    Raises:
+        ValueError: it is quantised, has another vocabulary or reads fewer tokens.
+    """
+    name = config.teacher or config.model
+    if not config.distill or name is None:
+        return None
+    checkpoint = open_model(name)
+    if checkpoint.fmt is not FULL_PRECISION:
+        raise ValueError(
+            f"--distill learns from full precision, and {name} has {checkpoint.fmt.bits:g} bits; "
+            "name another --teacher"
+        )
+    theirs, ours = checkpoint.config, model.config
+    if theirs.vocab_size != ours.vocab_size:
+        raise ValueError(
+            f"--teacher {name} knows {theirs.vocab_size} tokens, the model {ours.vocab_size}; "
+            "both must use one tokenizer"
+        )
+    if theirs.max_seq_len < config.context:
+        raise ValueError(
+            f"--teacher {name} reads {theirs.max_seq_len} tokens, fewer than --context {config.context}"
+        )
+    return build_model(checkpoint)
 
 
 def train(config: TrainConfig, rest: list[str]) -> float | None:
@@ -125,7 +141,8 @@ def train(config: TrainConfig, rest: list[str]) -> float | None:
     new_rate = record is None or record["flags"]["learning_rate"] != config.learning_rate
     if arguments.process_index == 0 and (last is None or new_rate):
         write_record(directory, flags, stream.fingerprint)
-    return _run(config, arguments, NextTokenLoss(model), tokenizer, (blocks, held_out), last)
+    module = NextTokenLoss(model, _teacher(config, model), config.distill)
+    return _run(config, arguments, module, tokenizer, (blocks, held_out), last)
 
 
 def _run(
@@ -257,8 +274,9 @@ def _stream(names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: Tr
 
 def main(argv: list[str] | None = None) -> int:
     config, rest = parse(sys.argv[1:] if argv is None else argv)
-    torch.manual_seed(config.seed)
-    train(config, rest)
+    for stage in stages(config, rest, int(os.environ.get("WORLD_SIZE", 1))):
+        torch.manual_seed(stage.seed)
+        train(stage, rest)
     return 0
 
 

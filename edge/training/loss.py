@@ -1,0 +1,59 @@
+"""What is minimised: the cross entropy of each next token, and with a teacher the distance to what it says."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from edge.model.mobilellm import MobileLLM
+
+
+class NextTokenLoss(nn.Module):
+    """What Trainer calls: mean cross entropy of each token given those before it, in nats.
+
+    With a teacher, while training: (1 - weight) * cross entropy + weight * KL(teacher || model), per token
+    (Hinton et al., arXiv 1503.02531, at temperature 1; as LLM-QAT does, arXiv 2305.17888).
+    In evaluation mode it is the cross entropy alone, so held-out losses compare.
+
+    Args:
+        teacher: a frozen model of the same vocabulary; every device holds it whole.
+        weight: of the distance to the teacher, 0 to 1.
+    """
+
+    def __init__(self, model: MobileLLM, teacher: MobileLLM | None = None, weight: float = 0.0) -> None:
+        super().__init__()
+        self.model = model
+        self.weight = weight
+        # In a tuple, so that it is no part of what is trained, saved or sharded.
+        self.teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
+
+    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
+        """tokens [B, context + 1] int64; the loss is a scalar."""
+        read = tokens[:, :-1]
+        logits = self.model(read).flatten(0, 1).float()  # [B * context, V]
+        loss = F.cross_entropy(logits, tokens[:, 1:].flatten())
+        if self.training:
+            for teacher in self.teacher:
+                loss = (1 - self.weight) * loss + self.weight * _distance(teacher, read, logits)
+        return {"loss": loss}
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
+    ) -> None:
+        """Has every layer keep its input alone, and compute the rest again in the backward pass."""
+        options = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
+        for layer in self.model.layers:
+            layer.forward = partial(checkpoint, layer.forward, **options)
+
+
+def _distance(teacher: MobileLLM, tokens: Tensor, logits: Tensor) -> Tensor:
+    """Mean over tokens [B, T] of KL(teacher || model), in nats; logits [B * T, V] float32 are the model's."""
+    with torch.no_grad():
+        wanted = teacher.to(tokens.device)(tokens).flatten(0, 1).float()
+    mine, its = logits.log_softmax(dim=-1), wanted.log_softmax(dim=-1)
+    return F.kl_div(mine, its, log_target=True, reduction="batchmean")
