@@ -1,4 +1,4 @@
-"""What is minimised: the cross entropy of each next token, and with a teacher the distance to what it says."""
+"""What is minimised: the cross entropy of each next token; with a teacher, also the distance to its own."""
 
 from __future__ import annotations
 

@@ -56,13 +56,19 @@ class Speed(TrainerCallback):
 
 
 class ReportingTrainer(Trainer):
-    """Trainer whose logs also hold perplexity and tokens per second, for whatever --report_to names."""
+    """Trainer whose logs also hold perplexity and tokens per second, for whatever --report_to names.
+
+    Attributes:
+        is_distilled: the training loss is no cross entropy, so it has no perplexity; the held-out one is.
+    """
 
     speed: Speed
+    is_distilled = False
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            logs["perplexity"] = perplexity_of(logs["loss"])
+            if not self.is_distilled:
+                logs["perplexity"] = perplexity_of(logs["loss"])
             logs["tokens_per_second"] = self.speed.read(self.args, self.state.global_step)
         if "eval_loss" in logs:
             logs["eval_perplexity"] = perplexity_of(logs["eval_loss"])

@@ -189,7 +189,7 @@ def _trainer(
         eval_dataset=data[1],
         callbacks=[speed, Progress(), monitor],
     )
-    trainer.speed = speed
+    trainer.speed, trainer.is_distilled = speed, config.distill > 0
     trainer.remove_callback(PrinterCallback)  # Progress prints instead
     monitor.tensorboard = next(
         (c for c in trainer.callback_handler.callbacks if isinstance(c, TensorBoardCallback)), None
