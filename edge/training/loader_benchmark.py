@@ -23,7 +23,7 @@ from edge.quantizers.convert import build_model
 from edge.quantizers.packed_checkpoint import open_model
 from edge.training.data import PackedBlocks, TokenStream
 from edge.training.data.token_cache import TokenFile
-from edge.training.train import NextTokenLoss
+from edge.training.loss import NextTokenLoss
 
 TOKENS = 1 << 24
 BATCHES_PER_ROUND = 100

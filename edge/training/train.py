@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,12 +25,13 @@ from edge.formats import FULL_PRECISION, format_for_bits
 from edge.model.checkpoint import load_checkpoint, save_checkpoint
 from edge.model.mobilellm import MobileLLM
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.convert import build_model, prepare_qat, qat_linears, to_checkpoint
+from edge.quantizers.convert import build_model, qat_linears, to_checkpoint
 from edge.quantizers.packed_checkpoint import model_directory, open_model
 from edge.training.arguments import TrainConfig, as_flags, parse, stages, training_arguments
 from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.training.guard import StopWhenDiverged, failures_explained, what_is_kept
 from edge.training.loss import NextTokenLoss
+from edge.training.method import PARETOQ, Method
 from edge.training.monitor import Monitor
 from edge.training.progress import Progress, ReportingTrainer, Speed, StopOnSignal
 from edge.training.resume import (
@@ -44,7 +46,7 @@ from edge.training.resume import (
 )
 
 
-def starting_model(config: TrainConfig) -> tuple[MobileLLM, Tokenizer]:
+def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[MobileLLM, Tokenizer]:
     """The model at step 0 and its tokenizer, from a checkpoint or from nothing, prepared for its bit width.
 
     Raises:
@@ -72,7 +74,7 @@ def starting_model(config: TrainConfig) -> tuple[MobileLLM, Tokenizer]:
             f"--context {config.context} is beyond the model's {model.config.max_seq_len} positions"
         )
     if fmt.is_quantized and not qat_linears(model):
-        prepare_qat(model, fmt)
+        method.prepare(model, fmt)
     return model.train(), tokenizer
 
 
@@ -104,8 +106,11 @@ def _teacher(config: TrainConfig, model: MobileLLM) -> MobileLLM | None:
     return build_model(checkpoint)
 
 
-def train(config: TrainConfig, rest: list[str]) -> float | None:
+def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> float | None:
     """Trains, writes the checkpoint to ``config.output``, and returns held-out perplexity.
+
+    Args:
+        rest: flags of TrainingArguments.
 
     Returns:
         None when the run had finished before.
@@ -131,7 +136,7 @@ def train(config: TrainConfig, rest: list[str]) -> float | None:
         )
         return None
 
-    model, tokenizer = starting_model(config)
+    model, tokenizer = starting_model(config, method)
     stream = _stream(config.data, tokenizer, model, config)
     blocks = PackedBlocks(stream, config.context)
     held_out = PackedBlocks(_stream(config.eval_data, tokenizer, model, config), config.context)
@@ -142,12 +147,13 @@ def train(config: TrainConfig, rest: list[str]) -> float | None:
     if arguments.process_index == 0 and (last is None or new_rate):
         write_record(directory, flags, stream.fingerprint)
     module = NextTokenLoss(model, _teacher(config, model), config.distill)
-    return _run(config, arguments, module, tokenizer, (blocks, held_out), last)
+    return _run(config, arguments, method, module, tokenizer, (blocks, held_out), last)
 
 
 def _run(
     config: TrainConfig,
     arguments: TrainingArguments,
+    method: Method,
     module: NextTokenLoss,
     tokenizer: Tokenizer,
     data: tuple[PackedBlocks, PackedBlocks],
@@ -162,9 +168,9 @@ def _run(
             _announce(config, module.model, data, last)
         _train(config, trainer, last)
     perplexity = math.exp(_final_loss(trainer))
-    model = _whole_model(trainer, module, config)
+    model = _whole_model(trainer, module, lambda: starting_model(config, method)[0])
     if trainer.is_world_process_zero():
-        save_checkpoint(to_checkpoint(model, tokenizer.path), config.output)
+        save_checkpoint(to_checkpoint(method.finish(model), tokenizer.path), config.output)
         print(f"wrote {config.output}\nheld-out perplexity {perplexity:.3f}", flush=True)
     return perplexity
 
@@ -221,12 +227,12 @@ def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) ->
         raise KeyboardInterrupt
 
 
-def _whole_model(trainer: Trainer, module: NextTokenLoss, config: TrainConfig) -> MobileLLM:
+def _whole_model(trainer: Trainer, module: NextTokenLoss, build: Callable[[], MobileLLM]) -> MobileLLM:
     """The trained model; FSDP's shards are gathered into a fresh one, in which every process takes part."""
     if not trainer.is_fsdp_enabled:
         return module.model
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    whole = NextTokenLoss(starting_model(config)[0])
+    whole = NextTokenLoss(build())
     if trainer.is_world_process_zero():
         whole.load_state_dict(state)
     return whole.model
@@ -276,6 +282,7 @@ def main(argv: list[str] | None = None) -> int:
     config, rest = parse(sys.argv[1:] if argv is None else argv)
     for stage in stages(config, rest, int(os.environ.get("WORLD_SIZE", 1))):
         torch.manual_seed(stage.seed)
+        torch.compiler.reset()  # what was compiled for another stage's modules is of no use, and can mislead
         train(stage, rest)
     return 0
 
