@@ -20,13 +20,10 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
 from edge.cli import main_guard, refuse_unwritable
-from edge.config import NAMED_MODELS
-from edge.formats import FULL_PRECISION, format_for_bits
-from edge.model.checkpoint import load_checkpoint, save_checkpoint
+from edge.model.checkpoint import save_checkpoint
 from edge.model.mobilellm import MobileLLM
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.convert import build_model, qat_linears, to_checkpoint
-from edge.quantizers.packed_checkpoint import model_directory, open_model
+from edge.quantizers.convert import to_checkpoint
 from edge.training.arguments import TrainConfig, as_flags, parse, stages, training_arguments
 from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.training.guard import StopWhenDiverged, failures_explained, what_is_kept
@@ -44,66 +41,7 @@ from edge.training.resume import (
     step_of,
     write_record,
 )
-
-
-def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[MobileLLM, Tokenizer]:
-    """The model at step 0 and its tokenizer, from a checkpoint or from nothing, prepared for its bit width.
-
-    Raises:
-        ValueError: no tokenizer; a checkpoint of other bits; a context too long.
-    """
-    fmt = format_for_bits(config.bits)
-    if config.model is None:
-        if config.tokenizer is None:
-            raise ValueError("--tokenizer is needed when training starts from nothing")
-        shape = NAMED_MODELS[config.shape or next(iter(NAMED_MODELS))]
-        model, tokenizer = MobileLLM(shape).reset_parameters(config.seed), Tokenizer(config.tokenizer)
-    else:
-        checkpoint = load_checkpoint(model_directory(config.model))
-        if checkpoint.fmt is not FULL_PRECISION and checkpoint.fmt is not fmt:
-            raise ValueError(
-                f"{config.model} was trained at {checkpoint.fmt.bits:g} bits, not {config.bits:g}; "
-                "start from a full-precision checkpoint"
-            )
-        tokenizer_path = config.tokenizer or checkpoint.tokenizer
-        if tokenizer_path is None:
-            raise ValueError(f"{config.model} has no tokenizer; name one with --tokenizer")
-        model, tokenizer = build_model(checkpoint), Tokenizer(tokenizer_path)
-    if config.context > model.config.max_seq_len:
-        raise ValueError(
-            f"--context {config.context} is beyond the model's {model.config.max_seq_len} positions"
-        )
-    if fmt.is_quantized and not qat_linears(model):
-        method.prepare(model, fmt)
-    return model.train(), tokenizer
-
-
-def _teacher(config: TrainConfig, model: MobileLLM) -> MobileLLM | None:
-    """The full-precision model that --distill learns from.
-
-    Raises:
-        ValueError: it is quantised, has another vocabulary or reads fewer tokens.
-    """
-    name = config.teacher or config.model
-    if not config.distill or name is None:
-        return None
-    checkpoint = open_model(name)
-    if checkpoint.fmt is not FULL_PRECISION:
-        raise ValueError(
-            f"--distill learns from full precision, and {name} has {checkpoint.fmt.bits:g} bits; "
-            "name another --teacher"
-        )
-    theirs, ours = checkpoint.config, model.config
-    if theirs.vocab_size != ours.vocab_size:
-        raise ValueError(
-            f"--teacher {name} knows {theirs.vocab_size} tokens, the model {ours.vocab_size}; "
-            "both must use one tokenizer"
-        )
-    if theirs.max_seq_len < config.context:
-        raise ValueError(
-            f"--teacher {name} reads {theirs.max_seq_len} tokens, fewer than --context {config.context}"
-        )
-    return build_model(checkpoint)
+from edge.training.start import starting_model, teacher_of
 
 
 def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> float | None:
@@ -146,7 +84,7 @@ def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> flo
     new_rate = record is None or record["flags"]["learning_rate"] != config.learning_rate
     if arguments.process_index == 0 and (last is None or new_rate):
         write_record(directory, flags, stream.fingerprint)
-    module = NextTokenLoss(model, _teacher(config, model), config.distill)
+    module = NextTokenLoss(model, teacher_of(config, model), config.distill)
     return _run(config, arguments, method, module, tokenizer, (blocks, held_out), last)
 
 
