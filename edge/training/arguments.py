@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
-from collections.abc import Collection
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
-from edge.config import NAMED_MODELS
-from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
-from edge.training.presets import PRESETS, Preset
+from edge.training.stages import from_preset
+from edge.training.train_config import TrainConfig, spelled
 
 DESCRIPTION = """\
 Trains a model in full precision, then quantisation-aware from it (ParetoQ). An interrupted run continues from
@@ -39,107 +34,6 @@ REPLACED_FLAGS = {
     "resume_from_checkpoint": "the same command given again resumes by itself",
     "overwrite_output_dir": "remove the old directory or choose another --output",
 }
-
-
-#: What a run without any flag uses.
-_DEFAULT = next(iter(PRESETS.values())).full
-
-
-def _flag(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What a run trains, on what, for how long; every field is a flag."""
-
-    output: str = field(metadata={"help": "directory for the trained checkpoint (Hugging Face form)"})
-    data: list[str] = field(
-        metadata={
-            "help": "text, JSONL or Parquet files, directories or patterns of such shards, or hub datasets "
-            "(OWNER/NAME[/CONFIG][@COMMIT], streamed); NAME:TOKENS takes that many tokens of it, reading it "
-            "again from the start where it is shorter"
-        }
-    )
-    eval_data: list[str] = field(metadata={"help": "held-out files; their perplexity is reported"})
-    model: str | None = _flag(
-        None,
-        "checkpoint directory to start from; quantisation-aware training starts from a full-precision one",
-    )
-    shape: str | None = _flag(None, f"shape when there is no --model: {', '.join(NAMED_MODELS)} (the first)")
-    tokenizer: str | None = _flag(None, "tokenizer file or directory; the checkpoint's own where not given")
-    bits: float = _flag(16.0, f"one of {', '.join(f'{b:g}' for b in BITS_CHOICES)}; 16 is full precision")
-    data_cache: str | None = _flag(
-        None, "directory that keeps tokenised data (edge-lowbit/tokens in the user's cache where not given)"
-    )
-    preset: str = _flag(
-        next(iter(PRESETS)),
-        f"where flags come from that are not given, by --bits: one of {', '.join(PRESETS)}; small is for "
-        "models of a few million parameters, paretoq the published schedule for published models",
-    )
-    context: int = _flag(_DEFAULT.context, "tokens per training example")
-    batch_size: int = _flag(_DEFAULT.batch_size, "examples per device and step")
-    steps: int = _flag(_DEFAULT.steps, "optimiser steps")
-    tokens: float | None = _flag(None, "tokens to train on, in place of --steps (1e9 is understood)")
-    qat_fraction: float | None = _flag(
-        None,
-        "share of the steps or tokens that is quantisation-aware (ParetoQ: 0.1); the rest comes first, in "
-        "full precision at the preset's rate, and becomes OUTPUT-full",
-    )
-    learning_rate: float = _flag(_DEFAULT.learning_rate, "peak rate, cosine to 0")
-    warmup_steps: int = _flag(_DEFAULT.warmup_steps, "steps of linear warm-up")
-    distill: float = _flag(0.0, "weight, 0 to 1, of the distance to a teacher's predictions in the loss")
-    teacher: str | None = _flag(None, "full-precision checkpoint for --distill; --model where not given")
-    save_steps: int = _flag(200, "steps between checkpoints to resume from, and between evaluations")
-    monitor_steps: int | None = _flag(
-        None, "steps between readings of every quantised layer (what changed); --save-steps where not given"
-    )
-    seed: int = _flag(0, "seed of initial weights and of the order of the data")
-
-    def __post_init__(self) -> None:
-        for name in ("context", "batch_size", "steps", "save_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{spelled(name)} must be at least 1, not {getattr(self, name)}")
-        if self.monitor_steps is not None and self.monitor_steps < 1:
-            raise ValueError(f"--monitor-steps must be at least 1, not {self.monitor_steps}")
-        if self.warmup_steps < 0:
-            raise ValueError(f"--warmup-steps must not be negative, but is {self.warmup_steps}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"--seed must lie in 0..2^32 - 1, not {self.seed}")
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"--learning-rate must be positive, not {self.learning_rate}")
-        format_for_bits(self.bits, BITS_CHOICES)
-        if self.preset not in PRESETS:
-            raise ValueError(f"unknown --preset {self.preset}; known are {', '.join(PRESETS)}")
-        if self.tokens is not None and not 1 <= self.tokens < float("inf"):
-            raise ValueError(f"--tokens must be at least 1, not {self.tokens:g}")
-        self._check_two_stages()
-        self._check_teacher()
-        if self.model is not None and self.shape is not None:
-            raise ValueError("--shape is for training from nothing; --model brings its own")
-        if self.shape is not None and self.shape not in NAMED_MODELS:
-            raise ValueError(f"unknown --shape {self.shape}; known are {', '.join(NAMED_MODELS)}")
-
-    @property
-    def schedule(self) -> Preset:
-        """The preset's row for these bits."""
-        return PRESETS[self.preset].at(self.bits)
-
-    def _check_two_stages(self) -> None:
-        if self.qat_fraction is None:
-            return
-        if not 0 < self.qat_fraction < 1:
-            raise ValueError(f"--qat-fraction must lie between 0 and 1, not {self.qat_fraction:g}")
-        if self.bits == FULL_PRECISION.bits:
-            raise ValueError("--qat-fraction is for low-bit models: give --bits 4, 3, 2, 1.58 or 1")
-
-    def _check_teacher(self) -> None:
-        if not 0 <= self.distill <= 1:
-            raise ValueError(f"--distill must lie in 0..1, not {self.distill:g}")
-        if self.teacher is not None and not self.distill:
-            raise ValueError("--teacher needs --distill, the weight of its predictions in the loss")
-        if self.distill and self.teacher is None and self.model is None and self.qat_fraction is None:
-            raise ValueError("--distill needs a --teacher, or a full-precision --model to start from")
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -175,47 +69,6 @@ def parse(argv: list[str]) -> tuple[TrainConfig, list[str]]:
     if config.qat_fraction is not None and not {"steps", "tokens"} & given:
         raise ValueError("--qat-fraction divides a budget: give --tokens or --steps")
     return from_preset(config, given), rest
-
-
-def from_preset(config: TrainConfig, given: Collection[str] = ()) -> TrainConfig:
-    """The config with its preset's values in every field that has one, but for those given."""
-    preset = dataclasses.asdict(config.schedule)
-    ours = {field.name for field in dataclasses.fields(config)}
-    return replace(config, **{n: value for n, value in preset.items() if n in ours and n not in given})
-
-
-def stages(config: TrainConfig, rest: list[str], processes: int = 1) -> list[TrainConfig]:
-    """The runs that a command means, in order: with --qat-fraction full precision first, then low bits.
-
-    Batch and context are the same in both; rate and warm-up of the first are its preset's.
-
-    Args:
-        processes: that each take a batch of their own in a step.
-
-    Raises:
-        ValueError: the budget is too small to be divided so.
-    """
-    accumulated = int(flags_given(rest).get("gradient_accumulation_steps", 1))
-    per_step = config.context * config.batch_size * accumulated * processes
-    steps = config.steps if config.tokens is None else math.ceil(config.tokens / per_step)
-    whole = replace(config, steps=steps, tokens=None, qat_fraction=None)
-    if config.qat_fraction is None:
-        return [whole]
-    qat_steps = round(steps * config.qat_fraction)
-    if not 0 < qat_steps < steps:
-        raise ValueError(f"--qat-fraction {config.qat_fraction:g} of {steps} steps is none of them or all")
-    schedule = PRESETS[config.preset].full
-    full = replace(
-        whole,
-        output=f"{Path(config.output)}-full",
-        bits=FULL_PRECISION.bits,
-        steps=steps - qat_steps,
-        learning_rate=schedule.learning_rate,
-        warmup_steps=schedule.warmup_steps,
-        distill=0.0,
-        teacher=None,
-    )
-    return [full, replace(whole, steps=qat_steps, model=full.output, shape=None)]
 
 
 def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) -> TrainingArguments:
@@ -279,9 +132,9 @@ def flags_given(rest: list[str]) -> dict[str, str]:
     return flags
 
 
-def spelled(name: str) -> str:
-    """A field's name as a flag; ``batch_size`` and ``batch-size`` are both understood."""
-    return "--" + name.replace("_", "-")
+def accumulation(rest: list[str]) -> int:
+    """Batches that each process takes in a step."""
+    return int(flags_given(rest).get("gradient_accumulation_steps", 1))
 
 
 def as_flags(config: TrainConfig, rest: list[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from edge.training.arguments import spelled
+from edge.training.train_config import spelled
 
 RECORD = "run.json"
 #: Flags that may change between the parts of a run: they decide what is shown and kept, not what is trained.

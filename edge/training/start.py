@@ -9,8 +9,8 @@ from edge.model.mobilellm import MobileLLM
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, qat_linears
 from edge.quantizers.packed_checkpoint import model_directory, open_model
-from edge.training.arguments import TrainConfig
 from edge.training.method import PARETOQ, Method
+from edge.training.train_config import TrainConfig
 
 
 def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[MobileLLM, Tokenizer]:

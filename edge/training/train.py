@@ -24,7 +24,7 @@ from edge.model.checkpoint import save_checkpoint
 from edge.model.mobilellm import MobileLLM
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import to_checkpoint
-from edge.training.arguments import TrainConfig, as_flags, parse, stages, training_arguments
+from edge.training.arguments import accumulation, as_flags, parse, training_arguments
 from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.training.guard import StopWhenDiverged, failures_explained, what_is_kept
 from edge.training.loss import NextTokenLoss
@@ -41,7 +41,9 @@ from edge.training.resume import (
     step_of,
     write_record,
 )
+from edge.training.stages import stages
 from edge.training.start import starting_model, teacher_of
+from edge.training.train_config import TrainConfig
 
 
 def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> float | None:
@@ -218,7 +220,8 @@ def _stream(names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: Tr
 
 def main(argv: list[str] | None = None) -> int:
     config, rest = parse(sys.argv[1:] if argv is None else argv)
-    for stage in stages(config, rest, int(os.environ.get("WORLD_SIZE", 1))):
+    processes = int(os.environ.get("WORLD_SIZE", 1))  # torchrun says so before any process group exists
+    for stage in stages(config, processes * accumulation(rest)):
         torch.manual_seed(stage.seed)
         torch.compiler.reset()  # what was compiled for another stage's modules is of no use, and can mislead
         train(stage, rest)

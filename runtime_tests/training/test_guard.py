@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from edge.cli import main_guard
 from edge.training import train
 from edge.training.guard import DIVERGED_LOGS, divergence
+from edge.training.loss import NextTokenLoss
 from edge.training.progress import Progress
 from edge.training.resume import last_checkpoint, step_of
-from edge.training.loss import NextTokenLoss
 from runtime_tests.tiny import TEXT, save_tiny
 
 

@@ -23,11 +23,13 @@ from edge.model.checkpoint import load_checkpoint
 from edge.quantizers.convert import build_model, qat_linears
 from edge.quantizers.paretoq import initial_alpha
 from edge.training import resume, train
-from edge.training.arguments import TrainConfig, training_arguments
+from edge.training.arguments import training_arguments
 from edge.training.data import Source, load_blocks
 from edge.training.evaluate.language_model import EagerModel
 from edge.training.evaluate.perplexity import perplexity
 from edge.training.progress import Progress
+from edge.training.start import starting_model
+from edge.training.train_config import TrainConfig
 from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +115,7 @@ def test_full_precision_then_two_bits(tmp_path: Path, text: Path, monkeypatch: p
 @pytest.mark.parametrize("fmt", [f for f in FORMATS if f.trainable], ids=lambda f: f.name)
 def test_qat_starts_at_the_initial_alpha_of_every_format(fmt, full: Path, text: Path):
     config = TrainConfig("out", [str(text)], [str(text)], model=str(full), bits=fmt.bits, context=16)
-    model, _ = train.starting_model(config)
+    model, _ = starting_model(config)
     plain = load_checkpoint(full).weights
     assert len(qat_linears(model)) == 7 * tiny_config().n_layers
     for name, linear in qat_linears(model).items():
@@ -124,7 +126,7 @@ def test_qat_starts_at_the_initial_alpha_of_every_format(fmt, full: Path, text: 
 def test_qat_goes_on_from_learned_alphas(tmp_path: Path, text: Path):
     two = save_tiny(tmp_path / "two", BY_NAME["int2"])
     config = TrainConfig("out", [str(text)], [str(text)], model=str(two), bits=2, context=16)
-    model, _ = train.starting_model(config)
+    model, _ = starting_model(config)
     for name, linear in qat_linears(model).items():
         assert torch.equal(linear.weight_clip_val, load_checkpoint(two).alphas[name])
 
