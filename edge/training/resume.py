@@ -6,13 +6,14 @@ run and the fingerprint of its training tokens (``TokenStream.fingerprint``).
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-from edge.training.train_config import spelled
+from edge.training.train_config import TrainConfig, spelled
 
 RECORD = "run.json"
 #: Flags that may change between the parts of a run: they decide what is shown and kept, not what is trained.
@@ -96,12 +97,13 @@ def refuse_other_flags(directory: Path, record: dict[str, Any], flags: dict[str,
     that diverged may go on with a lower --learning-rate.
     """
     before, free = record["flags"], set(FREE_FLAGS)
+    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}  # a flag of a later version, say
     if _examples_per_step(before) == _examples_per_step(flags):
         free |= {"batch_size", "gradient_accumulation_steps"}
     if record.get("diverged") and flags["learning_rate"] < before["learning_rate"]:
         free.add("learning_rate")
     for name in sorted((before.keys() | flags.keys()) - free):
-        old, new = before.get(name), flags.get(name)
+        old, new = before.get(name, defaults.get(name)), flags.get(name, defaults.get(name))
         if old != new:
             raise ValueError(_another_run(directory, f"{_said(name, old)}, not {_said(name, new)}"))
 

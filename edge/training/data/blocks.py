@@ -117,7 +117,7 @@ def token_stream(
 
 
 def load_blocks(
-    sources: list[Source], tokenizer: Tokenizer, config: ModelConfig, context: int
+    sources: list[Source], tokenizer: Tokenizer, config: ModelConfig, context: int, cache: Path | None = None
 ) -> PackedBlocks:
     """Every source, in order, as blocks of ``context + 1`` tokens; raises what ``token_stream`` raises."""
-    return PackedBlocks(token_stream(sources, tokenizer, config), context)
+    return PackedBlocks(token_stream(sources, tokenizer, config, cache), context)
