@@ -15,6 +15,7 @@ from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, prepare_qat, qat_linears
 from edge.quantizers.packed_checkpoint import open_model
 from edge.training.ablation import __main__ as ablation
+from edge.training.ablation import study as studying
 from edge.training.ablation.minmax import MinMaxLinear, round_min_max
 from edge.training.ablation.results import Result, Results, markdown
 from edge.training.ablation.variants import VARIANTS
@@ -100,7 +101,7 @@ def test_what_each_way_leaves_alone(study):
 
 def test_again_nothing_is_trained_or_measured(folder, study, monkeypatch, capsys):
     monkeypatch.setitem(NAMED_MODELS, "tiny", tiny_config())
-    monkeypatch.setattr(ablation, "perplexity", None)
+    monkeypatch.setattr(studying, "perplexity", None)
     before = (study / "results.json").read_bytes()
     budget = ["--steps=20", "--qat-fraction=0.2", "--shape=tiny", "--bits=3,1", "--seeds=2"]
     assert (

@@ -167,5 +167,6 @@ def picture(results: Results) -> Figure:
     axes.set_ylabel("nats per token above full precision")
     axes.set_yscale("symlog", linthresh=0.1)
     axes.grid(axis="y", linewidth=0.3)
-    axes.legend(frameon=False)
+    if any(results.losses(bits, variant.name) for bits in widths for variant in VARIANTS):
+        axes.legend(frameon=False)
     return figure
