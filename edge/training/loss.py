@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from edge.model.mobilellm import MobileLLM
+from edge.model.mobilellm import Layer, MobileLLM
 
 
 class NextTokenLoss(nn.Module):
@@ -24,6 +24,9 @@ class NextTokenLoss(nn.Module):
         teacher: a frozen model of the same vocabulary; every device holds it whole.
         weight: of the distance to the teacher, 0 to 1.
     """
+
+    #: What FSDP shards, gathers and lets go as a whole.
+    _no_split_modules = (Layer.__name__,)
 
     def __init__(self, model: MobileLLM, teacher: MobileLLM | None = None, weight: float = 0.0) -> None:
         super().__init__()

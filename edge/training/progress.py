@@ -7,10 +7,14 @@ import signal
 import sys
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput
+
+from edge.training.data import PackedBlocks
+from edge.training.held_out import held_out_loss
 
 
 def perplexity_of(loss: float) -> float:
@@ -64,6 +68,11 @@ class ReportingTrainer(Trainer):
 
     speed: Speed
     is_distilled = False
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        blocks = cast(PackedBlocks, self.eval_dataset)
+        loss = held_out_loss(self, blocks)
+        return EvalLoopOutput(cast(Any, None), None, {"eval_loss": loss}, len(blocks))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:

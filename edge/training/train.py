@@ -135,6 +135,11 @@ def _trainer(
         eval_dataset=data[1],
         callbacks=[speed, Progress(), monitor],
     )
+    if arguments.fsdp and not trainer.is_fsdp_enabled:
+        raise ValueError(
+            "--fsdp shards over accelerators, one for each process of torchrun; without these nothing is "
+            "sharded: leave it out"
+        )
     trainer.speed, trainer.is_distilled = speed, config.distill > 0
     trainer.remove_callback(PrinterCallback)  # Progress prints instead
     monitor.tensorboard = next(
