@@ -32,8 +32,8 @@ DIVERGED_LOGS = 5
 
 #: How torch and safetensors, which pass no OSError on, say that a file took no more bytes.
 WRITE_FAILURES = ("inline_container.cc", "iostream error", "I/O error")
-#: How gloo and NCCL, through torch, say that another process does not answer.
-LOST = ("gloo/transport", "NCCL error")
+#: How gloo and NCCL, through torch, say that another process does not answer any more.
+LOST = ("gloo/transport", "ncclRemoteError")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -173,7 +173,10 @@ def failures_explained(directory: Path, batch_size: int, accumulation: int, cont
             remove_unfinished(directory)
             raise ValueError(_not_written(directory, error)) from error
         if any(words in str(error) for words in LOST):
-            raise ValueError(_lost(directory, error)) from error
+            raise ValueError(
+                f"another process of this run is gone; {_kept(directory)}: see what that process said last, "
+                "and give the same command again"
+            ) from error
         raise
 
 
@@ -201,14 +204,6 @@ def _not_written(directory: Path, error: Exception) -> str:
     return (
         f"{directory} could not be written ({reason}; {free:,.0f} MB are free there); {_kept(directory)}: "
         "make room and give the same command again"
-    )
-
-
-def _lost(directory: Path, error: Exception) -> str:
-    reason = str(error).splitlines()[0]
-    return (
-        f"another process of this run is gone ({reason}); {_kept(directory)}: see what that process said, "
-        "and give the same command again"
     )
 
 

@@ -131,4 +131,4 @@ def _another_run(directory: Path, difference: str) -> str:
 
 
 def _said(name: str, value: Any) -> str:
-    return f"without {spelled(name)}" if value is None else f"with {spelled(name)} {value}"
+    return f"without {spelled(name)}" if value is None else f"with {spelled(name)} {value}".rstrip()

@@ -173,7 +173,8 @@ def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) ->
         kept = what_is_kept(directory, config.learning_rate)
         raise ValueError(f"training stopped at step {step}: {guard.reason}; {kept}")
     if stop.asked and step < config.steps:
-        print(f"stopped at step {step}; the same command continues", flush=True)
+        if trainer.is_world_process_zero():
+            print(f"stopped at step {step}; the same command continues", flush=True)
         raise KeyboardInterrupt
 
 
