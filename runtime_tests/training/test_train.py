@@ -20,6 +20,7 @@ from edge.cli import main_guard
 from edge.config import NAMED_MODELS
 from edge.formats import BY_NAME, FORMATS
 from edge.model.checkpoint import load_checkpoint
+from edge.model.plan import Plan
 from edge.quantizers.convert import build_model, qat_linears
 from edge.quantizers.paretoq import initial_alpha
 from edge.training import resume, train
@@ -104,7 +105,7 @@ def test_full_precision_then_two_bits(tmp_path: Path, text: Path, monkeypatch: p
     assert losses[-1] < losses[0] / 2
 
     checkpoint = load_checkpoint(tmp_path / "two")
-    assert checkpoint.fmt is BY_NAME["int2"]
+    assert checkpoint.plan == Plan(BY_NAME["int2"])
     blocks = load_blocks(
         [Source.parse(str(text))], train.Tokenizer(checkpoint.tokenizer), checkpoint.config, 32
     )
