@@ -342,7 +342,7 @@ def test_a_checkpoint_of_other_bits_is_refused(tmp_path: Path, text: Path):
     two = save_tiny(tmp_path / "two", BY_NAME["int2"])
     for bits in (3, 16):
         with pytest.raises(
-            ValueError, match=f"was trained at 2 bits, not {bits}; start from a full-precision"
+            ValueError, match=f"was trained at 2 bits, not {bits} bits; start from a full-precision"
         ):
             train.main(command(tmp_path / "out", text, model=two, bits=bits))
 
