@@ -126,4 +126,6 @@ def _another_run(directory: Path, difference: str) -> str:
 
 
 def _said(name: str, value: Any) -> str:
-    return f"without {spelled(name)}" if value is None else f"with {spelled(name)} {value}"
+    if value is None:
+        return f"without {spelled(name)}"
+    return f"with {spelled(name)} {' '.join(value) if isinstance(value, list) else value}"
