@@ -56,7 +56,15 @@ def dequantize(codes: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
 
 def fake_quantize(weight: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
     """Weight [out, in] rounded to the grid of alpha [out, 1]; gradients of both as in ParetoQ."""
-    return _FakeQuantize.apply(weight, alpha, fmt)
+    return _FakeQuantize.apply(weight, alpha, fmt, weight.numel())
+
+
+def fake_quantize_rows(rows: Tensor, alpha: Tensor, fmt: WeightFormat, table_numel: int) -> Tensor:
+    """Some rows [n, in] of a table of ``table_numel`` weights, any of them more than once, with alpha [n, 1].
+
+    The gradients are those of the table's rows in ``fake_quantize``: they add up where rows repeat.
+    """
+    return _FakeQuantize.apply(rows, alpha, fmt, table_numel)
 
 
 def _levels(weight: Tensor, scale: Tensor, fmt: WeightFormat) -> Tensor:
@@ -93,11 +101,14 @@ def _rounded(weight: Tensor, scale: Tensor, fmt: WeightFormat, dtype: torch.dtyp
     return result
 
 
-def _pass_gradients(weight: Tensor, scale: Tensor, grad: Tensor, fmt: WeightFormat, result: Tensor) -> Tensor:
+def _pass_gradients(
+    weight: Tensor, scale: Tensor, grad: Tensor, fmt: WeightFormat, result: Tensor, numel: int
+) -> Tensor:
     """Writes the weight's gradient [out, in] to ``result`` and returns alpha's [out, 1].
 
     Args:
         grad: of the rounded weight; ``result`` may be the same tensor.
+        numel: weights of the whole tensor, of which these may be some rows.
     """
     alpha_parts, positive_steps = [], 1 if fmt.gradient is Gradient.SIGN else _region(fmt)[-1]
     for target, block, its_scale, its_grad in _blocks(result, weight, scale, grad):
@@ -105,7 +116,7 @@ def _pass_gradients(weight: Tensor, scale: Tensor, grad: Tensor, fmt: WeightForm
         alpha_parts.append((slope * its_grad).sum(dim=1, keepdim=True))
         torch.mul(its_grad, passes, out=target)
     # LSQ's scale of the gradient, 1 / sqrt(numel * Qp): arXiv 1902.08153, section 2.2
-    return torch.cat(alpha_parts) / math.sqrt(grad.numel() * positive_steps)
+    return torch.cat(alpha_parts) / math.sqrt(numel * positive_steps)
 
 
 def _slopes(weight: Tensor, scale: Tensor, fmt: WeightFormat) -> tuple[Tensor, Tensor]:
@@ -120,17 +131,18 @@ def _slopes(weight: Tensor, scale: Tensor, fmt: WeightFormat) -> tuple[Tensor, T
 
 class _FakeQuantize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, alpha: Tensor, fmt: WeightFormat, numel: int) -> Tensor:
         scale = effective_alpha(alpha)
-        ctx.fmt = fmt
+        ctx.fmt, ctx.numel = fmt, numel
         ctx.save_for_backward(weight, scale)
         return _rounded(weight, scale, fmt, weight.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         weight, scale = ctx.saved_tensors
         grad_weight = torch.empty_like(grad)
-        return grad_weight, _pass_gradients(weight, scale, grad, ctx.fmt, grad_weight), None
+        grad_alpha = _pass_gradients(weight, scale, grad, ctx.fmt, grad_weight, ctx.numel)
+        return grad_weight, grad_alpha, None, None
 
 
 class _QuantizedLinear(torch.autograd.Function):
@@ -154,7 +166,8 @@ class _QuantizedLinear(torch.autograd.Function):
         x, weight, scale = ctx.saved_tensors
         grad_x = grad @ _rounded(weight, scale, ctx.fmt, x.dtype)
         grad_weight = (grad.flatten(0, -2).T @ x.flatten(0, -2)).to(weight.dtype)
-        return grad_x, grad_weight, _pass_gradients(weight, scale, grad_weight, ctx.fmt, grad_weight), None
+        grad_alpha = _pass_gradients(weight, scale, grad_weight, ctx.fmt, grad_weight, weight.numel())
+        return grad_x, grad_weight, grad_alpha, None
 
 
 def _region(fmt: WeightFormat) -> tuple[float, float, float, float, int]:
@@ -166,15 +179,18 @@ def _region(fmt: WeightFormat) -> tuple[float, float, float, float, int]:
     return fmt.offset, fmt.top_level, fmt.offset, fmt.top_level, fmt.top_level
 
 
-class QATLinear(nn.Linear):
-    """A linear without bias whose weight [out, in] is fake-quantised on the way through.
+class LearnedGrid:
+    """What a module adds whose weight [rows, columns] is fake-quantised on the way through.
 
-    ``weight_clip_val`` is alpha [out, 1], under the name that ParetoQ's checkpoints use.
+    ``weight_clip_val`` is alpha [rows, 1], under the name that ParetoQ's checkpoints use.
     """
 
-    def __init__(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None = None) -> None:
-        out_features, in_features = weight.shape
-        super().__init__(in_features, out_features, bias=False, device="meta")
+    weight: Tensor
+    weight_clip_val: Tensor
+    fmt: WeightFormat
+
+    def set_grid(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None) -> None:
+        """Takes the weight as it is, and alpha, which starts from the weight where there is none."""
         self.fmt = fmt
         self.weight = nn.Parameter(weight)
         self.weight_clip_val = nn.Parameter(initial_alpha(weight, fmt) if alpha is None else alpha)
@@ -182,10 +198,27 @@ class QATLinear(nn.Linear):
     def quantized_weight(self) -> Tensor:
         return fake_quantize(self.weight, self.weight_clip_val, self.fmt)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def multiply(self, x: Tensor) -> Tensor:
+        """x [..., columns] times the quantised weight: [..., rows]."""
         return _QuantizedLinear.apply(x, self.weight, self.weight_clip_val, self.fmt)
 
     def codes(self) -> Tensor:
-        """Unsigned codes [out, in] uint8: what the packer stores."""
+        """Unsigned codes [rows, columns] uint8: what the packer stores."""
         blocks = _blocks(self.weight.detach(), self.weight_clip_val.detach())
         return torch.cat([quantize_codes(weight, alpha, self.fmt) for weight, alpha in blocks])
+
+    def scales(self) -> Tensor:
+        """Alpha [rows, 1] as the forward pass uses it, without gradient: what the packer stores."""
+        return effective_alpha(self.weight_clip_val.detach())
+
+
+class QATLinear(LearnedGrid, nn.Linear):
+    """A linear without bias on a learned grid."""
+
+    def __init__(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None = None) -> None:
+        out_features, in_features = weight.shape
+        nn.Linear.__init__(self, in_features, out_features, bias=False, device="meta")
+        self.set_grid(weight, fmt, alpha)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.multiply(x)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge.formats import WeightFormat
 from edge.model.mobilellm import MobileLLM
+from edge.model.plan import Plan
 from edge.quantizers.convert import prepare_qat
 
 
@@ -19,11 +19,11 @@ class Method:
     """A way of quantisation-aware training.
 
     Attributes:
-        prepare: puts what is trained into a full-precision model, in place.
+        prepare: puts what is trained into a full-precision model as a plan says, in place.
         finish: makes of the trained model one that a checkpoint can hold, in place.
     """
 
-    prepare: Callable[[MobileLLM, WeightFormat], MobileLLM]
+    prepare: Callable[[MobileLLM, Plan], MobileLLM]
     finish: Callable[[MobileLLM], MobileLLM] = _as_it_is
 
 

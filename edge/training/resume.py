@@ -100,9 +100,10 @@ def refuse_other_flags(directory: Path, record: dict[str, Any], flags: dict[str,
     """
     before, free = record["flags"], set(FREE_FLAGS)
     defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}  # a flag of a later version, say
-    if (old := _examples_per_step(before)) != (new := _examples_per_step(flags)):
+    examples, now = _examples_per_step(before), _examples_per_step(flags)
+    if examples != now:
         cut = "--batch-size x --gradient-accumulation-steps x processes"
-        raise ValueError(_another_run(directory, f"with {old} examples a step, not {new} ({cut})"))
+        raise ValueError(_another_run(directory, f"with {examples} examples a step, not {now} ({cut})"))
     if record.get("diverged") and flags["learning_rate"] < before["learning_rate"]:
         free.add("learning_rate")
     for name in sorted((before.keys() | flags.keys()) - free):
@@ -131,4 +132,6 @@ def _another_run(directory: Path, difference: str) -> str:
 
 
 def _said(name: str, value: Any) -> str:
-    return f"without {spelled(name)}" if value is None else f"with {spelled(name)} {value}".rstrip()
+    if value is None:
+        return f"without {spelled(name)}"
+    return f"with {spelled(name)} {' '.join(value) if isinstance(value, list) else value}".rstrip()

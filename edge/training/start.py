@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from edge.config import NAMED_MODELS
-from edge.formats import FULL_PRECISION, format_for_bits
-from edge.model.checkpoint import load_checkpoint
+from edge.config import NAMED_MODELS, ModelConfig
+from edge.formats import format_for_bits
+from edge.model.checkpoint import check_vocabulary, linear_names, load_checkpoint, parse_config
+from edge.model.hf_config import read_hf_config
 from edge.model.mobilellm import MobileLLM
+from edge.model.plan import Plan
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.convert import build_model, qat_linears
+from edge.quantizers.convert import build_model, plan_of
 from edge.quantizers.packed_checkpoint import model_directory, open_model
 from edge.training.method import PARETOQ, Method
 from edge.training.train_config import TrainConfig
@@ -17,32 +19,63 @@ def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[Mobil
     """The model at step 0 and its tokenizer, from a checkpoint or from nothing, prepared for its bit width.
 
     Raises:
-        ValueError: no tokenizer; a checkpoint of other bits; a context too long.
+        ValueError: no tokenizer, or another model's; a checkpoint of other bits; a context too long.
     """
-    fmt = format_for_bits(config.bits)
     if config.model is None:
         if config.tokenizer is None:
             raise ValueError("--tokenizer is needed when training starts from nothing")
-        shape = NAMED_MODELS[config.shape or next(iter(NAMED_MODELS))]
-        model, tokenizer = MobileLLM(shape).reset_parameters(config.seed), Tokenizer(config.tokenizer)
+        model, tokenizer = MobileLLM(_new_shape(config)), Tokenizer(config.tokenizer)
+        model.reset_parameters(config.seed)
+        plan = wanted_plan(config, model.config)
     else:
         checkpoint = load_checkpoint(model_directory(config.model))
-        if checkpoint.fmt is not FULL_PRECISION and checkpoint.fmt is not fmt:
+        plan = wanted_plan(config, checkpoint.config)
+        if checkpoint.plan.is_quantized and checkpoint.plan != plan:
             raise ValueError(
-                f"{config.model} was trained at {checkpoint.fmt.bits:g} bits, not {config.bits:g}; "
+                f"{config.model} was trained at {checkpoint.plan}, not {plan}; "
                 "start from a full-precision checkpoint"
             )
         tokenizer_path = config.tokenizer or checkpoint.tokenizer
         if tokenizer_path is None:
             raise ValueError(f"{config.model} has no tokenizer; name one with --tokenizer")
         model, tokenizer = build_model(checkpoint), Tokenizer(tokenizer_path)
+        check_vocabulary(tokenizer, model.config)
     if config.context > model.config.max_seq_len:
         raise ValueError(
             f"--context {config.context} is beyond the model's {model.config.max_seq_len} positions"
         )
-    if fmt.is_quantized and not qat_linears(model):
-        method.prepare(model, fmt)
+    if plan.is_quantized and not plan_of(model).is_quantized:
+        method.prepare(model, plan)
     return model.train(), tokenizer
+
+
+def wanted_plan(config: TrainConfig, shape: ModelConfig) -> Plan:
+    """What --bits, --mixed and --embedding-bits give each part of a model of this shape.
+
+    Raises:
+        ValueError: a pattern matches no linear, or no linear is left at --bits.
+    """
+    tables, default = format_for_bits(config.embedding_bits), format_for_bits(config.bits)
+    try:
+        return Plan.from_patterns(linear_names(shape), default, config.patterns, tables)
+    except ValueError as error:
+        raise ValueError(f"--mixed: {error}") from error
+
+
+def refuse_wrong_patterns(config: TrainConfig) -> None:
+    """ValueError for a --mixed that does not fit the model, before the first of two stages is trained."""
+    if not config.mixed:
+        return
+    if config.model is None:
+        shape = _new_shape(config)
+    else:
+        directory = model_directory(config.model)
+        shape, _ = parse_config(directory, read_hf_config(directory))
+    wanted_plan(config, shape)
+
+
+def _new_shape(config: TrainConfig) -> ModelConfig:
+    return NAMED_MODELS[config.shape or next(iter(NAMED_MODELS))]
 
 
 def teacher_of(config: TrainConfig, model: MobileLLM) -> MobileLLM | None:
@@ -55,10 +88,9 @@ def teacher_of(config: TrainConfig, model: MobileLLM) -> MobileLLM | None:
     if not config.distill or name is None:
         return None
     checkpoint = open_model(name)
-    if checkpoint.fmt is not FULL_PRECISION:
+    if checkpoint.plan.is_quantized:
         raise ValueError(
-            f"--distill learns from full precision, and {name} has {checkpoint.fmt.bits:g} bits; "
-            "name another --teacher"
+            f"--distill learns from full precision, and {name} has {checkpoint.plan}; name another --teacher"
         )
     theirs, ours = checkpoint.config, model.config
     if theirs.vocab_size != ours.vocab_size:

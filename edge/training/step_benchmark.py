@@ -19,6 +19,7 @@ from edge.cli import main_guard
 from edge.config import NAMED_MODELS
 from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
 from edge.model.mobilellm import MobileLLM
+from edge.model.plan import Plan
 from edge.quantizers.convert import prepare_qat
 from edge.training.loss import NextTokenLoss
 
@@ -91,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     for bits in args.bits.split(","):
         fmt = format_for_bits(bits, BITS_CHOICES)
         torch.compiler.reset()
-        models[fmt.name] = Trained(prepare_qat(copy.deepcopy(full), fmt), args.compile, args.bf16)
+        models[fmt.name] = Trained(prepare_qat(copy.deepcopy(full), Plan(fmt)), args.compile, args.bf16)
     tokens = torch.randint(config.vocab_size, (args.batch_size, args.context + 1), device=device)
     seconds = measure(models, tokens, args.rounds)
     base = seconds[FULL_PRECISION.name]

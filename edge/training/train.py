@@ -19,6 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
 from edge.cli import main_guard, refuse_unwritable
+from edge.formats import format_for_bits
 from edge.model.checkpoint import save_checkpoint
 from edge.model.mobilellm import MobileLLM
 from edge.model.tokenizer import Tokenizer
@@ -42,7 +43,7 @@ from edge.training.resume import (
     write_record,
 )
 from edge.training.stages import stages
-from edge.training.start import starting_model, teacher_of
+from edge.training.start import refuse_wrong_patterns, starting_model, teacher_of
 from edge.training.train_config import TrainConfig
 
 
@@ -109,7 +110,8 @@ def _run(
     perplexity = math.exp(_final_loss(trainer))
     model = _whole_model(trainer, module, lambda: starting_model(config, method)[0])
     if trainer.is_world_process_zero():
-        save_checkpoint(to_checkpoint(method.finish(model), tokenizer.path), config.output)
+        checkpoint = to_checkpoint(method.finish(model), tokenizer.path, format_for_bits(config.bits))
+        save_checkpoint(checkpoint, config.output)
         print(f"wrote {config.output}\nheld-out perplexity {perplexity:.3f}", flush=True)
     trainer.accelerator.wait_for_everyone()  # the next stage reads what was written
     return perplexity
@@ -187,7 +189,8 @@ def _whole_model(trainer: Trainer, module: NextTokenLoss, build: Callable[[], Mo
 def _announce(
     config: TrainConfig, model: MobileLLM, data: tuple[PackedBlocks, PackedBlocks], last: Path | None
 ) -> None:
-    size = f"{model.config.parameters / 1e6:.2f} M parameters at {config.bits:g} bits"
+    width = f"{config.bits:g} bits" + (f" ({' '.join(config.mixed)})" if config.mixed else "")
+    size = f"{model.config.parameters / 1e6:.2f} M parameters at {width}"
     print(
         f"{size}; in blocks of {config.context}, {data[0].predicted:,} tokens to train on "
         f"and {data[1].predicted:,} held out",
@@ -226,6 +229,7 @@ def _stream(names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: Tr
 
 def main(argv: list[str] | None = None) -> int:
     config, rest = parse(sys.argv[1:] if argv is None else argv)
+    refuse_wrong_patterns(config)
     processes = int(os.environ.get("WORLD_SIZE", 1))  # torchrun says so before any process group exists
     for stage in stages(config, processes * accumulation(rest)):
         torch.manual_seed(stage.seed)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge.config import NAMED_MODELS
-from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
+from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, WeightFormat, format_for_bits
 from edge.training.presets import PRESETS, Preset
 
 #: What a run without any flag uses.
@@ -38,6 +38,17 @@ class TrainConfig:
     shape: str | None = _flag(None, f"shape when there is no --model: {', '.join(NAMED_MODELS)} (the first)")
     tokenizer: str | None = _flag(None, "tokenizer file or directory; the checkpoint's own where not given")
     bits: float = _flag(16.0, f"one of {', '.join(f'{b:g}' for b in BITS_CHOICES)}; 16 is full precision")
+    mixed: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "PATTERN=BITS gives the linears whose full name the pattern matches another width than "
+            "--bits: 'layers.0.*=4' '*.down_proj=3' 'layers.5.*=16' (16 keeps them); the last that matches "
+            "decides"
+        },
+    )
+    embedding_bits: int = _flag(
+        16, "bits that token embedding and output head are trained at, 4 or 8; 16 keeps them, as ParetoQ does"
+    )
     data_cache: str | None = _flag(
         None, "directory that keeps tokenised data (edge-lowbit/tokens in the user's cache where not given)"
     )
@@ -83,6 +94,7 @@ class TrainConfig:
             raise ValueError(f"unknown --preset {self.preset}; known are {', '.join(PRESETS)}")
         if self.tokens is not None and not 1 <= self.tokens < float("inf"):
             raise ValueError(f"--tokens must be at least 1, not {self.tokens:g}")
+        self._check_parts()
         self._check_two_stages()
         self._check_teacher()
         if self.model is not None and self.shape is not None:
@@ -94,6 +106,19 @@ class TrainConfig:
     def schedule(self) -> Preset:
         """The preset's row for these bits."""
         return PRESETS[self.preset].at(self.bits)
+
+    @property
+    def patterns(self) -> list[tuple[str, WeightFormat]]:
+        """``mixed``, taken apart."""
+        return [_pattern(text) for text in self.mixed or ()]
+
+    def _check_parts(self) -> None:
+        format_for_bits(self.embedding_bits, EMBEDDING_BITS_CHOICES)
+        if self.bits == FULL_PRECISION.bits and (self.patterns or self.embedding_bits != FULL_PRECISION.bits):
+            raise ValueError(
+                "--mixed and --embedding-bits are for low-bit models: give --bits 4, 3, 2, 1.58 or 1 "
+                "(--mixed PATTERN=16 keeps linears in full precision)"
+            )
 
     def _check_two_stages(self) -> None:
         if self.qat_fraction is None:
@@ -115,3 +140,13 @@ class TrainConfig:
 def spelled(name: str) -> str:
     """A field's name as a flag; ``batch_size`` and ``batch-size`` are both understood."""
     return "--" + name.replace("_", "-")
+
+
+def _pattern(text: str) -> tuple[str, WeightFormat]:
+    pattern, equals, bits = text.rpartition("=")
+    if not pattern or not equals:
+        raise ValueError(f"--mixed takes PATTERN=BITS, as in 'layers.0.*=4', not {text!r}")
+    try:
+        return pattern, format_for_bits(bits, BITS_CHOICES)
+    except ValueError as error:
+        raise ValueError(f"--mixed {text}: {error}") from error

@@ -11,6 +11,7 @@ import torch
 
 from edge.config import NAMED_MODELS
 from edge.formats import format_for_bits
+from edge.model.plan import Plan
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, prepare_qat, qat_linears
 from edge.quantizers.packed_checkpoint import open_model
@@ -78,7 +79,7 @@ def test_the_figures_are_those_of_the_checkpoints(folder, study):
     tokenizer = Tokenizer(folder / "model" / "tokenizer.json")
     blocks = load_blocks([Source.parse(f"{folder}/text.txt:200")], tokenizer, tiny_config(), 16)
     full = open_model(study / "full")
-    rounded = prepare_qat(build_model(full), format_for_bits(3))
+    rounded = prepare_qat(build_model(full), Plan(format_for_bits(3)))
     for model, bits, variant in (
         (build_model(full), 16, "full precision"),
         (rounded, 3, "RTN"),
@@ -89,7 +90,7 @@ def test_the_figures_are_those_of_the_checkpoints(folder, study):
 
 
 def test_what_each_way_leaves_alone(study):
-    start = qat_linears(prepare_qat(build_model(open_model(study / "full")), format_for_bits(1)))
+    start = qat_linears(prepare_qat(build_model(open_model(study / "full")), Plan(format_for_bits(1))))
     learned = qat_linears(build_model(open_model(study / "1bit-QAT-seed0")))
     fixed = qat_linears(build_model(open_model(study / "1bit-fixed-alpha-seed0")))
     for name, linear in start.items():

@@ -11,6 +11,7 @@ import torch
 from transformers import TrainerControl
 
 from edge.formats import BY_NAME, FORMATS
+from edge.model.plan import Plan
 from edge.quantizers.convert import prepare_qat, qat_linears
 from edge.quantizers.paretoq import dequantize, initial_alpha, quantize_codes
 from edge.training import arguments, train
@@ -89,7 +90,7 @@ def step_of(monitor: Monitor, step: int) -> None:
 
 
 def test_dead_layers_are_warned_of_once_each(tmp_path: Path, capsys: pytest.CaptureFixture):
-    model = prepare_qat(tiny_model(), BY_NAME["binary"])
+    model = prepare_qat(tiny_model(), Plan(BY_NAME["binary"]))
     _still, uniform, *others = qat_linears(model).values()
     monitor = Monitor(model, tmp_path, 1, main_process=True)
     with torch.no_grad():

@@ -16,6 +16,7 @@ from torch import Tensor
 from edge.config import NAMED_MODELS
 from edge.formats import BITS_CHOICES, format_for_bits
 from edge.model.mobilellm import MobileLLM
+from edge.model.plan import Plan
 from edge.quantizers.convert import prepare_qat
 from edge.training import train
 from edge.training.arguments import parse, training_arguments
@@ -49,7 +50,7 @@ def parsed(*words: str) -> TrainConfig:
 
 def tiny_model(seed: int = 0, bits: float = 16) -> MobileLLM:
     model = MobileLLM(tiny_config()).reset_parameters(seed)
-    return (model if bits == 16 else prepare_qat(model, format_for_bits(bits))).train()
+    return (model if bits == 16 else prepare_qat(model, Plan(format_for_bits(bits)))).train()
 
 
 def some_tokens() -> Tensor:

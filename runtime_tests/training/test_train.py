@@ -20,6 +20,7 @@ from edge.cli import main_guard
 from edge.config import NAMED_MODELS
 from edge.formats import BY_NAME, FORMATS
 from edge.model.checkpoint import load_checkpoint
+from edge.model.plan import Plan
 from edge.quantizers.convert import build_model, qat_linears
 from edge.quantizers.paretoq import initial_alpha
 from edge.training import resume, train
@@ -104,7 +105,7 @@ def test_full_precision_then_two_bits(tmp_path: Path, text: Path, monkeypatch: p
     assert losses[-1] < losses[0] / 2
 
     checkpoint = load_checkpoint(tmp_path / "two")
-    assert checkpoint.fmt is BY_NAME["int2"]
+    assert checkpoint.plan == Plan(BY_NAME["int2"])
     blocks = load_blocks(
         [Source.parse(str(text))], train.Tokenizer(checkpoint.tokenizer), checkpoint.config, 32
     )
@@ -341,7 +342,7 @@ def test_a_checkpoint_of_other_bits_is_refused(tmp_path: Path, text: Path):
     two = save_tiny(tmp_path / "two", BY_NAME["int2"])
     for bits in (3, 16):
         with pytest.raises(
-            ValueError, match=f"was trained at 2 bits, not {bits}; start from a full-precision"
+            ValueError, match=f"was trained at 2 bits, not {bits} bits; start from a full-precision"
         ):
             train.main(command(tmp_path / "out", text, model=two, bits=bits))
 

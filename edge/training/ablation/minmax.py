@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge.formats import WeightFormat
 from edge.model.mobilellm import MobileLLM, named_linears, replace_module
+from edge.model.plan import Plan
 
 
 def round_min_max(weight: Tensor, levels: int) -> Tensor:
@@ -35,10 +35,11 @@ class MinMaxLinear(nn.Linear):
         return F.linear(x, self.weight + (round_min_max(fixed, self.levels) - fixed))
 
 
-def prepare_min_max(model: MobileLLM, fmt: WeightFormat) -> MobileLLM:
-    """Puts a MinMaxLinear with as many levels as the format in place of every linear that it applies to."""
+def prepare_min_max(model: MobileLLM, plan: Plan) -> MobileLLM:
+    """Puts a MinMaxLinear with as many levels as its format in place of every linear that is quantised."""
     for name, linear in named_linears(model).items():
-        replace_module(model, name, MinMaxLinear(linear.weight.detach(), fmt.levels))
+        if (fmt := plan.of(name)).is_quantized:
+            replace_module(model, name, MinMaxLinear(linear.weight.detach(), fmt.levels))
     return model
 
 

@@ -9,10 +9,13 @@ Both stand against a model whose embedding and head are already rounded as the p
 checkpoint's are not, which is a third error. At 8 bits the rows of that table are rounded to the grid that
 activations are rounded to, 127 steps each way of the largest: as the head in a product whose other factor is
 rounded so as well, as the embedding where the first layer's input is. Activations are rounded so in every
-layer, the table once, so it may not cost more than they do. An error grows with its step. Independent errors
-add in squares, so a logit of the program differs from the fake-quantised model's by an rms of
+layer, the table once, so it may not cost more than they do. An error grows
+with its step. A table that was trained on its grid is the checkpoint's own and has no such error. Independent
+errors add in squares, so a logit of the program differs from the fake-quantised model's by an rms of
 
     e = sqrt(rounding_rms^2 * (1 + (127 / steps of the table each way)^2) + program_rms^2)
+
+without the term of the table where that was trained.
 
 A token's log-probability moves by its own logit's error less the softmax-weighted mean of all. Where these
 two are independent, or alike, that is an rms of s = sqrt(2) * e at most.
@@ -85,12 +88,14 @@ class Agreement:
 def agreement(manifest: Manifest) -> Agreement | None:
     """The bounds of a program; None where there is no fake-quantised model that has its weights.
 
-    So it is with a recipe that rounds to a grid of its own, and at 16 bits, where layers round no activations
-    that an 8-bit table could be measured by.
+    So it is with a recipe that rounds to a grid of its own, and where linears have 16 bits: those round their
+    weights to half precision, and no activations that an 8-bit table could be measured by.
     """
-    if manifest.recipe != EXACT_RECIPE or manifest.bits >= FULL_PRECISION.bits:
+    formats = {manifest.format, *manifest.formats.values()}
+    if manifest.recipe != EXACT_RECIPE or FULL_PRECISION.name in formats:
         return None
     verification = manifest.verification
-    table = ACTIVATION_STEPS / TABLE_STEPS[manifest.embedding_bits]
+    learned = manifest.embedding_learned
+    table = 0.0 if learned else ACTIVATION_STEPS / TABLE_STEPS[manifest.embedding_bits]
     rounding = verification.rounding_rms * math.hypot(1, table)
     return Agreement(math.hypot(rounding, verification.program_rms))

@@ -21,7 +21,7 @@ class Facts:
     """What a report says of a model.
 
     Attributes:
-        bits: per weight, as the format is named.
+        bits: per weight of the linears, as their formats are named; the mean where they differ.
         weight_bytes: of the checkpoint's weight files, or of the whole program.
         positions: the most tokens it can read at once.
     """
@@ -81,5 +81,5 @@ def _open_checkpoint(name: str) -> Subject:
     files = checkpoint.tokenizer.parent.glob("*.safetensors")  # the tokenizer lies beside the weights
     size = sum(file.stat().st_size for file in files)
     config = checkpoint.config
-    facts = Facts(name, "checkpoint", checkpoint.fmt.bits, size, config.max_seq_len)
+    facts = Facts(name, "checkpoint", checkpoint.bits, size, config.max_seq_len)
     return Subject(facts, config, Tokenizer(checkpoint.tokenizer), EagerModel(build_model(checkpoint)))

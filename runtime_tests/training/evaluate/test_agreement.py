@@ -84,8 +84,15 @@ def _check_accuracies(pair, questions):
 def test_a_program_without_a_fake_quantised_model_has_no_bound(pair):
     manifest = read_manifest(Path(pair[1].facts.model))
     assert agreement(manifest) == pair[1].agreement
-    for change in ({"recipe": "xnnpack-8da4w"}, {"recipe": "fp32"}, {"bits": 16.0}):
+    kept = {"format": "mixed", "formats": {"layers.0.mlp.up_proj": "fp16", "layers.1.mlp.up_proj": "int2"}}
+    for change in ({"recipe": "xnnpack-8da4w"}, {"recipe": "fp32"}, {"format": "fp16"}, kept):
         assert agreement(manifest.model_copy(update=change)) is None
+
+
+def test_a_table_on_its_learned_grid_adds_no_error(pair):
+    manifest = read_manifest(Path(pair[1].facts.model)).model_copy(update={"embedding_learned": True})
+    proof = manifest.verification
+    assert agreement(manifest).logit_rms == math.hypot(proof.rounding_rms, proof.program_rms)
 
 
 @pytest.fixture(scope="module")
