@@ -1,4 +1,4 @@
-"""Training as one process of several, for tests: FSDP2 where --fsdp is given, and what $ACCIDENT names happens.
+"""One process of several that train, for tests: with FSDP2 for --fsdp, and with the accident $ACCIDENT.
 
 All accidents befall process 1 alone, in or after step 5.
 """

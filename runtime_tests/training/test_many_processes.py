@@ -1,11 +1,10 @@
 """Two processes train what one trains on the same global batch, and what befalls one of them loses nothing.
 
-Over gloo, on one CPU. FSDP2 is the same code as on accelerators but for the decision to use it (fsdp_on_cpu.py).
+Over gloo, on one CPU. FSDP2 is what accelerators run, but for the decision to use it (fsdp_on_cpu.py).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,16 +16,17 @@ from safetensors.torch import load_file
 
 from edge.cli import main_guard
 from edge.training import train
-from edge.training.resume import last_checkpoint
+from edge.training.monitor import read_records
+from edge.training.resume import checkpoints_dir, last_checkpoint
 from runtime_tests.tiny import TEXT, save_tiny
 
 ROOT = Path(__file__).parents[2]
 KINDS = {"DDP": [], "FSDP2": ["--fsdp"]}
 #: Blocks to train on. No step's batch of 4 divides them, and the run of 9 steps goes on into a second epoch.
 BLOCKS, STEPS = 27, 9
-#: Gradients are summed in another order. The issue asks for 1e-5; 3e-7 was seen, one unit in the last place
-#: of the largest weights; the weights themselves move by more than 1e-3.
-CLOSE, MOVED = 1e-6, 1e-3
+#: Gradients are summed in another order. 3e-7 was seen in all weights but one, of which the gradient nearly
+#: cancels: AdamW divides it by its own size, and 2e-6 was seen there. All move by more than 1e-3.
+CLOSE, CLOSE_BUT_FOR_A_THOUSANDTH, MOVED = 1e-5, 1e-6, 1e-3
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,16 +69,23 @@ def torchrun(arguments: list[str], processes: int = 2, accident: str | None = No
     return done.returncode, done.stdout
 
 
-def assert_same(one: Path, other: Path, close: float = CLOSE) -> None:
+def assert_same(one: Path, other: Path) -> None:
     first, second = (load_file(path / "model.safetensors") for path in (one, other))
     assert first.keys() == second.keys()
     for name, tensor in first.items():
-        assert float((tensor - second[name]).abs().max()) < close, name
+        apart = (tensor - second[name]).abs()
+        assert float(apart.max()) < CLOSE, name
+        assert float(apart.quantile(0.999)) < CLOSE_BUT_FOR_A_THOUSANDTH, name
 
 
 def readings(out: Path) -> list[dict]:
-    lines = (out.with_name(out.name + "-checkpoints") / "monitor.jsonl").read_text().splitlines()
-    return [record for line in lines if "layers" in (record := json.loads(line))]
+    return [record for record in read_records(checkpoints_dir(str(out))) if "layers" in record]
+
+
+def held_out_losses(out: Path) -> list[float]:
+    """11 blocks; in batches of 1, two processes take 6 and 5 of them."""
+    records = read_records(checkpoints_dir(str(out)))
+    return [record["eval_loss"] for record in records if "eval_loss" in record]
 
 
 ALONE: dict[tuple[str, float], Path] = {}
@@ -96,9 +103,7 @@ def trained_alone(models: Path, model: str, bits: float) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("model", "bits", "accumulation"), [("tied", 16, 1), ("tied", 2, 2), ("untied", 2, 1)]
-)
+@pytest.mark.parametrize(("model", "bits", "accumulation"), [("untied", 16, 1), ("tied", 2, 2)])
 def test_two_processes_train_what_one_trains(
     tmp_path: Path, models: Path, kind: str, model: str, bits: float, accumulation: int
 ):
@@ -107,7 +112,10 @@ def test_two_processes_train_what_one_trains(
     status, said = torchrun(words(models, out, model, bits, **cut) + KINDS[kind])
     assert status == 0, said
     assert_same(alone, out)
-    expected, found = readings(alone), readings(out)
+    losses, expected = held_out_losses(alone), readings(alone)
+    assert len(losses) == 3
+    assert held_out_losses(out) == [pytest.approx(loss, abs=1e-6) for loss in losses]
+    found = readings(out)
     assert len(expected) == len(found) == (3 if bits == 2 else 0)
     for one, other in zip(expected, found, strict=True):
         assert one["step"] == other["step"]
@@ -116,21 +124,10 @@ def test_two_processes_train_what_one_trains(
     assert said.count("held-out perplexity") == 1
 
 
-def test_held_out_loss_does_not_count_a_block_twice(tmp_path: Path, models: Path):
-    """11 blocks in batches of 4 are three batches, of which two processes take two and one."""
-    losses = []
-    for processes, batch in ((1, 4), (2, 2), (4, 1)):
-        out = tmp_path / str(processes)
-        arguments = words(models, out, "tied", 16, batch_size=batch, steps=1)
-        status, said = torchrun(arguments, processes)
-        assert status == 0, said
-        log = (tmp_path / f"{processes}-checkpoints" / "monitor.jsonl").read_text().splitlines()
-        losses += [r["eval_loss"] for line in log if "eval_loss" in (r := json.loads(line))]
-    assert losses[1:] == [pytest.approx(losses[0], abs=1e-6)] * 2
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("accident", ["killed", "killed in a checkpoint"])
+@pytest.mark.parametrize(
+    ("kind", "accident"),
+    [("DDP", "killed"), ("DDP", "killed in a checkpoint"), ("FSDP2", "killed in a checkpoint")],
+)
 def test_a_killed_process_ends_the_run_and_the_same_command_resumes_it(
     tmp_path: Path, models: Path, kind: str, accident: str
 ):
@@ -181,23 +178,22 @@ def test_a_run_of_one_process_goes_on_in_three(tmp_path: Path, models: Path, mon
     assert_same(straight, out)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_loss_that_is_lost_in_one_process_stops_all(tmp_path: Path, models: Path, kind: str):
-    arguments = words(models, tmp_path / "out", "tied", 2, batch_size=2, logging_steps=1) + KINDS[kind]
-    status, said = torchrun(arguments, accident="no loss")
+def test_a_loss_that_is_lost_in_one_process_stops_all(tmp_path: Path, models: Path):
+    arguments = words(models, tmp_path / "out", "tied", 2, batch_size=2, logging_steps=1)
+    status, said = torchrun([*arguments, "--fsdp"], accident="no loss")
     assert status != 0
     assert said.count("error: training stopped at step 5: the loss is not finite") == 2
     assert last_checkpoint(tmp_path / "out-checkpoints").name == "checkpoint-3"
 
 
 def test_machines_that_do_not_share_a_disk_are_refused(tmp_path: Path, models: Path):
-    """At the latest when the run is resumed: a machine without the checkpoint would begin at step 0."""
-    arguments = words(models, tmp_path / "out", "tied", 16, batch_size=2, steps=1)
-    status, said = torchrun(arguments, accident="another disk")
-    assert status == 0, said
-    for file in (tmp_path / "out").iterdir():
-        file.unlink()
-    status, said = torchrun(arguments, accident="another disk")
+    """A machine that does not see the checkpoint would begin at step 0."""
+    checkpoint = tmp_path / "out-checkpoints" / "checkpoint-1"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 1}')
+    status, said = torchrun(
+        words(models, tmp_path / "out", "tied", 16, batch_size=2), accident="another disk"
+    )
     assert status != 0
     assert "process 1 sees another last checkpoint (None) than process 0 (checkpoint-1)" in said
 
