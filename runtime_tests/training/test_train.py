@@ -301,6 +301,7 @@ BAD_INPUT = {
     ),
     "a flag of ours by another name": ({"max_steps": 5}, "--max-steps is not for this command: use --steps"),
     "a flag with a wrong value": ({"lr_scheduler_type": "cosin"}, "cosin"),
+    "checkpoints by epochs": ({"save_strategy": "epoch"}, "--save-strategy epoch is not for this command"),
     "missing model": ({"model": "nowhere"}, "nowhere"),
     "a file as output": ({"out": "TEXT"}, "is a file; give a directory"),
     "output below a file": ({"out": "TEXT/x"}, "is not a writable directory"),
