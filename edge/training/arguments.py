@@ -109,6 +109,9 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
     if unknown:
         raise ValueError(f"neither this command nor TrainingArguments knows {' '.join(unknown)} (see --help)")
     _refuse_missing_reporters(arguments)
+    for name in ("save", "eval", "logging"):
+        if getattr(arguments, f"{name}_strategy") == "epoch":
+            raise ValueError(f"--{name}-strategy epoch is not for this command, which counts steps")
     return arguments
 
 

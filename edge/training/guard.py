@@ -32,6 +32,8 @@ DIVERGED_LOGS = 5
 
 #: How torch and safetensors, which pass no OSError on, say that a file took no more bytes.
 WRITE_FAILURES = ("inline_container.cc", "iostream error", "I/O error")
+#: How gloo and NCCL, through torch, say that another process does not answer any more.
+LOST = ("gloo/transport", "ncclRemoteError")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -82,8 +84,6 @@ class StopWhenDiverged(TrainerCallback):
             control.should_log = True  # Trainer logs before it saves, so on_log sees the loss first
             if not all_finite(model, optimizer):
                 self._stop(control, "the weights or the optimiser's state are no longer finite")
-
-    on_epoch_end = on_step_end
 
     def on_log(
         self,
@@ -159,10 +159,10 @@ def what_is_kept(directory: Path, rate: float) -> str:
 
 @contextmanager
 def failures_explained(directory: Path, batch_size: int, accumulation: int, context: int) -> Iterator[None]:
-    """Turns a batch that does not fit and a checkpoint that cannot be written into a sentence each.
+    """Turns a batch that does not fit, a checkpoint that cannot be written and a lost process into sentences.
 
     Raises:
-        ValueError: either happened; an unfinished checkpoint is removed, finished ones stay.
+        ValueError: one of these happened; an unfinished checkpoint is removed, finished ones stay.
     """
     try:
         yield
@@ -172,6 +172,11 @@ def failures_explained(directory: Path, batch_size: int, accumulation: int, cont
         if _is_write_failure(error):
             remove_unfinished(directory)
             raise ValueError(_not_written(directory, error)) from error
+        if any(words in str(error) for words in LOST):
+            raise ValueError(
+                f"another process of this run is gone; {_kept(directory)}: see what that process said last, "
+                "and give the same command again"
+            ) from error
         raise
 
 
@@ -196,9 +201,12 @@ def _is_write_failure(error: Exception) -> bool:
 def _not_written(directory: Path, error: Exception) -> str:
     reason = str(error).splitlines()[0]
     free = shutil.disk_usage(directory).free / 1e6
-    last = last_checkpoint(directory)
-    kept = f"the checkpoint of step {step_of(last)} is kept" if last else "no checkpoint had been written"
     return (
-        f"{directory} could not be written ({reason}; {free:,.0f} MB are free there); {kept}: "
+        f"{directory} could not be written ({reason}; {free:,.0f} MB are free there); {_kept(directory)}: "
         "make room and give the same command again"
     )
+
+
+def _kept(directory: Path) -> str:
+    last = last_checkpoint(directory)
+    return f"the checkpoint of step {step_of(last)} is kept" if last else "no checkpoint had been written"

@@ -9,12 +9,14 @@ import time
 from types import FrameType
 from typing import Any, cast
 
+from torch.utils.data import Dataset
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from edge.training.data import PackedBlocks
+from edge.training.data import EpochAfterEpoch, PackedBlocks
 from edge.training.held_out import held_out_loss
+from edge.training.processes import Agreement, several
 
 
 def perplexity_of(loss: float) -> float:
@@ -34,8 +36,7 @@ class Speed(TrainerCallback):
 
     def read(self, args: TrainingArguments, step: int) -> float:
         """Tokens per second of all processes up to ``step``; the next reading counts from here."""
-        examples = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-        tokens = (step - self.step) * examples * self.tokens_per_example
+        tokens = (step - self.step) * examples_per_step(args) * self.tokens_per_example
         passed = time.monotonic() - self.seconds
         self._restart(step)
         return tokens / max(passed, 1e-9)
@@ -59,8 +60,15 @@ class Speed(TrainerCallback):
         self.step, self.seconds = step, time.monotonic()
 
 
+def examples_per_step(args: TrainingArguments) -> int:
+    """The global batch: what all processes and accumulated batches take together."""
+    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+
+
 class ReportingTrainer(Trainer):
     """Trainer whose logs also hold perplexity and tokens per second, for whatever --report_to names.
+
+    What it trains on and what it measures does not depend on the number of processes.
 
     Attributes:
         is_distilled: the training loss is no cross entropy, so it has no perplexity; the held-out one is.
@@ -68,6 +76,15 @@ class ReportingTrainer(Trainer):
 
     speed: Speed
     is_distilled = False
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochAfterEpoch:
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        length = self.args.max_steps * examples_per_step(self.args)
+        return EpochAfterEpoch(len(cast(PackedBlocks, self.train_dataset)), length, seed)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()  # the next file says that the checkpoint is whole
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         blocks = cast(PackedBlocks, self.eval_dataset)
@@ -145,10 +162,15 @@ def say(text: str) -> None:
 
 
 class StopOnSignal(TrainerCallback):
-    """SIGTERM and Ctrl-C end a run, with a checkpoint, after the step under way; a second one at once."""
+    """SIGTERM and Ctrl-C end a run, with a checkpoint, after the step under way; a second one at once.
+
+    Of several processes all stop after the same step, whichever was asked. They take no second signal: the
+    launcher passes on those that the terminal has sent already, and ends what lives on after 30 seconds.
+    """
 
     def __init__(self) -> None:
         self.asked = False
+        self.processes = Agreement()
         self.before: dict[int, Any] = {}
 
     def on_train_begin(
@@ -160,6 +182,7 @@ class StopOnSignal(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self.asked = self.processes.any(self.asked)
         if self.asked:
             control.should_save = True
             control.should_training_stop = True
@@ -171,7 +194,8 @@ class StopOnSignal(TrainerCallback):
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        self._restore()
+        if not several():
+            self._restore()
 
     def _restore(self) -> None:
         while self.before:

@@ -17,10 +17,12 @@ from edge.training.train_config import TrainConfig, spelled
 
 RECORD = "run.json"
 #: Flags that may change between the parts of a run: they decide what is shown and kept, not what is trained.
-#: ``data`` and ``tokenizer`` are compared by the tokens they give, wherever the files lie.
+#: ``data`` and ``tokenizer`` are compared by the tokens they give, wherever the files lie, and what divides a
+#: batch by the whole of it.
 FREE_FLAGS = {"output", "data", "tokenizer", "eval_data", "data_cache", "save_steps", "save_total_limit"} | {
     "eval_steps", "eval_strategy", "logging_steps", "logging_strategy", "log_level", "report_to",
     "monitor_steps", "dataloader_num_workers",
+    "batch_size", "gradient_accumulation_steps", "examples_per_step",
 }  # fmt: skip
 
 
@@ -93,13 +95,15 @@ def read_record(directory: Path) -> dict[str, Any] | None:
 def refuse_other_flags(directory: Path, record: dict[str, Any], flags: dict[str, Any]) -> None:
     """ValueError when a run was begun with other flags than those it is to be resumed with.
 
-    The batch may be cut up otherwise (a smaller --batch-size, more --gradient_accumulation_steps), and a run
-    that diverged may go on with a lower --learning-rate.
+    The batch may be cut up otherwise (a smaller --batch-size, more --gradient_accumulation_steps, another
+    number of processes), and a run that diverged may go on with a lower --learning-rate.
     """
     before, free = record["flags"], set(FREE_FLAGS)
     defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}  # a flag of a later version, say
-    if _examples_per_step(before) == _examples_per_step(flags):
-        free |= {"batch_size", "gradient_accumulation_steps"}
+    examples, now = _examples_per_step(before), _examples_per_step(flags)
+    if examples != now:
+        cut = "--batch-size x --gradient-accumulation-steps x processes"
+        raise ValueError(_another_run(directory, f"with {examples} examples a step, not {now} ({cut})"))
     if record.get("diverged") and flags["learning_rate"] < before["learning_rate"]:
         free.add("learning_rate")
     for name in sorted((before.keys() | flags.keys()) - free):
@@ -115,7 +119,9 @@ def refuse_other_data(directory: Path, record: dict[str, Any], data_hash: str) -
 
 
 def _examples_per_step(flags: dict[str, Any]) -> int:
-    return int(flags["batch_size"]) * int(flags.get("gradient_accumulation_steps", 1))
+    """Of all processes; records of earlier versions do not say it, and mean one process."""
+    one_process = int(flags["batch_size"]) * int(flags.get("gradient_accumulation_steps", 1))
+    return flags.get("examples_per_step", one_process)
 
 
 def _another_run(directory: Path, difference: str) -> str:
@@ -128,4 +134,4 @@ def _another_run(directory: Path, difference: str) -> str:
 def _said(name: str, value: Any) -> str:
     if value is None:
         return f"without {spelled(name)}"
-    return f"with {spelled(name)} {' '.join(value) if isinstance(value, list) else value}"
+    return f"with {spelled(name)} {' '.join(value) if isinstance(value, list) else value}".rstrip()

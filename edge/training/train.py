@@ -31,7 +31,8 @@ from edge.training.guard import StopWhenDiverged, failures_explained, what_is_ke
 from edge.training.loss import NextTokenLoss
 from edge.training.method import PARETOQ, Method
 from edge.training.monitor import Monitor
-from edge.training.progress import Progress, ReportingTrainer, Speed, StopOnSignal
+from edge.training.processes import refuse_other_sights
+from edge.training.progress import Progress, ReportingTrainer, Speed, StopOnSignal, examples_per_step
 from edge.training.resume import (
     checkpoints_dir,
     last_checkpoint,
@@ -63,7 +64,9 @@ def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> flo
     directory, output = checkpoints_dir(config.output), Path(config.output)
     arguments = training_arguments(config, rest, str(directory))
     refuse_unwritable(output)
-    last, record, flags = last_checkpoint(directory), read_record(directory), as_flags(config, rest)
+    last, record = last_checkpoint(directory), read_record(directory)
+    refuse_other_sights("last checkpoint", None if last is None else last.name)
+    flags = {**as_flags(config, rest), "examples_per_step": examples_per_step(arguments)}
     if last is not None and record is not None:
         refuse_other_flags(directory, record, flags)
     if output.is_dir() and any(output.iterdir()):
@@ -79,8 +82,9 @@ def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> flo
 
     model, tokenizer = starting_model(config, method)
     stream = _stream(config.data, tokenizer, model, config)
-    blocks = PackedBlocks(stream, config.context)
-    held_out = PackedBlocks(_stream(config.eval_data, tokenizer, model, config), config.context)
+    held_out_stream = _stream(config.eval_data, tokenizer, model, config)
+    refuse_other_sights("text", f"{stream.fingerprint[:8]} and {held_out_stream.fingerprint[:8]}")
+    blocks, held_out = (PackedBlocks(s, config.context) for s in (stream, held_out_stream))
     if last is not None and record is not None:
         refuse_other_data(directory, record, stream.fingerprint)
     _refuse_full_disk(model, directory)
@@ -114,6 +118,7 @@ def _run(
         checkpoint = to_checkpoint(method.finish(model), tokenizer.path, format_for_bits(config.bits))
         save_checkpoint(checkpoint, config.output)
         print(f"wrote {config.output}\nheld-out perplexity {perplexity:.3f}", flush=True)
+    trainer.accelerator.wait_for_everyone()  # the next stage reads what was written
     return perplexity
 
 
@@ -170,7 +175,8 @@ def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) ->
         kept = what_is_kept(directory, config.learning_rate)
         raise ValueError(f"training stopped at step {step}: {guard.reason}; {kept}")
     if stop.asked and step < config.steps:
-        print(f"stopped at step {step}; the same command continues", flush=True)
+        if trainer.is_world_process_zero():
+            print(f"stopped at step {step}; the same command continues", flush=True)
         raise KeyboardInterrupt
 
 

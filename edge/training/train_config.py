@@ -32,7 +32,8 @@ class TrainConfig:
     eval_data: list[str] = field(metadata={"help": "held-out files; their perplexity is reported"})
     model: str | None = _flag(
         None,
-        "checkpoint directory to start from; quantisation-aware training starts from a full-precision one",
+        "what to start from: a checkpoint directory, a hub id, or default, the embedded model; low bits "
+        "start from full precision, or go on from a checkpoint of the same bits",
     )
     shape: str | None = _flag(None, f"shape when there is no --model: {', '.join(NAMED_MODELS)} (the first)")
     tokenizer: str | None = _flag(None, "tokenizer file or directory; the checkpoint's own where not given")
@@ -54,7 +55,8 @@ class TrainConfig:
     preset: str = _flag(
         next(iter(PRESETS)),
         f"where flags come from that are not given, by --bits: one of {', '.join(PRESETS)}; small is for "
-        "models of a few million parameters, paretoq the published schedule for published models",
+        "models of a few million parameters, paretoq the published schedule for published models; the "
+        "defaults shown are those of the first at 16 bits",
     )
     context: int = _flag(_DEFAULT.context, "tokens per training example")
     batch_size: int = _flag(_DEFAULT.batch_size, "examples per device and step")

@@ -18,7 +18,8 @@ from edge.quantizers.packed_checkpoint import open_model
 from edge.training.ablation import __main__ as ablation
 from edge.training.ablation import study as studying
 from edge.training.ablation.minmax import MinMaxLinear, round_min_max
-from edge.training.ablation.results import Result, Results, markdown
+from edge.training.ablation.results import Result, Results
+from edge.training.ablation.table import markdown
 from edge.training.ablation.variants import VARIANTS
 from edge.training.data import Source, load_blocks
 from edge.training.evaluate.language_model import EagerModel
@@ -109,7 +110,7 @@ def test_again_nothing_is_trained_or_measured(folder, study, monkeypatch, capsys
         ablation.main(command(folder, *budget, "--tokenizer", str(folder / "model" / "tokenizer.json"))) == 0
     )
     assert (study / "results.json").read_bytes() == before
-    assert "Held-out perplexity; full precision" in capsys.readouterr().out
+    assert "Held-out perplexity. In full precision: as it was" in capsys.readouterr().out
     with pytest.raises(
         ValueError, match="was begun with steps 4, not 6; give the same again, or another --out"
     ):
@@ -132,18 +133,27 @@ def test_a_run_that_diverges_is_a_result(folder, capsys):
 
 
 def test_the_table():
-    results = Results({"steps": 7}, [Result(16, "full precision", 0, 0, math.exp(1.0))])
+    results = Results(
+        {"steps": 7, "data": "/a/b/c.txt:5 d.txt"},
+        [
+            Result(16, "full precision", 0, 0, math.exp(1.0)),
+            Result(16, "trained on", 0, 7, math.exp(0.75)),
+        ],
+    )
     for variant, bits, seed, loss in (
         ("RTN", 2, 0, 3.0), ("QAT", 2, 0, 1.4), ("QAT", 2, 1, 1.6), ("RTN", 4, 0, 1.5), ("QAT", 4, 0, 0.9),
     ):  # fmt: skip
         results.add(Result(bits, variant, seed, 7, math.exp(loss)))
     text = markdown(results)
-    assert f"full precision {math.exp(1):.3f}." in text
-    assert "| 2 | 20.086 | 4.482 (4.055 to 4.953) |" in text  # exp of 3, 1.5, 1.4, 1.6
-    assert "| 2 | 75.0% |" in text
-    assert "| 4 | 120.0% |" in text
-    assert text.index("| 4 |") < text.index("| 2 |")
-    assert "- steps 7." in text
+    assert "as it was 2.718; trained on for as many steps 2.117." in text
+    perplexity, won, missing = text.split("| bits |")[1:]
+    assert "| 2 | 20.086 | 4.482 (4.055 to 4.953) |" in perplexity  # exp of 3, 1.5, 1.4, 1.6
+    assert "| 2 | 75.0% / 66.7% |" in won
+    assert "| 4 | 120.0% / 80.0% |" in won
+    assert "| 2 | +0.500 / +0.750 |" in missing
+    assert "| 4 | -0.100 / +0.150 |" in missing
+    assert perplexity.index("| 4 |") < perplexity.index("| 2 |")
+    assert "- steps 7; data b/c.txt:5 d.txt." in missing
 
 
 def test_min_max_grids():

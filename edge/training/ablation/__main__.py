@@ -16,11 +16,8 @@ from pathlib import Path
 
 from edge.cli import main_guard, refuse_unwritable
 from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
-from edge.training.ablation.results import (
-    TABLE,
-    markdown,
-)
 from edge.training.ablation.study import Study
+from edge.training.ablation.table import TABLE, markdown
 from edge.training.ablation.variants import VARIANTS, Variant
 from edge.training.arguments import accumulation, flags_given, parse
 from edge.training.stages import stages

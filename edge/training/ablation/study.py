@@ -15,6 +15,7 @@ from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model
 from edge.quantizers.packed_checkpoint import open_model
 from edge.training.ablation.results import CONTINUED, FULL, Result, Results, read_results, write_results
+from edge.training.ablation.table import write_tables
 from edge.training.ablation.variants import Variant
 from edge.training.arguments import flags_given
 from edge.training.data import PackedBlocks, Source, load_blocks
@@ -120,5 +121,6 @@ class Study:
     def _keep(self, result: Result) -> None:
         self.results.add(result)
         write_results(self.results, self.output)
+        write_tables(self.results, self.output)
         said = result.failure or f"held-out perplexity {result.perplexity:.3f}"
         print(f"{result.bits:g} bits, {result.variant}, seed {result.seed}: {said}", flush=True)
