@@ -45,13 +45,28 @@ class NextTokenLoss(nn.Module):
                 loss = (1 - self.weight) * loss + self.weight * _distance(teacher, read, logits)
         return {"loss": loss}
 
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: dict[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """Has every n-th layer keep its input alone, and compute the rest again in the backward pass.
+
+        Raises:
+            ValueError: the inputs are to be moved to the computer's memory.
+        """
+        if offload:
+            raise ValueError("activation checkpointing keeps its inputs on the device: leave offload out")
+        options = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
+        for layer in list(self.model.layers)[::every_n_layers]:
+            layer.forward = partial(checkpoint, layer.forward, **options)
+
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
     ) -> None:
-        """Has every layer keep its input alone, and compute the rest again in the backward pass."""
-        options = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
-        for layer in self.model.layers:
-            layer.forward = partial(checkpoint, layer.forward, **options)
+        """What transformers before 5.23 call in its place."""
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
 
 
 def _distance(teacher: MobileLLM, tokens: Tensor, logits: Tensor) -> Tensor:

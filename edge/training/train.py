@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
@@ -105,13 +104,9 @@ def _run(
     last: Path | None,
 ) -> float:
     trainer = _trainer(config, arguments, module, data)
-    if last is not None and step_of(last) >= config.steps:
-        module.load_state_dict(load_file(last / "model.safetensors"))  # all that is missing is the output
-        trainer.state.global_step = config.steps
-    else:
-        if trainer.is_world_process_zero():
-            _announce(config, module.model, data, last)
-        _train(config, trainer, last)
+    if trainer.is_world_process_zero():
+        _announce(config, module.model, data, last)
+    _train(config, trainer, last)  # no step is left where all that is missing is the output
     perplexity = math.exp(_final_loss(trainer))
     model = _whole_model(trainer, module, lambda: starting_model(config, method)[0])
     if trainer.is_world_process_zero():

@@ -10,9 +10,6 @@ from typing import Any
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
-from edge.cli import main_guard
-from edge.training import train
-
 
 def shard_on_cpus() -> None:
     """Has Accelerate take FSDP where it is asked for, whatever the devices."""
@@ -32,8 +29,3 @@ def shard_on_cpus() -> None:
 
     AcceleratorState.__init__ = init
     AcceleratorState.distributed_type = property(get, put)
-
-
-if __name__ == "__main__":
-    shard_on_cpus()
-    main_guard(train.main)

@@ -248,7 +248,7 @@ def kept_bytes(module: NextTokenLoss) -> int:
 @pytest.mark.parametrize("bits", [16, 2])
 def test_gradient_checkpointing_keeps_less_and_changes_nothing(bits):
     plain, saving = NextTokenLoss(tiny_model(0, bits)), NextTokenLoss(tiny_model(0, bits))
-    saving.gradient_checkpointing_enable()
+    saving.activation_checkpointing_enable()
     wanted, found = gradients(plain, some_tokens()), gradients(saving, some_tokens())
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
     assert plain.state_dict().keys() == saving.state_dict().keys()
@@ -256,10 +256,13 @@ def test_gradient_checkpointing_keeps_less_and_changes_nothing(bits):
 
 
 def test_the_flag_reaches_the_model(tmp_path, text, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        NextTokenLoss, "gradient_checkpointing_enable", lambda self, **kwargs: asked.append(1)
-    )
+    asked, enable = [], NextTokenLoss.activation_checkpointing_enable
+
+    def recorded(self, *args, **kwargs):
+        asked.append(1)
+        enable(self, *args, **kwargs)
+
+    monkeypatch.setattr(NextTokenLoss, "activation_checkpointing_enable", recorded)
     words = ["--model", str(save_tiny(tmp_path / "full")), "--steps=1", "--gradient_checkpointing", "True"]
     assert train.main(command(tmp_path / "out", text, *words)) == 0
     assert asked
