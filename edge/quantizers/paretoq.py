@@ -186,7 +186,7 @@ class LearnedGrid:
     fmt: WeightFormat
 
     def set_grid(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None) -> None:
-        """Takes weight [rows, columns] as it is, and alpha [rows, 1]; without one it starts from the weight."""
+        """Takes the weight as it is, and alpha [rows, 1]; where there is none it starts from the weight."""
         self.fmt = fmt
         self.weight = nn.Parameter(weight)
         self.set_alpha(initial_alpha(weight, fmt) if alpha is None else alpha)

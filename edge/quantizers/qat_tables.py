@@ -4,9 +4,9 @@ A tied head multiplies by the embedding's table, so both have one grid. A step r
 the head's product; a lookup rounds the rows that it reads.
 
 AdamW moves a parameter by about the learning rate, however small its gradient. When alpha moves so far, the
-end of the grid moves 128 times as far at 8 bits: at rates that suit the weights, rows jump. So what is trained
-here is the end of the grid, which moves as a weight does. It is alpha times a power of two, so that neither is
-rounded on the way to the other; checkpoints have alpha.
+end of the grid moves 128 times as far at 8 bits: at rates that suit the weights, rows jump. So what is
+trained here is the end of the grid, which moves as a weight does. It is alpha times a power of two, so that
+neither is rounded on the way to the other; checkpoints have alpha.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def test_a_lookup_reads_the_very_rows_of_the_rounded_table() -> None:
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_step_of_the_optimiser_moves_a_grid_as_far_as_its_weights(bits: int) -> None:
-    """AdamW's first step is the learning rate, whatever the gradient: so far the end of each row's grid moves."""
+    """AdamW's first step is the learning rate, whatever the gradient: so far the end of a grid moves."""
     table = torch.randn(304, 36, generator=torch.Generator().manual_seed(1))
     embedding = QATEmbedding(table.clone(), format_for_bits(bits))
     start = embedding.alpha.detach().clone()
