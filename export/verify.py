@@ -46,11 +46,11 @@ import torch
 from torch import Tensor, nn
 
 from edge.manifest import CacheCost, Verification
-from edge.model.checkpoint import ALPHA_SUFFIX, Checkpoint
+from edge.model.checkpoint import Checkpoint
 from edge.model.mobilellm import MobileLLM, named_linears
 from edge.ops.packing import HEADER_BYTES, MAGIC, dequantize, read_header, unpack
 from edge.program import Program
-from edge.quantizers.convert import build_model
+from edge.quantizers.convert import build_model, weights_of
 from edge.quantizers.paretoq import LearnedGrid
 from export.modules import PackedTable, tables, weights_in
 from export.recipes import HEAD, Options
@@ -86,7 +86,7 @@ class References:
 
 def reference_models(model: MobileLLM, lowered: MobileLLM, options: Options) -> References:
     """Plain PyTorch models with the very weights of the lowered one."""
-    weights = {name: t for name, t in model.state_dict().items() if not name.endswith(ALPHA_SUFFIX)}
+    weights = weights_of(model)
     for _, table in tables(lowered):
         weights |= {f"{name}.weight": weight for name, weight in weights_in(table).items()}
     float_model = build_model(Checkpoint(model.config, weights))

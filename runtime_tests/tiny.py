@@ -58,7 +58,7 @@ def tiny_checkpoint(fmt: WeightFormat = FULL_PRECISION, plan: Plan | None = None
         prepare_qat(model, plan)
         with torch.no_grad():  # as if learned: no longer where alpha starts
             for name, parameter in model.named_parameters():
-                if name.endswith("weight_clip_val"):
+                if name.endswith(("weight_clip_val", "grid_end")):
                     parameter.mul_(0.83)
     return to_checkpoint(model, tiny_tokenizer(), plan.default)
 

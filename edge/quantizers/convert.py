@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.formats import FULL_PRECISION, WeightFormat
-from edge.model.checkpoint import ALPHA_SUFFIX, EMBEDDING, HEAD, Checkpoint
+from edge.model.checkpoint import EMBEDDING, HEAD, Checkpoint
 from edge.model.mobilellm import MobileLLM, named_linears, replace_module
 from edge.model.plan import Plan
 from edge.model.tensor_files import first_of
@@ -92,14 +92,15 @@ def to_checkpoint(
     Args:
         default: of the plan, see ``plan_of``.
     """
-    tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    alphas = {
-        name.removesuffix(ALPHA_SUFFIX): _writable_alpha(tensor)
-        for name, tensor in tensors.items()
-        if name.endswith(ALPHA_SUFFIX)
-    }
-    weights = {name: tensor for name, tensor in tensors.items() if not name.endswith(ALPHA_SUFFIX)}
-    return Checkpoint(model.config, weights, plan_of(model, default), alphas, tokenizer)
+    grids = {name: module for name, module in model.named_modules() if isinstance(module, LearnedGrid)}
+    alphas = {name: _writable_alpha(grid.alpha.detach()) for name, grid in grids.items()}
+    return Checkpoint(model.config, weights_of(model), plan_of(model, default), alphas, tokenizer)
+
+
+def weights_of(model: MobileLLM) -> dict[str, Tensor]:
+    """The model's weights without gradient, by name; of what is on a learned grid, those before rounding."""
+    tensors = model.state_dict()
+    return {name: tensor.detach() for name, tensor in tensors.items() if name.endswith(".weight")}
 
 
 def _module_name(weight: str) -> str:

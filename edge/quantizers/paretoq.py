@@ -180,45 +180,60 @@ def _region(fmt: WeightFormat) -> tuple[float, float, float, float, int]:
 
 
 class LearnedGrid:
-    """What a module adds whose weight [rows, columns] is fake-quantised on the way through.
-
-    ``weight_clip_val`` is alpha [rows, 1], under the name that ParetoQ's checkpoints use.
-    """
+    """What a module adds whose weight [rows, columns] is fake-quantised on the way through."""
 
     weight: Tensor
-    weight_clip_val: Tensor
     fmt: WeightFormat
 
     def set_grid(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None) -> None:
-        """Takes the weight as it is, and alpha, which starts from the weight where there is none."""
+        """Takes the weight as it is, and alpha [rows, 1]; where there is none it starts from the weight."""
         self.fmt = fmt
         self.weight = nn.Parameter(weight)
-        self.weight_clip_val = nn.Parameter(initial_alpha(weight, fmt) if alpha is None else alpha)
+        self.set_alpha(initial_alpha(weight, fmt) if alpha is None else alpha)
+
+    def set_alpha(self, alpha: Tensor) -> None:
+        """Makes a parameter of alpha."""
+        raise NotImplementedError
+
+    @property
+    def alpha(self) -> Tensor:
+        """The learned scale [rows, 1], with gradient."""
+        raise NotImplementedError
 
     def quantized_weight(self) -> Tensor:
-        return fake_quantize(self.weight, self.weight_clip_val, self.fmt)
+        return fake_quantize(self.weight, self.alpha, self.fmt)
 
     def multiply(self, x: Tensor) -> Tensor:
         """x [..., columns] times the quantised weight: [..., rows]."""
-        return _QuantizedLinear.apply(x, self.weight, self.weight_clip_val, self.fmt)
+        return _QuantizedLinear.apply(x, self.weight, self.alpha, self.fmt)
 
     def codes(self) -> Tensor:
         """Unsigned codes [rows, columns] uint8: what the packer stores."""
-        blocks = _blocks(self.weight.detach(), self.weight_clip_val.detach())
+        blocks = _blocks(self.weight.detach(), self.alpha.detach())
         return torch.cat([quantize_codes(weight, alpha, self.fmt) for weight, alpha in blocks])
 
     def scales(self) -> Tensor:
         """Alpha [rows, 1] as the forward pass uses it, without gradient: what the packer stores."""
-        return effective_alpha(self.weight_clip_val.detach())
+        return effective_alpha(self.alpha.detach())
 
 
 class QATLinear(LearnedGrid, nn.Linear):
-    """A linear without bias on a learned grid."""
+    """A linear without bias on a learned grid.
+
+    ``weight_clip_val`` is alpha [out, 1], under the name that ParetoQ's checkpoints use.
+    """
 
     def __init__(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None = None) -> None:
         out_features, in_features = weight.shape
         nn.Linear.__init__(self, in_features, out_features, bias=False, device="meta")
         self.set_grid(weight, fmt, alpha)
+
+    def set_alpha(self, alpha: Tensor) -> None:
+        self.weight_clip_val = nn.Parameter(alpha)
+
+    @property
+    def alpha(self) -> Tensor:
+        return self.weight_clip_val
 
     def forward(self, x: Tensor) -> Tensor:
         return self.multiply(x)

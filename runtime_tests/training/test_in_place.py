@@ -14,7 +14,7 @@ from edge.config import NAMED_MODELS
 from edge.formats import FULL_PRECISION, format_for_bits
 from edge.model.checkpoint import load_checkpoint
 from edge.model.plan import Plan
-from edge.quantizers.convert import build_model
+from edge.quantizers.convert import build_model, to_checkpoint
 from edge.training import train
 from edge.training.arguments import parse
 from edge.training.progress import Progress
@@ -134,9 +134,10 @@ def test_a_mixed_checkpoint_goes_on_as_it_was_and_not_otherwise(text: Path, tmp_
     source = save_tiny(tmp_path / "mixed", plan=plan)
     same = ["--mixed", "layers.1.mlp.up_proj=16", "--embedding-bits=8"]
     model, _ = starting_model(parse(command(tmp_path / "out", text, source, *same))[0])
-    saved = load_file(source / "model.safetensors")
-    for name, parameter in model.named_parameters():
-        assert torch.equal(parameter, saved[name if name.startswith("lm_head") else f"model.{name}"]), name
+    saved, begun = load_checkpoint(source), to_checkpoint(model, None)
+    for before, after in ((saved.weights, begun.weights), (saved.alphas, begun.alphas)):
+        assert before.keys() == after.keys()
+        assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     for words in ([], same[:2], same[2:], ["--mixed", "layers.0.mlp.up_proj=16", "--embedding-bits=8"]):
         with pytest.raises(
             ValueError, match=r"mixed was trained at 2 bits, 16 in layers\.1\.mlp\.up_proj, 8"
