@@ -88,28 +88,33 @@ def held_out_losses(out: Path) -> list[float]:
     return [record["eval_loss"] for record in records if "eval_loss" in record]
 
 
-ALONE: dict[tuple[str, float], Path] = {}
+ALONE: dict[tuple[str, float, int], Path] = {}
 
 
-def trained_alone(models: Path, model: str, bits: float) -> Path:
+def trained_alone(models: Path, model: str, bits: float, embedding_bits: int = 16) -> Path:
     """The output of one process with batches of 4."""
-    if (model, bits) not in ALONE:
-        out = models / f"alone-{model}-{bits}"
-        assert train.main(words(models, out, model, bits, batch_size=4)) == 0
+    if (model, bits, embedding_bits) not in ALONE:
+        out = models / f"alone-{model}-{bits}-{embedding_bits}"
+        flags = {"batch_size": 4, "embedding_bits": embedding_bits}
+        assert train.main(words(models, out, model, bits, **flags)) == 0
         before, after = (load_file(d / "model.safetensors") for d in (models / model, out))
         assert all(float((after[name] - tensor).abs().max()) > MOVED for name, tensor in before.items())
-        ALONE[model, bits] = out
-    return ALONE[model, bits]
+        ALONE[model, bits, embedding_bits] = out
+    return ALONE[model, bits, embedding_bits]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("model", "bits", "accumulation"), [("untied", 16, 1), ("tied", 2, 2)])
+@pytest.mark.parametrize(
+    ("model", "bits", "embedding_bits", "accumulation"),
+    [("untied", 16, 16, 1), ("tied", 2, 16, 2), ("tied", 2, 8, 1)],
+)
 def test_two_processes_train_what_one_trains(
-    tmp_path: Path, models: Path, kind: str, model: str, bits: float, accumulation: int
+    tmp_path: Path, models: Path, kind: str, model: str, bits: float, embedding_bits: int, accumulation: int
 ):
-    alone, out = trained_alone(models, model, bits), tmp_path / "out"
+    alone, out = trained_alone(models, model, bits, embedding_bits), tmp_path / "out"
     cut = {"batch_size": 2 // accumulation, "gradient_accumulation_steps": accumulation}
-    status, said = torchrun(words(models, out, model, bits, **cut) + KINDS[kind])
+    flags = {"embedding_bits": embedding_bits, **cut}
+    status, said = torchrun(words(models, out, model, bits, **flags) + KINDS[kind])
     assert status == 0, said
     assert_same(alone, out)
     losses, expected = held_out_losses(alone), readings(alone)
