@@ -47,7 +47,7 @@ class PresetFamily:
 
 PRESETS = {
     # What the embedded model is trained with: a few million parameters and tokens, so higher rates.
-    # Of 5e-4 to 8e-3, 2e-3 was best in full precision after 200 steps; without a warm-up it learns more slowly.
+    # In full precision 2e-3 was best of 5e-4 to 8e-3 after 200 steps; without warm-up it learns more slowly.
     "small": PresetFamily(
         full=Preset(2e-3, 1000, 8, 512, warmup_steps=50, weight_decay=0.1),
         compensation=Preset(3e-4, 100, 8, 512),

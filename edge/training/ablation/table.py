@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from edge.formats import FULL_PRECISION
 from edge.training.ablation.results import CONTINUED, FULL, Results
@@ -113,21 +114,24 @@ def _short(value: object) -> str:
 
 
 def picture(results: Results) -> Figure:
-    """Nats per token above full precision, by bits and variant."""
+    """Held-out perplexity by bits and variant; full precision as dashed lines."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     widths = _widths(results)[::-1]
-    full = next((reference.loss for reference in _references(results)), math.nan)
     for variant, marker in zip(VARIANTS, "ox^sDv", strict=True):
         known = [b for b in widths if results.losses(b, variant.name)]
-        above = [statistics.mean(results.losses(b, variant.name)) - full for b in known]
+        values = [math.exp(statistics.mean(results.losses(b, variant.name))) for b in known]
         if known:
-            axes.plot([widths.index(b) for b in known], above, marker=marker, label=variant.name)
+            axes.plot([widths.index(b) for b in known], values, marker=marker, label=variant.name)
+    for (words, loss), style in zip(_references(results), ("--", ":"), strict=False):
+        axes.axhline(math.exp(loss), color="black", linestyle=style, label=f"full precision {words}")
     axes.set_xticks(range(len(widths)), [f"{b:g}" for b in widths])
     axes.set_xlabel("bits")
-    axes.set_ylabel("nats per token above full precision")
-    axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_ylabel("held-out perplexity")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(axis="y", linewidth=0.3)
-    if any(results.losses(bits, variant.name) for bits in widths for variant in VARIANTS):
-        axes.legend(frameon=False)
+    if results.found:
+        axes.legend(frameon=False, fontsize="small")
     return figure
