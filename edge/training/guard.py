@@ -37,6 +37,10 @@ LOST = ("gloo/transport", "ncclRemoteError")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class Diverged(ValueError):
+    """A run ended because its loss or its weights did; says which checkpoint is kept."""
+
+
 def divergence(losses: list[float]) -> str | None:
     """Why a run with these logged losses (oldest first, in nats) has diverged; None while it has not."""
     if losses and not math.isfinite(losses[-1]):

@@ -7,7 +7,7 @@ changes, or which has one code only, is dead.
 Everything goes to ``monitor.jsonl`` beside the checkpoints: one JSON object per log, per evaluation and
 per reading of the layers. TensorBoard gets the same where ``--report_to tensorboard`` asks for it.
 
-Cost: one byte of the computer's memory per quantised weight, and one pass over the weights every
+Cost: of the computer's memory a byte per quantised weight and 64 rows of each layer, and one pass every
 ``--monitor-steps`` steps.
 """
 
@@ -31,7 +31,7 @@ from edge.formats import WeightFormat
 from edge.model.mobilellm import MobileLLM
 from edge.model.tensor_files import first_of
 from edge.quantizers.convert import qat_linears
-from edge.quantizers.paretoq import dequantize, effective_alpha, quantize_codes
+from edge.quantizers.paretoq import effective_alpha, quantize_codes
 from edge.training.monitor_picture import draw
 from edge.training.progress import say
 
@@ -39,8 +39,11 @@ RECORD = "monitor.jsonl"
 PICTURE = "monitor.png"
 #: Weights that are read at a time: the steps in between stay in the cache and take no layer-sized buffers.
 BLOCK = 1 << 18
-#: A byte holds two codes: every format that is trained has at most 4 bits.
+#: A byte holds two codes: linears are trained at 4 bits at most.
 NIBBLE = 16
+#: Rows of each linear of which the weights at the start are kept.
+SAMPLED_ROWS = 64
+TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,8 @@ class LayerReading:
     Attributes:
         changed: share of the codes that differ from the start.
         changed_since_last: share of the codes that differ from the reading before.
-        weights_moved: |Q - Q0| / |W0| in L1 norms, Q and Q0 the quantised weights now and at the start.
-            Rounding is as often up as down, so it estimates |W - W0| / |W0|, the movement ParetoQ speaks of,
-            without keeping W0.
+        weights_moved: |W - W0| / |W0| in L1 norms, W and W0 the weights before rounding, now and at the
+            start: the movement ParetoQ speaks of. Of ``SAMPLED_ROWS`` rows, evenly from first to last.
         alpha_moved: mean over the rows of |alpha - alpha0| / alpha0.
         codes: share of each code, from the lowest level to the highest.
     """
@@ -65,13 +67,14 @@ class LayerReading:
 
 
 class LayerHistory:
-    """What a quantised linear was at the start and at the last reading: one byte a weight."""
+    """What a quantised linear was at the start and at the last reading: a byte a weight, and some rows."""
 
     def __init__(self, weight: Tensor, alpha: Tensor, fmt: WeightFormat) -> None:
         """Weight [out, in] and alpha [out, 1] at the start."""
         self.fmt = fmt
         self.alpha = effective_alpha(alpha.detach().float()).cpu().clone()  # [out, 1]
-        self.magnitude = max(float(weight.detach().abs().sum()), torch.finfo(torch.float32).tiny)
+        self.every = math.ceil(weight.shape[0] / SAMPLED_ROWS)
+        self.sample = self._sampled(weight)
         codes = quantize_codes(weight.detach(), alpha.detach(), fmt).cpu()
         self.codes = codes + codes * NIBBLE  # [out, in] uint8: the start below, the last reading above
 
@@ -79,26 +82,27 @@ class LayerHistory:
         """Compares weight [out, in] and alpha [out, 1] with what was, and remembers their codes."""
         weight, alpha = weight.detach(), effective_alpha(alpha.detach().float())
         first_alpha = self.alpha.to(alpha.device)
+        moved = (self._sampled(weight) - self.sample).abs().sum() / self.sample.abs().sum().clamp_min(TINY)
         table = torch.zeros(NIBBLE**3, dtype=torch.int64, device=weight.device)
-        moved = torch.zeros((), device=weight.device)
         rows = max(1, BLOCK // weight.shape[1])
         for at in range(0, weight.shape[0], rows):
             block = slice(at, at + rows)
             before = self.codes[block].to(weight.device)
             codes = quantize_codes(weight[block], alpha[block], self.fmt)
             table += torch.bincount((codes.int() * NIBBLE**2 + before).flatten(), minlength=NIBBLE**3)
-            start = before % NIBBLE
-            values = dequantize(codes, alpha[block], self.fmt)
-            moved += (values - dequantize(start, first_alpha[block], self.fmt)).abs().sum()
-            self.codes[block] = (start + codes * NIBBLE).cpu()
+            self.codes[block] = (before % NIBBLE + codes * NIBBLE).cpu()
         counts, total = table.cpu().view(NIBBLE, NIBBLE, NIBBLE), weight.numel()  # counts [now, last, start]
         return LayerReading(
             changed=1 - int(counts.diagonal(dim1=0, dim2=2).sum()) / total,
             changed_since_last=1 - int(counts.diagonal(dim1=0, dim2=1).sum()) / total,
-            weights_moved=float(moved) / self.magnitude,
+            weights_moved=float(moved),
             alpha_moved=float(((alpha - first_alpha) / first_alpha).abs().mean()),
             codes=[count / total for count in counts.sum(dim=(1, 2)).tolist()[: self.fmt.levels]],
         )
+
+    def _sampled(self, weight: Tensor) -> Tensor:
+        """[sampled, in] float32, a copy."""
+        return weight.detach()[:: self.every].to("cpu", torch.float32, copy=True)
 
 
 class Monitor(TrainerCallback):

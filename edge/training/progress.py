@@ -9,6 +9,7 @@ import time
 from types import FrameType
 from typing import Any, cast
 
+from torch import nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -17,6 +18,9 @@ from transformers.trainer_utils import EvalLoopOutput
 from edge.training.data import EpochAfterEpoch, PackedBlocks
 from edge.training.held_out import held_out_loss
 from edge.training.processes import Agreement, several
+
+#: Parameters that are scales of learned grids: of linears and of tables.
+SCALES = ("weight_clip_val", "grid_end")
 
 
 def perplexity_of(loss: float) -> float:
@@ -72,15 +76,21 @@ class ReportingTrainer(Trainer):
 
     Attributes:
         is_distilled: the training loss is no cross entropy, so it has no perplexity; the held-out one is.
+        skipped: examples of the order that come before the first one of this run.
     """
 
     speed: Speed
     is_distilled = False
+    skipped = 0
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochAfterEpoch:
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         length = self.args.max_steps * examples_per_step(self.args)
-        return EpochAfterEpoch(len(cast(PackedBlocks, self.train_dataset)), length, seed)
+        return EpochAfterEpoch(len(cast(PackedBlocks, self.train_dataset)), length, seed, self.skipped)
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Weights alone: decay towards 0 is no prior for a scale, which starts at the size of its weights."""
+        return [name for name in super().get_decay_parameter_names(model) if not name.endswith(SCALES)]
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

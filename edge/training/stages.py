@@ -23,7 +23,8 @@ def from_preset(config: TrainConfig, given: Collection[str] = ()) -> TrainConfig
 def stages(config: TrainConfig, batches_per_step: int = 1) -> list[TrainConfig]:
     """The runs that a command means, in order: with --qat-fraction full precision first, then low bits.
 
-    Batch and context are the same in both; rate and warm-up of the first are its preset's.
+    Batch and context are the same in both; rate and warm-up of the first are its preset's. The second goes on
+    in the text where the first ended.
 
     Args:
         batches_per_step: processes times gradient accumulation; each takes ``batch_size`` examples.
@@ -54,6 +55,13 @@ def stages(config: TrainConfig, batches_per_step: int = 1) -> list[TrainConfig]:
         teacher=None,
     )
     low = replace(
-        config, tokens=None, qat_fraction=None, steps=qat_steps, model=full.output, shape=None, tokenizer=None
+        config,
+        tokens=None,
+        qat_fraction=None,
+        steps=qat_steps,
+        model=full.output,
+        shape=None,
+        tokenizer=None,
+        skip_examples=config.skip_examples + full.steps * config.batch_size * batches_per_step,
     )
     return [full, low]

@@ -26,7 +26,7 @@ from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import to_checkpoint
 from edge.training.arguments import accumulation, as_flags, parse, training_arguments
 from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
-from edge.training.guard import StopWhenDiverged, failures_explained, what_is_kept
+from edge.training.guard import Diverged, StopWhenDiverged, failures_explained, what_is_kept
 from edge.training.loss import NextTokenLoss
 from edge.training.method import PARETOQ, Method
 from edge.training.monitor import Monitor
@@ -142,7 +142,7 @@ def _trainer(
             "--fsdp shards over accelerators, one for each process of torchrun; without these nothing is "
             "sharded: leave it out"
         )
-    trainer.speed, trainer.is_distilled = speed, config.distill > 0
+    trainer.speed, trainer.is_distilled, trainer.skipped = speed, config.distill > 0, config.skip_examples
     trainer.remove_callback(PrinterCallback)  # Progress prints instead
     monitor.tensorboard = next(
         (c for c in trainer.callback_handler.callbacks if isinstance(c, TensorBoardCallback)), None
@@ -154,7 +154,8 @@ def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) ->
     """Trains to the last step.
 
     Raises:
-        ValueError: the run diverged, did not fit into memory or found no room on the disk.
+        Diverged: the loss, or a weight.
+        ValueError: the run did not fit into memory or found no room on the disk.
         KeyboardInterrupt: asked to stop; a checkpoint was written.
     """
     stop, guard = StopOnSignal(), StopWhenDiverged()
@@ -168,7 +169,7 @@ def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) ->
         if trainer.is_world_process_zero():
             mark_diverged(directory)
         kept = what_is_kept(directory, config.learning_rate)
-        raise ValueError(f"training stopped at step {step}: {guard.reason}; {kept}")
+        raise Diverged(f"training stopped at step {step}: {guard.reason}; {kept}")
     if stop.asked and step < config.steps:
         if trainer.is_world_process_zero():
             print(f"stopped at step {step}; the same command continues", flush=True)

@@ -76,6 +76,9 @@ class TrainConfig:
         None, "steps between readings of every quantised layer (what changed); --save-steps where not given"
     )
     seed: int = _flag(0, "seed of initial weights and of the order of the data")
+    skip_examples: int = _flag(
+        0, "examples at the start of that order which a run before this one took; --qat-fraction sets it"
+    )
 
     def __post_init__(self) -> None:
         for name in ("context", "batch_size", "steps", "save_steps"):
@@ -85,6 +88,8 @@ class TrainConfig:
             raise ValueError(f"--monitor-steps must be at least 1, not {self.monitor_steps}")
         if self.warmup_steps < 0:
             raise ValueError(f"--warmup-steps must not be negative, but is {self.warmup_steps}")
+        if self.skip_examples < 0:
+            raise ValueError(f"--skip-examples must be at least 0, not {self.skip_examples}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed must lie in 0..2^32 - 1, not {self.seed}")
         if not 0 < self.learning_rate < float("inf"):

@@ -11,6 +11,7 @@ import torch
 
 from edge.config import NAMED_MODELS
 from edge.formats import format_for_bits
+from edge.model.mobilellm import named_linears
 from edge.model.plan import Plan
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, prepare_qat, qat_linears
@@ -111,10 +112,50 @@ def test_again_nothing_is_trained_or_measured(folder, study, monkeypatch, capsys
     )
     assert (study / "results.json").read_bytes() == before
     assert "Held-out perplexity. In full precision: as it was" in capsys.readouterr().out
-    with pytest.raises(
-        ValueError, match="was begun with steps 4, not 6; give the same again, or another --out"
-    ):
-        ablation.main(command(folder, *["--steps=30", *budget[1:]], "--tokenizer", str(folder / "model")))
+    tokenizer = ["--tokenizer", str(folder / "model" / "tokenizer.json")]
+    with pytest.raises(ValueError, match="was begun with --steps 16, not with --steps 24"):
+        ablation.main(command(folder, *["--steps=30", *budget[1:]], *tokenizer))
+    with pytest.raises(ValueError, match="was begun with learning_rate None, not 0.1; give the same again"):
+        ablation.main(command(folder, *budget, *tokenizer, "--learning-rate=0.1"))
+
+
+def test_low_bits_go_on_in_the_text_where_full_precision_ended(study):
+    def skipped(run: str) -> int:
+        return json.loads((study / f"{run}-checkpoints" / "run.json").read_text())["flags"]["skip_examples"]
+
+    assert (skipped("full"), skipped("3bit-from-scratch-seed0")) == (0, 0)
+    assert (skipped("3bit-QAT-seed0"), skipped("16bit-trained-on-seed0")) == (64, 64)
+
+
+def test_how_far_weights_moved(study):
+    moved = {(r.variant, r.bits): r.moved for r in found(study) if r.seed == 0}
+    assert all(0 < moved[variant, bits] < 1 for variant in ("QAT", "fixed alpha") for bits in (3, 1))
+    none = {variant for (variant, _), share in moved.items() if share is None}
+    assert none == {"full precision", "trained on", "RTN", "RTN min-max", "min-max", "from scratch"}
+    start, trained = (build_model(open_model(study / name)) for name in ("full", "1bit-QAT-seed0"))
+    before = torch.cat(
+        [named_linears(start)[name].weight.detach().flatten() for name in qat_linears(trained)]
+    )
+    after = torch.cat([linear.weight.detach().flatten() for linear in qat_linears(trained).values()])
+    assert moved["QAT", 1] == pytest.approx(
+        float((after - before).abs().sum() / before.abs().sum()), rel=1e-5
+    )
+
+
+def test_a_model_that_is_quantised_is_no_start(folder):
+    save_tiny(folder / "quantised", format_for_bits(2))
+    with pytest.raises(ValueError, match="quantised has 2bit; the study starts from full precision"):
+        ablation.main(command(folder, "--model", str(folder / "quantised"), "--steps=2", output="low"))
+
+
+def test_only_a_run_that_diverges_is_a_result(folder):
+    words = ["--model", str(folder / "model"), "--steps=2", "--bits=2", "--variants=QAT"]
+    with pytest.raises(ValueError, match="--typo"):
+        ablation.main(command(folder, *words, "--typo=3", output="typo"))
+    with pytest.raises(ValueError, match="--embedding-bits is not for this command"):
+        ablation.main(command(folder, *words, "--embedding-bits=8", output="typo"))
+    assert ablation.main(command(folder, *words, "--mixed", "*down_proj=4", output="mixed")) == 0
+    assert open_model(folder / "mixed" / "2bit-QAT-seed0").plan.others
 
 
 def test_from_a_model_that_is_there(folder):

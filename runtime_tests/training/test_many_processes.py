@@ -49,7 +49,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(models: Path, out: Path, model: str, bits: float, **flags: object) -> list[str]:
     text = models / "text.txt"
-    flags = {"bits": bits, "context": 16, "steps": STEPS, "save_steps": 3, "learning_rate": 1e-3, **flags}
+    schedule = {"steps": STEPS, "save_steps": 3, "learning_rate": 1e-3, "warmup_steps": 0}
+    flags = {"bits": bits, "context": 16, **schedule, **flags}
     flat = [f"--{name}={value}" for name, value in {**flags, "use_cpu": True}.items()]
     data = ["--data", f"{text}:{BLOCKS * 17}", "--eval-data", f"{text}:200"]
     return ["--output", str(out), "--model", str(models / model), *data, *flat]

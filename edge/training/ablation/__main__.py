@@ -50,12 +50,14 @@ def _variants(text: str | None, has_budget: bool) -> Iterator[Variant]:
 
 
 def _study(output: str, words: list[str]) -> Study:
-    given = set(flags_given(words))
+    given = flags_given(words)
     low, rest = parse(["--output", output, "--bits=2", *words])
     if "bits" in given:
         raise ValueError("--bits is a list here: --bits 2,1.58")
     if (low.model is None) == (low.qat_fraction is None):
         raise ValueError("give --model, or --tokens and --qat-fraction to train the full-precision model too")
+    if low.embedding_bits != FULL_PRECISION.bits:
+        raise ValueError("--embedding-bits is not for this command, which compares grids of linears")
     runs = stages(low, int(os.environ.get("WORLD_SIZE", 1)) * accumulation(rest))
     if low.model is not None:
         return Study(runs[0], None, rest, given)
@@ -86,6 +88,8 @@ def main(argv: list[str] | None = None) -> int:
     variants = list(_variants(args.variants, study.full is not None))
     args.output.mkdir(parents=True, exist_ok=True)
     study.run(widths, variants, args.seeds)
+    if not study.writes:
+        return 0
     print(
         f"\n{markdown(study.results)}\nwrote {args.output / TABLE}, with results.json and a picture beside it"
     )

@@ -16,7 +16,12 @@ FULL, CONTINUED = "full precision", "trained on"
 
 @dataclass(frozen=True)
 class Result:
-    """One model: held-out perplexity, or why there is none."""
+    """One model: held-out perplexity, or why there is none.
+
+    Attributes:
+        moved: |W - W0| / |W0| in L1 norms over the weights (before rounding) of all quantised linears, W0 of
+            the full-precision model; None where there is no such start or only rounded weights are known.
+    """
 
     bits: float
     variant: str
@@ -24,6 +29,7 @@ class Result:
     steps: int
     perplexity: float | None
     failure: str | None = None
+    moved: float | None = None
 
 
 @dataclass
@@ -45,6 +51,11 @@ class Results:
     def has(self, bits: float, variant: str, seed: int) -> bool:
         """Whether it was measured; what failed is tried again."""
         return any((r.bits, r.variant, r.seed) == (bits, variant, seed) for r in self.found if not r.failure)
+
+    def moves(self, bits: float, variant: str) -> list[float]:
+        """How far training moved the weights, one per seed."""
+        rows = (r for r in self.found if (r.bits, r.variant) == (bits, variant))
+        return [r.moved for r in rows if r.moved is not None]
 
     def add(self, result: Result) -> None:
         key = (result.bits, result.variant, result.seed)

@@ -52,6 +52,9 @@ def markdown(results: Results) -> str:
     if trained:
         lines += ["", f"Nats per token that stay missing{which}:", ""]
         lines += _table(results, trained, lambda bits, name: _missing(results, bits, name, references))
+    if any(results.moves(bits, name) for bits in _widths(results) for name in trained):
+        lines += ["", "Weights moved, |W - W0| / |W0| from the full-precision model:", ""]
+        lines += _table(results, trained, lambda bits, name: _moved(results.moves(bits, name)))
     lines += ["", *_notes(results, names)]
     return "\n".join(lines) + "\n"
 
@@ -85,7 +88,12 @@ def _won_back(results: Results, bits: float, name: str, references: list[Referen
     if not rounded or not losses:
         return NONE
     won = rounded[0] - statistics.mean(losses)
-    return " / ".join(f"{won / (rounded[0] - reference.loss):.1%}" for reference in references)
+    lost = [rounded[0] - reference.loss for reference in references]
+    return " / ".join(f"{won / loss:.1%}" if loss > 0 else NONE for loss in lost)
+
+
+def _moved(found: list[float]) -> str:
+    return f"{statistics.mean(found):.1%}" if found else NONE
 
 
 def _missing(results: Results, bits: float, name: str, references: list[Reference]) -> str:

@@ -19,14 +19,19 @@ class EpochAfterEpoch(Sampler[int]):
         examples: to choose from.
         length: of the run, in examples.
         seed: of the order, any integer from 0 on.
+        start: where in the order the run begins: behind those that another took before it.
     """
 
-    def __init__(self, examples: int, length: int, seed: int) -> None:
-        self.examples, self.length, self.seed = examples, length, seed
+    def __init__(self, examples: int, length: int, seed: int, start: int = 0) -> None:
+        self.examples, self.length, self.seed, self.start = examples, length, seed, start
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        epochs = (np.random.default_rng([self.seed, epoch]).permutation(self.examples) for epoch in count())
-        return islice(chain.from_iterable(map(np.ndarray.tolist, epochs)), self.length)
+        first, within = divmod(self.start, self.examples)
+        epochs = (self._epoch(epoch)[within if epoch == first else 0 :] for epoch in count(first))
+        return islice(map(int, chain.from_iterable(epochs)), self.length)
+
+    def _epoch(self, number: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, number]).permutation(self.examples)
