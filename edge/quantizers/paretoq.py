@@ -22,6 +22,8 @@ ALPHA_FLOOR = 1e-5
 SEQ_CLIP = 0.99
 #: Weights that are quantised at a time, so that the steps in between stay in the cache: 4 times as fast.
 _CACHED_WEIGHTS = 1 << 18
+#: The same on other devices, where it bounds the memory: the steps take up to six buffers of this size.
+_DEVICE_WEIGHTS = 1 << 24
 
 
 def initial_alpha(weight: Tensor, fmt: WeightFormat) -> Tensor:
@@ -86,10 +88,9 @@ def _stretch(fmt: WeightFormat) -> tuple[float, float]:
 
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Views of a few rows of each, so that on a CPU the steps between stay in the cache."""
-    rows = tensors[0].shape[0]
-    if tensors[0].device.type == "cpu":
-        rows = max(1, _CACHED_WEIGHTS // tensors[0].shape[1])
+    """Views of a few rows of each: the steps in between take buffers of their size, not of the layer's."""
+    weights = _CACHED_WEIGHTS if tensors[0].device.type == "cpu" else _DEVICE_WEIGHTS
+    rows = max(1, weights // tensors[0].shape[1])
     return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
 
 

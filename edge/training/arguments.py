@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from typing import Any, NoReturn, cast
 
 from transformers import HfArgumentParser, TrainingArguments
@@ -33,6 +34,15 @@ REPLACED_FLAGS = {
     "per_device_eval_batch_size": "use --batch-size",
     "resume_from_checkpoint": "the same command given again resumes by itself",
     "overwrite_output_dir": "remove the old directory or choose another --output",
+    "load_best_model_at_end": "the output is the model of the last step",
+    "save_only_model": "the run could not be resumed",
+    "label_smoothing_factor": "the loss is the plain cross entropy; for soft targets use --distill",
+    "neftune_noise_alpha": "the loss is the plain cross entropy",
+    "use_liger_kernel": "the model is not one that it knows",
+    "deepspeed": "use --fsdp",
+    "push_to_hub": "push the output when it is there",
+    "bf16_full_eval": "held-out losses are taken as the run trains",
+    "fp16_full_eval": "held-out losses are taken as the run trains",
 }
 
 
@@ -90,7 +100,7 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
         "eval_strategy": "steps",
         "save_total_limit": 2,
         "logging_steps": 20,
-        "adam_beta2": 0.95,
+        "adam_beta2": config.schedule.adam_beta2,
         "weight_decay": config.schedule.weight_decay,
         "bf16": config.schedule.bf16,
         "logging_nan_inf_filter": False,  # it would hide a loss that is not finite
@@ -102,6 +112,7 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
         "label_names": "tokens",  # tells Trainer that evaluation batches carry their targets
         "prediction_loss_only": True,
     }
+    accumulation(rest)
     given = flags_given(rest)
     defaults = [f"--{name}={value}" for name, value in ours.items() if name not in given]
     parser = _Parser(cast(Any, TrainingArguments), allow_abbrev=False)
@@ -109,6 +120,9 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
     if unknown:
         raise ValueError(f"neither this command nor TrainingArguments knows {' '.join(unknown)} (see --help)")
     _refuse_missing_reporters(arguments)
+    for name in ("weight_decay", "max_grad_norm"):
+        if not 0 <= getattr(arguments, name) < math.inf:
+            raise ValueError(f"--{name} must be at least 0, not {getattr(arguments, name)}")
     for name in ("save", "eval", "logging"):
         if getattr(arguments, f"{name}_strategy") == "epoch":
             raise ValueError(f"--{name}-strategy epoch is not for this command, which counts steps")
@@ -137,7 +151,10 @@ def flags_given(rest: list[str]) -> dict[str, str]:
 
 def accumulation(rest: list[str]) -> int:
     """Batches that each process takes in a step."""
-    return int(flags_given(rest).get("gradient_accumulation_steps", 1))
+    said = flags_given(rest).get("gradient_accumulation_steps", "1")
+    if not said.isdecimal() or int(said) < 1:
+        raise ValueError(f"--gradient_accumulation_steps must be a whole number from 1 on, not {said}")
+    return int(said)
 
 
 def as_flags(config: TrainConfig, rest: list[str]) -> dict[str, Any]:

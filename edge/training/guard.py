@@ -32,6 +32,8 @@ DIVERGED_LOGS = 5
 
 #: How torch and safetensors, which pass no OSError on, say that a file took no more bytes.
 WRITE_FAILURES = ("inline_container.cc", "iostream error", "I/O error")
+#: How torch says that a checkpoint is damaged or another model's; 22 is what a truncated file gives.
+UNREADABLE = ("PytorchStreamReader", "size mismatch", "[Errno 22]", "Ran out of input")
 #: How gloo and NCCL, through torch, say that another process does not answer any more.
 LOST = ("gloo/transport", "ncclRemoteError")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -170,12 +172,17 @@ def failures_explained(directory: Path, batch_size: int, accumulation: int, cont
     """
     try:
         yield
-    except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
+    except (RuntimeError, MemoryError, OSError, EOFError, SafetensorError) as error:
         if isinstance(error, MemoryError) or should_reduce_batch_size(error):
             raise ValueError(_does_not_fit(batch_size, accumulation, context)) from error
         if _is_write_failure(error):
             remove_unfinished(directory)
             raise ValueError(_not_written(directory, error)) from error
+        if any(words in str(error) for words in UNREADABLE) or isinstance(error, SafetensorError):
+            raise ValueError(
+                f"{last_checkpoint(directory)} cannot be read ({str(error).splitlines()[0]}): remove it, and "
+                "the same command goes on from the one before, if there is one"
+            ) from error
         if any(words in str(error) for words in LOST):
             raise ValueError(
                 f"another process of this run is gone; {_kept(directory)}: see what that process said last, "

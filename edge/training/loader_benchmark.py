@@ -10,12 +10,10 @@ import hashlib
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from edge.cli import main_guard
@@ -24,6 +22,7 @@ from edge.quantizers.packed_checkpoint import open_model
 from edge.training.data import PackedBlocks, TokenStream
 from edge.training.data.token_cache import TokenFile
 from edge.training.loss import NextTokenLoss
+from edge.training.progress import ReportingTrainer
 
 TOKENS = 1 << 24
 BATCHES_PER_ROUND = 100
@@ -42,7 +41,7 @@ def random_tokens(directory: Path, vocab_size: int, count: int) -> TokenStream:
 def measure(model: NextTokenLoss, trainer: Trainer, rounds: int) -> tuple[list[float], list[float]]:
     """Tokens/s of loading and of steps, one figure of each per round, taken in turn after a warm-up."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    batches = _endless(trainer)
+    batches = iter(trainer.get_train_dataloader())
     tokens = next(batches)["tokens"][:, 1:].numel()  # predicted, per batch
     loading, steps = [], []
     for _ in range(rounds + 1):
@@ -59,12 +58,6 @@ def measure(model: NextTokenLoss, trainer: Trainer, rounds: int) -> tuple[list[f
         loading.append(BATCHES_PER_ROUND * tokens / (loaded - started))
         steps.append(tokens / (stepped - loaded))
     return loading[1:], steps[1:]
-
-
-def _endless(trainer: Trainer) -> Iterator[dict[str, Tensor]]:
-    loader = trainer.get_train_dataloader()
-    while True:
-        yield from loader
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,9 +82,10 @@ def main(argv: list[str] | None = None) -> int:
             dataloader_pin_memory=False,
             remove_unused_columns=False,
             report_to="none",
+            max_steps=(args.rounds + 2) * BATCHES_PER_ROUND,
         )
         module = NextTokenLoss(model)
-        trainer = Trainer(module, arguments, train_dataset=PackedBlocks(stream, args.context))
+        trainer = ReportingTrainer(module, arguments, train_dataset=PackedBlocks(stream, args.context))
         loading, steps = measure(module, trainer, args.rounds)
     for name, speeds in (("loader", loading), ("step", steps)):
         print(f"{name}: {statistics.median(speeds):,.0f} tokens/s (slowest {min(speeds):,.0f})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -23,26 +24,32 @@ class NextTokenLoss(nn.Module):
     Args:
         teacher: a frozen model of the same vocabulary; every device holds it whole.
         weight: of the distance to the teacher, 0 to 1.
+        bf16: matrix products in bfloat16 (autocast). Said here too, as Accelerate does not say so under FSDP.
     """
 
     #: What FSDP shards, gathers and lets go as a whole.
     _no_split_modules = (Layer.__name__,)
 
-    def __init__(self, model: MobileLLM, teacher: MobileLLM | None = None, weight: float = 0.0) -> None:
+    def __init__(
+        self, model: MobileLLM, teacher: MobileLLM | None = None, weight: float = 0.0, bf16: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
         self.weight = weight
+        self.bf16 = bf16
         # In a tuple, so that it is no part of what is trained, saved or sharded.
         self.teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
 
     def forward(self, tokens: Tensor) -> dict[str, Tensor]:
         """tokens [B, context + 1] int64; the loss is a scalar."""
-        read = tokens[:, :-1]
-        logits = self.model(read).flatten(0, 1).float()  # [B * context, V]
-        loss = F.cross_entropy(logits, tokens[:, 1:].flatten())
-        if self.training:
-            for teacher in self.teacher:
-                loss = (1 - self.weight) * loss + self.weight * _distance(teacher, read, logits)
+        device = tokens.device.type
+        with torch.autocast(device, torch.bfloat16) if self.bf16 else nullcontext():
+            read = tokens[:, :-1]
+            logits = self.model(read).flatten(0, 1).float()  # [B * context, V]
+            loss = F.cross_entropy(logits, tokens[:, 1:].flatten())
+            if self.training:
+                for teacher in self.teacher:
+                    loss = (1 - self.weight) * loss + self.weight * _distance(teacher, read, logits)
         return {"loss": loss}
 
     def activation_checkpointing_enable(

@@ -14,6 +14,7 @@ class Preset:
     Attributes:
         steps, batch_size, context: optimiser steps, examples per device and step, tokens per example.
         bf16: matrix products in bfloat16 (autocast); weights, scales and moments stay float32.
+        adam_beta2: 0.95 is MobileLLM's; ParetoQ's training script leaves PyTorch's 0.999.
     """
 
     learning_rate: float
@@ -23,6 +24,7 @@ class Preset:
     warmup_steps: int = 0
     weight_decay: float = 0.0
     bf16: bool = False
+    adam_beta2: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ PRESETS = {
     # pretrain.sh, on 8. About 10.5 billion tokens at 3 and 4 bits, and 31.5 at 2 and fewer.
     "paretoq": PresetFamily(
         full=Preset(5e-4, 480_000, 32, 2048, warmup_steps=1000, weight_decay=0.1, bf16=True),
-        compensation=Preset(1e-5, 40_000, 8, 2048, bf16=True),
-        reconstruction=Preset(2e-5, 120_000, 8, 2048, bf16=True),
+        compensation=Preset(1e-5, 40_000, 8, 2048, bf16=True, adam_beta2=0.999),
+        reconstruction=Preset(2e-5, 120_000, 8, 2048, bf16=True, adam_beta2=0.999),
     ),
 }

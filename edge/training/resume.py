@@ -10,12 +10,19 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from edge.training.train_config import TrainConfig, spelled
 
 RECORD = "run.json"
+LOCK = "lock"
+#: What Trainer writes into a checkpoint: plain files, or under FSDP files and folders of shards.
+PARTS = ("*model*", "optimizer*", "scheduler.pt")
 #: Flags that may change between the parts of a run: they decide what is shown and kept, not what is trained.
 #: ``data`` and ``tokenizer`` are compared by the tokens they give, wherever the files lie, and what divides a
 #: batch by the whole of it.
@@ -34,17 +41,19 @@ def checkpoints_dir(output: str) -> Path:
 
 
 def last_checkpoint(directory: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: Trainer writes trainer_state.json last."""
-    whole = [
-        path.parent for path in directory.glob("checkpoint-*/trainer_state.json") if step_of(path.parent)
-    ]
-    return max(whole, key=step_of, default=None)
+    """The newest whole checkpoint; without any part of it a run would begin that part anew, unnoticed."""
+    return max(filter(is_whole, directory.glob("checkpoint-*")), key=step_of, default=None)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether it was written to its end, trainer_state.json being the last file, and has all its parts."""
+    return bool(step_of(checkpoint)) and all(any(checkpoint.glob(part)) for part in PARTS)
 
 
 def remove_unfinished(directory: Path) -> None:
     """Removes checkpoints that were not written to their end, which only take room."""
     for path in directory.glob("checkpoint-*"):
-        if not (path / "trainer_state.json").is_file() or not step_of(path):
+        if not is_whole(path):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -52,7 +61,7 @@ def step_of(checkpoint: Path) -> int:
     """The step a checkpoint was taken at; 0 where its trainer_state.json was not written to its end."""
     try:
         return int(json.loads((checkpoint / "trainer_state.json").read_text())["global_step"])
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return 0
 
 
@@ -76,18 +85,23 @@ def _write(directory: Path, record: dict[str, Any]) -> None:
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:
-    """What ``write_record`` wrote, or None for a run that has no record.
+    """What ``write_record`` wrote, or None where no run has begun.
 
     Raises:
-        ValueError: the file is there and is not a record.
+        ValueError: the file is no record, or there are checkpoints without one.
     """
     path = directory / RECORD
     if not path.is_file():
+        if last_checkpoint(directory) is not None:
+            raise ValueError(
+                f"{directory} holds checkpoints without {RECORD}, which says of what run they are; "
+                "remove it, or choose another --output"
+            )
         return None
     try:
         record = json.loads(path.read_text())
-        record["flags"], record["data_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+        record["flags"].items(), record["data_sha256"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged; remove {directory} to train from the start") from error
     return record
 
@@ -122,6 +136,23 @@ def _examples_per_step(flags: dict[str, Any]) -> int:
     """Of all processes; records of earlier versions do not say it, and mean one process."""
     one_process = int(flags["batch_size"]) * int(flags.get("gradient_accumulation_steps", 1))
     return flags.get("examples_per_step", one_process)
+
+
+@contextmanager
+def only_run(directory: Path) -> Iterator[None]:
+    """ValueError where another process trains in this directory; the system frees the lock of a dead one."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(
+            f"another process trains in {directory}; wait for its end, or choose another --output"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _another_run(directory: Path, difference: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge.config import NAMED_MODELS, ModelConfig
 from edge.formats import format_for_bits
-from edge.model.checkpoint import check_vocabulary, linear_names, load_checkpoint, parse_config
+from edge.model.checkpoint import Checkpoint, check_vocabulary, linear_names, load_checkpoint, parse_config
 from edge.model.hf_config import read_hf_config
 from edge.model.mobilellm import MobileLLM
 from edge.model.plan import Plan
@@ -25,6 +25,7 @@ def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[Mobil
         if config.tokenizer is None:
             raise ValueError("--tokenizer is needed when training starts from nothing")
         model, tokenizer = MobileLLM(_new_shape(config)), Tokenizer(config.tokenizer)
+        _refuse_without_markers(tokenizer, model.config)
         model.reset_parameters(config.seed)
         plan = wanted_plan(config, model.config)
     else:
@@ -40,6 +41,8 @@ def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[Mobil
             raise ValueError(f"{config.model} has no tokenizer; name one with --tokenizer")
         model, tokenizer = build_model(checkpoint), Tokenizer(tokenizer_path)
         check_vocabulary(tokenizer, model.config)
+        if checkpoint.tokenizer is not None:
+            _refuse_another_vocabulary(tokenizer, Tokenizer(checkpoint.tokenizer), config.model)
     if config.context > model.config.max_seq_len:
         raise ValueError(
             f"--context {config.context} is beyond the model's {model.config.max_seq_len} positions"
@@ -62,9 +65,9 @@ def wanted_plan(config: TrainConfig, shape: ModelConfig) -> Plan:
         raise ValueError(f"--mixed: {error}") from error
 
 
-def refuse_wrong_patterns(config: TrainConfig) -> None:
-    """ValueError for a --mixed that does not fit the model, before the first of two stages is trained."""
-    if not config.mixed:
+def refuse_before_training(config: TrainConfig) -> None:
+    """ValueError for a --mixed or --teacher that does not fit the model, before the first of two stages."""
+    if not (config.mixed or config.teacher):
         return
     if config.model is None:
         shape = _new_shape(config)
@@ -72,13 +75,15 @@ def refuse_wrong_patterns(config: TrainConfig) -> None:
         directory = model_directory(config.model)
         shape, _ = parse_config(directory, read_hf_config(directory))
     wanted_plan(config, shape)
+    if config.teacher:
+        _checked_teacher(config.teacher, shape, config.context)
 
 
 def _new_shape(config: TrainConfig) -> ModelConfig:
     return NAMED_MODELS[config.shape or next(iter(NAMED_MODELS))]
 
 
-def teacher_of(config: TrainConfig, model: MobileLLM) -> MobileLLM | None:
+def teacher_of(config: TrainConfig, model: MobileLLM, tokenizer: Tokenizer) -> MobileLLM | None:
     """The full-precision model that --distill learns from.
 
     Raises:
@@ -87,19 +92,46 @@ def teacher_of(config: TrainConfig, model: MobileLLM) -> MobileLLM | None:
     name = config.teacher or config.model
     if not config.distill or name is None:
         return None
+    checkpoint = _checked_teacher(name, model.config, config.context)
+    if checkpoint.tokenizer is not None:
+        _refuse_another_vocabulary(tokenizer, Tokenizer(checkpoint.tokenizer), name)
+    return build_model(checkpoint)
+
+
+def _checked_teacher(name: str, ours: ModelConfig, context: int) -> Checkpoint:
     checkpoint = open_model(name)
     if checkpoint.plan.is_quantized:
         raise ValueError(
             f"--distill learns from full precision, and {name} has {checkpoint.plan}; name another --teacher"
         )
-    theirs, ours = checkpoint.config, model.config
+    theirs = checkpoint.config
     if theirs.vocab_size != ours.vocab_size:
         raise ValueError(
             f"--teacher {name} knows {theirs.vocab_size} tokens, the model {ours.vocab_size}; "
             "both must use one tokenizer"
         )
-    if theirs.max_seq_len < config.context:
+    if theirs.max_seq_len < context:
         raise ValueError(
-            f"--teacher {name} reads {theirs.max_seq_len} tokens, fewer than --context {config.context}"
+            f"--teacher {name} reads {theirs.max_seq_len} tokens, fewer than --context {context}"
         )
-    return build_model(checkpoint)
+    return checkpoint
+
+
+def _refuse_without_markers(tokenizer: Tokenizer, config: ModelConfig) -> None:
+    """ValueError where a word would stand between documents, as its id is that of the model's marker."""
+    for marker in (config.bos_id, config.eos_id):
+        if marker < tokenizer.vocab_size and not tokenizer.is_marker(marker):
+            raise ValueError(
+                f"id {marker} marks where documents begin or end, and in {tokenizer.path} it is the text "
+                f"{tokenizer.piece(marker)!r}; python -m edge.training.train_tokenizer makes one that fits"
+            )
+
+
+def _refuse_another_vocabulary(tokenizer: Tokenizer, other: Tokenizer, name: str) -> None:
+    """ValueError where an id is one text for the run and another for the model that it came with."""
+    for id_ in range(min(tokenizer.vocab_size, other.vocab_size)):
+        if (mine := tokenizer.piece(id_)) != (theirs := other.piece(id_)):
+            raise ValueError(
+                f"id {id_} is {mine!r} in {tokenizer.path} and {theirs!r} in the tokenizer of {name}; "
+                "both must be one"
+            )

@@ -12,9 +12,11 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
@@ -36,6 +38,7 @@ from edge.training.resume import (
     checkpoints_dir,
     last_checkpoint,
     mark_diverged,
+    only_run,
     read_record,
     refuse_other_data,
     refuse_other_flags,
@@ -43,7 +46,7 @@ from edge.training.resume import (
     write_record,
 )
 from edge.training.stages import stages
-from edge.training.start import refuse_wrong_patterns, starting_model, teacher_of
+from edge.training.start import refuse_before_training, starting_model, teacher_of
 from edge.training.train_config import TrainConfig
 
 
@@ -62,36 +65,49 @@ def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> flo
     """
     directory, output = checkpoints_dir(config.output), Path(config.output)
     arguments = training_arguments(config, rest, str(directory))
+    if arguments.n_gpu > 1:
+        raise ValueError(
+            f"{arguments.n_gpu} GPUs want a process each: torchrun --nproc-per-node {arguments.n_gpu} -m "
+            "edge.training.train ...; for one of them set CUDA_VISIBLE_DEVICES=0"
+        )
     refuse_unwritable(output)
     last, record = last_checkpoint(directory), read_record(directory)
     refuse_other_sights("last checkpoint", None if last is None else last.name)
     flags = {**as_flags(config, rest), "examples_per_step": examples_per_step(arguments)}
     if last is not None and record is not None:
         refuse_other_flags(directory, record, flags)
-    if output.is_dir() and any(output.iterdir()):
-        if last is None or step_of(last) < config.steps:
-            raise ValueError(
-                f"--output {output} already exists and is not this run's; remove it or choose another"
-            )
+    is_finished = _is_there(output)
+    if is_finished and (last is None or step_of(last) < config.steps):
+        raise ValueError(
+            f"--output {output} already exists and is not this run's; remove it or choose another"
+        )
+
+    model, tokenizer = starting_model(config, method)
+    stream = _stream(config.data, tokenizer, model, config)
+    held_out_stream = _stream(config.eval_data, tokenizer, model, config, repeats=False)
+    refuse_other_sights("text", f"{stream.fingerprint[:8]} and {held_out_stream.fingerprint[:8]}")
+    blocks, held_out = (PackedBlocks(s, config.context) for s in (stream, held_out_stream))
+    if last is not None and record is not None:
+        refuse_other_data(directory, record, stream.fingerprint)
+    if is_finished:
         print(
             f"{output} is finished: {config.steps} steps. To train again, remove it and {directory}",
             flush=True,
         )
         return None
-
-    model, tokenizer = starting_model(config, method)
-    stream = _stream(config.data, tokenizer, model, config)
-    held_out_stream = _stream(config.eval_data, tokenizer, model, config)
-    refuse_other_sights("text", f"{stream.fingerprint[:8]} and {held_out_stream.fingerprint[:8]}")
-    blocks, held_out = (PackedBlocks(s, config.context) for s in (stream, held_out_stream))
-    if last is not None and record is not None:
-        refuse_other_data(directory, record, stream.fingerprint)
     _refuse_full_disk(model, directory)
-    new_rate = record is None or record["flags"]["learning_rate"] != config.learning_rate
-    if arguments.process_index == 0 and (last is None or new_rate):
-        write_record(directory, flags, stream.fingerprint)
-    module = NextTokenLoss(model, teacher_of(config, model), config.distill)
-    return _run(config, arguments, method, module, tokenizer, (blocks, held_out), last)
+    module = NextTokenLoss(model, teacher_of(config, model, tokenizer), config.distill, arguments.bf16)
+    with only_run(directory) if arguments.process_index == 0 else nullcontext():
+        if last_checkpoint(directory) != last or _is_there(output):
+            raise ValueError(f"another process has trained {output} meanwhile; give the same command again")
+        new_rate = record is None or record["flags"]["learning_rate"] != config.learning_rate
+        if arguments.process_index == 0 and (last is None or new_rate):
+            write_record(directory, flags, stream.fingerprint)
+        return _run(config, arguments, method, module, tokenizer, (blocks, held_out), last)
+
+
+def _is_there(output: Path) -> bool:
+    return output.is_dir() and any(output.iterdir())
 
 
 def _run(
@@ -144,6 +160,8 @@ def _trainer(
         )
     trainer.speed, trainer.is_distilled, trainer.skipped = speed, config.distill > 0, config.skip_examples
     trainer.remove_callback(PrinterCallback)  # Progress prints instead
+    if trainer.is_fsdp_enabled:  # --bf16 would have it cast weights and scales before they are rounded
+        trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
     monitor.tensorboard = next(
         (c for c in trainer.callback_handler.callbacks if isinstance(c, TensorBoardCallback)), None
     )
@@ -223,14 +241,16 @@ def _refuse_full_disk(model: MobileLLM, directory: Path) -> None:
         )
 
 
-def _stream(names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: TrainConfig) -> TokenStream:
+def _stream(
+    names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: TrainConfig, repeats: bool = True
+) -> TokenStream:
     cache = None if config.data_cache is None else Path(config.data_cache)
-    return token_stream([Source.parse(n) for n in names], tokenizer, model.config, cache)
+    return token_stream([Source.parse(n) for n in names], tokenizer, model.config, cache, repeats)
 
 
 def main(argv: list[str] | None = None) -> int:
     config, rest = parse(sys.argv[1:] if argv is None else argv)
-    refuse_wrong_patterns(config)
+    refuse_before_training(config)
     processes = int(os.environ.get("WORLD_SIZE", 1))  # torchrun says so before any process group exists
     for stage in stages(config, processes * accumulation(rest)):
         torch.manual_seed(stage.seed)

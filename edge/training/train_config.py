@@ -97,8 +97,8 @@ class TrainConfig:
         format_for_bits(self.bits, BITS_CHOICES)
         if self.preset not in PRESETS:
             raise ValueError(f"unknown --preset {self.preset}; known are {', '.join(PRESETS)}")
-        if self.tokens is not None and not 1 <= self.tokens < float("inf"):
-            raise ValueError(f"--tokens must be at least 1, not {self.tokens:g}")
+        if self.tokens is not None and not 1 <= self.tokens < 2**63:
+            raise ValueError(f"--tokens must lie in 1..2^63, not {self.tokens:g}")
         self._check_parts()
         self._check_two_stages()
         self._check_teacher()

@@ -15,6 +15,7 @@ from pathlib import Path
 from transformers import Trainer
 
 from edge.cli import main_guard
+from edge.quantizers.paretoq import _QuantizedLinear
 from edge.training import train
 from edge.training.loss import NextTokenLoss
 from edge.training.progress import Progress
@@ -64,12 +65,24 @@ def has_a_disk_of_its_own() -> None:
     sys.argv[at] += "-elsewhere"
 
 
+def shows_types() -> None:
+    forward = _QuantizedLinear.forward
+
+    def shown(ctx, x, weight, alpha, fmt):
+        result = forward(ctx, x, weight, alpha, fmt)
+        print(f"rounds {weight.dtype} by {alpha.dtype}, multiplies in {result.dtype}", flush=True)
+        return result
+
+    _QuantizedLinear.forward = staticmethod(shown)
+
+
 ACCIDENTS = {
     "killed": signalled(signal.SIGKILL),
     "asked to stop": signalled(signal.SIGTERM),
     "no loss": loses_its_loss,
     "killed in a checkpoint": dies_in_its_part_of_a_checkpoint,
     "another disk": has_a_disk_of_its_own,
+    "shows types": shows_types,
 }
 
 if __name__ == "__main__":

@@ -192,11 +192,25 @@ def test_a_loss_that_is_lost_in_one_process_stops_all(tmp_path: Path, models: Pa
     assert last_checkpoint(tmp_path / "out-checkpoints").name == "checkpoint-3"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_is_for_products_alone(tmp_path: Path, models: Path, kind: str):
+    """Weights and scales are rounded as they are exported: in float32."""
+    flags = {"batch_size": 2, "bf16": True, "steps": 2, "save_steps": 2}
+    arguments = words(models, tmp_path / "out", "tied", 2, **flags) + KINDS[kind]
+    status, said = torchrun(arguments, accident="shows types")
+    assert status == 0, said
+    shown = {line for line in said.splitlines() if line.startswith("rounds ")}
+    assert shown == {"rounds torch.float32 by torch.float32, multiplies in torch.bfloat16"}
+
+
 def test_machines_that_do_not_share_a_disk_are_refused(tmp_path: Path, models: Path):
     """A machine that does not see the checkpoint would begin at step 0."""
     checkpoint = tmp_path / "out-checkpoints" / "checkpoint-1"
     checkpoint.mkdir(parents=True)
     (checkpoint / "trainer_state.json").write_text('{"global_step": 1}')
+    for part in ("model.safetensors", "optimizer.pt", "scheduler.pt"):
+        (checkpoint / part).touch()
+    (checkpoint.parent / "run.json").write_text('{"flags": {}, "data_sha256": ""}')
     status, said = torchrun(
         words(models, tmp_path / "out", "tied", 16, batch_size=2), accident="another disk"
     )

@@ -70,8 +70,8 @@ def read_results(directory: Path, settings: dict[str, Any]) -> Results:
     try:
         held = json.loads(path.read_text())
         found = [Result(**result) for result in held["results"]]
-        before = held["settings"]
-    except (ValueError, KeyError, TypeError) as error:
+        before = dict(held["settings"].items())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged; remove it, finished runs are measured again") from error
     for name in sorted(before.keys() | settings.keys()):
         if before.get(name) != settings.get(name):

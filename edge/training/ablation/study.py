@@ -150,11 +150,11 @@ class Study:
             raise ValueError(f"{self.low.model} has no tokenizer; name one with --tokenizer")
         tokenizer, where = Tokenizer(path), None if cache is None else Path(cache)
 
-        def stream(names: list[str]) -> TokenStream:
+        def stream(names: list[str], repeats: bool) -> TokenStream:
             sources = [Source.parse(name) for name in names]
-            return token_stream(sources, tokenizer, checkpoint.config, where)
+            return token_stream(sources, tokenizer, checkpoint.config, where, repeats)
 
-        texts = {"tokens": stream(self.low.data), "held-out tokens": stream(self.low.eval_data)}
+        texts = {"tokens": stream(self.low.data, True), "held-out tokens": stream(self.low.eval_data, False)}
         known = {f"{name} (SHA-256)": text.fingerprint[:12] for name, text in texts.items()}
         return PackedBlocks(texts["held-out tokens"], self.low.context), known
 

@@ -99,25 +99,30 @@ class PackedBlocks(Dataset):
 
 
 def token_stream(
-    sources: list[Source], tokenizer: Tokenizer, config: ModelConfig, cache: Path | None = None
+    sources: list[Source],
+    tokenizer: Tokenizer,
+    config: ModelConfig,
+    cache: Path | None = None,
+    repeats: bool = True,
 ) -> TokenStream:
     """Every source, in order; documents stand between bos and eos.
 
     Args:
         cache: directory of the tokenised sources; ``edge-lowbit/tokens`` in the user's cache where None.
+        repeats: a source that is shorter than asked for is read again; else all of it is taken once.
 
     Raises:
         ValueError: a source is missing, empty, unreadable, or of an unknown kind; the hub cannot be reached;
             the tokenizer does not fit the model; the cache cannot be written.
     """
     files = [tokenise(source, tokenizer, config, cache) for source in sources]
-    return TokenStream(
-        [(file, source.tokens or len(file)) for file, source in zip(files, sources, strict=True)]
-    )
+    asked = [source.tokens or len(file) for file, source in zip(files, sources, strict=True)]
+    counts = asked if repeats else [min(count, len(file)) for file, count in zip(files, asked, strict=True)]
+    return TokenStream(list(zip(files, counts, strict=True)))
 
 
 def load_blocks(
     sources: list[Source], tokenizer: Tokenizer, config: ModelConfig, context: int, cache: Path | None = None
 ) -> PackedBlocks:
-    """Every source, in order, as blocks of ``context + 1`` tokens; raises what ``token_stream`` raises."""
-    return PackedBlocks(token_stream(sources, tokenizer, config, cache), context)
+    """Held-out sources, each once, in blocks of ``context + 1`` tokens; raises as ``token_stream`` does."""
+    return PackedBlocks(token_stream(sources, tokenizer, config, cache, repeats=False), context)

@@ -46,7 +46,7 @@ def _jsonl_documents(path: Path) -> Iterator[str]:
                 where = f"{path} line {number}"
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise ValueError(f"{where} is not JSON: {error}") from error
                 yield text_of(row, where)
 
@@ -61,7 +61,7 @@ def _json_documents(path: Path) -> Iterator[str]:
     with _text_file(path) as file:
         try:
             rows = json.load(file)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"{path} is not JSON: {error}") from error
     for number, row in enumerate(rows):
         yield text_of(row, f"{path} entry {number}")
@@ -79,7 +79,7 @@ def _parquet_documents(path: Path) -> Iterator[str]:
             for batch in table.iter_batches(PARQUET_ROWS, columns=[TEXT_COLUMN]):
                 for row in batch.to_pylist():
                     yield text_of(row, str(path))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
 
 
@@ -118,4 +118,15 @@ def text_of(row: Any, where: str) -> str:
         return ""
     if not isinstance(text, str):
         raise ValueError(f"{where}: {TEXT_COLUMN!r} must hold text, not {type(text).__name__}")
+    if not is_whole_text(text):
+        raise ValueError(f"{where}: {TEXT_COLUMN!r} holds half a surrogate pair, which is no text")
     return text
+
+
+def is_whole_text(text: str) -> bool:
+    """JSON can spell halves of characters, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 from edge.training.data.hub import HubDataset
 from edge.training.data.readers import READERS
+
+#: Files of these kinds in a folder are meant to be data, so that they are not passed over without a word.
+UNREAD = {".gz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".csv", ".tsv", ".arrow"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Shards:
         elif path.is_file():
             files = [path]
         elif glob.has_magic(name):
-            files = sorted(p for p in map(Path, glob.glob(name, recursive=True)) if p.is_file())
+            files = sorted(p for p in map(Path, glob.glob(name, recursive=True)) if not p.is_dir())
         elif path.suffix in READERS or path.exists():
             files = []
         else:
@@ -66,6 +70,8 @@ class Shards:
         if not files or not all(file.suffix in READERS for file in files):
             raise ValueError(f"{name} is not a readable file of one of the kinds {', '.join(READERS)}")
         for file in files:
+            if not file.is_file():
+                raise ValueError(f"{file} leads nowhere: mend or remove that link")
             if file.stat().st_size == 0:
                 raise ValueError(f"{file} is empty: it holds no text")
         return Shards(files)
@@ -81,14 +87,15 @@ class Shards:
 
 
 def _files_below(directory: Path) -> list[Path]:
-    """Every file of a known kind; what is hidden, such as a downloader's notes, does not count."""
-    files = sorted(
-        path
-        for path in directory.rglob("*")
-        if path.suffix in READERS
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(directory).parts)
-    )
+    """Every file of a known kind; what is hidden, such as a downloader's notes, does not count.
+
+    Raises:
+        ValueError: files of several kinds, or of one that is data and cannot be read; a folder that cannot.
+    """
+    found = sorted(_visible(directory))
+    if unread := [path for path in found if path.suffix in UNREAD]:
+        raise ValueError(f"{unread[0]} is not of one of the kinds {', '.join(READERS)}: unpack or convert it")
+    files = [path for path in found if path.suffix in READERS]
     kinds = sorted({path.suffix for path in files})
     if len(kinds) > 1:
         raise ValueError(
@@ -96,6 +103,21 @@ def _files_below(directory: Path) -> list[Path]:
             f"name those to read, for example '{directory}/*{kinds[-1]}'"
         )
     return files
+
+
+def _visible(directory: Path) -> Iterator[Path]:
+    """Files and links to files below; folders that are links are followed."""
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    seen: set[Path] = set()
+    for folder, folders, files in os.walk(directory, followlinks=True, onerror=refuse):
+        real = Path(folder).resolve()
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        if real not in seen:
+            yield from (Path(folder, name) for name in files if not name.startswith("."))
+        seen.add(real)
 
 
 def open_source(name: str) -> Shards | HubDataset:

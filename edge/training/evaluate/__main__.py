@@ -99,9 +99,7 @@ def _prepared(args: argparse.Namespace) -> Work:
         raise ValueError("there is nothing to evaluate on: give --data, --wikitext, --choices or --tasks")
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit must be at least 1, not {args.limit}")
-    for flag, path in (("--output", args.output), ("--json", args.json)):
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise ValueError(f"{flag} {path}: give a file in a directory that exists")
+    _refuse_targets(args)
     for name in args.data:
         next(documents(Source.parse(name).name))
     return Work(
@@ -112,6 +110,20 @@ def _prepared(args: argparse.Namespace) -> Work:
         tasks=[] if args.tasks is None else _checked_tasks(args.tasks),
         limit=args.limit,
     )
+
+
+def _refuse_targets(args: argparse.Namespace) -> None:
+    """ValueError where a result cannot be written or would take the place of something else."""
+    taken = [Path(name).resolve() for name in (*args.data, *args.choices, args.wikitext) if name]
+    for flag, path in (("--output", args.output), ("--json", args.json)):
+        if path is None:
+            continue
+        folder = path.absolute().parent
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise ValueError(f"{flag} {path}: give a file in a directory that exists and can be written")
+        if path.resolve() in taken:
+            raise ValueError(f"{flag} {path} is what another flag names; give a file of its own")
+        taken.append(path.resolve())
 
 
 def _checked_tasks(names: list[str]) -> list[str]:

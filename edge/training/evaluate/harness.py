@@ -7,6 +7,7 @@ trained to see. Importing this module needs lm-eval.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import huggingface_hub
@@ -45,14 +46,15 @@ class HarnessModel(LM):
     def __init__(self, subject: Subject) -> None:
         super().__init__()
         self.subject = subject
-        self.shortened = 0
+        self.shortened: Counter[str | None] = Counter()  # by task
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Summed log-probability of each text, and whether greedy decoding would give it."""
         subject = self.subject
         whole = [continuation(subject.tokenizer, subject.config.bos_id, *each.args) for each in requests]
         fitting = [fitted(each, subject.model.positions) for each in whole]
-        self.shortened += sum(len(a.context) != len(b.context) for a, b in zip(whole, fitting, strict=True))
+        for each, a, b in zip(requests, whole, fitting, strict=True):
+            self.shortened[each.task_name] += len(a.context) != len(b.context)
         scores = progress(subject.model.scores(fitting), len(fitting), "requests")
         return [(score.total, score.is_greedy) for score in scores]
 
@@ -101,7 +103,7 @@ def harness_accuracies(subject: Subject, tasks: list[Any], limit: int | None) ->
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"lm-eval could not run --tasks ({type(error).__name__}: {reason})") from error
     results = [
-        _accuracy(name, report["results"][name], counts["effective"], model.shortened)
+        _accuracy(name, report["results"][name], counts["effective"], model.shortened[name])
         for name, counts in report["n-samples"].items()
     ]
     return [*results, average(results)] if {r.text for r in results} == set(PAPER_TASKS) else results
@@ -115,6 +117,7 @@ def average(results: list[Accuracy]) -> Accuracy:
         sum(each.questions for each in results),
         _mean([each.raw for each in results]),
         _mean([each.normalized or each.raw for each in results]),
+        sum(each.shortened for each in results),
     )
 
 

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from edge.training.data.readers import is_whole_text
 from edge.training.evaluate.agreement import Agreement
 from edge.training.evaluate.language_model import Score, continuation, fitted
 from edge.training.evaluate.progress import progress
@@ -188,7 +189,7 @@ def _scored(questions: list[Question], scores: Iterator[Score]) -> Iterator[Scor
 def _checked(line: str, where: str) -> tuple[str, list[str], int]:
     try:
         row: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not JSON: {error}") from error
     if not isinstance(row, dict) or not {"query", "choices", "gold"} <= row.keys():
         raise ValueError(f'{where} is not an object with "query", "choices" and "gold"')
@@ -203,7 +204,7 @@ def _checked(line: str, where: str) -> tuple[str, list[str], int]:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, str) and bool(value.strip()) and is_whole_text(value)
 
 
 def _has_blank(query: str) -> bool:
