@@ -86,6 +86,9 @@ def truncated_parquet() -> bytes:
         ("a.jsonl", b'["a"]\n', "line 1 has no column 'text'; it is a list"),
         ("a.jsonl", b'{"text": 5}\n', "'text' must hold text, not int"),
         ("a.jsonl", b'{"text": "\xff"}\n', "is not UTF-8 text"),
+        ("a.jsonl", b'{"text": "a \\ud800"}\n', "line 1: 'text' holds half a surrogate pair"),
+        ("a.jsonl", b"[" * 200_000, "line 1 is not JSON"),
+        ("a.json", b"[" * 200_000, "is not JSON"),
         ("a.json", b'[{"text": "a"}, {"text": ]', "is not JSON"),
         ("a.json", b'[{"text": "a"}, {}]', "entry 1 has no column 'text'"),
         ("a.parquet", b"", "a.parquet is empty"),
@@ -197,6 +200,40 @@ def test_a_directory_of_several_kinds_is_refused(tmp_path: Path):
     write(directory / "README.md", "about this data")
     with pytest.raises(ValueError, match=r"several kinds \(.jsonl, .md\); name those to read"):
         list(documents(str(directory)))
+
+
+def test_no_shard_is_passed_over(tmp_path: Path):
+    directory = shards(tmp_path / "d")
+    whole = list(documents(str(directory)))
+    (directory / "more.jsonl.gz").write_bytes(b"packed")
+    with pytest.raises(ValueError, match=r"more.jsonl.gz is not of one of the kinds .*: unpack"):
+        open_source(str(directory))
+    (directory / "more.jsonl.gz").unlink()
+
+    (directory / "more.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    for name in (directory, f"{directory}/*.jsonl"):
+        with pytest.raises(ValueError, match=r"more.jsonl leads nowhere"):
+            open_source(str(name))
+    (directory / "more.jsonl").unlink()
+
+    (tmp_path / "elsewhere").mkdir()
+    write(tmp_path / "elsewhere" / "z.jsonl", '{"text": "one more"}\n')
+    (directory / "zz").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(directory)
+    assert list(documents(str(directory))) == [*whole, "one more"]
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    directory, scandir = shards(tmp_path / "d"), os.scandir
+
+    def refuse(path):
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ValueError, match=r"deep cannot be read: Permission denied"):
+        open_source(str(directory))
 
 
 def test_a_directory_without_data_is_refused(tmp_path: Path):

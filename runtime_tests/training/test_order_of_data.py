@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge.training import train
-from edge.training.data import PackedBlocks
+from edge.training.data import EpochAfterEpoch, PackedBlocks
 from edge.training.progress import Progress
 from runtime_tests.tiny import TEXT, save_tiny
 
@@ -70,6 +70,12 @@ def test_a_resumed_run_reads_the_very_blocks_that_were_left(tmp_path: Path, mode
         read.clear()
         train.main(command(tmp_path, model, f"killed-{kill_at}"))
         assert read == straight[saved_at * BATCH :]
+
+
+def test_a_run_begins_where_the_one_before_it_ended():
+    whole = list(EpochAfterEpoch(10, 47, seed=3))
+    for start in (0, 7, 10, 25, 40):
+        assert list(EpochAfterEpoch(10, 47 - start, 3, start)) == whole[start:]
 
 
 def test_the_seed_decides_the_order(tmp_path: Path, model: Path, read: list[int]):

@@ -17,6 +17,7 @@ from edge.config import NAMED_MODELS
 from edge.formats import BITS_CHOICES, format_for_bits
 from edge.model.mobilellm import MobileLLM
 from edge.model.plan import Plan
+from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import prepare_qat
 from edge.training import train
 from edge.training.arguments import parse, training_arguments
@@ -24,7 +25,7 @@ from edge.training.loss import NextTokenLoss
 from edge.training.stages import stages
 from edge.training.start import teacher_of
 from edge.training.train_config import TrainConfig
-from runtime_tests.tiny import TEXT, save_tiny, tiny_config
+from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_tokenizer
 
 NEEDED = ["--output", "out", "--data", "a.txt", "--eval-data", "b.txt"]
 
@@ -84,6 +85,13 @@ def test_a_flag_that_is_given_stands_before_its_preset():
     assert (arguments.weight_decay, arguments.bf16) == (0.7, False)
 
 
+def test_the_second_moment_forgets_as_in_the_published_scripts():
+    betas = [training_arguments(parsed("--preset=paretoq", "--bits", b), ["--use_cpu=True"], "o").adam_beta2
+             for b in ("16", "4", "2")]  # fmt: skip
+    assert betas == [0.95, 0.999, 0.999]
+    assert training_arguments(parsed("--bits=2"), ["--use_cpu=True"], "o").adam_beta2 == 0.95
+
+
 def test_small_has_a_rate_for_every_regime():
     assert [parsed("--bits", b).learning_rate for b in ("16", "4", "3", "2", "1.58", "1")] == [
         2e-3, 3e-4, 3e-4, 1e-3, 1e-3, 1e-3,
@@ -108,6 +116,7 @@ def test_ninety_to_ten_in_one_command():
     assert (full.learning_rate, full.distill) == (2e-3, 0)
     assert (low.bits, low.output, low.shape, low.model) == (2, "out", None, "out-full")
     assert (low.learning_rate, low.distill) == (1e-4, 0.5)
+    assert (full.skip_examples, low.skip_examples) == (0, 9_000_000)
     for stage in (full, low):
         assert stages(stage) == [stage]
 
@@ -124,7 +133,8 @@ def test_one_command_trains_what_two_would(tmp_path, text, monkeypatch, capsys):
     one, two = tmp_path / "one", tmp_path / "two"
     assert train.main(command(one, text, *start, "--bits=2", "--steps=10", "--qat-fraction=0.2")) == 0
     train.main(command(tmp_path / "full", text, *start, "--steps=8"))
-    train.main(command(two, text, "--bits=2", "--steps=2", "--model", str(tmp_path / "full")))
+    behind = ["--skip-examples=32", "--model", str(tmp_path / "full")]  # 8 steps of 4
+    train.main(command(two, text, "--bits=2", "--steps=2", *behind))
     for a, b in ((one, two), (tmp_path / "one-full", tmp_path / "full")):
         first, second = (load_file(path / "model.safetensors") for path in (a, b))
         assert first.keys() == second.keys()
@@ -139,7 +149,9 @@ def test_one_command_trains_what_two_would(tmp_path, text, monkeypatch, capsys):
     ("words", "sentence"),
     [
         (["--tokens=1e6", "--steps=5"], "--steps and --tokens say the same; give one"),
-        (["--tokens=0"], "--tokens must be at least 1, not 0"),
+        (["--tokens=0"], "--tokens must lie in 1..2^63, not 0"),
+        (["--tokens=1e300"], "--tokens must lie in 1..2^63, not 1e+300"),
+        (["--skip-examples=-1"], "--skip-examples must be at least 0, not -1"),
         (["--tokens=many"], "argument --tokens: invalid float value: 'many'"),
         (["--bits=2", "--qat-fraction=0.1"], "--qat-fraction divides a budget: give --tokens or --steps"),
         (["--bits=2", "--qat-fraction=1.5", "--steps=9"], "--qat-fraction must lie between 0 and 1, not 1.5"),
@@ -156,19 +168,35 @@ def test_mistakes_are_one_sentence(words, sentence):
         stages(parsed(*words))
 
 
+def tokenizer_of_other_words(directory):
+    """As large as the tiny one, and no entry but the markers is where it was."""
+    told = json.loads(tiny_tokenizer().read_text())
+    markers = {entry["content"] for entry in told["added_tokens"]}
+    words = [word for word in told["model"]["vocab"] if word not in markers]
+    ids = [told["model"]["vocab"][word] for word in words]
+    told["model"]["vocab"] |= dict(zip(words, ids[1:] + ids[:1], strict=True))
+    (directory / "foreign.json").write_text(json.dumps(told))
+    return directory / "foreign.json"
+
+
 def test_a_teacher_that_does_not_fit_is_refused(tmp_path):
+    tokenizer = Tokenizer(tiny_tokenizer())
     two = save_tiny(tmp_path / "two", format_for_bits(2))
     config = TrainConfig("o", ["a"], ["b"], bits=2, distill=0.5, teacher=str(two), context=16)
     with pytest.raises(ValueError, match=r"learns from full precision, and .*two has 2 bits"):
-        teacher_of(config, tiny_model())
+        teacher_of(config, tiny_model(), tokenizer)
     other = save_tiny(tmp_path / "other")
     hf = json.loads((other / "config.json").read_text())
     config = TrainConfig("o", ["a"], ["b"], bits=2, distill=0.5, teacher=str(other), context=10_000)
     with pytest.raises(ValueError, match=f"reads {hf['max_position_embeddings']} tokens, fewer than"):
-        teacher_of(config, tiny_model())
+        teacher_of(config, tiny_model(), tokenizer)
     config = TrainConfig("o", ["a"], ["b"], bits=2, distill=0.5, teacher="default", context=16)
     with pytest.raises(ValueError, match=r"knows 4096 tokens, the model \d+; both must use one tokenizer"):
-        teacher_of(config, tiny_model())
+        teacher_of(config, tiny_model(), tokenizer)
+    foreign = tokenizer_of_other_words(tmp_path)
+    config = TrainConfig("o", ["a"], ["b"], bits=2, distill=0.5, teacher=str(other), context=16)
+    with pytest.raises(ValueError, match=r"id 3 is '.*' in .*foreign.json and '!' in the tokenizer of"):
+        teacher_of(config, tiny_model(), Tokenizer(foreign))
 
 
 def test_distillation_is_the_weighted_distance_to_the_teacher():

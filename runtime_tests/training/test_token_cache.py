@@ -144,6 +144,10 @@ def cut_the_ids(file: TokenFile) -> None:
     os.truncate(file.path, 3)
 
 
+def overwrite_the_ids(file: TokenFile) -> None:
+    file.path.write_bytes(bytes(file.path.stat().st_size))
+
+
 def leave_a_partial_file(file: TokenFile) -> None:
     leave_out_the_record(file)
     file.path.with_suffix(".partial").write_bytes(b"x" * 1000)
@@ -156,6 +160,7 @@ def leave_a_partial_file(file: TokenFile) -> None:
         (leave_out_the_record, 1),
         (cut_the_record, 1),
         (cut_the_ids, 1),
+        (overwrite_the_ids, 1),
         (leave_a_partial_file, 1),
     ],
 )

@@ -74,11 +74,12 @@ def test_accuracy(pair, tmp_path):
     _check_accuracies(pair, read_questions(str(path)))
 
 
-def _check_accuracies(pair, questions):
+def _check_accuracies(pair, questions, widest=0.1):
+    """Args: widest: the bound must be worth something; it grows with the questions that are nearly a tie."""
     checkpoint, program = (accuracy(subject, questions) for subject in pair)
     for a, b in ((checkpoint.raw, program.raw), (checkpoint.normalized, program.normalized)):
         print(f"accuracy {a.value:.3f}, of the program {b.value:.3f}, within {b.distance:.3f}")
-        assert abs(a.value - b.value) <= b.distance < 0.35
+        assert abs(a.value - b.value) <= b.distance < widest
 
 
 def test_a_program_without_a_fake_quantised_model_has_no_bound(pair):
@@ -112,6 +113,6 @@ def test_perplexity_of_the_embedded_model(embedded):
     assert abs(math.log(another.value / checkpoint.value)) > 2 * bound
 
 
-@pytest.mark.parametrize("name", ["arc_easy", "winogrande"])
-def test_accuracy_of_the_embedded_model(embedded, name):
-    _check_accuracies(embedded, read_questions(str(shared_data(f"zeroshot/{name}.jsonl")), 50))
+@pytest.mark.parametrize(("name", "widest"), [("arc_easy", 0.1), ("winogrande", 0.2)])
+def test_accuracy_of_the_embedded_model(embedded, name, widest):
+    _check_accuracies(embedded, read_questions(str(shared_data(f"zeroshot/{name}.jsonl")), 50), widest)

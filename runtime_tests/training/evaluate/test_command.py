@@ -107,6 +107,8 @@ def test_bad_input_is_refused(files, tmp_path):
             "--output .*a directory that exists",
         ),
         ([*model, *text, "--json", str(tmp_path)], "--json .*a directory that exists"),
+        ([*model, *text, "--output", text[1]], "--output .*a.txt is what another flag names"),
+        ([*model, *text, "--output", "t.md", "--json", "t.md"], "--json t.md is what another flag names"),
         ([*model, "--choices", str(files / "mice.jsonl"), "--limit", "0"], "--limit must be at least 1"),
         ([*model, "--choices", "none.jsonl"], "no such file"),
         ([*model, "--wikitext", str(files / "a.txt")], "not the test split"),

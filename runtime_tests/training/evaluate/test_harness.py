@@ -68,9 +68,20 @@ def test_a_local_task_counts_what_our_scoring_counts(harness, questions, limit):
     assert found.raw.standard_error == own.raw.standard_error
 
 
+def test_shortened_contexts_count_for_their_own_task(harness, tmp_path, questions):
+    long = tmp_path / "long.jsonl"
+    rows = [{"query": "the ants " * 60, "choices": list(CHOICES), "gold": 0}] * 2
+    long.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tasks = [task_of(questions), task_of(long, task="long")]
+    found = harness.harness_accuracies(subject_of(EagerModel(tiny_model())), tasks, None)
+    shortened = {each.text: each.shortened for each in found}
+    assert shortened == {"mice": 0, "long": 2 * len(CHOICES)}
+    assert harness.average(found).shortened == 2 * len(CHOICES)
+
+
 def test_requests_are_answered_in_order(harness):
     model = ScriptedModel({" ants": -3.0, " cake": -5.0}.__getitem__)
-    requests = [SimpleNamespace(args=("The", text)) for text in (" cake", " ants", " cake")]
+    requests = [SimpleNamespace(args=("The", text), task_name="t") for text in (" cake", " ants", " cake")]
     assert harness.HarnessModel(subject_of(model)).loglikelihood(requests) == [
         (pytest.approx(-5.0), False),
         (pytest.approx(-3.0), False),
