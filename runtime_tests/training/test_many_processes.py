@@ -5,6 +5,7 @@ Over gloo, on one CPU. FSDP2 is what accelerators run, but for the decision to u
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 
 from edge.cli import main_guard
 from edge.training import train
+from edge.training.ablation import __main__ as ablation
 from edge.training.monitor import read_records
 from edge.training.resume import checkpoints_dir, last_checkpoint
 from runtime_tests.tiny import TEXT, save_tiny
@@ -56,13 +58,17 @@ def words(models: Path, out: Path, model: str, bits: float, **flags: object) -> 
     return ["--output", str(out), "--model", str(models / model), *data, *flat]
 
 
-def torchrun(arguments: list[str], processes: int = 2, accident: str | None = None) -> tuple[int, str]:
+WITH_ACCIDENTS = "runtime_tests.training.process_accidents"
+
+
+def torchrun(
+    arguments: list[str], processes: int = 2, accident: str | None = None, module: str = WITH_ACCIDENTS
+) -> tuple[int, str]:
     """The exit status and all that was said."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     if accident is not None:
         environment["ACCIDENT"] = accident
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    module = "runtime_tests.training.process_accidents"
     done = subprocess.run(
         [sys.executable, "-m", *launcher, "-m", module, *arguments],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
@@ -223,6 +229,24 @@ def test_two_stages_wait_for_each_other(tmp_path: Path, models: Path):
     status, said = torchrun(words(models, tmp_path / "out", "tied", 2, **flags))
     assert status == 0, said
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_an_ablation_of_two_processes_finds_what_one_finds(tmp_path: Path, models: Path):
+    found = []
+    for batch_size, processes in ((4, 1), (2, 2)):
+        out = tmp_path / f"ablation-{processes}"
+        arguments = words(models, out, "tied", 2, batch_size=batch_size, steps=3)
+        arguments += ["--variants=RTN,QAT"]
+        if processes == 1:
+            assert ablation.main(arguments) == 0
+        else:
+            status, said = torchrun(arguments, module="edge.training.ablation")
+            assert status == 0, said
+            assert said.count("2 bits, QAT, seed 0: held-out perplexity") == 1
+        results = json.loads((out / "results.json").read_text())["results"]
+        found.append({(each["variant"], each["bits"]): each["perplexity"] for each in results})
+    assert len(found[0]) == 4
+    assert found[1] == {key: pytest.approx(value, rel=1e-5) for key, value in found[0].items()}
 
 
 def test_fsdp_without_accelerators_is_refused(tmp_path: Path, models: Path):
