@@ -144,7 +144,7 @@ def test_how_far_weights_moved(study):
 
 def test_a_model_that_is_quantised_is_no_start(folder):
     save_tiny(folder / "quantised", format_for_bits(2))
-    with pytest.raises(ValueError, match="quantised has 2bit; the study starts from full precision"):
+    with pytest.raises(ValueError, match="quantised has 2 bits; the study starts from full precision"):
         ablation.main(command(folder, "--model", str(folder / "quantised"), "--steps=2", output="low"))
 
 
