@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "model.pte"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: How the program's weights came to be; reports print it beside every figure.
 Weights = Literal["trained", "rounded after training", "random"]
@@ -52,7 +52,8 @@ class Verification(_Record):
 
     Attributes:
         exact_tables: packed tables in the written file that hold the model's weights: bit for bit for
-            linears, rounded to the nearest level for embedding and head.
+            linears and for an embedding and head that were trained on a grid, else these are rounded to the
+            nearest level.
         tokens: length of the text that was run. ``text`` says which.
         logit_rms: size of the logits themselves.
         rounding_rms: what int8 activations, and an int8 cache, change, measured in eager PyTorch.
@@ -85,6 +86,10 @@ class Manifest(_Record):
     """Everything a report needs to say about a program. Sizes are real bytes of the written files.
 
     Attributes:
+        format: of the linears; ``mixed`` where they differ, and then ``formats`` has each one's by its full
+            name. Otherwise ``formats`` is empty.
+        bits: per weight of the linears, as formats are named; of a mixed program the mean over the weights.
+        embedding_learned: embedding and head are on the grid they were trained on, which was kept.
         kv_cache_bytes: what the program holds in memory for keys and values of ``max_seq_len`` positions.
         tables: the weights in each packed table, in the order of their rows, by the names of their modules.
         part_bytes: bytes by part of the program; they add up to the program's size.
@@ -93,7 +98,7 @@ class Manifest(_Record):
         effective_bits_per_weight: the whole program's bits over all parameters of the model.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     model: str
     source: str
     weights: Weights
@@ -102,7 +107,9 @@ class Manifest(_Record):
     recipe: str
     format: str
     bits: float
+    formats: dict[str, str]
     embedding_bits: int
+    embedding_learned: bool
     max_seq_len: int
     kv_cache: KVCacheFormat
     kv_cache_bytes: int

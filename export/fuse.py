@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from edge.formats import FULL_PRECISION, WeightFormat
 from edge.model.mobilellm import Layer
 from edge.ops.packing import ROWS_PER_BLOCK, pack_codes, pack_half
-from edge.quantizers.paretoq import QATLinear, effective_alpha
+from edge.quantizers.convert import format_of
+from edge.quantizers.paretoq import QATLinear
 from export.modules import (
     JoinedLinear,
     OpAttention,
@@ -140,16 +140,10 @@ def pack(linears: Linears) -> Tensor:
         if any(not isinstance(linear, QATLinear) for linear in linears.values()):
             return pack_half(torch.cat([linear.weight.detach() for linear in linears.values()]))
         trained = [linear for linear in linears.values() if isinstance(linear, QATLinear)]
-        alphas = [effective_alpha(linear.weight_clip_val.detach()) for linear in trained]
-        return pack_codes(
-            torch.cat([linear.codes() for linear in trained]), torch.cat(alphas), trained[0].fmt
-        )
+        codes, alphas = ([linear.codes() for linear in trained], [linear.scales() for linear in trained])
+        return pack_codes(torch.cat(codes), torch.cat(alphas), trained[0].fmt)
     except ValueError as error:
         raise ValueError(f"{', '.join(linears)}: {error}") from error
-
-
-def format_of(linear: nn.Linear) -> WeightFormat:
-    return linear.fmt if isinstance(linear, QATLinear) else FULL_PRECISION
 
 
 def _linears(name: str, layer: Layer) -> tuple[Linears, Linears, Linears, Linears]:

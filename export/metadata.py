@@ -7,8 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from edge.config import ModelConfig
+from edge.formats import WeightFormat
 from edge.manifest import FileRecord
-from edge.model.mobilellm import MobileLLM
+from edge.model.mobilellm import MobileLLM, is_quantized_linear
+from edge.model.plan import MIXED, mean_bits
+from edge.ops.packing import read_header
 from export.modules import OpAttention, PackedEmbedding, PackedHead, PackedTable, tables
 from export.recipes import Options
 
@@ -44,12 +47,25 @@ def option_figures(options: Options) -> dict[str, Any]:
     """What the manifest says of the user's choices."""
     return {
         "recipe": options.recipe.name,
-        "format": options.fmt.name,
-        "bits": options.fmt.bits,
         "embedding_bits": options.embedding_bits,
         "max_seq_len": options.max_seq_len,
         "kv_cache": options.kv_cache,
     }
+
+
+def format_figures(lowered: MobileLLM, fmt: WeightFormat) -> dict[str, Any]:
+    """What the manifest says of the linears' formats: ``fmt`` unless their packed tables differ."""
+    formats: dict[str, str] = {}
+    weights = []
+    for _, table in tables(lowered):
+        linears = {name: rows for name, rows in table.rows.items() if is_quantized_linear(name)}
+        if linears and isinstance(table, PackedTable):
+            header = read_header(table.packed)
+            formats |= dict.fromkeys(linears, header.format.name)
+            weights.append((header.format, header.n * header.k))
+    if len(set(formats.values())) < 2:
+        return {"format": fmt.name, "bits": fmt.bits, "formats": {}}
+    return {"format": MIXED, "bits": mean_bits(weights), "formats": formats}
 
 
 def program_figures(lowered: MobileLLM, program: FileRecord) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from edge.model.mobilellm import Layer, MobileLLM, named_linears, replace_module
 from edge.ops.packing import pack_codes, pack_half, read_header
 from edge.quantizers.convert import qat_linears
 from edge.quantizers.packed_checkpoint import quantize_table
+from edge.quantizers.paretoq import LearnedGrid
 from export.fuse import FusedLayer, joined_layer, packed_layer
 from export.modules import (
     JoinedLinear,
@@ -77,9 +78,8 @@ def lower(model: MobileLLM, options: Options) -> MobileLLM:
         ]
         assert isinstance(layer, Layer)
         replace_module(lowered, name, options.recipe.lower_layer(name, layer, cores))
-    embedding = pack_embedding(model.embed_tokens.weight.detach(), options.embedding_bits)
-    own_head = model.lm_head.weight
-    head = None if own_head is None else pack_embedding(own_head.detach(), options.embedding_bits)
+    embedding = pack_table(model.embed_tokens, options.embedding_bits)
+    head = None if model.lm_head.weight is None else pack_table(model.lm_head, options.embedding_bits)
     vocab = config.vocab_size
     replace_module(lowered, EMBEDDING, PackedEmbedding(embedding, {EMBEDDING: vocab}, config.dim))
     replace_module(lowered, HEAD, PackedHead(head, {HEAD: vocab}, OpRMSNorm(model.norm)))
@@ -87,9 +87,21 @@ def lower(model: MobileLLM, options: Options) -> MobileLLM:
     return lowered.eval()
 
 
-def pack_embedding(weight: Tensor, bits: int) -> Tensor:
-    """The packed table of an embedding or head [vocab, dim] at 4, 8 or 16 bits, one scale per row."""
+def pack_table(module: nn.Module, bits: int) -> Tensor:
+    """The packed table of an embedding or head [vocab, dim] at 4, 8 or 16 bits, one scale per row.
+
+    Raises:
+        ValueError: it was trained on the grid of other bits, which is kept.
+    """
     fmt = format_for_bits(bits)
+    if isinstance(module, LearnedGrid):
+        if module.fmt is not fmt:
+            raise ValueError(
+                f"the token embedding was trained at {module.fmt.bits:g} bits and its learned grid is kept: "
+                f"export it with --embedding-bits {module.fmt.bits:g}, or without that option"
+            )
+        return pack_codes(module.codes(), module.scales(), fmt)
+    weight = module.get_parameter("weight").detach()
     if fmt is FULL_PRECISION:
         return pack_half(weight)
     return pack_codes(*quantize_table(weight, fmt), fmt)

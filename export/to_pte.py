@@ -28,10 +28,17 @@ from edge.manifest import (
 )
 from edge.model.checkpoint import Checkpoint
 from edge.model.mobilellm import MobileLLM
+from edge.model.plan import MIXED, Plan
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.convert import build_model, prepare_qat
+from edge.quantizers.convert import build_model, format_of, plan_of, prepare_qat
 from edge.quantizers.packed_checkpoint import ASSETS, open_model
-from export.metadata import constant_methods, option_figures, package_versions, program_figures
+from export.metadata import (
+    constant_methods,
+    format_figures,
+    option_figures,
+    package_versions,
+    program_figures,
+)
 from export.output import checked_output, staging
 from export.program import to_program
 from export.recipes import RECIPES, Options, Recipe, lower
@@ -73,12 +80,12 @@ def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bo
     tokenizer = _tokenizer_of(checkpoint)
     label = name if name == "default" else Path(name).resolve().name
     model = build_model(checkpoint)
-    if checkpoint.fmt is fmt:
+    if checkpoint.plan.default is fmt:
         return Source(label, name, "trained", model, tokenizer)
-    if checkpoint.fmt is not FULL_PRECISION:
+    if checkpoint.plan.is_quantized:
         raise ValueError(
-            f"{name} was trained at {checkpoint.fmt.bits:g} bits and its learned grid is kept: "
-            f"export it with --bits {checkpoint.fmt.bits:g}"
+            f"{name} was trained at {checkpoint.plan}, and its learned grids are kept: "
+            f"export it with --bits {checkpoint.plan.default.bits:g}"
         )
     full_precision = build_model(checkpoint)
     return Source(
@@ -107,7 +114,9 @@ def export_to(output: Path, source: Source, options: Options) -> Manifest:
             tokenizer=record,
             verification=proof,
             versions=package_versions(),
+            embedding_learned=format_of(model.embed_tokens).is_quantized,
             **option_figures(options),
+            **format_figures(lowered, options.fmt),
             **program_figures(lowered, record_file(path)),
         ).sealed()
         (directory / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
@@ -130,7 +139,7 @@ def _embedded(fmt: WeightFormat, recipe: Recipe) -> str:
 
 
 def _on_grid(model: MobileLLM, fmt: WeightFormat, recipe: Recipe) -> MobileLLM:
-    return prepare_qat(model, fmt) if fmt.is_quantized and recipe.keeps_grid else model
+    return prepare_qat(model, Plan(fmt)) if fmt.is_quantized and recipe.keeps_grid else model
 
 
 def _tokenizer_of(checkpoint: Checkpoint) -> Tokenizer | None:
@@ -157,7 +166,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     bits = ", ".join(f"{b:g}" for b in BITS_CHOICES)
     parser.add_argument(
-        "--bits", required=True, help=f"bits per weight of the linears: {bits} (16 is half precision)"
+        "--bits",
+        required=True,
+        help=f"bits per weight of the linears: {bits} (16 is half precision); of a trained checkpoint those "
+        "it was trained with, linears that --mixed gave others included",
     )
     parser.add_argument(
         "--model",
@@ -171,9 +183,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--embedding-bits",
         type=int,
-        default=Options.embedding_bits,
         choices=EMBEDDING_BITS_CHOICES,
-        help="bits of the token embedding and output head (default %(default)s)",
+        help="bits of the token embedding and output head; default: those they were trained at, else "
+        f"{Options.embedding_bits}",
     )
     parser.add_argument(
         "--max-seq-len", type=int, help="positions of the KV cache; default: the model's, at most 2048"
@@ -189,6 +201,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, help="directory to write; default: exported/MODEL-BITSbit")
     return parser
+
+
+def _trained_embedding_bits(model: MobileLLM) -> int:
+    """Those of the embedding's learned grid, or the default where it has none."""
+    fmt = format_of(model.embed_tokens)
+    return int(fmt.bits) if fmt.is_quantized else Options.embedding_bits
 
 
 def _checked_max_seq_len(wanted: int | None, config: ModelConfig) -> int:
@@ -213,9 +231,11 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"--recipe {recipe.name} {refusal}")
         max_seq_len = _checked_max_seq_len(args.max_seq_len, source.model.config)
         suffix = "" if recipe.name == "lowbit" else f"-{recipe.name}"
-        output = args.output or Path("exported") / f"{source.name}-{fmt.bits:g}bit{suffix}"
+        width = MIXED if plan_of(source.model).others else f"{fmt.bits:g}bit"
+        output = args.output or Path("exported") / f"{source.name}-{width}{suffix}"
         checked_output(output)  # again: the default path is known only now
-        options = Options(recipe, fmt, max_seq_len, args.embedding_bits, args.kv_cache)
+        embedding_bits = args.embedding_bits or _trained_embedding_bits(source.model)
+        options = Options(recipe, fmt, max_seq_len, embedding_bits, args.kv_cache)
         manifest = export_to(output, source, options)
     print_summary(output, manifest)
     return 0

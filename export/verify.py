@@ -7,8 +7,8 @@ A program is compared with two eager models, on real text where there is a token
   activations, and queries, keys and values where the program has an int8 cache.
 
 Weights may not differ at all: every packed table must be found in the written file; each linear's rows of
-it must unpack to the eager model's weights, bit for bit, embedding and head to the model's, rounded to the
-nearest level.
+it must unpack to the eager model's weights, bit for bit, and so must an embedding and head that were trained
+on a grid; others to the model's, rounded to the nearest level.
 
 Logits may differ for one reason. Program and rounded model compute one function, but add in another order.
 A float32 rounding apart can move a value to the next int8 step, and after a few layers nearly all of them
@@ -46,13 +46,15 @@ import torch
 from torch import Tensor, nn
 
 from edge.manifest import CacheCost, Verification
-from edge.model.mobilellm import MobileLLM, named_linears, replace_module
+from edge.model.checkpoint import Checkpoint
+from edge.model.mobilellm import MobileLLM, named_linears
 from edge.ops.packing import HEADER_BYTES, MAGIC, dequantize, read_header, unpack
 from edge.program import Program
-from edge.quantizers.paretoq import QATLinear, effective_alpha
+from edge.quantizers.convert import build_model, weights_of
+from edge.quantizers.paretoq import LearnedGrid
 from export.modules import PackedTable, tables, weights_in
 from export.recipes import HEAD, Options
-from export.rounding import clone_structure, with_int8_cache, with_int8_inputs
+from export.rounding import with_int8_cache, with_int8_inputs
 
 FLOAT32_SUMMATION = 1e-4
 MAGIC_BYTES = MAGIC.to_bytes(4, "little")
@@ -84,13 +86,10 @@ class References:
 
 def reference_models(model: MobileLLM, lowered: MobileLLM, options: Options) -> References:
     """Plain PyTorch models with the very weights of the lowered one."""
-    float_model = clone_structure(model).eval()
+    weights = weights_of(model)
     for _, table in tables(lowered):
-        for name, weight in weights_in(table).items():
-            if name in named_linears(model):
-                plain = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-                replace_module(float_model, name, plain)
-            float_model.get_submodule(name).weight = nn.Parameter(weight, requires_grad=False)
+        weights |= {f"{name}.weight": weight for name, weight in weights_in(table).items()}
+    float_model = build_model(Checkpoint(model.config, weights))
     rounded = options.recipe.with_int8_activations(float_model, lowered).eval()
     exact = not options.recipe.uses_xnnpack
     if options.kv_cache == "fp32":
@@ -102,7 +101,7 @@ def reference_models(model: MobileLLM, lowered: MobileLLM, options: Options) -> 
 def check_tables(model: MobileLLM, lowered: MobileLLM, path: Path) -> int:
     """Every packed table stands in the file and holds the model's weights; returns how many there are.
 
-    Linears must unpack to the trained grid, bit for bit. Embedding and head, which are rounded at export,
+    What was trained on a grid must unpack to it, bit for bit. Embedding and head that are rounded at export
     must be within half a step of the model's.
 
     Raises:
@@ -123,7 +122,7 @@ def _check_weights(model: MobileLLM, table: PackedTable) -> None:
     codes, alphas = (part.split(counts) for part in unpack(table.packed))
     for name, code, alpha in zip(table.rows, codes, alphas, strict=True):
         source = model.get_submodule(name)
-        if isinstance(source, nn.Linear):
+        if isinstance(source, nn.Linear | LearnedGrid):
             if not _holds(code, alpha, source):
                 raise VerificationError(f"{name}: unpacking does not give the trained grid back")
         elif not _is_rounded(table.packed, source.get_parameter("weight").detach()):
@@ -221,13 +220,11 @@ def _judge_perplexity(what: str, found: float, eager: float, bound: float) -> No
         )
 
 
-def _holds(codes: Tensor, alpha: Tensor, linear: nn.Linear) -> bool:
-    """Whether a table's rows, codes [rows, k] and alpha [rows], are a linear's very codes and scales."""
-    if not isinstance(linear, QATLinear):
-        return torch.equal(codes, linear.weight.detach().half())  # such a table has weights in place of codes
-    return torch.equal(alpha[:, None], effective_alpha(linear.weight_clip_val.detach())) and torch.equal(
-        codes, linear.codes()
-    )
+def _holds(codes: Tensor, alpha: Tensor, source: nn.Linear | LearnedGrid) -> bool:
+    """Whether a table's rows, codes [rows, k] and alpha [rows], are a module's very codes and scales."""
+    if not isinstance(source, LearnedGrid):
+        return torch.equal(codes, source.weight.detach().half())  # such a table has weights in place of codes
+    return torch.equal(alpha[:, None], source.scales()) and torch.equal(codes, source.codes())
 
 
 def _is_rounded(packed: Tensor, weight: Tensor) -> bool:

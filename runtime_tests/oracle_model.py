@@ -42,11 +42,11 @@ class Result:
 
 
 class OracleModel:
-    """A Hugging Face or ParetoQ directory.
+    """A Hugging Face or ParetoQ directory, or one of mixed widths, which its config.json names.
 
     Args:
         bits: 1, 1.58, 2, 3, 4 or 16 (half precision).
-        embedding_bits: 4, 8 or 16, for the token embedding and the head.
+        embedding_bits: 4, 8 or 16, for token embedding and head; on learned scales where there are any.
         int8_activations: False computes the same weights without rounding activations.
         int8_cache: rounds queries and keys, after RoPE, and values: one scale per position and head.
     """
@@ -60,7 +60,9 @@ class OracleModel:
         int8_cache: bool = False,
     ) -> None:
         self.hf = json.loads((directory / "config.json").read_text())
-        self.int8_linears = int8_activations and bits != 16
+        self.int8_activations = int8_activations
+        others = self.hf.get("w_bits_by_linear", {})
+        self.bits = {}
         self.int8_cache = int8_cache
         self.int8_head = int8_activations and embedding_bits != 16
         raw = _read_tensors(directory)
@@ -69,10 +71,11 @@ class OracleModel:
             for linear in LINEARS:
                 name = f"model.layers.{layer}.{linear}"
                 alpha = raw.get(f"{name}.weight_clip_val")
-                self.w[name] = quantize_linear(raw[f"{name}.weight"], alpha, bits)
+                self.bits[name] = (others[name] or 1.58) if name in others else bits
+                self.w[name] = quantize_linear(raw[f"{name}.weight"], alpha, self.bits[name])
         tied = "lm_head.weight" not in raw or self.hf.get("tie_word_embeddings", False)
-        self.embedding = quantize_table(raw["model.embed_tokens.weight"], embedding_bits)
-        self.head = self.embedding if tied else quantize_table(raw["lm_head.weight"], embedding_bits)
+        self.embedding = read_table(raw, "model.embed_tokens", embedding_bits)
+        self.head = self.embedding if tied else read_table(raw, "lm_head", embedding_bits)
         self.heads = self.hf["num_attention_heads"]
         self.kv_heads = self.hf.get("num_key_value_heads") or self.heads
         self.head_dim = self.hf.get("head_dim") or self.hf["hidden_size"] // self.heads
@@ -93,10 +96,9 @@ class OracleModel:
 
     def _attention(self, name: str, x: Array) -> Array:
         length = len(x)
-        x = self._linear_input(x)
-        q = self._rope((x @ self._t(f"{name}.q_proj")).reshape(length, self.heads, self.head_dim))
-        k = self._rope((x @ self._t(f"{name}.k_proj")).reshape(length, self.kv_heads, self.head_dim))
-        v = (x @ self._t(f"{name}.v_proj")).reshape(length, self.kv_heads, self.head_dim)
+        q = self._rope(self._product(x, f"{name}.q_proj").reshape(length, self.heads, self.head_dim))
+        k = self._rope(self._product(x, f"{name}.k_proj").reshape(length, self.kv_heads, self.head_dim))
+        v = self._product(x, f"{name}.v_proj").reshape(length, self.kv_heads, self.head_dim)
         if self.int8_cache:
             q, k, v = self._int8(q), self._int8(k), self._int8(v)
         out = np.empty_like(q)
@@ -106,13 +108,12 @@ class OracleModel:
                 scores = k[: t + 1, shared] @ q[t, head] / math.sqrt(self.head_dim)
                 weights = np.exp(scores - scores.max())
                 out[t, head] = weights / weights.sum() @ v[: t + 1, shared]
-        return self._linear_input(out.reshape(length, -1)) @ self._t(f"{name}.o_proj")
+        return self._product(out.reshape(length, -1), f"{name}.o_proj")
 
     def _mlp(self, name: str, x: Array) -> Array:
-        x = self._linear_input(x)
-        gate = x @ self._t(f"{name}.gate_proj")
-        hidden = gate / (1 + np.exp(-gate)) * (x @ self._t(f"{name}.up_proj"))
-        return self._linear_input(hidden) @ self._t(f"{name}.down_proj")
+        gate = self._product(x, f"{name}.gate_proj")
+        hidden = gate / (1 + np.exp(-gate)) * self._product(x, f"{name}.up_proj")
+        return self._product(hidden, f"{name}.down_proj")
 
     def _norm(self, x: Array, name: str) -> Array:
         mean_square = (x * x).mean(axis=-1, keepdims=True)
@@ -127,11 +128,9 @@ class OracleModel:
         cos, sin = np.cos(angle), np.sin(angle)
         return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
-    def _t(self, name: str) -> Array:
-        return self.w[name].T.astype(np.float64)
-
-    def _linear_input(self, x: Array) -> Array:
-        return self._int8(x) if self.int8_linears else x
+    def _product(self, x: Array, name: str) -> Array:
+        rounded = self._int8(x) if self.int8_activations and self.bits[name] != 16 else x
+        return rounded @ self.w[name].T.astype(np.float64)
 
     def _int8(self, x: Array) -> Array:
         """x [T, ..., n] rounded to 255 levels per row of n."""
@@ -158,8 +157,14 @@ def quantize_linear(w: Array, alpha: Array | None, bits: float) -> Array:
         return np.rint(F32(1.5) * np.clip(ratio, F32(-0.99), F32(0.99))) * F32(2 / 3) * alpha
     if bits == 2:
         return (np.rint(2 * np.clip(ratio, F32(-0.99), F32(0.99)) - F32(0.5)) + F32(0.5)) / 2 * alpha
-    half = 2 ** (int(bits) - 1)
+    half = 2 ** (int(bits) - 1)  # also of tables, at 4 and 8 bits
     return np.clip(np.rint(ratio), -half, half - 1) * alpha
+
+
+def read_table(raw: dict[str, Array], name: str, bits: int) -> Array:
+    """A token embedding or head [vocab, dim], on its learned grid where it has one."""
+    weight, alpha = raw[f"{name}.weight"], raw.get(f"{name}.weight_clip_val")
+    return quantize_table(weight, bits) if alpha is None else quantize_linear(weight, alpha, bits)
 
 
 def quantize_table(w: Array, bits: int) -> Array:

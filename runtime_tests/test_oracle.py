@@ -72,9 +72,28 @@ LLAMA3 = {
 LINEAR_ROPE = {"rope_theta": 1000.0, "rope_type": "linear", "factor": 4.0}
 
 
+#: Every width, in every group of linears that would share a table.
+MIXED = {
+    "0.self_attn.k_proj": 4,
+    "0.self_attn.o_proj": 16,
+    "0.mlp.gate_proj": 1,
+    "0.mlp.down_proj": 0,
+    "1.self_attn.q_proj": 16,
+    "1.self_attn.v_proj": 0,
+    "1.mlp.up_proj": 16,
+    "1.mlp.down_proj": 1,
+}
+#: A learned scale over the mean of a row's absolute weights, by w_bits.
+SCALES = {1: 1.0, 0: 2.0, 2: 2.5, 3: 0.7, 4: 0.35, 8: 0.03}
+
+
 @dataclass(frozen=True)
 class Case:
-    """A checkpoint and how to export it; ``w_bits`` makes it one of ParetoQ's form."""
+    """A checkpoint and how to export it; ``w_bits`` makes it one of ParetoQ's form.
+
+    With ``mixed`` the linears of these names (without ``model.layers.``) have other ``w_bits``; with
+    ``learned_tables`` token embedding and head have learned scales too.
+    """
 
     name: str
     bits: float
@@ -83,6 +102,8 @@ class Case:
     dtype: torch.dtype = torch.float32
     shards: bool = False
     int8_cache: bool = False
+    mixed: dict[str, int] = field(default_factory=dict)
+    learned_tables: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -96,6 +117,15 @@ CASES = (
     Case("paretoq 2 bit, llama3 rope", 2, 2, changes={"rope_parameters": LLAMA3}),
     Case("paretoq 3 bit, bf16 shards", 3, 3, dtype=torch.bfloat16, shards=True),
     Case("paretoq 4 bit, 4 bit tables, odd", 4, 4, embedding_bits=4, changes=ODD),
+    Case(
+        "mixed with kept linears, int8 tables learned, untied",
+        2,
+        2,
+        mixed=MIXED,
+        learned_tables=True,
+        changes=ODD,
+    ),
+    Case("mixed, int4 tables learned", 3, 3, embedding_bits=4, mixed=MIXED, learned_tables=True),
     Case("rounded 1 bit", 1),
     Case("rounded ternary, bf16 shards", 1.58, dtype=torch.bfloat16, shards=True),
     Case("rounded 2 bit, odd, untied", 2, changes=ODD),
@@ -141,12 +171,14 @@ def _add_learned_scales(directory: Path, case: Case) -> None:
     added = {}
     for shard in directory.glob("*.safetensors"):
         for name, weight in load_file(shard).items():
-            if name.split(".", 3)[-1].removesuffix(".weight") in LINEARS:
+            w_bits = _learned_w_bits(name.removesuffix(".weight"), case)
+            if w_bits is not None:
                 typical = weight.float().abs().mean(dim=1, keepdim=True)
-                factor = {1: 1.0, 0: 2.0, 2: 2.5, 3: 0.7, 4: 0.35}[case.w_bits]
-                scale = typical * factor * torch.empty_like(typical).uniform_(0.6, 1.5)
+                scale = typical * SCALES[w_bits] * torch.empty_like(typical).uniform_(0.6, 1.5)
                 added[name.replace(".weight", ".weight_clip_val")] = scale.to(case.dtype)
-    assert len(added) == 7 * BASE["num_hidden_layers"]
+    kept = list(case.mixed.values()).count(16)
+    own_tables = case.learned_tables * (1 if case.changes.get("tie_word_embeddings", True) else 2)
+    assert len(added) == 7 * BASE["num_hidden_layers"] - kept + own_tables
     save_file(load_file(path) | added, path, metadata={"format": "pt"})
     index = directory / "model.safetensors.index.json"
     if index.exists():
@@ -154,7 +186,22 @@ def _add_learned_scales(directory: Path, case: Case) -> None:
         entries["weight_map"] |= dict.fromkeys(added, path.name)
         index.write_text(json.dumps(entries))
     config = json.loads((directory / "config.json").read_text())
-    (directory / "config.json").write_text(json.dumps(config | {"w_bits": case.w_bits}))
+    config["w_bits"] = case.w_bits
+    if case.mixed:
+        config["w_bits_by_linear"] = {f"model.layers.{name}": bits for name, bits in case.mixed.items()}
+    if case.learned_tables:
+        config["embedding_w_bits"] = case.embedding_bits
+    (directory / "config.json").write_text(json.dumps(config))
+
+
+def _learned_w_bits(module: str, case: Case) -> int | None:
+    """None where a module has no learned scales."""
+    if module in ("model.embed_tokens", "lm_head"):
+        return case.embedding_bits if case.learned_tables else None
+    if module.split(".", 3)[-1] not in LINEARS:
+        return None
+    w_bits = case.mixed.get(module.removeprefix("model.layers."), case.w_bits)
+    return None if w_bits == 16 else w_bits
 
 
 def export(case: Case, directory: Path) -> Program:

@@ -74,7 +74,7 @@ def test_altered_manifest(program, change):
     [
         ("", "JSON"),
         ("{", "JSON"),
-        ("[]", "manifest of version 2"),
+        ("[]", "manifest of version 3"),
         ('{"schema_version": 1}', "schema_version"),
     ],
 )

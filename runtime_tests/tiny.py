@@ -12,6 +12,7 @@ from edge.config import ModelConfig
 from edge.formats import FULL_PRECISION, WeightFormat
 from edge.model.checkpoint import Checkpoint, save_checkpoint
 from edge.model.mobilellm import MobileLLM
+from edge.model.plan import Plan
 from edge.quantizers.convert import prepare_qat, to_checkpoint
 from edge.training.train_tokenizer import train_tokenizer
 
@@ -50,17 +51,20 @@ def tiny_tokenizer() -> Path:
     return directory / "tokenizer.json"
 
 
-def tiny_checkpoint(fmt: WeightFormat = FULL_PRECISION, **changes) -> Checkpoint:
-    model = tiny_model(tiny_config(**changes))
-    if fmt.is_quantized:
-        prepare_qat(model, fmt)
+def tiny_checkpoint(fmt: WeightFormat = FULL_PRECISION, plan: Plan | None = None, **changes) -> Checkpoint:
+    """One format for every linear, or a whole plan in its place."""
+    model, plan = tiny_model(tiny_config(**changes)), plan or Plan(fmt)
+    if plan.is_quantized:
+        prepare_qat(model, plan)
         with torch.no_grad():  # as if learned: no longer where alpha starts
             for name, parameter in model.named_parameters():
-                if name.endswith("weight_clip_val"):
+                if name.endswith(("weight_clip_val", "grid_end")):
                     parameter.mul_(0.83)
-    return to_checkpoint(model, tiny_tokenizer())
+    return to_checkpoint(model, tiny_tokenizer(), plan.default)
 
 
-def save_tiny(directory: Path, fmt: WeightFormat = FULL_PRECISION, **changes) -> Path:
-    save_checkpoint(tiny_checkpoint(fmt, **changes), directory)
+def save_tiny(
+    directory: Path, fmt: WeightFormat = FULL_PRECISION, plan: Plan | None = None, **changes
+) -> Path:
+    save_checkpoint(tiny_checkpoint(fmt, plan, **changes), directory)
     return directory

@@ -6,7 +6,11 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from edge.formats import format_for_bits
 from edge.latency.schema import ProgramRecord, Report, Run, Settings, Trace
+
+#: What bit widths are compared with; of a mixed program the mean may be 4 too, its format is not.
+OWN_4BIT = format_for_bits(4)
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ def is_own(program: ProgramRecord) -> bool:
 
 def own_4bit(programs: Sequence[ProgramRecord]) -> ProgramRecord | None:
     """Our own 4-bit program of a model, which bit widths are compared with."""
-    return next((p for p in programs if is_own(p) and p.bits == 4), None)
+    return next((p for p in programs if is_own(p) and p.format == OWN_4BIT.name), None)
 
 
 def opponents(programs: Sequence[ProgramRecord]) -> list[ProgramRecord]:

@@ -142,7 +142,7 @@ def _labels(programs: Sequence[ExportedProgram]) -> list[str]:
 
 def _label(program: ExportedProgram) -> str:
     manifest = program.manifest
-    width = f"{manifest.bits:g} bit{'s' * (manifest.bits != 1)}"
+    width = f"{manifest.bits:g} bit{'s' * (manifest.bits != 1)}" + " mixed" * bool(manifest.formats)
     parts = [width if manifest.recipe == "lowbit" else manifest.recipe]
     parts += ["int8 cache"] * (manifest.kv_cache == "int8")
     parts += [f"{manifest.embedding_bits}-bit embedding"] * (manifest.embedding_bits != 8)

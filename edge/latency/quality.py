@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
 from pathlib import Path
-
-import torch
 
 from edge.latency.programs import ExportedProgram
 from edge.latency.schema import Quality
 from edge.program import open_program
 from edge.training.data import Source, load_blocks
+from edge.training.evaluate.language_model import ProgramModel
+from edge.training.evaluate.perplexity import perplexity
 
 #: Tokens predicted per block, or what the KV cache holds.
 BLOCK = 512
@@ -33,12 +31,6 @@ def measure_quality(program: ExportedProgram, text: str) -> Quality:
     if tokenizer is None:
         raise ValueError(f"{program.directory} has no tokenizer, so its perplexity cannot be measured")
     source, block = Source.parse(text), min(BLOCK, manifest.max_seq_len)
-    blocks = load_blocks([source], tokenizer, program.config, block)
-    loss = 0.0
-    for row in blocks.blocks.tolist():
-        for position, (token, following) in enumerate(pairwise(row)):
-            logits = runtime.forward([token], position)
-            loss -= float(torch.log_softmax(logits.double(), -1)[following])
-    perplexity = math.exp(loss / blocks.predicted)
+    value, tokens = perplexity(ProgramModel(runtime), load_blocks([source], tokenizer, program.config, block))
     name = "/".join(Path(source.name).parts[-2:])
-    return Quality(text=name, tokens=blocks.predicted, block=block, perplexity=perplexity)
+    return Quality(text=name, tokens=tokens, block=block, perplexity=value)

@@ -155,7 +155,7 @@ class ProgramRecord(_Record):
         label: what tells it from the model's other programs.
         recipe: the exporter's, or "llama.cpp".
         format: of the linears' weights, by the runtime's own name.
-        bits: nominal, of those weights.
+        bits: nominal, of those weights; the mean where a program mixes formats.
         linear_bits_per_weight: stored, scales and padding included; None where a file does not tell.
         parameters: of the model.
         sha256: of the program's file.

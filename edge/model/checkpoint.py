@@ -2,7 +2,8 @@
 
 On disk: ``config.json``, ``model.safetensors`` (or shards behind an index), and the tokenizer. A
 quantisation-aware checkpoint adds ``<linear>.weight_clip_val`` [out, 1] per quantised linear and
-``w_bits`` in config.json, which is the form ParetoQ publishes (arXiv 2502.02631).
+``w_bits`` in config.json, which is the form ParetoQ publishes (arXiv 2502.02631). Linears of another
+width, and a quantised embedding and head, are named there too (``edge/model/hf_config.py``).
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import torch
 from torch import Tensor
 
 from edge.config import ModelConfig
-from edge.formats import FULL_PRECISION, WeightFormat
 from edge.model.checkpoint_writer import write_directory
-from edge.model.hf_config import CONFIG_NAME, config_from_hf, config_to_hf, format_from_hf, read_hf_config
+from edge.model.hf_config import CONFIG_NAME, config_from_hf, config_to_hf, plan_from_hf, read_hf_config
 from edge.model.hub import local_directory
 from edge.model.mobilellm import MobileLLM, is_quantized_linear
+from edge.model.plan import Plan, mean_bits
 from edge.model.tensor_files import as_float32, check_names, check_shapes, first_of, hf_name, read_tensors
 from edge.model.tokenizer import TOKENIZER_FILES, Tokenizer
 
@@ -37,16 +38,26 @@ class Checkpoint:
     """Weights and what is needed to read them; tensors are float32 under the names of ``MobileLLM``.
 
     Attributes:
-        fmt: the format whose grid ``alphas`` are for; FULL_PRECISION when there are none.
-        alphas: learned scales [out, 1] by linear name.
+        plan: the formats whose grids ``alphas`` are for; nothing is quantised when there are none.
+        alphas: learned scales [rows, 1] by the full name of the linear or table.
         tokenizer: the tokenizer file, where the directory has one.
     """
 
     config: ModelConfig
     weights: dict[str, Tensor]
-    fmt: WeightFormat = FULL_PRECISION
+    plan: Plan = field(default_factory=Plan)
     alphas: dict[str, Tensor] = field(default_factory=dict)
     tokenizer: Path | None = None
+
+    @property
+    def bits(self) -> float:
+        """Mean bits per weight of the linears, as their formats are named."""
+        linears = {name.removesuffix(".weight"): weight for name, weight in self.weights.items()}
+        return mean_bits(
+            (self.plan.of(name), weight.numel())
+            for name, weight in linears.items()
+            if is_quantized_linear(name)
+        )
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -64,7 +75,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise ValueError(
             f"{directory} is a packed checkpoint, made for export; give the one that it was packed from"
         )
-    config, fmt = parse_config(directory, hf)
+    config, plan = parse_config(directory, hf)
     tensors = read_tensors(directory)
     alphas = {n.removesuffix(ALPHA_SUFFIX): t for n, t in tensors.items() if n.endswith(ALPHA_SUFFIX)}
     weights = {n: t for n, t in tensors.items() if not n.endswith(ALPHA_SUFFIX)}
@@ -73,11 +84,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     shapes = weight_shapes(config)
     check_names(directory, weights, shapes.keys() - {HEAD}, allowed={HEAD})
     check_shapes(directory, weights, shapes)
-    _check_alpha_presence(directory, fmt, alphas)
+    _check_alpha_presence(directory, plan, alphas)
+    plan = plan or Plan()
     weights = {n: as_float32(directory, n, t) for n, t in weights.items()}
-    alphas = _checked_alphas(directory, alphas, shapes)
-    config = _settle_head(directory, config, weights, hf)
-    return Checkpoint(config, weights, fmt or FULL_PRECISION, alphas, checked_tokenizer(directory, config))
+    alphas = _checked_alphas(directory, alphas, _grid_shapes(plan, {n: shapes[n] for n in weights}))
+    config = _settle_head(directory, config, weights, alphas, hf)
+    return Checkpoint(config, weights, plan, alphas, checked_tokenizer(directory, config))
 
 
 def save_checkpoint(
@@ -93,13 +105,15 @@ def save_checkpoint(
     if beyond:
         raise ValueError(f"{first_of(beyond)}: NaN, or values that {dtype} cannot hold; nothing was written")
     tensors |= {name + ALPHA_SUFFIX: alpha.detach().float() for name, alpha in checkpoint.alphas.items()}
-    write_directory(directory, tensors, config_to_hf(checkpoint.config, checkpoint.fmt), checkpoint.tokenizer)
+    hf = config_to_hf(checkpoint.config, checkpoint.plan)
+    write_directory(directory, tensors, hf, checkpoint.tokenizer)
 
 
-def parse_config(directory: Path, hf: dict[str, Any]) -> tuple[ModelConfig, WeightFormat | None]:
-    """The shape, and the weight format where ``w_bits`` gives one; errors name the file."""
+def parse_config(directory: Path, hf: dict[str, Any]) -> tuple[ModelConfig, Plan | None]:
+    """The shape, and the formats where ``w_bits`` gives them; errors name the file."""
     try:
-        return config_from_hf(hf), format_from_hf(hf)
+        config = config_from_hf(hf)
+        return config, plan_from_hf(hf, linear_names(config))
     except ValueError as error:
         raise ValueError(f"{directory / CONFIG_NAME}: {error}") from error
 
@@ -117,48 +131,68 @@ def quantized_linear_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
     return {name: shape for name, shape in by_linear.items() if is_quantized_linear(name)}
 
 
+def linear_names(config: ModelConfig) -> tuple[str, ...]:
+    """The full name of every linear that a weight format applies to."""
+    return tuple(quantized_linear_shapes(weight_shapes(config)))
+
+
 def checked_tokenizer(directory: Path, config: ModelConfig) -> Path | None:
     """The tokenizer file of a directory, or None where it has none.
 
     Raises:
-        ValueError: it cannot be read, or its vocabulary is not the model's. A model may have up to
-            max(128, 2 %) rows more, because vocabularies are padded to round numbers.
+        ValueError: it cannot be read, or its vocabulary is not the model's.
     """
     if not any((directory / name).is_file() for name in TOKENIZER_FILES):
         return None
     tokenizer = Tokenizer(directory)
+    check_vocabulary(tokenizer, config)
+    return tokenizer.path
+
+
+def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig) -> None:
+    """ValueError unless a trained model's vocabulary is as large as its tokenizer's.
+
+    It may have up to max(128, 2 %) rows more, because vocabularies are padded to round numbers.
+    """
     padding = max(128, config.vocab_size // 50)
     if not config.vocab_size - padding <= tokenizer.vocab_size <= config.vocab_size:
         raise ValueError(
             f"{tokenizer.path} has {tokenizer.vocab_size} entries and the model {config.vocab_size}: they do "
             f"not belong together (a model may have up to {padding} unused rows, never fewer than entries)"
         )
-    return tokenizer.path
 
 
-def _check_alpha_presence(directory: Path, fmt: WeightFormat | None, alphas: Mapping[str, Tensor]) -> None:
+def _check_alpha_presence(directory: Path, plan: Plan | None, alphas: Mapping[str, Tensor]) -> None:
     """Learned scales and ``w_bits`` come together or not at all."""
-    if alphas and fmt is None:
+    if alphas and plan is None:
         raise ValueError(
             f"{directory} has learned scales (weight_clip_val) but its {CONFIG_NAME} has no w_bits, which "
             "says what grid they are for; add it (0 is ternary, else 1, 2, 3 or 4)"
         )
-    if alphas and fmt is FULL_PRECISION:
+    if alphas and plan is not None and not plan.is_quantized:
         raise ValueError(f"{directory} has learned scales (weight_clip_val), but w_bits 16 means unquantised")
-    if fmt is not None and fmt.is_quantized and not alphas:
+    if plan is not None and plan.is_quantized and not alphas:
+        w_bits = plan.default.paretoq_w_bits
         raise ValueError(
-            f"{directory} has no learned scales (weight_clip_val), but w_bits {fmt.paretoq_w_bits} says so; "
+            f"{directory} has no learned scales (weight_clip_val), but w_bits {w_bits} says so; "
             "remove w_bits if it is a full-precision checkpoint"
         )
 
 
+def _grid_shapes(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Those of a checkpoint's weights that have learned scales, by the name of the linear or table."""
+    linears = quantized_linear_shapes(shapes)
+    found = {name: shape for name, shape in linears.items() if plan.of(name).is_quantized}
+    if plan.tables.is_quantized:
+        found |= {n.removesuffix(".weight"): shapes[n] for n in (EMBEDDING, HEAD) if n in shapes}
+    return found
+
+
 def _checked_alphas(
-    directory: Path, alphas: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+    directory: Path, alphas: Mapping[str, Tensor], grids: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Tensor]:
-    if not alphas:
-        return {}
     on_disk = {name + ALPHA_SUFFIX: alpha for name, alpha in alphas.items()}
-    expected = {n + ALPHA_SUFFIX: (out, 1) for n, (out, _) in quantized_linear_shapes(shapes).items()}
+    expected = {name + ALPHA_SUFFIX: (rows, 1) for name, (rows, _) in grids.items()}
     check_names(directory, on_disk, expected)
     check_shapes(directory, on_disk, expected)
     values = {n: as_float32(directory, n, alpha) for n, alpha in on_disk.items()}
@@ -169,7 +203,11 @@ def _checked_alphas(
 
 
 def _settle_head(
-    directory: Path, config: ModelConfig, weights: dict[str, Tensor], hf: Mapping[str, Any]
+    directory: Path,
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    alphas: dict[str, Tensor],
+    hf: Mapping[str, Any],
 ) -> ModelConfig:
     """Decides from the tensors whether the head is tied, and drops one that repeats the embedding."""
     head = weights.get(HEAD)
@@ -184,8 +222,9 @@ def _settle_head(
                 )
             warnings.warn(f"{directory} has no {HEAD}; the token embedding serves as its head", stacklevel=3)
         return replace(config, tied_embedding=True)
-    if torch.equal(head, weights[EMBEDDING]):
+    if torch.equal(head, weights[EMBEDDING]) and _same_scales(alphas):
         del weights[HEAD]
+        alphas.pop(HEAD.removesuffix(".weight"), None)
         return replace(config, tied_embedding=True)
     if config.tied_embedding:
         raise ValueError(
@@ -193,3 +232,9 @@ def _settle_head(
             f"{hf_name(EMBEDDING)}; set tie_word_embeddings to false, or remove the tensor"
         )
     return config
+
+
+def _same_scales(alphas: Mapping[str, Tensor]) -> bool:
+    """Whether head and embedding have one grid, where they have any."""
+    embedding, head = (alphas.get(name.removesuffix(".weight")) for name in (EMBEDDING, HEAD))
+    return embedding is None or head is None or torch.equal(embedding, head)

@@ -7,13 +7,25 @@ Absent keys mean what they mean to transformers' ``LlamaConfig``. What this proj
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from edge.config import ModelConfig, is_positive_number
-from edge.formats import FULL_PRECISION, MODEL_FORMATS, WeightFormat
+from edge.formats import (
+    EMBEDDING_BITS_CHOICES,
+    FULL_PRECISION,
+    MODEL_FORMATS,
+    WeightFormat,
+    format_for_bits,
+)
+from edge.model.plan import Plan
+from edge.model.tensor_files import first_of, hf_name
 
 CONFIG_NAME = "config.json"
+#: Keys beside ParetoQ's ``w_bits``: w_bits by linear where they differ from it, and bits of quantised tables.
+MIXED_KEY = "w_bits_by_linear"
+TABLES_KEY = "embedding_w_bits"
 MODEL_TYPES = ("llama", "mobilellm")
 ARCHITECTURES = ("LlamaForCausalLM", "MobileLLMForCausalLM")
 #: Keys and the one value (besides null and absent) that this project implements.
@@ -75,18 +87,49 @@ def config_from_hf(hf: dict[str, Any]) -> ModelConfig:
 
 def format_from_hf(hf: dict[str, Any]) -> WeightFormat | None:
     """The format behind ParetoQ's ``w_bits`` (0 is ternary, 16 is none); None without such a key."""
-    w_bits = hf.get("w_bits")
-    if w_bits is None:
-        return None
+    return None if hf.get("w_bits") is None else _format_of("w_bits", hf["w_bits"])
+
+
+def plan_from_hf(hf: dict[str, Any], linears: Collection[str]) -> Plan | None:
+    """The formats that a config.json gives the linears of these full names; None where it says nothing.
+
+    Raises:
+        ValueError: an unknown width or linear, or widths beside a ``w_bits`` that is absent or 16.
+    """
+    default, others, tables = format_from_hf(hf), hf.get(MIXED_KEY) or {}, hf.get(TABLES_KEY)
+    if default is None or not default.is_quantized:
+        given = [key for key in (MIXED_KEY, TABLES_KEY) if hf.get(key)]
+        if given:
+            raise ValueError(f"{given[0]} needs a w_bits of 0 to 4 beside it, not {_short(hf.get('w_bits'))}")
+        return None if default is None else Plan(default)
+    if not isinstance(others, dict):
+        raise ValueError(f"{MIXED_KEY} must be an object, not {_short(others)}")
+    by_name = {hf_name(name): name for name in linears}
+    unknown = others.keys() - by_name.keys()
+    if unknown:
+        raise ValueError(f"{MIXED_KEY} names linears that the model has not: {first_of(unknown)}")
+    formats = {by_name[name]: _format_of(f"{MIXED_KEY}: {name}:", bits) for name, bits in others.items()}
+    return Plan.from_formats(formats, default, _tables_format(tables))
+
+
+def _tables_format(bits: Any) -> WeightFormat:
+    if bits is None:
+        return FULL_PRECISION
+    if type(bits) is not int:
+        raise ValueError(f"{TABLES_KEY} must be an integer, not {_short(bits)}")
+    return format_for_bits(bits, EMBEDDING_BITS_CHOICES)
+
+
+def _format_of(what: str, w_bits: Any) -> WeightFormat:
     for fmt in MODEL_FORMATS:
         if fmt.paretoq_w_bits == w_bits and type(w_bits) is int:
             return fmt
     known = ", ".join(f"{f.paretoq_w_bits} ({f.name})" for f in MODEL_FORMATS)
-    raise ValueError(f"w_bits {w_bits!r} is unknown; known are {known}")
+    raise ValueError(f"{what} {w_bits!r} is unknown; known are {known}")
 
 
-def config_to_hf(config: ModelConfig, fmt: WeightFormat) -> dict[str, Any]:
-    """config.json for a shape, in the keys that transformers 4 and 5 both read.
+def config_to_hf(config: ModelConfig, plan: Plan) -> dict[str, Any]:
+    """config.json for a shape and its formats, in the keys that transformers 4 and 5 both read.
 
     transformers would run shared layers once and not twice, so those are written under MobileLLM's own type,
     which it refuses.
@@ -115,8 +158,12 @@ def config_to_hf(config: ModelConfig, fmt: WeightFormat) -> dict[str, Any]:
     }
     if shared:
         hf["layer_sharing"] = True
-    if fmt is not FULL_PRECISION:
-        hf["w_bits"] = fmt.paretoq_w_bits
+    if plan.is_quantized:
+        hf["w_bits"] = plan.default.paretoq_w_bits
+    if plan.others:
+        hf[MIXED_KEY] = {hf_name(name): fmt.paretoq_w_bits for name, fmt in plan.others.items()}
+    if plan.tables.is_quantized:
+        hf[TABLES_KEY] = plan.tables.paretoq_w_bits
     return hf
 
 

@@ -45,6 +45,14 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return self._backend.encode_batch(list(texts))
 
+    def piece(self, id_: int) -> str | None:
+        """An entry as the vocabulary spells it; None where there is none."""
+        return self._backend.piece(id_)
+
+    def is_marker(self, id_: int) -> bool:
+        """Whether an entry stands for no text."""
+        return self._backend.is_marker(id_)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; markers, and ids that only pad the model's vocabulary, have none."""
         return self._backend.decode([i for i in ids if i < self.vocab_size])
@@ -65,6 +73,13 @@ class _HuggingFace:
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         return [list(e.ids) for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
+    def piece(self, id_: int) -> str | None:
+        return self._tokenizer.id_to_token(id_)
+
+    def is_marker(self, id_: int) -> bool:
+        added = self._tokenizer.get_added_tokens_decoder().get(id_)
+        return added is not None and added.special
+
     def decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=True)
 
@@ -80,6 +95,12 @@ class _SentencePiece:
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         return [list(ids) for ids in self._processor.encode(texts)]
+
+    def piece(self, id_: int) -> str | None:
+        return self._processor.id_to_piece(id_)
+
+    def is_marker(self, id_: int) -> bool:
+        return self._processor.is_control(id_)
 
     def decode(self, ids: list[int]) -> str:
         return self._processor.decode(ids)

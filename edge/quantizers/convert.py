@@ -2,44 +2,71 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge.formats import FULL_PRECISION, WeightFormat
-from edge.model.checkpoint import ALPHA_SUFFIX, Checkpoint
+from edge.model.checkpoint import EMBEDDING, HEAD, Checkpoint
 from edge.model.mobilellm import MobileLLM, named_linears, replace_module
+from edge.model.plan import Plan
 from edge.model.tensor_files import first_of
-from edge.quantizers.paretoq import ALPHA_FLOOR, QATLinear
+from edge.quantizers.paretoq import ALPHA_FLOOR, LearnedGrid, QATLinear
+from edge.quantizers.qat_tables import QATEmbedding, QATHead, TiedQATHead
 
 
-def prepare_qat(model: MobileLLM, fmt: WeightFormat, alphas: dict[str, Tensor] | None = None) -> MobileLLM:
-    """Puts a QATLinear in place of every linear that ParetoQ quantises, keeping its weight.
+def prepare_qat(model: MobileLLM, plan: Plan, alphas: dict[str, Tensor] | None = None) -> MobileLLM:
+    """Puts a module with a learned grid in place of every linear and table that is quantised.
 
     Args:
-        alphas: learned scales [out, 1] by linear name; where given they are used untouched,
-            else alpha starts from the weights.
+        alphas: learned scales [rows, 1] by the full name of the linear or table; where given they are used
+            untouched, else alpha starts from the weights.
 
     Returns:
-        the same model, changed in place.
+        the same model, changed in place; it keeps its weights.
 
     Raises:
-        ValueError: ``alphas`` is given and lacks a linear.
+        ValueError: ``alphas`` is given and lacks one.
     """
-    linears = named_linears(model)
-    missing = set() if alphas is None else linears.keys() - alphas.keys()
+    grids = {name: plan.of(name) for name in named_linears(model) if plan.of(name).is_quantized}
+    if plan.tables.is_quantized:
+        own_head = () if model.lm_head.weight is None else (_module_name(HEAD),)
+        grids |= dict.fromkeys((_module_name(EMBEDDING), *own_head), plan.tables)
+    missing = set() if alphas is None else grids.keys() - alphas.keys()
     if missing:
         raise ValueError(f"no learned scale for {first_of(missing)}")
-    for name, linear in linears.items():
+    for name, fmt in grids.items():
+        weight = model.get_submodule(name).get_parameter("weight").detach()
         alpha = None if alphas is None else alphas[name]
-        replace_module(model, name, QATLinear(linear.weight.detach(), fmt, alpha))
+        replace_module(model, name, _TABLES.get(name, QATLinear)(weight, fmt, alpha))
+    if plan.tables.is_quantized and model.lm_head.weight is None:
+        replace_module(model, _module_name(HEAD), TiedQATHead())
     return model
 
 
 def qat_linears(model: MobileLLM) -> dict[str, QATLinear]:
     """Every quantisation-aware linear by its full name; none in a full-precision model."""
     return {name: module for name, module in named_linears(model).items() if isinstance(module, QATLinear)}
+
+
+def format_of(module: nn.Module) -> WeightFormat:
+    """The format that a linear or table is trained in; FULL_PRECISION of a plain one."""
+    return module.fmt if isinstance(module, LearnedGrid) else FULL_PRECISION
+
+
+def plan_of(model: MobileLLM, default: WeightFormat | None = None) -> Plan:
+    """The formats of a model's parts.
+
+    Args:
+        default: the plan's, where any linear has it; else the format that most quantised linears have.
+    """
+    formats = {name: format_of(linear) for name, linear in named_linears(model).items()}
+    if default is None or default not in formats.values():
+        counts = Counter(fmt for fmt in formats.values() if fmt.is_quantized)
+        default = counts.most_common(1)[0][0] if counts else FULL_PRECISION
+    return Plan.from_formats(formats, default, format_of(model.embed_tokens))
 
 
 def build_model(checkpoint: Checkpoint) -> MobileLLM:
@@ -50,21 +77,40 @@ def build_model(checkpoint: Checkpoint) -> MobileLLM:
     with torch.device("meta"):
         model = MobileLLM(checkpoint.config)
     model.load_state_dict(checkpoint.weights, strict=True, assign=True)
-    if checkpoint.fmt.is_quantized:
-        prepare_qat(model, checkpoint.fmt, checkpoint.alphas)
+    if checkpoint.plan.is_quantized:
+        prepare_qat(model, checkpoint.plan, checkpoint.alphas)
     return model.eval()
 
 
-def to_checkpoint(model: MobileLLM, tokenizer: Path | None) -> Checkpoint:
+def to_checkpoint(
+    model: MobileLLM, tokenizer: Path | None, default: WeightFormat | None = None
+) -> Checkpoint:
     """The model's state as a checkpoint, sharing its tensors.
 
     An alpha that training drove to zero or below is written as the floor it acts as; others are untouched.
+
+    Args:
+        default: of the plan, see ``plan_of``.
     """
-    linears = qat_linears(model)
-    alphas = {name: _writable_alpha(linear.weight_clip_val.detach()) for name, linear in linears.items()}
-    weights = {n: t.detach() for n, t in model.state_dict().items() if not n.endswith(ALPHA_SUFFIX)}
-    fmt = next(iter(linears.values())).fmt if linears else FULL_PRECISION
-    return Checkpoint(model.config, weights, fmt, alphas, tokenizer)
+    grids = {name: module for name, module in model.named_modules() if isinstance(module, LearnedGrid)}
+    alphas = {name: _writable_alpha(grid.alpha.detach()) for name, grid in grids.items()}
+    return Checkpoint(model.config, weights_of(model), plan_of(model, default), alphas, tokenizer)
+
+
+def weights_of(model: MobileLLM) -> dict[str, Tensor]:
+    """The model's weights without gradient, by name; of what is on a learned grid, those before rounding."""
+    tensors = model.state_dict()
+    return {name: tensor.detach() for name, tensor in tensors.items() if name.endswith(".weight")}
+
+
+def _module_name(weight: str) -> str:
+    return weight.removesuffix(".weight")
+
+
+_TABLES: dict[str, type[QATEmbedding] | type[QATHead]] = {
+    _module_name(EMBEDDING): QATEmbedding,
+    _module_name(HEAD): QATHead,
+}
 
 
 def _writable_alpha(alpha: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from edge.quantizers.packed_checkpoint import open_model, save_packed_checkpoint
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m edge.quantizers.pack",
-        description="Writes a trained checkpoint small: learned grids as packed codes, embeddings as int8; "
-        "a full-precision one as float16. The exporter reads either form.",
+        description="Writes a trained checkpoint small: learned grids as packed codes, other "
+        "embeddings as int8; a full-precision one as float16. The exporter reads either form.",
     )
     parser.add_argument("--model", required=True, help="checkpoint directory or hub id")
     parser.add_argument("--output", type=Path, required=True, help="directory to write")
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     checkpoint = open_model(args.model)
     save_packed_checkpoint(checkpoint, args.output)
     size = sum(path.stat().st_size for path in args.output.iterdir())
-    print(f"{args.output}: {checkpoint.fmt.name}, {size:,} bytes")
+    print(f"{args.output}: {checkpoint.plan.name}, {size:,} bytes")
     return 0
 
 

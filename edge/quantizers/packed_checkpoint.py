@@ -1,14 +1,15 @@
 """Packed checkpoints: what the embedded models ship as. Small, and exact where exactness was learned.
 
-``config.json`` has ``"packed": 1`` and ``w_bits``; ``model.safetensors`` has ``<linear>.packed`` per
-quantised linear (codes and effective alpha in the layout of ``edge/ops/packing.py``), ``embed_tokens.packed``
-(and ``lm_head.packed`` where the head is its own) as an int8 table, and the norms in float32. Reading one
-gives the weights that the codes stand for; quantising those again gives the same bytes, for linears and
-tables alike.
+``config.json`` has ``"packed": 1`` and ``w_bits``; ``model.safetensors`` has ``<linear>.packed`` per linear
+(codes and effective alpha in the layout of ``edge/ops/packing.py``; half precision of linears that a mixed
+model keeps), ``embed_tokens.packed`` (and ``lm_head.packed`` where the head is its own) on the learned grid
+where there is one, else as an int8 table, and the norms in float32. Reading one gives the weights that the
+codes stand for; quantising those again gives the same bytes, for linears and tables alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from edge.model.checkpoint import (
 from edge.model.checkpoint_writer import write_directory
 from edge.model.hf_config import CONFIG_NAME, config_to_hf, read_hf_config
 from edge.model.hub import local_directory
+from edge.model.plan import Plan
 from edge.model.tensor_files import as_float32, check_names, check_shapes, hf_name, read_tensors
-from edge.ops.packing import dequantize, pack_codes, read_header, unpack
+from edge.ops.packing import dequantize, pack_codes, pack_half, read_header, unpack
 from edge.quantizers import paretoq
 
 PACKED_VERSION = 1
@@ -79,15 +81,24 @@ def embedded_models() -> tuple[str, ...]:
     return ("default", *(path.relative_to(ASSETS).as_posix() for path in directories))
 
 
+def model_directory(name: str | Path) -> Path:
+    """Where a model's files lie: an embedded model by name, a directory, or a hub id, which is downloaded.
+
+    Raises:
+        ValueError: there is no such model, or the hub cannot be reached.
+    """
+    if str(name) in embedded_models():
+        name = ASSETS / ("default/16bit" if str(name) == "default" else str(name))
+    return local_directory(name)
+
+
 def open_model(name: str | Path) -> Checkpoint:
     """The checkpoint a user means: an embedded model's name, a directory of either form, or a hub id.
 
     Raises:
         ValueError: none of these, or its files are not in order.
     """
-    if str(name) in embedded_models():
-        name = ASSETS / ("default/16bit" if str(name) == "default" else str(name))
-    directory = local_directory(name)
+    directory = model_directory(name)
     if PACKED_KEY in read_hf_config(directory):
         return load_packed_checkpoint(directory)
     return load_checkpoint(directory)
@@ -99,17 +110,15 @@ def save_packed_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> Non
     Raises:
         ValueError: the directory cannot be written, or float32 cannot hold what a huge scale stands for.
     """
-    if not checkpoint.fmt.is_quantized:
+    plan = checkpoint.plan
+    if not plan.is_quantized:
         save_checkpoint(checkpoint, directory, torch.float16)
         return
     tensors = dict(checkpoint.weights)
-    for name, alpha in checkpoint.alphas.items():
-        weight = tensors.pop(f"{name}.weight")
-        tensors[name + PACKED_SUFFIX] = _pack_linear(name, weight, alpha, checkpoint.fmt)
-    for name in {EMBEDDING, HEAD} & tensors.keys():
-        table = pack_codes(*quantize_table(tensors.pop(name), TABLE_FORMAT), TABLE_FORMAT)
-        tensors[name.removesuffix(".weight") + PACKED_SUFFIX] = table
-    hf = config_to_hf(checkpoint.config, checkpoint.fmt) | {PACKED_KEY: PACKED_VERSION}
+    for name, fmt in _formats(plan, {n: tuple(t.shape) for n, t in tensors.items()}).items():
+        weight, alpha = tensors.pop(f"{name}.weight"), checkpoint.alphas.get(name)
+        tensors[name + PACKED_SUFFIX] = _pack(name, weight, alpha, fmt)
+    hf = config_to_hf(checkpoint.config, plan) | {PACKED_KEY: PACKED_VERSION}
     write_directory(directory, tensors, hf, checkpoint.tokenizer)
 
 
@@ -120,14 +129,13 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
         ValueError: one sentence for everything that is wrong with the files.
     """
     hf = read_hf_config(directory)
-    config, fmt = parse_config(directory, hf)
-    fmt = _packed_format(directory, hf, fmt)
+    config, plan = parse_config(directory, hf)
+    plan = _packed_plan(directory, hf, plan)
     shapes = weight_shapes(config)
     if config.tied_embedding:
         del shapes[HEAD]
-    linears = quantized_linear_shapes(shapes)
-    formats = dict.fromkeys(linears, fmt) | dict.fromkeys(("embed_tokens", "lm_head"), TABLE_FORMAT)
-    tables = {n.removesuffix(".weight"): s for n, s in shapes.items() if n.removesuffix(".weight") in formats}
+    formats = _formats(plan, shapes)
+    tables = {name: shapes[f"{name}.weight"] for name in formats}
     norms = {n: s for n, s in shapes.items() if n.removesuffix(".weight") not in formats}
     tensors = read_tensors(directory)
     check_names(directory, tensors, norms.keys() | {n + PACKED_SUFFIX for n in tables})
@@ -138,24 +146,40 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
     for name, shape in tables.items():
         weight, alpha = _unpack_table(directory, name, tensors[name + PACKED_SUFFIX], shape, formats[name])
         weights[f"{name}.weight"] = weight
-        if name in linears:
+        learned = plan.tables if f"{name}.weight" in (EMBEDDING, HEAD) else formats[name]
+        if learned.is_quantized:
             alphas[name] = alpha
-    return Checkpoint(config, weights, fmt, alphas, checked_tokenizer(directory, config))
+    return Checkpoint(config, weights, plan, alphas, checked_tokenizer(directory, config))
 
 
-def _packed_format(directory: Path, hf: dict[str, Any], fmt: WeightFormat | None) -> WeightFormat:
+def _formats(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, WeightFormat]:
+    """What each of a model's linears and tables is packed as, by its full name."""
+    tables = plan.tables if plan.tables.is_quantized else TABLE_FORMAT
+    formats = {name: plan.of(name) for name in quantized_linear_shapes(shapes)}
+    return formats | {n.removesuffix(".weight"): tables for n in (EMBEDDING, HEAD) if n in shapes}
+
+
+def _packed_plan(directory: Path, hf: dict[str, Any], plan: Plan | None) -> Plan:
     version = hf.get(PACKED_KEY)
     if type(version) is not int or version != PACKED_VERSION:
         raise ValueError(
             f"{directory / CONFIG_NAME} says packed {version!r}; this version reads {PACKED_VERSION}, "
             "so pack the model again"
         )
-    if fmt is None or not fmt.is_quantized:
+    if plan is None or not plan.is_quantized:
         raise ValueError(f"{directory / CONFIG_NAME} says packed, so it needs a w_bits of 0 to 4")
-    return fmt
+    return plan
 
 
-def _pack_linear(name: str, weight: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
+def _pack(name: str, weight: Tensor, alpha: Tensor | None, fmt: WeightFormat) -> Tensor:
+    """A linear or table as its format says: on the learned grid where it has one."""
+    if not fmt.is_quantized:
+        try:
+            return pack_half(weight)
+        except ValueError as error:
+            raise ValueError(f"{hf_name(name)}: {error}") from error
+    if alpha is None:
+        return pack_codes(*quantize_table(weight, fmt), fmt)
     alpha = paretoq.effective_alpha(alpha.detach().float())
     codes = paretoq.quantize_codes(weight.detach(), alpha, fmt)
     values = paretoq.dequantize(codes, alpha, fmt)

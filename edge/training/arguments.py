@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from dataclasses import dataclass, field
+import math
 from typing import Any, NoReturn, cast
 
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 
-from edge.config import NAMED_MODELS
-from edge.formats import BITS_CHOICES, format_for_bits
+from edge.training.stages import from_preset
+from edge.training.train_config import TrainConfig, spelled
 
 DESCRIPTION = """\
 Trains a model in full precision, then quantisation-aware from it (ParetoQ). An interrupted run continues from
 its last checkpoint when the same command is given again. Every flag of transformers' TrainingArguments is
-accepted too (--gradient_accumulation_steps 4, --bf16 True, --torch_compile True, ...), and torchrun works."""
+accepted too (--gradient_accumulation_steps 4, --gradient_checkpointing True, --torch_compile True, ...), and
+torchrun works. What is not given comes from --preset, by bit width."""
 EXAMPLE = """\
 examples:
   python -m edge.training.train --output full --tokenizer tok --data a.txt --eval-data b.txt
-  python -m edge.training.train --output two-bit --model full --bits 2 --data a.txt --eval-data b.txt"""
+  python -m edge.training.train --output two-bit --model full --bits 2 --data a.txt --eval-data b.txt
+  python -m edge.training.train --output two-bit --tokenizer tok --bits 2 --tokens 1e9 --qat-fraction 0.1 \\
+    --data a.txt --eval-data b.txt        (both of the above in one: two-bit-full, then two-bit)"""
 
 #: Flags of TrainingArguments that say what one of ours says, and what to use in their place.
 REPLACED_FLAGS = {
@@ -30,55 +34,16 @@ REPLACED_FLAGS = {
     "per_device_eval_batch_size": "use --batch-size",
     "resume_from_checkpoint": "the same command given again resumes by itself",
     "overwrite_output_dir": "remove the old directory or choose another --output",
+    "load_best_model_at_end": "the output is the model of the last step",
+    "save_only_model": "the run could not be resumed",
+    "label_smoothing_factor": "the loss is the plain cross entropy; for soft targets use --distill",
+    "neftune_noise_alpha": "the loss is the plain cross entropy",
+    "use_liger_kernel": "the model is not one that it knows",
+    "deepspeed": "use --fsdp",
+    "push_to_hub": "push the output when it is there",
+    "bf16_full_eval": "held-out losses are taken as the run trains",
+    "fp16_full_eval": "held-out losses are taken as the run trains",
 }
-
-
-def _flag(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What a run trains, on what, for how long; every field is a flag."""
-
-    output: str = field(metadata={"help": "directory for the trained checkpoint (Hugging Face form)"})
-    data: list[str] = field(
-        metadata={
-            "help": "text, JSONL or Parquet files or hub ids; FILE:TOKENS takes that many tokens of it, "
-            "reading it again from the start where it is shorter"
-        }
-    )
-    eval_data: list[str] = field(metadata={"help": "held-out files; their perplexity is reported"})
-    model: str | None = _flag(
-        None,
-        "checkpoint directory to start from; quantisation-aware training starts from a full-precision one",
-    )
-    shape: str | None = _flag(None, f"shape when there is no --model: {', '.join(NAMED_MODELS)} (the first)")
-    tokenizer: str | None = _flag(None, "tokenizer file or directory; the checkpoint's own where not given")
-    bits: float = _flag(16.0, f"one of {', '.join(f'{b:g}' for b in BITS_CHOICES)}; 16 is full precision")
-    context: int = _flag(512, "tokens per training example")
-    batch_size: int = _flag(8, "examples per device and step")
-    steps: int = _flag(1000, "optimiser steps")
-    learning_rate: float = _flag(2e-3, "peak rate, cosine to 0 (ParetoQ fine-tunes at 1e-5 to 2e-5)")
-    warmup_steps: int = _flag(0, "steps of linear warm-up (ParetoQ uses none)")
-    save_steps: int = _flag(200, "steps between checkpoints to resume from, and between evaluations")
-    seed: int = _flag(0, "seed of initial weights and of the order of the data")
-
-    def __post_init__(self) -> None:
-        for name in ("context", "batch_size", "steps", "save_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{spelled(name)} must be at least 1, not {getattr(self, name)}")
-        if self.warmup_steps < 0:
-            raise ValueError(f"--warmup-steps must not be negative, but is {self.warmup_steps}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"--seed must lie in 0..2^32 - 1, not {self.seed}")
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"--learning-rate must be positive, not {self.learning_rate}")
-        format_for_bits(self.bits, BITS_CHOICES)
-        if self.model is not None and self.shape is not None:
-            raise ValueError("--shape is for training from nothing; --model brings its own")
-        if self.shape is not None and self.shape not in NAMED_MODELS:
-            raise ValueError(f"unknown --shape {self.shape}; known are {', '.join(NAMED_MODELS)}")
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -108,7 +73,12 @@ def parse(argv: list[str]) -> tuple[TrainConfig, list[str]]:
         formatter_class=_Help,
     )
     config, rest = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
-    return config, rest
+    given = flags_given(argv).keys()
+    if {"steps", "tokens"} <= given:
+        raise ValueError("--steps and --tokens say the same; give one")
+    if config.qat_fraction is not None and not {"steps", "tokens"} & given:
+        raise ValueError("--qat-fraction divides a budget: give --tokens or --steps")
+    return from_preset(config, given), rest
 
 
 def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) -> TrainingArguments:
@@ -130,8 +100,10 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
         "eval_strategy": "steps",
         "save_total_limit": 2,
         "logging_steps": 20,
-        "adam_beta2": 0.95,
-        "weight_decay": 0.0,
+        "adam_beta2": config.schedule.adam_beta2,
+        "weight_decay": config.schedule.weight_decay,
+        "bf16": config.schedule.bf16,
+        "logging_nan_inf_filter": False,  # it would hide a loss that is not finite
         "report_to": "none",
         "ddp_find_unused_parameters": False,  # every parameter is used in every step
         "disable_tqdm": True,  # progress.py draws the bar
@@ -140,13 +112,27 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
         "label_names": "tokens",  # tells Trainer that evaluation batches carry their targets
         "prediction_loss_only": True,
     }
+    accumulation(rest)
     given = flags_given(rest)
     defaults = [f"--{name}={value}" for name, value in ours.items() if name not in given]
     parser = _Parser(cast(Any, TrainingArguments), allow_abbrev=False)
     arguments, unknown = parser.parse_args_into_dataclasses(defaults + rest, return_remaining_strings=True)
     if unknown:
         raise ValueError(f"neither this command nor TrainingArguments knows {' '.join(unknown)} (see --help)")
+    _refuse_missing_reporters(arguments)
+    for name in ("weight_decay", "max_grad_norm"):
+        if not 0 <= getattr(arguments, name) < math.inf:
+            raise ValueError(f"--{name} must be at least 0, not {getattr(arguments, name)}")
+    for name in ("save", "eval", "logging"):
+        if getattr(arguments, f"{name}_strategy") == "epoch":
+            raise ValueError(f"--{name}-strategy epoch is not for this command, which counts steps")
     return arguments
+
+
+def _refuse_missing_reporters(arguments: TrainingArguments) -> None:
+    for name in set(cast(list[str], arguments.report_to)) - set(get_available_reporting_integrations()):
+        cure = "pip install '.[monitor]'" if name == "tensorboard" else f"install {name}, or leave it out"
+        raise ValueError(f"--report_to {name} is not available here: {cure}")
 
 
 def flags_given(rest: list[str]) -> dict[str, str]:
@@ -163,9 +149,12 @@ def flags_given(rest: list[str]) -> dict[str, str]:
     return flags
 
 
-def spelled(name: str) -> str:
-    """A field's name as a flag; ``batch_size`` and ``batch-size`` are both understood."""
-    return "--" + name.replace("_", "-")
+def accumulation(rest: list[str]) -> int:
+    """Batches that each process takes in a step."""
+    said = flags_given(rest).get("gradient_accumulation_steps", "1")
+    if not said.isdecimal() or int(said) < 1:
+        raise ValueError(f"--gradient_accumulation_steps must be a whole number from 1 on, not {said}")
+    return int(said)
 
 
 def as_flags(config: TrainConfig, rest: list[str]) -> dict[str, Any]:

@@ -8,92 +8,53 @@ A run that was interrupted continues from its last checkpoint when the same comm
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from edge.cli import main_guard, refuse_unwritable
-from edge.config import NAMED_MODELS
-from edge.formats import FULL_PRECISION, format_for_bits
-from edge.model.checkpoint import load_checkpoint, save_checkpoint
+from edge.formats import format_for_bits
+from edge.model.checkpoint import save_checkpoint
 from edge.model.mobilellm import MobileLLM
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.convert import build_model, prepare_qat, qat_linears, to_checkpoint
-from edge.training.arguments import TrainConfig, as_flags, parse, training_arguments
-from edge.training.data import PackedBlocks, Source, load_blocks
-from edge.training.progress import Progress, StopOnSignal
+from edge.quantizers.convert import to_checkpoint
+from edge.training.arguments import accumulation, as_flags, parse, training_arguments
+from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
+from edge.training.guard import Diverged, StopWhenDiverged, failures_explained, what_is_kept
+from edge.training.loss import NextTokenLoss
+from edge.training.method import PARETOQ, Method
+from edge.training.monitor import Monitor
+from edge.training.processes import refuse_other_sights
+from edge.training.progress import Progress, ReportingTrainer, Speed, StopOnSignal, examples_per_step
 from edge.training.resume import (
     checkpoints_dir,
-    hash_of,
     last_checkpoint,
+    mark_diverged,
+    only_run,
     read_record,
     refuse_other_data,
     refuse_other_flags,
     step_of,
     write_record,
 )
+from edge.training.stages import stages
+from edge.training.start import refuse_before_training, starting_model, teacher_of
+from edge.training.train_config import TrainConfig
 
 
-class NextTokenLoss(nn.Module):
-    """What Trainer calls: mean cross entropy of each token given those before it."""
-
-    def __init__(self, model: MobileLLM) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
-        """tokens [B, context + 1] int64; the loss is a scalar in nats per token."""
-        logits = self.model(tokens[:, :-1])  # [B, context, V]
-        return {"loss": F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())}
-
-
-def starting_model(config: TrainConfig) -> tuple[MobileLLM, Tokenizer]:
-    """The model at step 0 and its tokenizer, from a checkpoint or from nothing, prepared for its bit width.
-
-    Raises:
-        ValueError: no tokenizer, or one that does not fit; a checkpoint of other bits; a context too long.
-    """
-    fmt = format_for_bits(config.bits)
-    if config.model is None:
-        if config.tokenizer is None:
-            raise ValueError("--tokenizer is needed when training starts from nothing")
-        shape = NAMED_MODELS[config.shape or next(iter(NAMED_MODELS))]
-        model, tokenizer = MobileLLM(shape).reset_parameters(config.seed), Tokenizer(config.tokenizer)
-    else:
-        checkpoint = load_checkpoint(config.model)
-        if checkpoint.fmt is not FULL_PRECISION and checkpoint.fmt is not fmt:
-            raise ValueError(
-                f"{config.model} was trained at {checkpoint.fmt.bits:g} bits, not {config.bits:g}; "
-                "start from a full-precision checkpoint"
-            )
-        tokenizer_path = config.tokenizer or checkpoint.tokenizer
-        if tokenizer_path is None:
-            raise ValueError(f"{config.model} has no tokenizer; name one with --tokenizer")
-        model, tokenizer = build_model(checkpoint), Tokenizer(tokenizer_path)
-    _refuse_misfits(config, model, tokenizer)
-    if fmt.is_quantized and not qat_linears(model):
-        prepare_qat(model, fmt)
-    return model.train(), tokenizer
-
-
-def _refuse_misfits(config: TrainConfig, model: MobileLLM, tokenizer: Tokenizer) -> None:
-    shape = model.config
-    if tokenizer.vocab_size > shape.vocab_size:
-        raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} entries, the model only {shape.vocab_size}"
-        )
-    if config.context > shape.max_seq_len:
-        raise ValueError(f"--context {config.context} is beyond the model's {shape.max_seq_len} positions")
-
-
-def train(config: TrainConfig, rest: list[str]) -> float | None:
+def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> float | None:
     """Trains, writes the checkpoint to ``config.output``, and returns held-out perplexity.
+
+    Args:
+        rest: flags of TrainingArguments.
 
     Returns:
         None when the run had finished before.
@@ -104,74 +65,141 @@ def train(config: TrainConfig, rest: list[str]) -> float | None:
     """
     directory, output = checkpoints_dir(config.output), Path(config.output)
     arguments = training_arguments(config, rest, str(directory))
+    if arguments.n_gpu > 1:
+        raise ValueError(
+            f"{arguments.n_gpu} GPUs want a process each: torchrun --nproc-per-node {arguments.n_gpu} -m "
+            "edge.training.train ...; for one of them set CUDA_VISIBLE_DEVICES=0"
+        )
     refuse_unwritable(output)
-    last, record, flags = last_checkpoint(directory), read_record(directory), as_flags(config, rest)
+    last, record = last_checkpoint(directory), read_record(directory)
+    refuse_other_sights("last checkpoint", None if last is None else last.name)
+    flags = {**as_flags(config, rest), "examples_per_step": examples_per_step(arguments)}
     if last is not None and record is not None:
         refuse_other_flags(directory, record, flags)
-    if output.is_dir() and any(output.iterdir()):
-        if last is None or step_of(last) < config.steps:
-            raise ValueError(
-                f"--output {output} already exists and is not this run's; remove it or choose another"
-            )
+    is_finished = _is_there(output)
+    if is_finished and (last is None or step_of(last) < config.steps):
+        raise ValueError(
+            f"--output {output} already exists and is not this run's; remove it or choose another"
+        )
+
+    model, tokenizer = starting_model(config, method)
+    stream = _stream(config.data, tokenizer, model, config)
+    held_out_stream = _stream(config.eval_data, tokenizer, model, config, repeats=False)
+    refuse_other_sights("text", f"{stream.fingerprint[:8]} and {held_out_stream.fingerprint[:8]}")
+    blocks, held_out = (PackedBlocks(s, config.context) for s in (stream, held_out_stream))
+    if last is not None and record is not None:
+        refuse_other_data(directory, record, stream.fingerprint)
+    if is_finished:
         print(
             f"{output} is finished: {config.steps} steps. To train again, remove it and {directory}",
             flush=True,
         )
         return None
-
-    model, tokenizer = starting_model(config)
-    blocks = _blocks(config.data, tokenizer, model, config)
-    held_out = _blocks(config.eval_data, tokenizer, model, config)
-    data_hash = hash_of(blocks.blocks)
-    if last is not None and record is not None:
-        refuse_other_data(directory, record, data_hash)
     _refuse_full_disk(model, directory)
-    if arguments.process_index == 0 and (last is None or record is None):
-        write_record(directory, flags, data_hash)
-    return _run(config, arguments, NextTokenLoss(model), tokenizer, (blocks, held_out), last)
+    module = NextTokenLoss(model, teacher_of(config, model, tokenizer), config.distill, arguments.bf16)
+    with only_run(directory) if arguments.process_index == 0 else nullcontext():
+        if last_checkpoint(directory) != last or _is_there(output):
+            raise ValueError(f"another process has trained {output} meanwhile; give the same command again")
+        new_rate = record is None or record["flags"]["learning_rate"] != config.learning_rate
+        if arguments.process_index == 0 and (last is None or new_rate):
+            write_record(directory, flags, stream.fingerprint)
+        return _run(config, arguments, method, module, tokenizer, (blocks, held_out), last)
+
+
+def _is_there(output: Path) -> bool:
+    return output.is_dir() and any(output.iterdir())
 
 
 def _run(
     config: TrainConfig,
     arguments: TrainingArguments,
+    method: Method,
     module: NextTokenLoss,
     tokenizer: Tokenizer,
     data: tuple[PackedBlocks, PackedBlocks],
     last: Path | None,
 ) -> float:
-    stop = StopOnSignal()
-    trainer = Trainer(
+    trainer = _trainer(config, arguments, module, data)
+    if trainer.is_world_process_zero():
+        _announce(config, module.model, data, last)
+    _train(config, trainer, last)  # no step is left where all that is missing is the output
+    perplexity = math.exp(_final_loss(trainer))
+    model = _whole_model(trainer, module, lambda: starting_model(config, method)[0])
+    if trainer.is_world_process_zero():
+        checkpoint = to_checkpoint(method.finish(model), tokenizer.path, format_for_bits(config.bits))
+        save_checkpoint(checkpoint, config.output)
+        print(f"wrote {config.output}\nheld-out perplexity {perplexity:.3f}", flush=True)
+    trainer.accelerator.wait_for_everyone()  # the next stage reads what was written
+    return perplexity
+
+
+def _trainer(
+    config: TrainConfig,
+    arguments: TrainingArguments,
+    module: NextTokenLoss,
+    data: tuple[PackedBlocks, PackedBlocks],
+) -> ReportingTrainer:
+    speed = Speed(config.context)
+    monitor = Monitor(
+        module.model,
+        checkpoints_dir(config.output),
+        config.monitor_steps or config.save_steps,
+        arguments.process_index == 0,
+    )
+    trainer = ReportingTrainer(
         model=module,
         args=arguments,
         train_dataset=data[0],
         eval_dataset=data[1],
-        callbacks=[Progress(config.context), stop],
+        callbacks=[speed, Progress(), monitor],
     )
+    if arguments.fsdp and not trainer.is_fsdp_enabled:
+        raise ValueError(
+            "--fsdp shards over accelerators, one for each process of torchrun; without these nothing is "
+            "sharded: leave it out"
+        )
+    trainer.speed, trainer.is_distilled, trainer.skipped = speed, config.distill > 0, config.skip_examples
     trainer.remove_callback(PrinterCallback)  # Progress prints instead
-    if last is not None and step_of(last) >= config.steps:
-        module.load_state_dict(load_file(last / "model.safetensors"))  # all that is missing is the output
-        trainer.state.global_step = config.steps
-    else:
-        if trainer.is_world_process_zero():
-            _announce(config, module.model, data, last)
+    if trainer.is_fsdp_enabled:  # --bf16 would have it cast weights and scales before they are rounded
+        trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
+    monitor.tensorboard = next(
+        (c for c in trainer.callback_handler.callbacks if isinstance(c, TensorBoardCallback)), None
+    )
+    return trainer
+
+
+def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) -> None:
+    """Trains to the last step.
+
+    Raises:
+        Diverged: the loss, or a weight.
+        ValueError: the run did not fit into memory or found no room on the disk.
+        KeyboardInterrupt: asked to stop; a checkpoint was written.
+    """
+    stop, guard = StopOnSignal(), StopWhenDiverged()
+    trainer.add_callback(stop)
+    trainer.add_callback(guard)  # after everything that asks for checkpoints
+    directory, accumulation = checkpoints_dir(config.output), trainer.args.gradient_accumulation_steps
+    with failures_explained(directory, config.batch_size, accumulation, config.context):
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-        if stop.asked and trainer.state.global_step < config.steps:
-            print(f"stopped at step {trainer.state.global_step}; the same command continues", flush=True)
-            raise KeyboardInterrupt
-    perplexity = math.exp(_final_loss(trainer))
-    model = _whole_model(trainer, module, config)
-    if trainer.is_world_process_zero():
-        save_checkpoint(to_checkpoint(model, tokenizer.path), config.output)
-        print(f"wrote {config.output}\nheld-out perplexity {perplexity:.3f}", flush=True)
-    return perplexity
+    step = trainer.state.global_step
+    if guard.reason is not None:
+        if trainer.is_world_process_zero():
+            mark_diverged(directory)
+        kept = what_is_kept(directory, config.learning_rate)
+        raise Diverged(f"training stopped at step {step}: {guard.reason}; {kept}")
+    if stop.asked and step < config.steps:
+        if trainer.is_world_process_zero():
+            print(f"stopped at step {step}; the same command continues", flush=True)
+        raise KeyboardInterrupt
 
 
-def _whole_model(trainer: Trainer, module: NextTokenLoss, config: TrainConfig) -> MobileLLM:
+def _whole_model(trainer: Trainer, module: NextTokenLoss, build: Callable[[], MobileLLM]) -> MobileLLM:
     """The trained model; FSDP's shards are gathered into a fresh one, in which every process takes part."""
     if not trainer.is_fsdp_enabled:
         return module.model
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    whole = NextTokenLoss(starting_model(config)[0])
+    whole = NextTokenLoss(build())
     if trainer.is_world_process_zero():
         whole.load_state_dict(state)
     return whole.model
@@ -180,7 +208,8 @@ def _whole_model(trainer: Trainer, module: NextTokenLoss, config: TrainConfig) -
 def _announce(
     config: TrainConfig, model: MobileLLM, data: tuple[PackedBlocks, PackedBlocks], last: Path | None
 ) -> None:
-    size = f"{model.config.parameters / 1e6:.2f} M parameters at {config.bits:g} bits"
+    width = f"{config.bits:g} bits" + (f" ({' '.join(config.mixed)})" if config.mixed else "")
+    size = f"{model.config.parameters / 1e6:.2f} M parameters at {width}"
     print(
         f"{size}; in blocks of {config.context}, {data[0].predicted:,} tokens to train on "
         f"and {data[1].predicted:,} held out",
@@ -199,8 +228,12 @@ def _final_loss(trainer: Trainer) -> float:
 
 
 def _refuse_full_disk(model: MobileLLM, directory: Path) -> None:
-    """ValueError without room for three checkpoints (weights and AdamW's two moments each) and the output."""
+    """ValueError without room for three checkpoints (weights and AdamW's two moments each) and the output.
+
+    What a run that is resumed holds already counts as room.
+    """
     needed = sum(p.numel() * 4 for p in model.parameters()) * (3 * 3 + 1)
+    needed -= sum(path.stat().st_size for path in directory.glob("checkpoint-*/*"))
     free = shutil.disk_usage(next(p for p in directory.absolute().parents if p.is_dir())).free
     if free < needed:
         raise ValueError(
@@ -208,14 +241,21 @@ def _refuse_full_disk(model: MobileLLM, directory: Path) -> None:
         )
 
 
-def _blocks(names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: TrainConfig) -> PackedBlocks:
-    return load_blocks([Source.parse(n) for n in names], tokenizer, model.config, config.context)
+def _stream(
+    names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: TrainConfig, repeats: bool = True
+) -> TokenStream:
+    cache = None if config.data_cache is None else Path(config.data_cache)
+    return token_stream([Source.parse(n) for n in names], tokenizer, model.config, cache, repeats)
 
 
 def main(argv: list[str] | None = None) -> int:
     config, rest = parse(sys.argv[1:] if argv is None else argv)
-    torch.manual_seed(config.seed)
-    train(config, rest)
+    refuse_before_training(config)
+    processes = int(os.environ.get("WORLD_SIZE", 1))  # torchrun says so before any process group exists
+    for stage in stages(config, processes * accumulation(rest)):
+        torch.manual_seed(stage.seed)
+        torch.compiler.reset()  # what was compiled for another stage's modules is of no use, and can mislead
+        train(stage, rest)
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from edge.cli import main_guard, refuse_unwritable
+from edge.model.tokenizer import TOKENIZER_FILES
 from edge.training.data import documents
 
 #: Ids 0, 1 and 2, the places Llama gives them.
@@ -16,6 +17,7 @@ SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 BEGIN = "<s>"
 #: Every byte is an entry, and so is every special token; merges come on top.
 SMALLEST_VOCAB = 256 + len(SPECIAL_TOKENS)
+LARGEST_VOCAB = 1 << 24
 
 
 def train_tokenizer(sources: list[str], vocab_size: int) -> Tokenizer:
@@ -24,8 +26,10 @@ def train_tokenizer(sources: list[str], vocab_size: int) -> Tokenizer:
     Raises:
         ValueError: a size without room for the bytes, or a source that cannot be read.
     """
-    if vocab_size < SMALLEST_VOCAB:
-        raise ValueError(f"--vocab-size must be at least {SMALLEST_VOCAB}, for bytes and special tokens")
+    if not SMALLEST_VOCAB <= vocab_size < LARGEST_VOCAB:
+        raise ValueError(
+            f"--vocab-size must lie in {SMALLEST_VOCAB}..{LARGEST_VOCAB}; bytes and special tokens come first"
+        )
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -54,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     refuse_unwritable(args.output)
+    for name in TOKENIZER_FILES:
+        if (args.output / name).exists():
+            raise ValueError(
+                f"{args.output / name} exists, and a model may depend on it: choose another --output"
+            )
     tokenizer = train_tokenizer(args.data, args.vocab_size)
     args.output.mkdir(parents=True, exist_ok=True)
     path = args.output / "tokenizer.json"

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
+from edge.model.plan import Plan
 from edge.ops.packing import read_header
 from edge.quantizers.convert import build_model
 from export.metadata import constant_methods
+from export.modules import tables
 from export.program import to_program
 from export.recipes import RECIPES, Options, lower
 from export.verify import VerificationError, check_tables, eager_logits, perplexity, reference_models, verify
@@ -132,6 +134,25 @@ def test_another_embedding_is_refused(ternary, bits):
     with torch.no_grad():
         model.embed_tokens.weight[7:9] = model.embed_tokens.weight[7:9].flip(0)
     with pytest.raises(VerificationError, match="embed_tokens: the table is not the model's"):
+        check_tables(model, lowered, path)
+
+
+@pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
+@pytest.mark.parametrize("part", ["weight", "grid_end"])
+def test_a_learned_table_must_be_the_trained_grid_exactly(tmp_path, name, part):
+    """Where another table may be half a step off, this one may not be off by a code or an ulp."""
+    plan = Plan(OPTIONS.fmt, tables=format_for_bits(8))
+    model = build_model(tiny_checkpoint(plan=plan, tied_embedding=False))
+    lowered = lower(model, OPTIONS)
+    path = tmp_path / "model.pte"  # the check needs the tables, not a program around them
+    path.write_bytes(b"".join(t.packed.numpy().tobytes() for _, t in tables(lowered)))
+    check_tables(model, lowered, path)
+    table = model.get_submodule(name)
+    with torch.no_grad():
+        value = table.weight[5, 7] if part == "weight" else table.grid_end[5, 0]
+        moved = table.scales()[5, 0] if part == "weight" else torch.nextafter(value, value + 1) - value
+        value += moved
+    with pytest.raises(VerificationError, match=f"{name}: unpacking does not give the trained grid back"):
         check_tables(model, lowered, path)
 
 

@@ -46,12 +46,14 @@ def test_names_say_what_tells_programs_of_a_model_apart(opened):
         {"kv_cache": "int8"},
         {"recipe": "xnnpack-8da4w", "bits": 4.0},
         {"embedding_bits": 4},
+        {"bits": 2.37, "format": "mixed", "formats": {"layers.0.mlp.up_proj": "int4"}},
     )
     assert names == [  # ours by bit width, then the others
         "tiny 1 bit",
         "tiny 2 bits",
         "tiny 2 bits, int8 cache",
         "tiny 2 bits, 4-bit embedding",
+        "tiny 2.37 bits mixed",
         "tiny xnnpack-8da4w",
     ]
 

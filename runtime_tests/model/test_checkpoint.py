@@ -14,6 +14,7 @@ from torch import Tensor
 
 from edge.formats import FORMATS, FULL_PRECISION, WeightFormat
 from edge.model.checkpoint import HEAD, Checkpoint, load_checkpoint, save_checkpoint
+from edge.model.plan import Plan
 from edge.quantizers.convert import build_model, qat_linears, to_checkpoint
 from runtime_tests.conftest import shared_data
 from runtime_tests.model.hf_models import edit_config, logits, random_llama, reload, save_llama
@@ -122,7 +123,7 @@ def test_a_real_model_goes_through_us_back_to_transformers(tmp_path: Path) -> No
 def test_a_round_trip_through_the_model_keeps_every_bit(fmt: WeightFormat, tmp_path: Path) -> None:
     save_tiny(tmp_path / "first", fmt, tied_embedding=False)
     checkpoint = load_checkpoint(tmp_path / "first")
-    assert checkpoint.fmt is fmt
+    assert checkpoint.plan == Plan(fmt)
     save_checkpoint(to_checkpoint(build_model(checkpoint), checkpoint.tokenizer), tmp_path / "second")
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
@@ -140,7 +141,7 @@ def test_the_form_that_paretoq_publishes(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "model.safetensors")
     edit_config(tmp_path, w_bits=0)
     checkpoint = load_checkpoint(tmp_path)
-    assert checkpoint.fmt.name == "ternary"
+    assert checkpoint.plan.name == "ternary"
     assert set(checkpoint.alphas) == {n.removeprefix("model.") for n in linears}
     for name, linear in qat_linears(build_model(checkpoint)).items():
         assert torch.equal(linear.weight_clip_val.detach(), alphas[f"model.{name}"].float())

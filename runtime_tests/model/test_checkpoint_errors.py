@@ -205,7 +205,7 @@ def test_w_bits_without_scales(model: Path) -> None:
 
 def test_w_bits_16_means_no_scales(qat: Path, model: Path) -> None:
     assert "but w_bits 16 means unquantised" in refusal(edit_config(qat, w_bits=16))
-    assert not load_checkpoint(edit_config(model, w_bits=16)).fmt.is_quantized
+    assert not load_checkpoint(edit_config(model, w_bits=16)).plan.is_quantized
 
 
 def test_unknown_w_bits(qat: Path) -> None:

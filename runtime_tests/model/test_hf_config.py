@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
-from edge.formats import BY_NAME, FORMATS, FULL_PRECISION
+from edge.formats import BY_NAME, FORMATS
 from edge.model.hf_config import config_from_hf, config_to_hf, format_from_hf, read_hf_config
+from edge.model.plan import Plan
 from runtime_tests.tiny import tiny_config
 
 MINIMAL: dict[str, Any] = {
@@ -116,13 +117,13 @@ def test_unknown_w_bits(w_bits: Any) -> None:
 )
 def test_a_shape_survives_the_way_through_config_json(changes: dict) -> None:
     config = tiny_config(**changes)
-    assert config_from_hf(config_to_hf(config, FULL_PRECISION)) == config
+    assert config_from_hf(config_to_hf(config, Plan())) == config
 
 
 def test_shared_layers_are_not_written_as_a_plain_llama() -> None:
     """transformers would run each layer once and say nothing."""
-    assert config_to_hf(tiny_config(layer_sharing=True), FULL_PRECISION)["model_type"] == "mobilellm"
-    assert config_to_hf(tiny_config(), FULL_PRECISION)["model_type"] == "llama"
+    assert config_to_hf(tiny_config(layer_sharing=True), Plan())["model_type"] == "mobilellm"
+    assert config_to_hf(tiny_config(), Plan())["model_type"] == "llama"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 from edge.formats import BY_NAME, FORMATS, FULL_PRECISION
 from edge.model.mobilellm import named_linears
+from edge.model.plan import Plan
 from edge.quantizers.convert import build_model, prepare_qat, qat_linears, to_checkpoint
 from edge.quantizers.paretoq import ALPHA_FLOOR, initial_alpha
 from runtime_tests.tiny import tiny_checkpoint, tiny_model
@@ -17,7 +18,7 @@ TOKENS = torch.arange(30)[None]
 
 @pytest.mark.parametrize("fmt", TRAINABLE, ids=lambda f: f.name)
 def test_all_seven_linears_are_quantised_and_nothing_else(fmt) -> None:
-    plain, model = tiny_model(), prepare_qat(tiny_model(), fmt)
+    plain, model = tiny_model(), prepare_qat(tiny_model(), Plan(fmt))
     assert qat_linears(model).keys() == named_linears(plain).keys()
     assert not qat_linears(plain)
     extra = {n for n, _ in model.named_parameters()} - {n for n, _ in plain.named_parameters()}
@@ -31,27 +32,27 @@ def test_all_seven_linears_are_quantised_and_nothing_else(fmt) -> None:
 def test_a_checkpoint_computes_what_its_model_computed(fmt) -> None:
     model = tiny_model()
     if fmt.is_quantized:
-        prepare_qat(model, fmt)
+        prepare_qat(model, Plan(fmt))
     checkpoint = to_checkpoint(model, None)
-    assert checkpoint.fmt is fmt
+    assert checkpoint.plan == Plan(fmt)
     with torch.no_grad():
         assert torch.equal(build_model(checkpoint)(TOKENS), model(TOKENS))
 
 
 def test_given_scales_are_used_untouched() -> None:
     alphas = {n: torch.rand(m.out_features, 1) for n, m in named_linears(tiny_model()).items()}
-    model = prepare_qat(tiny_model(), BY_NAME["int3"], alphas)
+    model = prepare_qat(tiny_model(), Plan(BY_NAME["int3"]), alphas)
     assert all(torch.equal(m.weight_clip_val, alphas[n]) for n, m in qat_linears(model).items())
 
 
 def test_a_scale_that_is_missing_is_named() -> None:
     with pytest.raises(ValueError, match=r"no learned scale for layers.0.mlp.down_proj, .* and 11 more"):
-        prepare_qat(tiny_model(), BY_NAME["int3"], {})
+        prepare_qat(tiny_model(), Plan(BY_NAME["int3"]), {})
 
 
 def test_only_scales_that_could_not_be_read_again_are_changed() -> None:
     """Zero and below act as the floor and are written as it; a small positive one is somebody's value."""
-    model = prepare_qat(tiny_model(), BY_NAME["int2"])
+    model = prepare_qat(tiny_model(), Plan(BY_NAME["int2"]))
     linear = qat_linears(model)["layers.0.self_attn.q_proj"]
     with torch.no_grad():
         linear.weight_clip_val[:3, 0] = torch.tensor([0.0, -0.5, 1e-7])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edge.formats import BY_NAME, FORMATS, WeightFormat
 from edge.model.checkpoint import Checkpoint, load_checkpoint
+from edge.model.plan import Plan
 from edge.ops.packing import dequantize, pack_codes
 from edge.quantizers import packed_checkpoint
 from edge.quantizers.convert import build_model, qat_linears
@@ -52,7 +53,7 @@ def test_codes_and_scales_come_back_exactly(fmt: WeightFormat, adversarial: bool
     original = with_adversarial_alphas(fmt) if adversarial else tiny_checkpoint(fmt)
     save_packed_checkpoint(original, tmp_path / "packed")
     opened = open_model(tmp_path / "packed")
-    assert opened.fmt is fmt
+    assert opened.plan == original.plan == Plan(fmt)
     assert opened.config == original.config
     before, after = (qat_linears(build_model(c)) for c in (original, opened))
     for name, linear in before.items():
@@ -87,7 +88,7 @@ def test_a_packed_model_computes_what_its_tables_say(tmp_path: Path) -> None:
 def test_full_precision_is_a_plain_directory_in_half(tmp_path: Path) -> None:
     save_packed_checkpoint(tiny_checkpoint(), tmp_path / "half")
     assert {t.dtype for t in load_file(tmp_path / "half" / "model.safetensors").values()} == {torch.float16}
-    assert load_checkpoint(tmp_path / "half").fmt is open_model(tmp_path / "half").fmt
+    assert load_checkpoint(tmp_path / "half").plan == open_model(tmp_path / "half").plan
 
 
 # Tables of the embedding and the head
@@ -145,8 +146,8 @@ def test_names_of_embedded_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     save_packed_checkpoint(tiny_checkpoint(), tmp_path / "default" / "16bit")
     save_packed_checkpoint(tiny_checkpoint(BY_NAME["ternary"]), tmp_path / "default" / "1.58bit")
     assert packed_checkpoint.embedded_models() == ("default", "default/1.58bit", "default/16bit")
-    assert not open_model("default").fmt.is_quantized
-    assert open_model("default/1.58bit").fmt is BY_NAME["ternary"]
+    assert not open_model("default").plan.is_quantized
+    assert open_model("default/1.58bit").plan == Plan(BY_NAME["ternary"])
 
 
 def test_a_plain_directory_opens_as_it_loads(tmp_path: Path) -> None:

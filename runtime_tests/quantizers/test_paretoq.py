@@ -222,3 +222,63 @@ def test_qat_linear_is_fake_quantise_then_matmul(fmt: WeightFormat):
 def test_qat_linear_keeps_a_learned_alpha_untouched(fmt: WeightFormat):
     alpha = torch.tensor([[0.3], [7.0]])
     assert torch.equal(QATLinear(torch.ones(2, 3), fmt, alpha.clone()).weight_clip_val, alpha)
+
+
+def linear_case(fmt: WeightFormat, dtype: torch.dtype = torch.float32) -> tuple[QATLinear, Tensor, Tensor]:
+    """A linear of several blocks of rows, its input [2, 3, in] and a gradient for its output."""
+    generator = torch.Generator().manual_seed(5)
+    linear = QATLinear(torch.randn(700, 500, generator=generator), fmt)
+    with torch.no_grad():
+        linear.weight_clip_val.mul_(0.7)  # as training moves it: some weights are clipped
+    x = torch.randn(2, 3, 500, generator=generator, dtype=dtype)
+    return linear, x.requires_grad_(), torch.randn(2, 3, 700, generator=generator, dtype=dtype)
+
+
+@every_format
+def test_qat_linear_has_the_gradients_of_its_two_steps(fmt: WeightFormat):
+    linear, x, upstream = linear_case(fmt)
+    linear(x).backward(upstream)
+    fused = [x.grad, linear.weight.grad, linear.weight_clip_val.grad]
+    w, a, y = (t.detach().clone().requires_grad_() for t in (linear.weight, linear.weight_clip_val, x))
+    (y @ fake_quantize(w, a, fmt).T).backward(upstream)
+    for got, wanted in zip(fused, (y.grad, w.grad, a.grad), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@every_format
+def test_qat_linear_keeps_nothing_as_large_as_its_weight(fmt: WeightFormat):
+    """What waits for the backward pass is its input, its weight and a scale per row: nothing rounded."""
+    linear, x, _ = linear_case(fmt)
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        linear(x)
+    own = {t.data_ptr() for t in (x, linear.weight)}
+    assert sum(t.numel() for t in kept if t.data_ptr() not in own) == linear.out_features
+    assert any(t.data_ptr() == linear.weight.data_ptr() for t in kept)
+
+
+@every_format
+def test_qat_linear_under_autocast(fmt: WeightFormat):
+    """The grid is computed in float32 and only then cast to bfloat16; parameters have float32 gradients."""
+    linear, x, upstream = linear_case(fmt)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = linear(x)
+    assert out.dtype == torch.bfloat16
+    wanted = x.bfloat16() @ linear.quantized_weight().bfloat16().T
+    assert torch.equal(out, wanted)
+    out.backward(upstream.bfloat16())
+    for tensor in (x, linear.weight, linear.weight_clip_val):
+        assert tensor.grad.dtype == torch.float32
+        assert bool(tensor.grad.abs().sum() > 0)
+    reference, y, _ = linear_case(fmt)
+    reference(y).backward(upstream)
+    error = (linear.weight.grad - reference.weight.grad).norm() / reference.weight.grad.norm()
+    assert error < 0.02  # a few roundings to 8 bits of significand
+
+
+@every_format
+def test_a_gradient_that_others_use_is_left_as_it_was(fmt: WeightFormat):
+    w = torch.randn(4, 5, requires_grad=True)
+    upstream = torch.ones(4, 5)
+    fake_quantize(w, torch.full((4, 1), 0.1), fmt).backward(upstream)
+    assert torch.equal(upstream, torch.ones(4, 5))

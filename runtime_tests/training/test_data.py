@@ -1,24 +1,15 @@
-"""Text to blocks: what each kind of file gives, how documents are packed, and what is refused."""
+"""What each kind of file and each set of shards gives, and what is refused."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from edge.model.tokenizer import Tokenizer
-from edge.training import data
-from edge.training.data import PackedBlocks, Source, documents, load_blocks, token_stream
-from runtime_tests.tiny import tiny_config, tiny_tokenizer
-
-BOS, EOS = 1, 2
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return Tokenizer(tiny_tokenizer())
+from edge.training.data import Source, documents, readers
+from edge.training.data.sources import Shards, open_source
 
 
 def write(path: Path, text: str) -> str:
@@ -54,54 +45,6 @@ def test_a_file_whose_name_ends_like_a_count_is_that_file(tmp_path: Path):
     assert Source.parse(name) == Source(name)
 
 
-def test_documents_stand_between_bos_and_eos(tmp_path: Path, tokenizer: Tokenizer):
-    name = write(tmp_path / "a.txt", "the cake\n<|endoftext|>\n  <|endoftext|>the night<|endoftext|>")
-    stream = token_stream(Source(name), tokenizer, tiny_config())
-    wanted = [BOS, *tokenizer.encode("the cake"), EOS, BOS, *tokenizer.encode("the night"), EOS]
-    assert stream.dtype == np.int32
-    assert stream.tolist() == wanted
-
-
-def test_a_count_takes_the_beginning_and_repeats_a_short_source(tmp_path: Path, tokenizer: Tokenizer):
-    name = write(tmp_path / "a.txt", "<|endoftext|>".join(f"the cake {i}" for i in range(900)))
-    whole = token_stream(Source(name), tokenizer, tiny_config())
-    assert len(whole) > 5000
-    for count in (1, 7, 5000, len(whole), 2 * len(whole) + 5):
-        stream = token_stream(Source(name, count), tokenizer, tiny_config())
-        assert np.array_equal(stream, np.tile(whole, 3)[:count])
-
-
-def test_no_more_is_read_than_the_count_asks_for(tmp_path: Path, tokenizer: Tokenizer, monkeypatch):
-    def endless(path: Path):
-        for number in range(10_000):
-            yield "the cake"
-            assert number < 3 * data.BATCH, "read far beyond what was asked for"
-
-    monkeypatch.setitem(data.READERS, ".txt", endless)
-    assert len(token_stream(Source(write(tmp_path / "a.txt", ""), 100), tokenizer, tiny_config())) == 100
-
-
-def test_blocks_are_consecutive_and_the_rest_is_dropped():
-    blocks = PackedBlocks(np.arange(23, dtype=np.int32), context=4)
-    assert len(blocks) == 4
-    assert [blocks[i]["tokens"].tolist() for i in range(4)] == [[*range(5 * i, 5 * i + 5)] for i in range(4)]
-    assert blocks.predicted == 16
-
-
-def test_a_text_shorter_than_a_block_is_refused():
-    assert len(PackedBlocks(np.arange(5, dtype=np.int32), context=4)) == 1
-    with pytest.raises(ValueError, match="4 tokens, fewer than one block of 5"):
-        PackedBlocks(np.arange(4, dtype=np.int32), context=4)
-
-
-def test_sources_follow_each_other(tmp_path: Path, tokenizer: Tokenizer):
-    first, second = write(tmp_path / "a.txt", "the cake"), write(tmp_path / "b.txt", "the ants")
-    streams = [token_stream(Source(n), tokenizer, tiny_config()) for n in (first, second)]
-    blocks = load_blocks([Source(first), Source(second)], tokenizer, tiny_config(), context=1)
-    together = np.concatenate(streams)
-    assert blocks.blocks.ravel().tolist() == together[: len(together) // 2 * 2].tolist()
-
-
 def test_kinds_of_files_give_the_same_documents(tmp_path: Path):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -129,7 +72,7 @@ def truncated_parquet() -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"", "holds no text"),
+        ("a.txt", b"", "a.txt is empty: it holds no text"),
         ("a.txt", b" \n<|endoftext|>\n", "holds no text"),
         ("a.txt", b"caf\xe9", "is not UTF-8 text"),
         (
@@ -137,15 +80,18 @@ def truncated_parquet() -> bytes:
             b"text\nhello\n",
             "not a readable file of one of the kinds .txt, .md, .jsonl, .json, .parquet",
         ),
-        ("a.jsonl", b"", "holds no text"),
+        ("a.jsonl", b"\n\n", "holds no text"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "line 2 is not JSON"),
         ("a.jsonl", b'{"body": "a", "id": 3}\n', "line 1 has no column 'text'; it has body, id"),
         ("a.jsonl", b'["a"]\n', "line 1 has no column 'text'; it is a list"),
         ("a.jsonl", b'{"text": 5}\n', "'text' must hold text, not int"),
         ("a.jsonl", b'{"text": "\xff"}\n', "is not UTF-8 text"),
+        ("a.jsonl", b'{"text": "a \\ud800"}\n', "line 1: 'text' holds half a surrogate pair"),
+        ("a.jsonl", b"[" * 200_000, "line 1 is not JSON"),
+        ("a.json", b"[" * 200_000, "is not JSON"),
         ("a.json", b'[{"text": "a"}, {"text": ]', "is not JSON"),
         ("a.json", b'[{"text": "a"}, {}]', "entry 1 has no column 'text'"),
-        ("a.parquet", b"", "cannot be read as Parquet"),
+        ("a.parquet", b"", "a.parquet is empty"),
         ("a.parquet", truncated_parquet(), "cannot be read as Parquet"),
     ],
 )
@@ -177,38 +123,126 @@ def test_parquet_with_a_damaged_page(tmp_path: Path):
         list(documents(str(path)))
 
 
-@pytest.mark.parametrize("name", ["missing.txt", "missing.parquet", "."])
-def test_missing_files_and_directories_are_refused(name: str):
+@pytest.mark.parametrize("name", ["missing.txt", "missing.parquet", "*.nothing", "missing-*.txt"])
+def test_missing_files_are_refused(name: str):
     with pytest.raises(ValueError, match="is not a readable file"):
         list(documents(name))
 
 
-def test_an_unreachable_hub_is_said_at_once(monkeypatch: pytest.MonkeyPatch):
-    import datasets
-    import huggingface_hub
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    name = write(tmp_path / "a.txt", "text")
 
-    asked = []
+    def denied(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied", name)
 
-    def unreachable(self: object, name: str, timeout: float) -> None:
-        asked.append((name, timeout))
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
-    monkeypatch.setattr(
-        datasets, "load_dataset", lambda *_, **__: pytest.fail("would retry for half a minute")
-    )
-    with pytest.raises(
-        ValueError, match=r"owner/stories is neither .* give a local .txt, .jsonl or .parquet file"
-    ):
-        list(documents("owner/stories"))
-    assert asked == [("owner/stories", data.HUB_TIMEOUT_SECONDS)]
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(ValueError, match=r"a.txt cannot be read: Permission denied"):
+        list(documents(name))
 
 
-def test_a_hub_dataset_is_read_through_datasets(monkeypatch: pytest.MonkeyPatch):
-    import datasets
-    import huggingface_hub
+@pytest.mark.parametrize("chunk", [1, 7, 13, 64, 1000])
+def test_a_text_file_is_the_same_in_chunks_of_any_size(tmp_path: Path, monkeypatch, chunk: int):
+    texts = ["one", "", "two\nlines", "a <|endof half of a mark", "x" * 50]
+    name = write(tmp_path / "a.txt", "<|endoftext|>".join(texts))
+    monkeypatch.setattr(readers, "CHUNK_CHARACTERS", chunk)
+    assert list(documents(name)) == [text for text in texts if text]
 
-    rows = datasets.Dataset.from_dict({"text": ["one", "", "two"]})
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: None)
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: rows)
-    assert list(documents("owner/stories")) == ["one", "two"]
+
+@pytest.mark.parametrize("chunk", [3, 1000])
+def test_a_document_without_end_is_cut_behind_a_line(tmp_path: Path, monkeypatch, chunk: int):
+    name = write(tmp_path / "a.txt", "12345\n789\n12345678901234<|endoftext|>short")
+    monkeypatch.setattr(readers, "LONGEST_DOCUMENT", 12)
+    monkeypatch.setattr(readers, "CHUNK_CHARACTERS", chunk)
+    assert list(documents(name)) == ["12345\n789", "123456789012", "34", "short"]
+
+
+def shards(directory: Path) -> Path:
+    """Three shards, one of them deeper, and what a downloader leaves beside them."""
+    (directory / "deep").mkdir(parents=True)
+    (directory / ".cache").mkdir()
+    write(directory / "b-1.jsonl", '{"text": "two"}\n')
+    write(directory / "b-0.jsonl", '{"text": "one"}\n')
+    write(directory / "deep" / "a.jsonl", '{"text": "three"}\n')
+    write(directory / ".cache" / "note.jsonl", '{"text": "hidden"}\n')
+    write(directory / ".note.jsonl", '{"text": "hidden"}\n')
+    write(directory / "LICENSE", "not a kind of data")
+    return directory
+
+
+def test_a_directory_is_its_shards_in_order(tmp_path: Path):
+    assert list(documents(str(shards(tmp_path / "d")))) == ["one", "two", "three"]
+
+
+def test_a_pattern_is_the_files_it_matches(tmp_path: Path):
+    directory = shards(tmp_path / "d")
+    assert list(documents(f"{directory}/b-*.jsonl")) == ["one", "two"]
+    assert list(documents(f"{directory}/**/*.jsonl")) == ["one", "two", "three"]
+    assert Source.parse(f"{directory}/b-*.jsonl:1e3") == Source(f"{directory}/b-*.jsonl", 1000)
+
+
+def test_shards_are_told_apart_by_size_and_time(tmp_path: Path):
+    directory = shards(tmp_path / "d")
+    source = open_source(str(directory))
+    assert isinstance(source, Shards)
+    before = source.identity()
+    assert [entry[0] for entry in before] == [
+        str(directory.resolve() / n) for n in ("b-0.jsonl", "b-1.jsonl", "deep/a.jsonl")
+    ]
+    assert source.identity() == before
+    os.utime(directory / "b-1.jsonl", ns=(0, 5))
+    changed = source.identity()
+    assert (changed[0], changed[2]) == (before[0], before[2])
+    assert changed[1] == [before[1][0], before[1][1], 5]
+
+
+def test_a_directory_of_several_kinds_is_refused(tmp_path: Path):
+    directory = shards(tmp_path / "d")
+    write(directory / "README.md", "about this data")
+    with pytest.raises(ValueError, match=r"several kinds \(.jsonl, .md\); name those to read"):
+        list(documents(str(directory)))
+
+
+def test_no_shard_is_passed_over(tmp_path: Path):
+    directory = shards(tmp_path / "d")
+    whole = list(documents(str(directory)))
+    (directory / "more.jsonl.gz").write_bytes(b"packed")
+    with pytest.raises(ValueError, match=r"more.jsonl.gz is not of one of the kinds .*: unpack"):
+        open_source(str(directory))
+    (directory / "more.jsonl.gz").unlink()
+
+    (directory / "more.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    for name in (directory, f"{directory}/*.jsonl"):
+        with pytest.raises(ValueError, match=r"more.jsonl leads nowhere"):
+            open_source(str(name))
+    (directory / "more.jsonl").unlink()
+
+    (tmp_path / "elsewhere").mkdir()
+    write(tmp_path / "elsewhere" / "z.jsonl", '{"text": "one more"}\n')
+    (directory / "zz").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(directory)
+    assert list(documents(str(directory))) == [*whole, "one more"]
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    directory, scandir = shards(tmp_path / "d"), os.scandir
+
+    def refuse(path):
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ValueError, match=r"deep cannot be read: Permission denied"):
+        open_source(str(directory))
+
+
+def test_a_directory_without_data_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="is not a readable file of one of the kinds"):
+        list(documents(str(tmp_path)))
+
+
+def test_an_empty_shard_is_found_before_any_is_read(tmp_path: Path):
+    directory = shards(tmp_path / "d")
+    write(directory / "deep" / "z.jsonl", "")
+    with pytest.raises(ValueError, match=r"z.jsonl is empty"):
+        open_source(str(directory))

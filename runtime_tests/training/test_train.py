@@ -20,13 +20,17 @@ from edge.cli import main_guard
 from edge.config import NAMED_MODELS
 from edge.formats import BY_NAME, FORMATS
 from edge.model.checkpoint import load_checkpoint
+from edge.model.plan import Plan
 from edge.quantizers.convert import build_model, qat_linears
 from edge.quantizers.paretoq import initial_alpha
 from edge.training import resume, train
-from edge.training.arguments import TrainConfig, training_arguments
+from edge.training.arguments import training_arguments
 from edge.training.data import Source, load_blocks
-from edge.training.evaluate import perplexity
+from edge.training.evaluate.language_model import EagerModel
+from edge.training.evaluate.perplexity import perplexity
 from edge.training.progress import Progress
+from edge.training.start import starting_model
+from edge.training.train_config import TrainConfig
 from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -101,18 +105,18 @@ def test_full_precision_then_two_bits(tmp_path: Path, text: Path, monkeypatch: p
     assert losses[-1] < losses[0] / 2
 
     checkpoint = load_checkpoint(tmp_path / "two")
-    assert checkpoint.fmt is BY_NAME["int2"]
+    assert checkpoint.plan == Plan(BY_NAME["int2"])
     blocks = load_blocks(
         [Source.parse(str(text))], train.Tokenizer(checkpoint.tokenizer), checkpoint.config, 32
     )
-    value, _ = perplexity(build_model(checkpoint), blocks)
+    value, _ = perplexity(EagerModel(build_model(checkpoint)), blocks)
     assert printed == pytest.approx(value, abs=1e-3)  # what the run printed is what the checkpoint scores
 
 
 @pytest.mark.parametrize("fmt", [f for f in FORMATS if f.trainable], ids=lambda f: f.name)
 def test_qat_starts_at_the_initial_alpha_of_every_format(fmt, full: Path, text: Path):
     config = TrainConfig("out", [str(text)], [str(text)], model=str(full), bits=fmt.bits, context=16)
-    model, _ = train.starting_model(config)
+    model, _ = starting_model(config)
     plain = load_checkpoint(full).weights
     assert len(qat_linears(model)) == 7 * tiny_config().n_layers
     for name, linear in qat_linears(model).items():
@@ -123,7 +127,7 @@ def test_qat_starts_at_the_initial_alpha_of_every_format(fmt, full: Path, text: 
 def test_qat_goes_on_from_learned_alphas(tmp_path: Path, text: Path):
     two = save_tiny(tmp_path / "two", BY_NAME["int2"])
     config = TrainConfig("out", [str(text)], [str(text)], model=str(two), bits=2, context=16)
-    model, _ = train.starting_model(config)
+    model, _ = starting_model(config)
     for name, linear in qat_linears(model).items():
         assert torch.equal(linear.weight_clip_val, load_checkpoint(two).alphas[name])
 
@@ -297,6 +301,7 @@ BAD_INPUT = {
     ),
     "a flag of ours by another name": ({"max_steps": 5}, "--max-steps is not for this command: use --steps"),
     "a flag with a wrong value": ({"lr_scheduler_type": "cosin"}, "cosin"),
+    "checkpoints by epochs": ({"save_strategy": "epoch"}, "--save-strategy epoch is not for this command"),
     "missing model": ({"model": "nowhere"}, "nowhere"),
     "a file as output": ({"out": "TEXT"}, "is a file; give a directory"),
     "output below a file": ({"out": "TEXT/x"}, "is not a writable directory"),
@@ -338,7 +343,7 @@ def test_a_checkpoint_of_other_bits_is_refused(tmp_path: Path, text: Path):
     two = save_tiny(tmp_path / "two", BY_NAME["int2"])
     for bits in (3, 16):
         with pytest.raises(
-            ValueError, match=f"was trained at 2 bits, not {bits}; start from a full-precision"
+            ValueError, match=f"was trained at 2 bits, not {bits} bits; start from a full-precision"
         ):
             train.main(command(tmp_path / "out", text, model=two, bits=bits))
 

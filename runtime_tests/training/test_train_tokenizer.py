@@ -38,10 +38,21 @@ def test_a_small_text_says_that_it_gives_fewer_entries(tmp_path: Path, capsys: p
 
 def test_bad_input_leaves_nothing_behind(tmp_path: Path, text: Path):
     output = tmp_path / "tok"
-    with pytest.raises(ValueError, match=f"at least {SMALLEST_VOCAB}"):
+    with pytest.raises(ValueError, match=f"must lie in {SMALLEST_VOCAB}"):
         main(["--data", str(text), "--vocab-size", str(SMALLEST_VOCAB - 1), "--output", str(output)])
     with pytest.raises(ValueError, match="not a readable file"):
         main(["--data", str(tmp_path / "missing.txt"), "--output", str(output)])
     with pytest.raises(ValueError, match="is a file; give a directory"):
         main(["--data", str(text), "--output", str(text)])
+    with pytest.raises(ValueError, match="--vocab-size must lie in"):
+        main(["--data", str(text), "--vocab-size", "99999999999999999999", "--output", str(output)])
     assert not output.exists()
+
+
+def test_no_tokenizer_is_overwritten(tmp_path: Path, text: Path):
+    words = ["--data", str(text), "--vocab-size", "300", "--output", str(tmp_path / "tok")]
+    assert main(words) == 0
+    before = (tmp_path / "tok" / "tokenizer.json").read_bytes()
+    with pytest.raises(ValueError, match=r"tokenizer.json exists, and a model may depend on it"):
+        main([*words[:3], "290", *words[4:]])
+    assert (tmp_path / "tok" / "tokenizer.json").read_bytes() == before

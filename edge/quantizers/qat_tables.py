@@ -1,0 +1,65 @@
+"""Token embedding and output head on a learned grid. ParetoQ keeps both; here a run may quantise them.
+
+A tied head multiplies by the embedding's table, so both have one grid. A step rounds the whole table once, in
+the head's product; a lookup rounds the rows that it reads.
+
+AdamW moves a parameter by about the learning rate, however small its gradient. When alpha moves so far, the
+end of the grid moves 128 times as far at 8 bits: at rates that suit the weights, rows jump. So what is
+trained here is the end of the grid, which moves as a weight does. It is alpha times a power of two, so that
+neither is rounded on the way to the other; checkpoints have alpha.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edge.formats import WeightFormat
+from edge.quantizers.paretoq import LearnedGrid, fake_quantize_rows
+
+
+class TableGrid(LearnedGrid):
+    """A learned grid whose parameter is its end: ``grid_end`` [vocab, 1] is alpha times -(lowest level)."""
+
+    def set_alpha(self, alpha: Tensor) -> None:
+        self.grid_end = nn.Parameter(alpha * -self.fmt.offset)
+
+    @property
+    def alpha(self) -> Tensor:
+        """Its gradient reaches ``grid_end`` undivided: AdamW's epsilon is for gradients of such a size."""
+        end = self.grid_end.detach()
+        return (self.grid_end - end) + end / -self.fmt.offset
+
+
+class QATEmbedding(TableGrid, nn.Embedding):
+    """Rows of a table [vocab, dim] on a learned grid."""
+
+    def __init__(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None = None) -> None:
+        vocab, dim = weight.shape
+        nn.Embedding.__init__(self, vocab, dim, device="meta")
+        self.set_grid(weight, fmt, alpha)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        rows, alpha = F.embedding(tokens, self.weight), F.embedding(tokens, self.alpha)
+        read = fake_quantize_rows(rows.flatten(0, -2), alpha.flatten(0, -2), self.fmt, self.weight.numel())
+        return read.view_as(rows)
+
+
+class QATHead(TableGrid, nn.Module):
+    """The output head with a table of its own, [vocab, dim]."""
+
+    def __init__(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None = None) -> None:
+        nn.Module.__init__(self)
+        self.set_grid(weight, fmt, alpha)
+
+    def forward(self, x: Tensor, embedding: nn.Embedding) -> Tensor:
+        return self.multiply(x)
+
+
+class TiedQATHead(nn.Module):
+    """The output head that multiplies by the embedding's table, on the embedding's grid."""
+
+    weight = None
+
+    def forward(self, x: Tensor, embedding: QATEmbedding) -> Tensor:
+        return embedding.multiply(x)

@@ -1,0 +1,167 @@
+"""The runs of one budget: trained, measured, written down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edge.formats import FULL_PRECISION
+from edge.model.mobilellm import MobileLLM, named_linears
+from edge.model.tokenizer import Tokenizer
+from edge.quantizers.convert import build_model, qat_linears
+from edge.quantizers.packed_checkpoint import open_model
+from edge.training.ablation.results import CONTINUED, FULL, Result, Results, read_results, write_results
+from edge.training.ablation.table import write_tables
+from edge.training.ablation.variants import Variant
+from edge.training.arguments import flags_given
+from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
+from edge.training.evaluate.language_model import EagerModel
+from edge.training.evaluate.perplexity import perplexity
+from edge.training.guard import Diverged
+from edge.training.method import PARETOQ, Method
+from edge.training.presets import PRESETS
+from edge.training.resume import FREE_FLAGS
+from edge.training.stages import from_preset
+from edge.training.start import starting_model
+from edge.training.train import train
+from edge.training.train_config import TrainConfig
+
+#: Flags that decide nothing that is measured.
+FREE = FREE_FLAGS - {"data", "tokenizer", "eval_data", "batch_size", "gradient_accumulation_steps"}
+
+
+class Study:
+    """The runs of one budget, their checkpoints under ``output``, and what they came to.
+
+    Of several processes (torchrun) each trains and measures, and the first one writes.
+    """
+
+    def __init__(self, low: TrainConfig, full: TrainConfig | None, rest: list[str], given: dict[str, str]):
+        """Args: low, full: what the parts of the budget train, no full where --model is there already;
+        rest: flags of TrainingArguments; given: every flag of the command line, as typed.
+        """
+        self.low, self.full, self.rest, self.given = low, full, rest, given
+        self.output = Path(low.output)
+        self.writes = int(os.environ.get("RANK", 0)) == 0  # torchrun says so before any process group exists
+        self.held_out: PackedBlocks
+        self.results: Results
+
+    def run(self, widths: list[float], variants: list[Variant], seeds: int) -> None:
+        if self.full is not None:
+            self._train(self.full, self.rest, PARETOQ)
+        self.held_out, texts = self._texts()
+        self.results = read_results(self.output, self._settings() | texts)
+        self._measure(FULL_PRECISION.bits, FULL, self.low.seed, 0, lambda: self._loaded(str(self.low.model)))
+        if any(variant.is_trained for variant in variants):
+            self._try(FULL_PRECISION.bits, Variant(CONTINUED, "", PARETOQ), self.low.seed)
+        for variant in variants:
+            for bits in widths:
+                for seed in range(self.low.seed, self.low.seed + (seeds if variant.is_trained else 1)):
+                    self._try(bits, variant, seed)
+
+    def _settings(self) -> dict[str, Any]:
+        before = {"steps before in full precision": self.full.steps} if self.full else {}
+        ours = {name: getattr(self.low, name) for name in ("steps", "context", "batch_size", "preset")}
+        return {name: value for name, value in self.given.items() if name not in FREE} | before | ours
+
+    def _try(self, bits: float, variant: Variant, seed: int) -> None:
+        """Trains and measures one model; a run that diverges is a result too."""
+        if self.results.has(bits, variant.name, seed):
+            return
+        config, rest = self._planned(bits, variant, seed)
+        if not variant.is_trained:
+            self._measure(bits, variant.name, seed, 0, lambda: starting_model(config, variant.method)[0])
+            return
+        try:
+            self._train(config, rest, variant.method)
+        except Diverged as error:
+            self._keep(Result(bits, variant.name, seed, config.steps, None, " ".join(str(error).split())))
+        else:
+            moved = self._moved(config.output) if config.model is not None else None
+            self._measure(bits, variant.name, seed, config.steps, lambda: self._loaded(config.output), moved)
+
+    def _planned(self, bits: float, variant: Variant, seed: int) -> tuple[TrainConfig, list[str]]:
+        name, is_full = (
+            f"{bits:g}bit-{variant.name.replace(' ', '-')}-seed{seed}",
+            bits == FULL_PRECISION.bits,
+        )
+        # Training on in full precision fine-tunes, so its rate is that of 3 and 4 bits.
+        schedule = from_preset(replace(self.low, bits=4 if is_full else bits), self.given)
+        config = replace(
+            schedule, bits=bits, mixed=None if is_full else self.low.mixed, output=str(self.output / name),
+            seed=seed, steps=self.low.steps, context=self.low.context, batch_size=self.low.batch_size,
+        )  # fmt: skip
+        if not variant.from_nothing or self.full is None:
+            return config, self.rest
+        full = self.full
+        config = replace(
+            config, model=None, shape=full.shape, tokenizer=full.tokenizer, steps=full.steps + config.steps,
+            learning_rate=full.learning_rate, warmup_steps=full.warmup_steps, distill=0.0, teacher=None,
+            skip_examples=full.skip_examples,
+        )  # fmt: skip
+        decay = f"--weight_decay={PRESETS[full.preset].full.weight_decay}"
+        return config, self.rest if "weight_decay" in flags_given(self.rest) else [*self.rest, decay]
+
+    def _train(self, config: TrainConfig, rest: list[str], method: Method) -> None:
+        print(f"--- {config.output}", flush=True)
+        torch.manual_seed(config.seed)
+        torch.compiler.reset()
+        train(config, rest, method)
+
+    def _loaded(self, directory: str) -> MobileLLM:
+        return build_model(open_model(directory))
+
+    def _measure(
+        self,
+        bits: float,
+        variant: str,
+        seed: int,
+        steps: int,
+        model: Callable[[], MobileLLM],
+        moved: float | None = None,
+    ) -> None:
+        if self.results.has(bits, variant, seed):
+            return
+        value, _ = perplexity(EagerModel(model()), self.held_out)
+        self._keep(Result(bits, variant, seed, steps, value, moved=moved))
+
+    def _moved(self, output: str) -> float | None:
+        """How far training moved the weights that are rounded; None where only rounded ones are left."""
+        start = named_linears(self._loaded(str(self.low.model)))
+        pairs = [
+            (linear.weight, start[name].weight) for name, linear in qat_linears(self._loaded(output)).items()
+        ]
+        with torch.no_grad():
+            moved = sum(float((weight - before).abs().sum()) for weight, before in pairs)
+            return moved / sum(float(before.abs().sum()) for _, before in pairs) if pairs else None
+
+    def _texts(self) -> tuple[PackedBlocks, dict[str, str]]:
+        """The held-out blocks, and by what the tokens of both texts are known again."""
+        checkpoint, cache = open_model(str(self.low.model)), self.low.data_cache
+        if checkpoint.plan.is_quantized:
+            raise ValueError(f"{self.low.model} has {checkpoint.plan}; the study starts from full precision")
+        path = self.low.tokenizer or checkpoint.tokenizer
+        if path is None:
+            raise ValueError(f"{self.low.model} has no tokenizer; name one with --tokenizer")
+        tokenizer, where = Tokenizer(path), None if cache is None else Path(cache)
+
+        def stream(names: list[str], repeats: bool) -> TokenStream:
+            sources = [Source.parse(name) for name in names]
+            return token_stream(sources, tokenizer, checkpoint.config, where, repeats)
+
+        texts = {"tokens": stream(self.low.data, True), "held-out tokens": stream(self.low.eval_data, False)}
+        known = {f"{name} (SHA-256)": text.fingerprint[:12] for name, text in texts.items()}
+        return PackedBlocks(texts["held-out tokens"], self.low.context), known
+
+    def _keep(self, result: Result) -> None:
+        self.results.add(result)
+        if self.writes:
+            write_results(self.results, self.output)
+            write_tables(self.results, self.output)
+            said = result.failure or f"held-out perplexity {result.perplexity:.3f}"
+            print(f"{result.bits:g} bits, {result.variant}, seed {result.seed}: {said}", flush=True)

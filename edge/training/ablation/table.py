@@ -1,0 +1,145 @@
+"""What was found, as tables and as a picture."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from edge.formats import FULL_PRECISION
+from edge.training.ablation.results import CONTINUED, FULL, Results
+from edge.training.ablation.variants import VARIANTS
+
+TABLE, PICTURE = "table.md", "table.png"
+NONE = "-"
+
+
+class Reference(NamedTuple):
+    """A full-precision model that the others are held against; loss in nats per token."""
+
+    words: str
+    loss: float
+
+
+def write_tables(results: Results, directory: Path) -> None:
+    """``table.md`` and ``table.png``, each whole or not at all."""
+    partial = directory / (TABLE + ".partial")
+    partial.write_text(markdown(results))
+    os.replace(partial, directory / TABLE)
+    partial = directory / (PICTURE + ".partial")
+    picture(results).savefig(partial, format="png", dpi=144)
+    os.replace(partial, directory / PICTURE)
+
+
+def markdown(results: Results) -> str:
+    """Held-out perplexities, a line per bit width; what of RTN's loss came back; what is missing."""
+    names = [v.name for v in VARIANTS if any(r.variant == v.name for r in results.found)]
+    references = _references(results)
+    said = "; ".join(f"{words} {math.exp(loss):.3f}" for words, loss in references)
+    lines = [f"Held-out perplexity. In full precision: {said}.", ""]
+    lines += _table(results, names, lambda bits, name: _perplexity(results.losses(bits, name)))
+    trained = [v.name for v in VARIANTS if v.is_trained and v.name in names]
+    which = f" (against full precision {' / '.join(words for words, _ in references)})"
+    if trained and any(results.losses(bits, "RTN") for bits in _widths(results)):
+        lines += ["", f"Share of the log-perplexity that RTN loses which training wins back{which}:", ""]
+        lines += _table(results, trained, lambda bits, name: _won_back(results, bits, name, references))
+    if trained:
+        lines += ["", f"Nats per token that stay missing{which}:", ""]
+        lines += _table(results, trained, lambda bits, name: _missing(results, bits, name, references))
+    if any(results.moves(bits, name) for bits in _widths(results) for name in trained):
+        lines += ["", "Weights moved, |W - W0| / |W0| from the full-precision model:", ""]
+        lines += _table(results, trained, lambda bits, name: _moved(results.moves(bits, name)))
+    lines += ["", *_notes(results, names)]
+    return "\n".join(lines) + "\n"
+
+
+def _references(results: Results) -> list[Reference]:
+    kinds = (("as it was", FULL), ("trained on for as many steps", CONTINUED))
+    losses = ((words, results.losses(FULL_PRECISION.bits, variant)) for words, variant in kinds)
+    return [Reference(words, statistics.mean(found)) for words, found in losses if found]
+
+
+def _widths(results: Results) -> list[float]:
+    return sorted({r.bits for r in results.found if r.bits != FULL_PRECISION.bits}, reverse=True)
+
+
+def _table(results: Results, names: list[str], cell: Callable[[float, str], str]) -> Iterator[str]:
+    yield f"| bits | {' | '.join(names)} |"
+    yield "|---" * (len(names) + 1) + "|"
+    for bits in _widths(results):
+        yield f"| {bits:g} | {' | '.join(cell(bits, name) for name in names)} |"
+
+
+def _perplexity(losses: list[float]) -> str:
+    if not losses:
+        return NONE
+    mean, low, high = (math.exp(loss) for loss in (statistics.mean(losses), min(losses), max(losses)))
+    return f"{mean:.3f}" if len(losses) == 1 else f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _won_back(results: Results, bits: float, name: str, references: list[Reference]) -> str:
+    rounded, losses = results.losses(bits, "RTN"), results.losses(bits, name)
+    if not rounded or not losses:
+        return NONE
+    won = rounded[0] - statistics.mean(losses)
+    lost = [rounded[0] - reference.loss for reference in references]
+    return " / ".join(f"{won / loss:.1%}" if loss > 0 else NONE for loss in lost)
+
+
+def _moved(found: list[float]) -> str:
+    return f"{statistics.mean(found):.1%}" if found else NONE
+
+
+def _missing(results: Results, bits: float, name: str, references: list[Reference]) -> str:
+    losses = results.losses(bits, name)
+    if not losses:
+        return NONE
+    return " / ".join(f"{statistics.mean(losses) - reference.loss:+.3f}" for reference in references)
+
+
+def _notes(results: Results, names: list[str]) -> Iterator[str]:
+    for variant in VARIANTS:
+        if variant.name in names:
+            yield f"- {variant.name}: {variant.words}."
+    seeds = len({r.seed for r in results.found})
+    if seeds > 1:
+        yield f"- Geometric mean over {seeds} seeds of the order of the data, and in brackets the range."
+    yield f"- {'; '.join(f'{name} {_short(value)}' for name, value in results.settings.items())}."
+    for result in results.found:
+        if result.failure:
+            yield f"- {result.bits:g} bits, {result.variant}, seed {result.seed}: {result.failure}."
+
+
+def _short(value: object) -> str:
+    """Without the folders that lead to files."""
+    return " ".join("/".join(Path(word).parts[-2:]) for word in str(value).split())
+
+
+def picture(results: Results) -> Figure:
+    """Held-out perplexity by bits and variant; full precision as dashed lines."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    widths = _widths(results)[::-1]
+    for variant, marker in zip(VARIANTS, "ox^sDv", strict=True):
+        known = [b for b in widths if results.losses(b, variant.name)]
+        values = [math.exp(statistics.mean(results.losses(b, variant.name))) for b in known]
+        if known:
+            axes.plot([widths.index(b) for b in known], values, marker=marker, label=variant.name)
+    for (words, loss), style in zip(_references(results), ("--", ":"), strict=False):
+        axes.axhline(math.exp(loss), color="black", linestyle=style, label=f"full precision {words}")
+    axes.set_xticks(range(len(widths)), [f"{b:g}" for b in widths])
+    axes.set_xlabel("bits")
+    axes.set_ylabel("held-out perplexity")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(axis="y", linewidth=0.3)
+    if results.found:
+        axes.legend(frameon=False, fontsize="small")
+    return figure

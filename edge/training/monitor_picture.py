@@ -1,0 +1,70 @@
+"""A run in one picture: its loss, and how far each quantised layer has moved at each reading."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+#: Beyond this many layers only the first of each block of the model is named.
+NAMED_LAYERS = 48
+ROW_INCHES = 0.17
+TICKS = 8
+COLOURS = colormaps["viridis"].with_extremes(under="red")
+LEAST = 1e-6
+
+
+def draw(records: list[dict[str, Any]], path: Path) -> None:
+    """Writes a PNG of the lines of ``monitor.jsonl``: loss, changed codes by layer, alpha moved by layer."""
+    readings = [record for record in records if "layers" in record]
+    layers = len(readings[-1]["layers"]) if readings else 0
+    height = 3 + (min(max(layers * ROW_INCHES, 3), 12) + 1 if layers else 0)
+    figure = Figure(figsize=(12, height), layout="constrained")
+    grid = figure.add_gridspec(2 if layers else 1, 2, height_ratios=[3, height - 3] if layers else None)
+    _loss(figure.add_subplot(grid[0, :]), records)
+    if layers:
+        left = figure.add_subplot(grid[1, 0])
+        right = figure.add_subplot(grid[1, 1], sharey=left)
+        _heat_map(left, readings, "changed", "codes changed since the start, % (red: none)")
+        _heat_map(right, readings, "alpha_moved", "alpha moved since the start, % (red: not at all)")
+        right.tick_params(labelleft=False)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def _loss(axes: Axes, records: list[dict[str, Any]]) -> None:
+    for name, label, style in (("loss", "training", "-"), ("eval_loss", "held out", "o-")):
+        points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss, nats per token")
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+
+
+def _heat_map(axes: Axes, readings: list[dict[str, Any]], field: str, title: str) -> None:
+    """Layers down, readings across; what has not moved at all is red, so that a dead layer is a red row."""
+    names = list(readings[-1]["layers"])
+    percent = [[100 * reading["layers"][name][field] for reading in readings] for name in names]
+    largest = max(map(max, percent))
+    mesh = axes.pcolormesh(percent, cmap=COLOURS, vmin=LEAST, vmax=max(largest, 2 * LEAST))
+    axes.set_ylim(len(names), 0)  # the first layer on top, though both maps share the axis
+    axes.figure.colorbar(mesh, ax=axes)
+    axes.set_title(title)
+    axes.set_xlabel("step")
+    shown = range(0, len(readings), math.ceil(len(readings) / TICKS))
+    axes.set_xticks([i + 0.5 for i in shown], [str(readings[i]["step"]) for i in shown])
+    rows = range(len(names)) if len(names) <= NAMED_LAYERS else _first_of_blocks(names)
+    axes.set_yticks([i + 0.5 for i in rows], [names[i] for i in rows], fontsize=7)
+
+
+def _first_of_blocks(names: list[str]) -> list[int]:
+    """Indices of the layers that begin a block: ``layers.3...`` after ``layers.2...``; at most 40 of them."""
+    blocks = [".".join(name.split(".")[:2]) for name in names]
+    first = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1]]
+    return first[:: math.ceil(len(first) / 40)]
