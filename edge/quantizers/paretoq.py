@@ -22,7 +22,7 @@ ALPHA_FLOOR = 1e-5
 SEQ_CLIP = 0.99
 #: Weights that are quantised at a time, so that the steps in between stay in the cache: 4 times as fast.
 _CACHED_WEIGHTS = 1 << 18
-#: The same on other devices, where it bounds the memory: the steps take up to six buffers of this size.
+#: The same on other devices, where it bounds the memory: the steps take a few buffers of this size.
 _DEVICE_WEIGHTS = 1 << 24
 
 

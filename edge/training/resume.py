@@ -53,7 +53,7 @@ def is_whole(checkpoint: Path) -> bool:
 def remove_unfinished(directory: Path) -> None:
     """Removes checkpoints that were not written to their end, which only take room."""
     for path in directory.glob("checkpoint-*"):
-        if not is_whole(path):
+        if not step_of(path):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -41,7 +41,7 @@ def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[Mobil
             raise ValueError(f"{config.model} has no tokenizer; name one with --tokenizer")
         model, tokenizer = build_model(checkpoint), Tokenizer(tokenizer_path)
         check_vocabulary(tokenizer, model.config)
-        if checkpoint.tokenizer is not None:
+        if config.tokenizer and checkpoint.tokenizer:
             _refuse_another_vocabulary(tokenizer, Tokenizer(checkpoint.tokenizer), config.model)
     if config.context > model.config.max_seq_len:
         raise ValueError(
@@ -67,7 +67,7 @@ def wanted_plan(config: TrainConfig, shape: ModelConfig) -> Plan:
 
 def refuse_before_training(config: TrainConfig) -> None:
     """ValueError for a --mixed or --teacher that does not fit the model, before the first of two stages."""
-    if not (config.mixed or config.teacher):
+    if config.qat_fraction is None:  # a single stage finds out by itself
         return
     if config.model is None:
         shape = _new_shape(config)

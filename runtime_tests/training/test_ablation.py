@@ -28,14 +28,6 @@ from edge.training.evaluate.perplexity import perplexity
 from runtime_tests.tiny import TEXT, save_tiny, tiny_config
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ablation")

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from edge.cli import main_guard
@@ -29,14 +28,6 @@ BLOCKS, STEPS = 27, 9
 #: Gradients are summed in another order. 3e-7 was seen in all weights but one, of which the gradient nearly
 #: cancels: AdamW divides it by its own size, and 2e-6 was seen there. All move by more than 1e-3.
 CLOSE, CLOSE_BUT_FOR_A_THOUSANDTH, MOVED = 1e-5, 1e-6, 1e-3
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

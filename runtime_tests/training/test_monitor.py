@@ -28,14 +28,6 @@ class Killed(BaseException):
     """Stands for a process that is gone: nothing may catch it."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = save_tiny(tmp_path_factory.mktemp("model") / "full")

@@ -30,14 +30,6 @@ from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_tokenizer
 NEEDED = ["--output", "out", "--data", "a.txt", "--eval-data", "b.txt"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
     path = tmp_path / "text.txt"

@@ -86,10 +86,8 @@ class Study:
             self._measure(bits, variant.name, seed, config.steps, lambda: self._loaded(config.output), moved)
 
     def _planned(self, bits: float, variant: Variant, seed: int) -> tuple[TrainConfig, list[str]]:
-        name, is_full = (
-            f"{bits:g}bit-{variant.name.replace(' ', '-')}-seed{seed}",
-            bits == FULL_PRECISION.bits,
-        )
+        name = f"{bits:g}bit-{variant.name.replace(' ', '-')}-seed{seed}"
+        is_full = bits == FULL_PRECISION.bits
         # Training on in full precision fine-tunes, so its rate is that of 3 and 4 bits.
         schedule = from_preset(replace(self.low, bits=4 if is_full else bits), self.given)
         config = replace(
@@ -133,9 +131,8 @@ class Study:
     def _moved(self, output: str) -> float | None:
         """How far training moved the weights that are rounded; None where only rounded ones are left."""
         start = named_linears(self._loaded(str(self.low.model)))
-        pairs = [
-            (linear.weight, start[name].weight) for name, linear in qat_linears(self._loaded(output)).items()
-        ]
+        trained = qat_linears(self._loaded(output))
+        pairs = [(linear.weight, start[name].weight) for name, linear in trained.items()]
         with torch.no_grad():
             moved = sum(float((weight - before).abs().sum()) for weight, before in pairs)
             return moved / sum(float(before.abs().sum()) for _, before in pairs) if pairs else None

@@ -122,7 +122,7 @@ def _recorded(path: Path) -> TokenFile | None:
 
 
 def _sha256(path: Path) -> str:
-    """About a second for a billion tokens, against a run on tokens that a failing disk made."""
+    """Read whole at the start of a run: little beside the run, and no run is on what a failing disk made."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 24):
