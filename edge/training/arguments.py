@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+from contextlib import suppress
 from typing import Any, NoReturn, cast
 
-from transformers import HfArgumentParser, TrainingArguments
+import torch
+from transformers import HfArgumentParser, SchedulerType, Trainer, TrainingArguments, get_scheduler
 from transformers.integrations import get_available_reporting_integrations
+from transformers.training_args import OptimizerNames
 
 from edge.training.stages import from_preset
 from edge.training.train_config import TrainConfig, spelled
@@ -120,6 +123,7 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
     if unknown:
         raise ValueError(f"neither this command nor TrainingArguments knows {' '.join(unknown)} (see --help)")
     _refuse_missing_reporters(arguments)
+    _refuse_unusable(arguments)
     for name in ("weight_decay", "max_grad_norm"):
         if not 0 <= getattr(arguments, name) < math.inf:
             raise ValueError(f"--{name} must be at least 0, not {getattr(arguments, name)}")
@@ -133,6 +137,26 @@ def _refuse_missing_reporters(arguments: TrainingArguments) -> None:
     for name in set(cast(list[str], arguments.report_to)) - set(get_available_reporting_integrations()):
         cure = "pip install '.[monitor]'" if name == "tensorboard" else f"install {name}, or leave it out"
         raise ValueError(f"--report_to {name} is not available here: {cure}")
+
+
+def _refuse_unusable(arguments: TrainingArguments) -> None:
+    """ValueError for an optimiser whose library is not here, or a schedule that lacks what it needs."""
+    try:
+        with suppress(ValueError):  # some want to see the model, which is not there yet
+            Trainer.get_optimizer_cls_and_kwargs(arguments)
+    except ImportError as error:
+        raise ValueError(
+            f"--optim {OptimizerNames(arguments.optim).value} cannot be used here: {error}"
+        ) from error
+    schedule = SchedulerType(arguments.lr_scheduler_type)
+    details = cast(dict[str, Any], arguments.lr_scheduler_kwargs or {})
+    warmup = arguments.get_warmup_steps(arguments.max_steps)
+    try:
+        get_scheduler(schedule, torch.optim.SGD([torch.zeros(1)]), warmup, arguments.max_steps, details)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"--lr_scheduler_type {schedule.value} with --lr_scheduler_kwargs {details}: {error}"
+        ) from error
 
 
 def flags_given(rest: list[str]) -> dict[str, str]:

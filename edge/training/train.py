@@ -71,6 +71,7 @@ def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> flo
             "edge.training.train ...; for one of them set CUDA_VISIBLE_DEVICES=0"
         )
     refuse_unwritable(output)
+    _refuse_output_among([*config.data, *config.eval_data], output)
     last, record = last_checkpoint(directory), read_record(directory)
     refuse_other_sights("last checkpoint", None if last is None else last.name)
     flags = {**as_flags(config, rest), "examples_per_step": examples_per_step(arguments)}
@@ -166,6 +167,14 @@ def _trainer(
         (c for c in trainer.callback_handler.callbacks if isinstance(c, TensorBoardCallback)), None
     )
     return trainer
+
+
+def _refuse_output_among(data: list[str], output: Path) -> None:
+    """ValueError where the run's own files would be read as its text when it is resumed."""
+    for name in data:
+        folder = Path(Source.parse(name).name).absolute()
+        if folder.is_dir() and folder.resolve() in output.absolute().resolve().parents:
+            raise ValueError(f"--output {output} lies in {folder}, which is read as text; choose another")
 
 
 def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) -> None:

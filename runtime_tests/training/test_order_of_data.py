@@ -33,6 +33,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return indices
 
 
+def test_more_blocks_than_can_be_shuffled_are_refused():
+    with pytest.raises(ValueError, match="1,949,317,738 examples, more than the 268,435,456"):
+        EpochAfterEpoch(1_949_317_738, 8, seed=0)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("model") / "full")

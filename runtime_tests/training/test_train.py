@@ -292,6 +292,14 @@ BAD_INPUT = {
     ),
     "a flag of ours by another name": ({"max_steps": 5}, "--max-steps is not for this command: use --steps"),
     "a flag with a wrong value": ({"lr_scheduler_type": "cosin"}, "cosin"),
+    "a schedule that lacks what it needs": (
+        {"lr_scheduler_type": "warmup_stable_decay"},
+        "--lr_scheduler_type warmup_stable_decay with --lr_scheduler_kwargs {}: get_wsd_schedule() missing",
+    ),
+    "an optimiser that is not installed": (
+        {"optim": "schedule_free_adamw"},
+        "--optim schedule_free_adamw cannot be used here",
+    ),
     "checkpoints by epochs": ({"save_strategy": "epoch"}, "--save-strategy epoch is not for this command"),
     "missing model": ({"model": "nowhere"}, "nowhere"),
     "a file as output": ({"out": "TEXT"}, "is a file; give a directory"),
@@ -314,6 +322,13 @@ def test_bad_input_is_one_sentence_and_exit_code_2(case: str, tmp_path: Path, te
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_among_the_texts_is_refused(tmp_path: Path, text: Path, full: Path):
+    shutil.copy(text, tmp_path / "text.txt")
+    with pytest.raises(ValueError, match="which is read as text; choose another"):
+        train.main(command(tmp_path / "runs" / "out", tmp_path, model=full))
+    assert [p.name for p in tmp_path.iterdir()] == ["text.txt"]
 
 
 def test_a_full_disk_is_foreseen(tmp_path: Path, text: Path, full: Path, monkeypatch: pytest.MonkeyPatch):

@@ -77,15 +77,23 @@ class HubDataset:
 
 
 def _commit_of(name: str, repo: str, revision: str) -> str:
-    """The commit that a revision (empty: the newest) stands for; offline, the revision itself."""
+    try:
+        return ask_hub(repo, revision)
+    except Exception as error:
+        raise ValueError(_refusal(name, error)) from error
+
+
+def ask_hub(repo: str, revision: str = "") -> str:
+    """The commit that a revision (empty: the newest) of a dataset stands for; offline, the revision itself.
+
+    Raises:
+        Exception: of many kinds, within ten seconds, where the hub does not answer or knows no such dataset.
+    """
     import huggingface_hub
 
     if _offline():
         return revision
-    try:
-        info = huggingface_hub.HfApi().dataset_info(repo, revision=revision or None, timeout=TIMEOUT_SECONDS)
-    except Exception as error:
-        raise ValueError(_refusal(name, error)) from error
+    info = huggingface_hub.HfApi().dataset_info(repo, revision=revision or None, timeout=TIMEOUT_SECONDS)
     return info.sha or ""
 
 

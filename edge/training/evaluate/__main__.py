@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from edge.cli import main_guard
 from edge.training.data import Source, documents
+from edge.training.data.hub import ask_hub
 from edge.training.evaluate.multiple_choice import Accuracy, ChoiceFile, accuracy, read_questions
 from edge.training.evaluate.perplexity import (
     Perplexity,
@@ -23,6 +25,8 @@ from edge.training.evaluate.wikitext import wikitext_rows
 
 #: What --wikitext without a value, and --tasks without names, stand for.
 HUB = "hub"
+#: One of the datasets of --tasks, asked for to see whether the hub answers at all.
+A_DATASET = "allenai/ai2_arc"
 EXAMPLE = """\
 examples:
   python -m edge.training.evaluate --model default/2bit exported/default-2bit --data heldout.txt
@@ -127,12 +131,19 @@ def _refuse_targets(args: argparse.Namespace) -> None:
 
 
 def _checked_tasks(names: list[str]) -> list[str]:
-    try:
-        from edge.training.evaluate.harness import PAPER_TASKS, check_tasks
-    except ImportError as error:
+    if importlib.util.find_spec("lm_eval") is None:
         raise ValueError(
-            f"--tasks needs lm-eval ({error}): pip install '.[eval]'; --choices scores local files without it"
+            "--tasks needs lm-eval: pip install '.[eval]'; --choices scores local files without it"
+        )
+    try:
+        ask_hub(A_DATASET)
+    except Exception as error:  # besides its own errors the client lets those of its HTTP library through
+        raise ValueError(
+            f"the hub, which has the data of --tasks, cannot be reached ({type(error).__name__}); with "
+            "HF_HUB_OFFLINE=1 what was downloaded before is used, and --choices scores local files"
         ) from error
+    from edge.training.evaluate.harness import PAPER_TASKS, check_tasks  # lm-eval takes seconds to import
+
     tasks = names or list(PAPER_TASKS)
     check_tasks(tasks)
     return tasks

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from typing import Any
 
-import huggingface_hub
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
@@ -20,7 +19,6 @@ from edge.training.evaluate.language_model import continuation, fitted
 from edge.training.evaluate.multiple_choice import Accuracy, Share, share
 from edge.training.evaluate.progress import progress
 from edge.training.evaluate.subject import Subject
-from edge.training.evaluate.wikitext import HUB_TIMEOUT_SECONDS
 
 #: The eight of ParetoQ's table (arXiv 2502.02631), by lm-eval's names. The paper's figures come from a code
 #: base of its own (its README says so), with other prompts: near what these give, not equal to it.
@@ -36,8 +34,6 @@ PAPER_TASKS = (
 )
 SCORING = "lm-eval's prompt and metric"
 AVERAGE = f"mean of the {len(PAPER_TASKS)} tasks"
-#: One of the datasets, asked for to see whether the hub answers at all.
-_A_DATASET = "allenai/ai2_arc"
 
 
 class HarnessModel(LM):
@@ -66,24 +62,11 @@ class HarnessModel(LM):
 
 
 def check_tasks(names: list[str]) -> None:
-    """Before anything is evaluated.
-
-    Raises:
-        ValueError: a task that lm-eval does not know, or the hub, where the data is, cannot be reached.
-    """
+    """ValueError for a task that lm-eval does not know, before anything is evaluated."""
     known = TaskManager().all_tasks
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"lm-eval has no task {unknown[0]}; `lm-eval ls tasks` lists them")
-    if huggingface_hub.constants.HF_HUB_OFFLINE:  # what is cached still loads
-        return
-    try:
-        huggingface_hub.HfApi().dataset_info(_A_DATASET, timeout=HUB_TIMEOUT_SECONDS)
-    except Exception as error:  # besides its own errors the client lets those of its HTTP library through
-        raise ValueError(
-            f"the hub, which has the data of --tasks, cannot be reached ({type(error).__name__}); with "
-            "HF_HUB_OFFLINE=1 what was downloaded before is used, and --choices scores local files"
-        ) from error
 
 
 def harness_accuracies(subject: Subject, tasks: list[Any], limit: int | None) -> list[Accuracy]:

@@ -10,12 +10,12 @@ import numpy as np
 
 from edge.config import ModelConfig
 from edge.model.tokenizer import Tokenizer
+from edge.training.data.hub import ask_hub
 
 TEST_FILE = "wiki.test.raw"
 #: The repository, its configuration, and its split.
 HUB_DATASET = ("Salesforce/wikitext", "wikitext-2-raw-v1", "test")
 TEST_ROWS = 4358
-HUB_TIMEOUT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,10 @@ def wikitext_rows(source: str | None) -> list[str]:
 
 def _hub_rows() -> list[str]:
     import datasets
-    import huggingface_hub
 
     repository, configuration, split = HUB_DATASET
     try:
-        if not huggingface_hub.constants.HF_HUB_OFFLINE:  # offline, what is cached still loads
-            # One request with a time limit: load_dataset itself tries an unreachable hub for half a minute.
-            huggingface_hub.HfApi().dataset_info(repository, timeout=HUB_TIMEOUT_SECONDS)
+        ask_hub(repository)  # load_dataset itself tries an unreachable hub for half a minute
         return list(datasets.load_dataset(repository, configuration, split=split)["text"])
     except Exception as error:  # both libraries raise many kinds for one cause
         raise ValueError(
