@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
+import torch
 
 from edge.config import NAMED_MODELS
 from edge.training import step_benchmark
 from runtime_tests.tiny import tiny_config
 
 
-def test_a_line_for_every_format(monkeypatch, capsys):
+@pytest.mark.parametrize("how", [[], ["--compile"]], ids=["eager", "compiled"])
+def test_a_line_for_every_format(how, monkeypatch, capsys):
     monkeypatch.setitem(NAMED_MODELS, "tiny", tiny_config())
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # traced, not built
     words = ["--shape=tiny", "--bits=4,1", "--context=8", "--batch-size=3", "--rounds=2"]
-    assert step_benchmark.main(words) == 0
+    assert step_benchmark.main(words + how) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["fp16", "int4", "binary"]
     assert "1.00x full precision (1.00 to 1.00)" in lines[0]
     assert all(re.search(r" \d+\.\d{3} s a step \(", line) for line in lines[:3])
     assert "tiny, batch 3 x 8, " in lines[3]
+    assert (", compiled" in lines[3]) == bool(how)
     assert lines[3].endswith("2 rounds, random weights")
 
 

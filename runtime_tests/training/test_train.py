@@ -271,6 +271,18 @@ def test_another_directory_is_never_overwritten(tmp_path: Path, text: Path, full
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_compiled_steps_train_the_same(tmp_path: Path, text: Path, full: Path):
+    """Two widths in one graph, and a held-out batch of another size; traced as always, but not built."""
+    for name, flags in (("eager", {}), ("compiled", {"torch_compile_backend": "aot_eager"})):
+        torch.compiler.reset()
+        mixed = {"bits": 2, "mixed": "layers.0.*=4", **flags}
+        assert train.main(command(tmp_path / name, text, model=full, **mixed)) == 0
+    eager, compiled = weights(tmp_path / "eager"), weights(tmp_path / "compiled")
+    assert eager.keys() == compiled.keys()
+    for name, tensor in eager.items():
+        assert torch.allclose(tensor, compiled[name], rtol=0, atol=1e-5), name
+
+
 BAD_INPUT = {
     "unknown bits": ({"bits": 5}, "no weight format has 5.0 bits; choose one of 1, 1.58, 2, 3, 4, 16"),
     "bits for tables only": ({"bits": 8}, "choose one of 1, 1.58, 2, 3, 4, 16"),
