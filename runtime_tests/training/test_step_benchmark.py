@@ -17,10 +17,10 @@ from runtime_tests.tiny import tiny_config
 def test_a_line_for_every_format(how, monkeypatch, capsys):
     monkeypatch.setitem(NAMED_MODELS, "tiny", tiny_config())
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # traced, not built
-    words = ["--shape=tiny", "--bits=4,1", "--context=8", "--batch-size=3", "--rounds=2"]
+    words = ["--shape=tiny", "--bits=1.58,2", "--context=8", "--batch-size=3", "--rounds=2"]
     assert step_benchmark.main(words + how) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[:3]] == ["fp16", "int4", "binary"]
+    assert [line.split()[0] for line in lines[:3]] == ["fp16", "ternary", "int2"]
     assert "1.00x full precision (1.00 to 1.00)" in lines[0]
     assert all(re.search(r" \d+\.\d{3} s a step \(", line) for line in lines[:3])
     assert "tiny, batch 3 x 8, " in lines[3]
