@@ -1,7 +1,7 @@
 """What a run leaves beside its output so that the same command, given again, goes on where it stopped.
 
 ``<output>-checkpoints`` holds Trainer's ``checkpoint-N`` directories and ``run.json``: the flags of the
-run and the fingerprint of its training tokens (``TokenStream.fingerprint``).
+run and the hashes of what it is made of (``CONTENTS``).
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ FREE_FLAGS = {"output", "data", "tokenizer", "eval_data", "data_cache", "save_st
     "monitor_steps", "dataloader_num_workers",
     "batch_size", "gradient_accumulation_steps", "examples_per_step",
 }  # fmt: skip
+#: What a run is made of, by the names of its hashes in ``run.json``, and what it means that one has changed.
+CONTENTS = {
+    "data_sha256": "on other training tokens (another --data or --tokenizer)",
+    "weights_sha256": "from other weights (--model or --teacher has changed since)",
+}
 
 
 def checkpoints_dir(output: str) -> Path:
@@ -65,10 +70,10 @@ def step_of(checkpoint: Path) -> int:
         return 0
 
 
-def write_record(directory: Path, flags: dict[str, Any], data_hash: str) -> None:
+def write_record(directory: Path, flags: dict[str, Any], hashes: dict[str, str]) -> None:
     """Writes ``run.json``; it appears whole or not at all."""
     directory.mkdir(parents=True, exist_ok=True)
-    _write(directory, {"flags": flags, "data_sha256": data_hash})
+    _write(directory, {"flags": flags, **hashes})
 
 
 def mark_diverged(directory: Path) -> None:
@@ -126,10 +131,11 @@ def refuse_other_flags(directory: Path, record: dict[str, Any], flags: dict[str,
             raise ValueError(_another_run(directory, f"{_said(name, old)}, not {_said(name, new)}"))
 
 
-def refuse_other_data(directory: Path, record: dict[str, Any], data_hash: str) -> None:
-    """ValueError when a run was begun on other tokens than those it is to be resumed with."""
-    if record["data_sha256"] != data_hash:
-        raise ValueError(_another_run(directory, "on other training tokens (another --data or --tokenizer)"))
+def refuse_other_contents(directory: Path, record: dict[str, Any], hashes: dict[str, str]) -> None:
+    """ValueError when a run was begun on other tokens, or from other weights, than it is to go on with."""
+    for name, difference in CONTENTS.items():
+        if record.get(name, hashes[name]) != hashes[name]:  # earlier versions recorded no weights
+            raise ValueError(_another_run(directory, difference))
 
 
 def _examples_per_step(flags: dict[str, Any]) -> int:

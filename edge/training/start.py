@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from edge.config import NAMED_MODELS, ModelConfig
 from edge.formats import format_for_bits
+from edge.manifest import sha256_of
 from edge.model.checkpoint import Checkpoint, check_vocabulary, linear_names, load_checkpoint, parse_config
-from edge.model.hf_config import read_hf_config
+from edge.model.hf_config import CONFIG_NAME, read_hf_config
 from edge.model.mobilellm import MobileLLM
 from edge.model.plan import Plan
 from edge.model.tokenizer import Tokenizer
@@ -50,6 +53,16 @@ def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[Mobil
     if plan.is_quantized and not plan_of(model).is_quantized:
         method.prepare(model, plan)
     return model.train(), tokenizer
+
+
+def weights_hash(config: TrainConfig) -> str:
+    """SHA-256 of the files that --model and --teacher are, wherever they lie; of nothing without either."""
+    digest = hashlib.sha256()
+    for name in filter(None, (config.model, config.teacher)):
+        directory = model_directory(name)
+        for path in (directory / CONFIG_NAME, *sorted(directory.glob("*.safetensors"))):
+            digest.update(sha256_of(path).encode())
+    return digest.hexdigest()
 
 
 def wanted_plan(config: TrainConfig, shape: ModelConfig) -> Plan:

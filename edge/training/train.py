@@ -40,13 +40,13 @@ from edge.training.resume import (
     mark_diverged,
     only_run,
     read_record,
-    refuse_other_data,
+    refuse_other_contents,
     refuse_other_flags,
     step_of,
     write_record,
 )
 from edge.training.stages import stages
-from edge.training.start import refuse_before_training, starting_model, teacher_of
+from edge.training.start import refuse_before_training, starting_model, teacher_of, weights_hash
 from edge.training.train_config import TrainConfig
 
 
@@ -88,8 +88,9 @@ def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> flo
     held_out_stream = _stream(config.eval_data, tokenizer, model, config, repeats=False)
     refuse_other_sights("text", f"{stream.fingerprint[:8]} and {held_out_stream.fingerprint[:8]}")
     blocks, held_out = (PackedBlocks(s, config.context) for s in (stream, held_out_stream))
+    hashes = {"data_sha256": stream.fingerprint, "weights_sha256": weights_hash(config)}
     if last is not None and record is not None:
-        refuse_other_data(directory, record, stream.fingerprint)
+        refuse_other_contents(directory, record, hashes)
     if is_finished:
         print(
             f"{output} is finished: {config.steps} steps. To train again, remove it and {directory}",
@@ -103,7 +104,7 @@ def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> flo
             raise ValueError(f"another process has trained {output} meanwhile; give the same command again")
         new_rate = record is None or record["flags"]["learning_rate"] != config.learning_rate
         if arguments.process_index == 0 and (last is None or new_rate):
-            write_record(directory, flags, stream.fingerprint)
+            write_record(directory, flags, hashes)
         return _run(config, arguments, method, module, tokenizer, (blocks, held_out), last)
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from transformers import Trainer
 from edge.cli import main_guard
 from edge.config import NAMED_MODELS
 from edge.formats import BY_NAME, FORMATS
-from edge.model.checkpoint import load_checkpoint
+from edge.model.checkpoint import load_checkpoint, save_checkpoint
 from edge.model.plan import Plan
 from edge.quantizers.convert import build_model, qat_linears
 from edge.quantizers.paretoq import initial_alpha
@@ -31,7 +32,7 @@ from edge.training.evaluate.perplexity import perplexity
 from edge.training.progress import Progress
 from edge.training.start import starting_model
 from edge.training.train_config import TrainConfig
-from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_tokenizer
+from runtime_tests.tiny import TEXT, save_tiny, tiny_checkpoint, tiny_config, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
 
@@ -257,10 +258,23 @@ def test_a_run_of_other_flags_or_data_is_not_resumed(tmp_path: Path, text: Path,
     changed.write_text(TEXT.replace("mouse", "horse"))
     with pytest.raises(ValueError, match="begun on other training tokens"):
         train.main(command(tmp_path / "out", changed, **flags))
-    moved = shutil.copy(
-        text, tmp_path / "moved.txt"
-    )  # the same text elsewhere, and saved more often, is the same run
+    # The same text elsewhere, and saved more often, is the same run.
+    moved = shutil.copy(text, tmp_path / "moved.txt")
     assert train.main(command(tmp_path / "out", moved, **{**flags, "save_steps": 1})) == 0
+
+
+@pytest.mark.parametrize("role", ["model", "teacher"])
+def test_a_model_that_was_trained_anew_is_another_run(role: str, tmp_path: Path, text: Path):
+    """Not even a finished run counts: what it holds was trained from other weights."""
+    names = {name: save_tiny(tmp_path / name) for name in ("model", "teacher")}
+    arguments = command(tmp_path / "out", text, bits=2, steps=2, distill=0.5, **names)
+    assert train.main(arguments) == 0
+    first = tiny_checkpoint()
+    save_checkpoint(replace(first, weights={n: w / 2 for n, w in first.weights.items()}), tmp_path / role)
+    with pytest.raises(ValueError, match="begun from other weights"):
+        train.main(arguments)
+    save_tiny(tmp_path / role)
+    assert train.main(arguments) == 0
 
 
 def test_another_directory_is_never_overwritten(tmp_path: Path, text: Path, full: Path):

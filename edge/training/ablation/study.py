@@ -27,7 +27,7 @@ from edge.training.method import PARETOQ, Method
 from edge.training.presets import PRESETS
 from edge.training.resume import FREE_FLAGS
 from edge.training.stages import from_preset
-from edge.training.start import starting_model
+from edge.training.start import starting_model, weights_hash
 from edge.training.train import train
 from edge.training.train_config import TrainConfig
 
@@ -138,7 +138,7 @@ class Study:
             return moved / sum(float(before.abs().sum()) for _, before in pairs) if pairs else None
 
     def _texts(self) -> tuple[PackedBlocks, dict[str, str]]:
-        """The held-out blocks, and by what the tokens of both texts are known again."""
+        """The held-out blocks, and by what weights and the tokens of both texts are known again."""
         checkpoint, cache = open_model(str(self.low.model)), self.low.data_cache
         if checkpoint.plan.is_quantized:
             raise ValueError(f"{self.low.model} has {checkpoint.plan}; the study starts from full precision")
@@ -152,7 +152,9 @@ class Study:
             return token_stream(sources, tokenizer, checkpoint.config, where, repeats)
 
         texts = {"tokens": stream(self.low.data, True), "held-out tokens": stream(self.low.eval_data, False)}
-        known = {f"{name} (SHA-256)": text.fingerprint[:12] for name, text in texts.items()}
+        hashes = {name: text.fingerprint for name, text in texts.items()}
+        hashes["weights"] = weights_hash(self.low)
+        known = {f"{name} (SHA-256)": value[:12] for name, value in hashes.items()}
         return PackedBlocks(texts["held-out tokens"], self.low.context), known
 
     def _keep(self, result: Result) -> None:

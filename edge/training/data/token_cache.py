@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from edge.config import ModelConfig
+from edge.manifest import sha256_of
 from edge.model.tokenizer import Tokenizer
 from edge.training.data.hub import HubDataset
 from edge.training.data.sources import Shards, Source, open_source, texts_of
@@ -115,19 +116,11 @@ def _recorded(path: Path) -> TokenFile | None:
     try:
         record = json.loads(path.with_suffix(".json").read_text())
         file = TokenFile(path, record["dtype"], record["length"], record["sha256"])
-        whole = _sha256(path) == file.sha256
+        # Read whole: little beside the run, and no run is on what a failing disk made.
+        whole = sha256_of(path) == file.sha256
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return file if whole else None
-
-
-def _sha256(path: Path) -> str:
-    """Read whole at the start of a run: little beside the run, and no run is on what a failing disk made."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 24):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 @contextmanager
