@@ -20,7 +20,7 @@ from edge.training.ablation import __main__ as ablation
 from edge.training.ablation import study as studying
 from edge.training.ablation.minmax import MinMaxLinear, round_min_max
 from edge.training.ablation.results import Result, Results
-from edge.training.ablation.table import markdown
+from edge.training.ablation.table import markdown, picture
 from edge.training.ablation.variants import VARIANTS
 from edge.training.data import Source, load_blocks
 from edge.training.evaluate.language_model import EagerModel
@@ -187,6 +187,15 @@ def test_the_table():
     assert "| 4 | -0.100 / +0.150 |" in missing
     assert perplexity.index("| 4 |") < perplexity.index("| 2 |")
     assert "- steps 7; data b/c.txt:5 d.txt." in missing
+
+
+def test_the_picture_says_what_lies_beyond_it():
+    results = Results({}, [Result(16, "full precision", 0, 0, 10.0), Result(2, "RTN", 0, 0, 2000.4)])
+    assert picture(results).axes[0].get_ylim()[1] > 2000  # with nothing trained, all is shown
+    results.add(Result(2, "QAT", 0, 7, 12.0))
+    axes = picture(results).axes[0]
+    assert axes.get_ylim()[1] == pytest.approx(12 * math.exp(0.5))
+    assert [text.get_text() for text in axes.texts] == ["RTN 2,000 \u2191"]
 
 
 def test_min_max_grids():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from edge.formats import FULL_PRECISION
 from edge.training.ablation.results import CONTINUED, FULL, Results
@@ -122,24 +122,49 @@ def _short(value: object) -> str:
 
 
 def picture(results: Results) -> Figure:
-    """Held-out perplexity by bits and variant; full precision as dashed lines."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    """Held-out perplexity by bits and variant; full precision as dashed lines.
+
+    What was only rounded may lie far above the rest: the picture ends half a nat above the worst of that, and
+    says what is beyond.
+    """
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
-    widths = _widths(results)[::-1]
+    widths, references, ceiling = _widths(results)[::-1], _references(results), _ceiling(results)
+    beyond: dict[int, list[str]] = {}
     for variant, marker in zip(VARIANTS, "ox^sDv", strict=True):
-        known = [b for b in widths if results.losses(b, variant.name)]
-        values = [math.exp(statistics.mean(results.losses(b, variant.name))) for b in known]
-        if known:
-            axes.plot([widths.index(b) for b in known], values, marker=marker, label=variant.name)
-    for (words, loss), style in zip(_references(results), ("--", ":"), strict=False):
+        means = {i: results.losses(bits, variant.name) for i, bits in enumerate(widths)}
+        points = {i: math.exp(statistics.mean(losses)) for i, losses in means.items() if losses}
+        if points:
+            axes.plot(*zip(*points.items(), strict=True), marker=marker, mfc="none", label=variant.name)
+        for place, value in points.items():
+            if value > ceiling:
+                beyond.setdefault(place, []).append(f"{variant.name} {value:,.0f} \u2191")
+    for place, said in beyond.items():
+        side = "right" if place == len(widths) - 1 else "left"
+        axes.annotate(
+            "\n".join(said), (place, ceiling), (0, -4), textcoords="offset points",
+            ha=side, va="top", fontsize="small",
+        )  # fmt: skip
+    for (words, loss), style in zip(references, ("--", ":"), strict=False):
         axes.axhline(math.exp(loss), color="black", linestyle=style, label=f"full precision {words}")
     axes.set_xticks(range(len(widths)), [f"{b:g}" for b in widths])
     axes.set_xlabel("bits")
     axes.set_ylabel("held-out perplexity")
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    if beyond:
+        axes.set_ylim(top=ceiling)
+    axes.yaxis.set_major_locator(MaxNLocator() if beyond else LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(axis="y", linewidth=0.3)
     if results.found:
-        axes.legend(frameon=False, fontsize="small")
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return figure
+
+
+def _ceiling(results: Results) -> float:
+    """The perplexity half a nat above the worst of what was trained; endless where nothing was."""
+    trained = [v.name for v in VARIANTS if v.is_trained]
+    losses = [loss for bits in _widths(results) for name in trained for loss in results.losses(bits, name)]
+    references = [reference.loss for reference in _references(results)]
+    return math.exp(max(losses + references) + 0.5) if losses else math.inf
