@@ -18,14 +18,18 @@ from edge.quantizers.convert import build_model, prepare_qat, qat_linears
 from edge.quantizers.packed_checkpoint import open_model
 from edge.training.ablation import __main__ as ablation
 from edge.training.ablation import study as studying
+from edge.training.ablation.__main__ import _study
 from edge.training.ablation.minmax import MinMaxLinear, round_min_max
 from edge.training.ablation.results import Result, Results
 from edge.training.ablation.table import markdown, picture
-from edge.training.ablation.variants import VARIANTS
+from edge.training.ablation.variants import TRAINED_ON, VARIANTS
+from edge.training.arguments import training_arguments
 from edge.training.data import Source, load_blocks
 from edge.training.evaluate.language_model import EagerModel
 from edge.training.evaluate.perplexity import perplexity
 from runtime_tests.tiny import TEXT, save_tiny, tiny_config
+
+QAT, FROM_SCRATCH = (next(v for v in VARIANTS if v.name == name) for name in ("QAT", "from scratch"))
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +123,53 @@ def test_low_bits_go_on_in_the_text_where_full_precision_ended(study):
     assert (skipped("3bit-QAT-seed0"), skipped("16bit-trained-on-seed0")) == (64, 64)
 
 
+def test_what_rounding_loses_of_the_model_trained_on(folder, study):
+    tokenizer = Tokenizer(folder / "model" / "tokenizer.json")
+    blocks = load_blocks([Source.parse(f"{folder}/text.txt:200")], tokenizer, tiny_config(), 16)
+    rounded = build_model(open_model(study / "16bit-trained-on-seed0"))
+    prepare_qat(rounded, Plan(format_for_bits(3)))
+    (value,) = (r.perplexity for r in found(study) if (r.bits, r.variant) == (3, "RTN of trained on"))
+    assert perplexity(EagerModel(rounded), blocks)[0] == value
+
+
+def test_the_reference_is_trained_as_low_bits_are(tmp_path):
+    """But for the rounding, and for the teacher, which would be the model itself."""
+    words = [
+        "--model=m",
+        "--data=d",
+        "--eval-data=e",
+        "--preset=paretoq",
+        "--distill=0.5",
+        "--steps=5",
+        "--use_cpu=True",
+    ]
+    study = _study(str(tmp_path), words)
+    plans = (study._planned(4, QAT, 0), study._planned(16, TRAINED_ON, 0))
+    low, reference = (training_arguments(config, rest, str(tmp_path)) for config, rest in plans)
+    for name in ("learning_rate", "warmup_steps", "weight_decay", "adam_beta2", "bf16", "max_steps"):
+        assert getattr(reference, name) == getattr(low, name), name
+    assert [config.distill for config, _ in plans] == [0.5, 0.0]
+
+
+def test_from_scratch_is_full_precisions_schedule(tmp_path):
+    words = ["--tokenizer=t", "--data=d", "--eval-data=e", "--preset=paretoq", "--steps=50"]
+    words += ["--qat-fraction=0.1", "--distill=0.5", "--use_cpu=True"]
+    for teacher, distill in (([], 0.0), (["--teacher=m"], 0.5)):
+        study = _study(str(tmp_path), [*words, *teacher])
+        config, rest = study._planned(2, FROM_SCRATCH, 0)
+        assert (config.steps, config.distill) == (50, distill)
+        ours = training_arguments(config, rest, str(tmp_path))
+        full = training_arguments(study.full, study.rest, str(tmp_path))
+        for name in ("learning_rate", "warmup_steps", "weight_decay", "adam_beta2", "bf16"):
+            assert getattr(ours, name) == getattr(full, name), name
+
+
 def test_how_far_weights_moved(study):
     moved = {(r.variant, r.bits): r.moved for r in found(study) if r.seed == 0}
     assert all(0 < moved[variant, bits] < 1 for variant in ("QAT", "fixed alpha") for bits in (3, 1))
-    none = {variant for (variant, _), share in moved.items() if share is None}
-    assert none == {"full precision", "trained on", "RTN", "RTN min-max", "min-max", "from scratch"}
+    assert {variant for (variant, _), share in moved.items() if share is not None} == {
+        "trained on", "QAT", "fixed alpha",
+    }  # fmt: skip
     start, trained = (build_model(open_model(study / name)) for name in ("full", "1bit-QAT-seed0"))
     before = torch.cat(
         [named_linears(start)[name].weight.detach().flatten() for name in qat_linears(trained)]
@@ -175,14 +221,15 @@ def test_the_table():
     )
     for variant, bits, seed, loss in (
         ("RTN", 2, 0, 3.0), ("QAT", 2, 0, 1.4), ("QAT", 2, 1, 1.6), ("RTN", 4, 0, 1.5), ("QAT", 4, 0, 0.9),
+        ("RTN of trained on", 2, 0, 2.75),
     ):  # fmt: skip
         results.add(Result(bits, variant, seed, 7, math.exp(loss)))
     text = markdown(results)
     assert "as it was 2.718; trained on for as many steps 2.117." in text
     perplexity, won, missing = text.split("| bits |")[1:]
-    assert "| 2 | 20.086 | 4.482 (4.055 to 4.953) |" in perplexity  # exp of 3, 1.5, 1.4, 1.6
-    assert "| 2 | 75.0% / 66.7% |" in won
-    assert "| 4 | 120.0% / 80.0% |" in won
+    assert "| 2 | 20.086 | 15.643 | 4.482 (4.055 to 4.953) |" in perplexity  # exp of 3, 2.75, 1.5, 1.4, 1.6
+    assert "| 2 | 75.0% / 62.5% |" in won  # of 3 - 1, and of 2.75 - 0.75
+    assert "| 4 | 120.0% / - |" in won  # of 1.5 - 1; how the other rounds is not known
     assert "| 2 | +0.500 / +0.750 |" in missing
     assert "| 4 | -0.100 / +0.150 |" in missing
     assert perplexity.index("| 4 |") < perplexity.index("| 2 |")

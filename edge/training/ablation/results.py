@@ -19,8 +19,9 @@ class Result:
     """One model: held-out perplexity, or why there is none.
 
     Attributes:
-        moved: |W - W0| / |W0| in L1 norms over the weights (before rounding) of all quantised linears, W0 of
-            the full-precision model; None where there is no such start or only rounded weights are known.
+        moved: |W - W0| / |W0| in L1 norms over the weights (before rounding) of all quantised linears, in
+            full precision of those that could be, W0 of the full-precision model; None where there is no
+            such start or only rounded weights are known.
     """
 
     bits: float

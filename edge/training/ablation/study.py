@@ -15,16 +15,16 @@ from edge.model.mobilellm import MobileLLM, named_linears
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, qat_linears
 from edge.quantizers.packed_checkpoint import open_model
-from edge.training.ablation.results import CONTINUED, FULL, Result, Results, read_results, write_results
+from edge.training.ablation.results import FULL, Result, Results, read_results, write_results
 from edge.training.ablation.table import write_tables
-from edge.training.ablation.variants import Variant
+from edge.training.ablation.variants import TRAINED_ON, Variant
 from edge.training.arguments import flags_given
 from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.training.evaluate.language_model import EagerModel
 from edge.training.evaluate.perplexity import perplexity
 from edge.training.guard import Diverged
 from edge.training.method import PARETOQ, Method
-from edge.training.presets import PRESETS
+from edge.training.presets import Preset
 from edge.training.resume import FREE_FLAGS
 from edge.training.stages import from_preset
 from edge.training.start import starting_model, weights_hash
@@ -57,8 +57,8 @@ class Study:
         self.held_out, texts = self._texts()
         self.results = read_results(self.output, self._settings() | texts)
         self._measure(FULL_PRECISION.bits, FULL, self.low.seed, 0, lambda: self._loaded(str(self.low.model)))
-        if any(variant.is_trained for variant in variants):
-            self._try(FULL_PRECISION.bits, Variant(CONTINUED, "", PARETOQ), self.low.seed)
+        if any(variant.is_trained or variant.of_continued for variant in variants):
+            self._try(FULL_PRECISION.bits, TRAINED_ON, self.low.seed)
         for variant in variants:
             for bits in widths:
                 for seed in range(self.low.seed, self.low.seed + (seeds if variant.is_trained else 1)):
@@ -67,7 +67,11 @@ class Study:
     def _settings(self) -> dict[str, Any]:
         before = {"steps before in full precision": self.full.steps} if self.full else {}
         ours = {name: getattr(self.low, name) for name in ("steps", "context", "batch_size", "preset")}
-        return {name: value for name, value in self.given.items() if name not in FREE} | before | ours
+        rates = {"peak rate at 4 and 3 bits": self._rate(4), "peak rate at fewer": self._rate(2)}
+        return {name: value for name, value in self.given.items() if name not in FREE} | before | ours | rates
+
+    def _rate(self, bits: float) -> float:
+        return from_preset(replace(self.low, bits=bits), self.given).learning_rate
 
     def _try(self, bits: float, variant: Variant, seed: int) -> None:
         """Trains and measures one model; a run that diverges is a result too."""
@@ -75,6 +79,8 @@ class Study:
             return
         config, rest = self._planned(bits, variant, seed)
         if not variant.is_trained:
+            if not Path(str(config.model)).exists() and variant.of_continued:
+                return  # that run diverged
             self._measure(bits, variant.name, seed, 0, lambda: starting_model(config, variant.method)[0])
             return
         try:
@@ -82,28 +88,34 @@ class Study:
         except Diverged as error:
             self._keep(Result(bits, variant.name, seed, config.steps, None, " ".join(str(error).split())))
         else:
-            moved = self._moved(config.output) if config.model is not None else None
+            moved = self._moved(config.output, bits) if config.model is not None else None
             self._measure(bits, variant.name, seed, config.steps, lambda: self._loaded(config.output), moved)
 
     def _planned(self, bits: float, variant: Variant, seed: int) -> tuple[TrainConfig, list[str]]:
-        name = f"{bits:g}bit-{variant.name.replace(' ', '-')}-seed{seed}"
-        is_full = bits == FULL_PRECISION.bits
-        # Training on in full precision fine-tunes, so its rate is that of 3 and 4 bits.
-        schedule = from_preset(replace(self.low, bits=4 if is_full else bits), self.given)
+        is_full, full = bits == FULL_PRECISION.bits, self.full
+        # Training on in full precision fine-tunes, so its schedule is that of 3 and 4 bits.
+        like = replace(self.low, bits=4 if is_full else bits)
         config = replace(
-            schedule, bits=bits, mixed=None if is_full else self.low.mixed, output=str(self.output / name),
-            seed=seed, steps=self.low.steps, context=self.low.context, batch_size=self.low.batch_size,
+            from_preset(like, self.given), bits=bits, mixed=None if is_full else self.low.mixed,
+            output=self._place(bits, variant, seed), seed=seed, steps=self.low.steps,
+            context=self.low.context, batch_size=self.low.batch_size,
         )  # fmt: skip
-        if not variant.from_nothing or self.full is None:
+        if is_full:  # a teacher would be the model itself
+            return replace(config, distill=0.0, teacher=None), _optimised_as(like.schedule, self.rest)
+        if variant.of_continued:
+            continued = self._place(FULL_PRECISION.bits, TRAINED_ON, self.low.seed)
+            return replace(config, model=continued), self.rest
+        if not variant.from_nothing or full is None:
             return config, self.rest
-        full = self.full
         config = replace(
             config, model=None, shape=full.shape, tokenizer=full.tokenizer, steps=full.steps + config.steps,
-            learning_rate=full.learning_rate, warmup_steps=full.warmup_steps, distill=0.0, teacher=None,
-            skip_examples=full.skip_examples,
+            learning_rate=full.learning_rate, warmup_steps=full.warmup_steps,
+            distill=config.distill if config.teacher else 0.0, skip_examples=full.skip_examples,
         )  # fmt: skip
-        decay = f"--weight_decay={PRESETS[full.preset].full.weight_decay}"
-        return config, self.rest if "weight_decay" in flags_given(self.rest) else [*self.rest, decay]
+        return config, _optimised_as(full.schedule, self.rest)
+
+    def _place(self, bits: float, variant: Variant, seed: int) -> str:
+        return str(self.output / f"{bits:g}bit-{variant.name.replace(' ', '-')}-seed{seed}")
 
     def _train(self, config: TrainConfig, rest: list[str], method: Method) -> None:
         print(f"--- {config.output}", flush=True)
@@ -128,11 +140,11 @@ class Study:
         value, _ = perplexity(EagerModel(model()), self.held_out)
         self._keep(Result(bits, variant, seed, steps, value, moved=moved))
 
-    def _moved(self, output: str) -> float | None:
+    def _moved(self, output: str, bits: float) -> float | None:
         """How far training moved the weights that are rounded; None where only rounded ones are left."""
-        start = named_linears(self._loaded(str(self.low.model)))
-        trained = qat_linears(self._loaded(output))
-        pairs = [(linear.weight, start[name].weight) for name, linear in trained.items()]
+        start, trained = named_linears(self._loaded(str(self.low.model))), self._loaded(output)
+        linears = named_linears(trained) if bits == FULL_PRECISION.bits else qat_linears(trained)
+        pairs = [(linear.weight, start[name].weight) for name, linear in linears.items()]
         with torch.no_grad():
             moved = sum(float((weight - before).abs().sum()) for weight, before in pairs)
             return moved / sum(float(before.abs().sum()) for _, before in pairs) if pairs else None
@@ -164,3 +176,10 @@ class Study:
             write_tables(self.results, self.output)
             said = result.failure or f"held-out perplexity {result.perplexity:.3f}"
             print(f"{result.bits:g} bits, {result.variant}, seed {result.seed}: {said}", flush=True)
+
+
+def _optimised_as(schedule: Preset, rest: list[str]) -> list[str]:
+    """Flags of TrainingArguments with a schedule's for those that are not given: of other bits, say."""
+    wanted = {name: getattr(schedule, name) for name in ("weight_decay", "adam_beta2", "bf16")}
+    given = flags_given(rest)
+    return [*rest, *(f"--{name}={value}" for name, value in wanted.items() if name not in given)]

@@ -21,10 +21,11 @@ NONE = "-"
 
 
 class Reference(NamedTuple):
-    """A full-precision model that the others are held against; loss in nats per token."""
+    """A full-precision model to hold others against: its loss in nats per token, and how it was rounded."""
 
     words: str
     loss: float
+    rounded: str
 
 
 def write_tables(results: Results, directory: Path) -> None:
@@ -41,28 +42,30 @@ def markdown(results: Results) -> str:
     """Held-out perplexities, a line per bit width; what of RTN's loss came back; what is missing."""
     names = [v.name for v in VARIANTS if any(r.variant == v.name for r in results.found)]
     references = _references(results)
-    said = "; ".join(f"{words} {math.exp(loss):.3f}" for words, loss in references)
+    said = "; ".join(f"{r.words} {math.exp(r.loss):.3f}" for r in references)
     lines = [f"Held-out perplexity. In full precision: {said}.", ""]
     lines += _table(results, names, lambda bits, name: _perplexity(results.losses(bits, name)))
     trained = [v.name for v in VARIANTS if v.is_trained and v.name in names]
-    which = f" (against full precision {' / '.join(words for words, _ in references)})"
-    if trained and any(results.losses(bits, "RTN") for bits in _widths(results)):
-        lines += ["", f"Share of the log-perplexity that RTN loses which training wins back{which}:", ""]
+    which = f" (against full precision {' / '.join(r.words for r in references)})"
+    if trained and any(results.losses(b, r.rounded) for b in _widths(results) for r in references):
+        lines += ["", f"Share of the log-perplexity that rounding loses which training wins back{which}:", ""]
         lines += _table(results, trained, lambda bits, name: _won_back(results, bits, name, references))
     if trained:
         lines += ["", f"Nats per token that stay missing{which}:", ""]
         lines += _table(results, trained, lambda bits, name: _missing(results, bits, name, references))
     if any(results.moves(bits, name) for bits in _widths(results) for name in trained):
-        lines += ["", "Weights moved, |W - W0| / |W0| from the full-precision model:", ""]
+        unrounded = _moved(results.moves(FULL_PRECISION.bits, CONTINUED))
+        moved = f"Weights moved, |W - W0| / |W0| from full precision (itself trained on: {unrounded}):"
+        lines += ["", moved, ""]
         lines += _table(results, trained, lambda bits, name: _moved(results.moves(bits, name)))
     lines += ["", *_notes(results, names)]
     return "\n".join(lines) + "\n"
 
 
 def _references(results: Results) -> list[Reference]:
-    kinds = (("as it was", FULL), ("trained on for as many steps", CONTINUED))
-    losses = ((words, results.losses(FULL_PRECISION.bits, variant)) for words, variant in kinds)
-    return [Reference(words, statistics.mean(found)) for words, found in losses if found]
+    kinds = (("as it was", FULL, "RTN"), ("trained on for as many steps", CONTINUED, "RTN of trained on"))
+    losses = ((words, results.losses(FULL_PRECISION.bits, name), rounded) for words, name, rounded in kinds)
+    return [Reference(words, statistics.mean(found), rounded) for words, found, rounded in losses if found]
 
 
 def _widths(results: Results) -> list[float]:
@@ -84,12 +87,17 @@ def _perplexity(losses: list[float]) -> str:
 
 
 def _won_back(results: Results, bits: float, name: str, references: list[Reference]) -> str:
-    rounded, losses = results.losses(bits, "RTN"), results.losses(bits, name)
-    if not rounded or not losses:
+    losses = results.losses(bits, name)
+    if not losses:
         return NONE
-    won = rounded[0] - statistics.mean(losses)
-    lost = [rounded[0] - reference.loss for reference in references]
-    return " / ".join(f"{won / loss:.1%}" if loss > 0 else NONE for loss in lost)
+    loss = statistics.mean(losses)
+    return " / ".join(_share(results.losses(bits, r.rounded), r.loss, loss) for r in references)
+
+
+def _share(rounded: list[float], full: float, trained: float) -> str:
+    if not rounded or rounded[0] <= full:
+        return NONE
+    return f"{(rounded[0] - trained) / (rounded[0] - full):.1%}"
 
 
 def _moved(found: list[float]) -> str:
@@ -131,7 +139,7 @@ def picture(results: Results) -> Figure:
     axes = figure.subplots()
     widths, references, ceiling = _widths(results)[::-1], _references(results), _ceiling(results)
     beyond: dict[int, list[str]] = {}
-    for variant, marker in zip(VARIANTS, "ox^sDv", strict=True):
+    for variant, marker in zip(VARIANTS, "oxs^hDv", strict=True):
         means = {i: results.losses(bits, variant.name) for i, bits in enumerate(widths)}
         points = {i: math.exp(statistics.mean(losses)) for i, losses in means.items() if losses}
         if points:
@@ -145,8 +153,9 @@ def picture(results: Results) -> Figure:
             "\n".join(said), (place, ceiling), (0, -4), textcoords="offset points",
             ha=side, va="top", fontsize="small",
         )  # fmt: skip
-    for (words, loss), style in zip(references, ("--", ":"), strict=False):
-        axes.axhline(math.exp(loss), color="black", linestyle=style, label=f"full precision {words}")
+    for reference, style in zip(references, ("--", ":"), strict=False):
+        words = f"full precision {reference.words}"
+        axes.axhline(math.exp(reference.loss), color="black", linestyle=style, label=words)
     axes.set_xticks(range(len(widths)), [f"{b:g}" for b in widths])
     axes.set_xlabel("bits")
     axes.set_ylabel("held-out perplexity")

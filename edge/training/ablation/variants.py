@@ -8,6 +8,7 @@ from edge.model.mobilellm import MobileLLM
 from edge.model.plan import Plan
 from edge.quantizers.convert import prepare_qat, qat_linears
 from edge.training.ablation.minmax import keep_rounded, prepare_min_max
+from edge.training.ablation.results import CONTINUED
 from edge.training.method import PARETOQ, Method
 
 
@@ -29,6 +30,7 @@ class Variant:
         words: what it is, for the notes under the table.
         is_trained: at low bits; otherwise rounded only.
         from_nothing: the whole budget is quantisation-aware, on the schedule of full precision.
+        of_continued: what is rounded is full precision trained on for the low-bit runs' share.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Variant:
     method: Method
     is_trained: bool = True
     from_nothing: bool = False
+    of_continued: bool = False
 
 
 VARIANTS = (
@@ -43,8 +46,23 @@ VARIANTS = (
     Variant(
         "RTN min-max", "rounded to nearest, evenly from a row's least weight to its greatest", MIN_MAX, False
     ),
+    Variant(
+        "RTN of trained on",
+        "full precision trained on for as many steps, then rounded as RTN",
+        PARETOQ,
+        is_trained=False,
+        of_continued=True,
+    ),
     Variant("QAT", "ParetoQ: from full precision, alpha learned", PARETOQ),
     Variant("fixed alpha", "the same, alpha left where it starts", FIXED_ALPHA),
     Variant("min-max", "the same on plain min-max grids, straight-through gradient", MIN_MAX),
-    Variant("from scratch", "ParetoQ's grid and alpha for the whole budget", PARETOQ, from_nothing=True),
+    Variant(
+        "from scratch",
+        "ParetoQ's grid and alpha for the whole budget, on full precision's schedule; distilled only where "
+        "--teacher names a teacher",
+        PARETOQ,
+        from_nothing=True,
+    ),
 )
+#: The reference beside full precision as it was: the same training as at 3 and 4 bits, without rounding.
+TRAINED_ON = Variant(CONTINUED, "", PARETOQ)
