@@ -31,7 +31,7 @@ from edge.model.mobilellm import MobileLLM
 from edge.model.plan import MIXED, Plan
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import build_model, format_of, plan_of, prepare_qat
-from edge.quantizers.packed_checkpoint import ASSETS, open_model
+from edge.quantizers.packed_checkpoint import ASSETS, open_model, refuse_shadowed
 from export.metadata import (
     constant_methods,
     format_figures,
@@ -76,6 +76,8 @@ def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bo
             f"no trained weights of MobileLLM {name} come with the package: give a directory or hub id, "
             "or add --random-weights to measure speed and size"
         )
+    if name == "default":
+        refuse_shadowed(name)
     checkpoint = open_model(_embedded(fmt, recipe) if name == "default" else name)
     tokenizer = _tokenizer_of(checkpoint)
     label = name if name == "default" else Path(name).resolve().name

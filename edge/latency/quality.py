@@ -30,7 +30,7 @@ def measure_quality(program: ExportedProgram, text: str) -> Quality:
     manifest, runtime, tokenizer = open_program(program.directory)
     if tokenizer is None:
         raise ValueError(f"{program.directory} has no tokenizer, so its perplexity cannot be measured")
-    source, block = Source.parse(text), min(BLOCK, manifest.max_seq_len)
+    source, block = Source.held_out(text), min(BLOCK, manifest.max_seq_len)
     value, tokens = perplexity(ProgramModel(runtime), load_blocks([source], tokenizer, program.config, block))
     name = "/".join(Path(source.name).parts[-2:])
     return Quality(text=name, tokens=tokens, block=block, perplexity=value)

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from edge.cli import main_guard
+from edge.model.checkpoint import PACKED_KEY
+from edge.model.hf_config import CONFIG_NAME, read_hf_config
 from edge.quantizers.packed_checkpoint import open_model, save_packed_checkpoint
 
 
@@ -20,8 +22,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _refuse_trained(output: Path) -> None:
+    """ValueError where a packed form would take the place of what was trained, and could not give it back."""
+    if (output / CONFIG_NAME).is_file() and PACKED_KEY not in read_hf_config(output):
+        raise ValueError(
+            f"--output {output} holds a checkpoint that is not packed; remove it or choose another"
+        )
+
+
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
+    _refuse_trained(args.output)
     checkpoint = open_model(args.model)
     save_packed_checkpoint(checkpoint, args.output)
     size = sum(path.stat().st_size for path in args.output.iterdir())

@@ -85,11 +85,21 @@ def model_directory(name: str | Path) -> Path:
     """Where a model's files lie: an embedded model by name, a directory, or a hub id, which is downloaded.
 
     Raises:
-        ValueError: there is no such model, or the hub cannot be reached.
+        ValueError: there is no such model, its name is that of a directory too, or the hub cannot be reached.
     """
     if str(name) in embedded_models():
+        refuse_shadowed(str(name))
         name = ASSETS / ("default/16bit" if str(name) == "default" else str(name))
     return local_directory(name)
+
+
+def refuse_shadowed(name: str) -> None:
+    """ValueError where an embedded model's name is that of a checkpoint in this directory too."""
+    here = Path(name)
+    if (here / CONFIG_NAME).is_file() and here.resolve() != (ASSETS / name).resolve():
+        raise ValueError(
+            f"{name} is an embedded model and a directory here: say ./{name} for the directory, or rename it"
+        )
 
 
 def open_model(name: str | Path) -> Checkpoint:

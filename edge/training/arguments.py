@@ -46,6 +46,9 @@ REPLACED_FLAGS = {
     "push_to_hub": "push the output when it is there",
     "bf16_full_eval": "held-out losses are taken as the run trains",
     "fp16_full_eval": "held-out losses are taken as the run trains",
+    "auto_find_batch_size": "it changes how many tokens a step takes; give a smaller --batch-size with more "
+    "--gradient_accumulation_steps",
+    "ignore_data_skip": "a resumed run would begin its text anew",
 }
 
 
@@ -81,6 +84,8 @@ def parse(argv: list[str]) -> tuple[TrainConfig, list[str]]:
         raise ValueError("--steps and --tokens say the same; give one")
     if config.qat_fraction is not None and not {"steps", "tokens"} & given:
         raise ValueError("--qat-fraction divides a budget: give --tokens or --steps")
+    if config.full_learning_rate is not None and config.qat_fraction is None:
+        raise ValueError("--full-learning-rate is for --qat-fraction; a single run has --learning-rate")
     return from_preset(config, given), rest
 
 
@@ -140,7 +145,14 @@ def _refuse_missing_reporters(arguments: TrainingArguments) -> None:
 
 
 def _refuse_unusable(arguments: TrainingArguments) -> None:
-    """ValueError for an optimiser whose library is not here, or a schedule that lacks what it needs."""
+    """ValueError for an optimiser or schedule that this loop cannot keep or that cannot be made here."""
+    if "schedule_free" in OptimizerNames(arguments.optim).value:
+        raise ValueError(
+            f"--optim {OptimizerNames(arguments.optim).value} is not for this command: the average that it "
+            "makes is not what would be measured and kept"
+        )
+    if cast(Any, arguments.accelerator_config).split_batches:
+        raise ValueError("split_batches is not for this command: --batch-size is what each process takes")
     try:
         with suppress(ValueError):  # some want to see the model, which is not there yet
             Trainer.get_optimizer_cls_and_kwargs(arguments)

@@ -155,9 +155,9 @@ def all_finite(model: nn.Module, optimizer: Any) -> bool:
     return bool(finite)
 
 
-def what_is_kept(directory: Path, rate: float) -> str:
-    """How to go on after a divergence at this peak rate, as the end of a sentence."""
-    again = f"give the same command with a lower --learning-rate than {rate:g}"
+def what_is_kept(directory: Path, rate: str) -> str:
+    """How to go on after a divergence at this peak rate (its flag and value), as the end of a sentence."""
+    again = f"give the same command with a lower {rate}"
     if (last := last_checkpoint(directory)) is None:
         return f"no checkpoint had been written; {again} to start again"
     return f"{last} is kept as the last good checkpoint; {again} to go on from it"

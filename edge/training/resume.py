@@ -30,6 +30,7 @@ FREE_FLAGS = {"output", "data", "tokenizer", "eval_data", "data_cache", "save_st
     "eval_steps", "eval_strategy", "logging_steps", "logging_strategy", "log_level", "report_to",
     "monitor_steps", "dataloader_num_workers",
     "batch_size", "gradient_accumulation_steps", "examples_per_step",
+    "full_learning_rate",  # says where learning_rate comes from
 }  # fmt: skip
 #: What a run is made of, by the names of its hashes in ``run.json``, and what it means that one has changed.
 CONTENTS = {

@@ -23,8 +23,8 @@ def from_preset(config: TrainConfig, given: Collection[str] = ()) -> TrainConfig
 def stages(config: TrainConfig, batches_per_step: int = 1) -> list[TrainConfig]:
     """The runs that a command means, in order: with --qat-fraction full precision first, then low bits.
 
-    Batch and context are the same in both; rate and warm-up of the first are its preset's. The second goes on
-    in the text where the first ended.
+    Batch and context are the same in both; the first has the rate that --full-learning-rate gives and the
+    warm-up of its preset. The second goes on in the text where the first ended.
 
     Args:
         batches_per_step: processes times gradient accumulation; each takes ``batch_size`` examples.
@@ -40,6 +40,7 @@ def stages(config: TrainConfig, batches_per_step: int = 1) -> list[TrainConfig]:
     if not 0 < qat_steps < steps:
         raise ValueError(f"--qat-fraction {config.qat_fraction:g} of {steps} steps is none of them or all")
     schedule = PRESETS[config.preset].full
+    rate = schedule.learning_rate if config.full_learning_rate is None else config.full_learning_rate
     full = replace(
         config,
         tokens=None,
@@ -49,7 +50,8 @@ def stages(config: TrainConfig, batches_per_step: int = 1) -> list[TrainConfig]:
         mixed=None,
         embedding_bits=16,
         steps=steps - qat_steps,
-        learning_rate=schedule.learning_rate,
+        learning_rate=rate,
+        full_learning_rate=rate,
         warmup_steps=schedule.warmup_steps,
         distill=0.0,
         teacher=None,
@@ -59,6 +61,7 @@ def stages(config: TrainConfig, batches_per_step: int = 1) -> list[TrainConfig]:
         tokens=None,
         qat_fraction=None,
         steps=qat_steps,
+        full_learning_rate=None,
         model=full.output,
         shape=None,
         tokenizer=None,

@@ -196,7 +196,8 @@ def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) ->
     if guard.reason is not None:
         if trainer.is_world_process_zero():
             mark_diverged(directory)
-        kept = what_is_kept(directory, config.learning_rate)
+        flag = "--learning-rate" if config.full_learning_rate is None else "--full-learning-rate"
+        kept = what_is_kept(directory, f"{flag} than {config.learning_rate:g}")
         raise Diverged(f"training stopped at step {step}: {guard.reason}; {kept}")
     if stop.asked and step < config.steps:
         if trainer.is_world_process_zero():
@@ -225,6 +226,10 @@ def _announce(
         f"and {data[1].predicted:,} held out",
         flush=True,
     )
+    for name in {Source.parse(n).name for n in config.data} & {
+        Source.parse(n).name for n in config.eval_data
+    }:
+        print(f"warning: {name} is --data and --eval-data: held-out figures are of text that was trained on")
     if last is not None:
         print(f"resuming at step {step_of(last)} from {last}", flush=True)
 
@@ -255,7 +260,8 @@ def _stream(
     names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: TrainConfig, repeats: bool = True
 ) -> TokenStream:
     cache = None if config.data_cache is None else Path(config.data_cache)
-    return token_stream([Source.parse(n) for n in names], tokenizer, model.config, cache, repeats)
+    sources = [Source.parse(name) if repeats else Source.held_out(name) for name in names]
+    return token_stream(sources, tokenizer, model.config, cache, repeats)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -25,11 +25,16 @@ class TrainConfig:
     data: list[str] = field(
         metadata={
             "help": "text, JSONL or Parquet files, directories or patterns of such shards, or hub datasets "
-            "(OWNER/NAME[/CONFIG][@COMMIT], streamed); NAME:TOKENS takes that many tokens of it, reading it "
-            "again from the start where it is shorter"
+            "(OWNER/NAME[/CONFIG][@COMMIT][:SPLIT], streamed, split train if none is named); NAME:TOKENS "
+            "takes that many tokens of it, reading it again from the start where it is shorter"
         }
     )
-    eval_data: list[str] = field(metadata={"help": "held-out files; their perplexity is reported"})
+    eval_data: list[str] = field(
+        metadata={
+            "help": "held-out text, named as for --data, but a hub dataset with its split; its perplexity "
+            "is reported"
+        }
+    )
     model: str | None = _flag(
         None,
         "what to start from: a checkpoint directory, a hub id, or default, the embedded model; low bits "
@@ -65,7 +70,10 @@ class TrainConfig:
     qat_fraction: float | None = _flag(
         None,
         "share of the steps or tokens that is quantisation-aware (ParetoQ: 0.1); the rest comes first, in "
-        "full precision at the preset's rate, and becomes OUTPUT-full",
+        "full precision, and becomes OUTPUT-full",
+    )
+    full_learning_rate: float | None = _flag(
+        None, "with --qat-fraction, peak rate of full precision; the preset's where not given"
     )
     learning_rate: float = _flag(_DEFAULT.learning_rate, "peak rate, cosine to 0")
     warmup_steps: int = _flag(_DEFAULT.warmup_steps, "steps of linear warm-up")
@@ -92,8 +100,9 @@ class TrainConfig:
             raise ValueError(f"--skip-examples must be at least 0, not {self.skip_examples}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed must lie in 0..2^32 - 1, not {self.seed}")
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"--learning-rate must be positive, not {self.learning_rate}")
+        for name in ("learning_rate", "full_learning_rate"):
+            if (rate := getattr(self, name)) is not None and not 0 < rate < float("inf"):
+                raise ValueError(f"{spelled(name)} must be positive, not {rate}")
         format_for_bits(self.bits, BITS_CHOICES)
         if self.preset not in PRESETS:
             raise ValueError(f"unknown --preset {self.preset}; known are {', '.join(PRESETS)}")

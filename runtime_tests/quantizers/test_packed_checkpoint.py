@@ -17,7 +17,7 @@ from edge.formats import BY_NAME, FORMATS, WeightFormat
 from edge.model.checkpoint import Checkpoint, load_checkpoint
 from edge.model.plan import Plan
 from edge.ops.packing import dequantize, pack_codes
-from edge.quantizers import packed_checkpoint
+from edge.quantizers import pack, packed_checkpoint
 from edge.quantizers.convert import build_model, qat_linears
 from edge.quantizers.packed_checkpoint import (
     open_model,
@@ -27,7 +27,7 @@ from edge.quantizers.packed_checkpoint import (
 )
 from edge.quantizers.paretoq import effective_alpha
 from runtime_tests.model.hf_models import edit_config
-from runtime_tests.tiny import save_tiny, tiny_checkpoint
+from runtime_tests.tiny import save_tiny, tiny_checkpoint, tiny_config
 
 TRAINABLE = [f for f in FORMATS if f.trainable]
 TABLES = [BY_NAME["int8"], BY_NAME["int4"]]
@@ -148,6 +148,27 @@ def test_names_of_embedded_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert packed_checkpoint.embedded_models() == ("default", "default/1.58bit", "default/16bit")
     assert not open_model("default").plan.is_quantized
     assert open_model("default/1.58bit").plan == Plan(BY_NAME["ternary"])
+
+
+def test_a_directory_of_an_embedded_models_name_is_not_passed_over(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_model("default").config != tiny_config()
+    save_tiny(tmp_path / "default")
+    with pytest.raises(ValueError, match=r"default is an embedded model and a directory here: say \./default"):
+        open_model("default")
+    assert open_model("./default").config == tiny_config()
+
+
+def test_packing_does_not_replace_what_was_trained(tmp_path: Path) -> None:
+    trained = save_tiny(tmp_path / "trained", BY_NAME["int4"])
+    before = sorted(path.read_bytes() for path in trained.iterdir())
+    with pytest.raises(
+        ValueError, match="holds a checkpoint that is not packed; remove it or choose another"
+    ):
+        pack.main(["--model", str(trained), "--output", str(trained)])
+    assert sorted(path.read_bytes() for path in trained.iterdir()) == before
+    for _ in range(2):  # a packed one may be replaced
+        assert pack.main(["--model", str(trained), "--output", str(tmp_path / "packed")]) == 0
 
 
 def test_a_plain_directory_opens_as_it_loads(tmp_path: Path) -> None:

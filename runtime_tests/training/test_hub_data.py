@@ -8,7 +8,7 @@ import datasets
 import huggingface_hub
 import pytest
 
-from edge.training.data import documents, hub
+from edge.training.data import Source, documents, hub
 from edge.training.data.hub import HubDataset
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -67,6 +67,7 @@ def test_a_hub_dataset_is_streamed_at_the_newest_commit(online: Hub):
         ("owner/stories/sample-10BT", "owner/stories", "sample-10BT", None),
         ("owner/stories@v1.0", "owner/stories", None, "v1.0"),
         ("owner/stories/en@v1.0", "owner/stories", "en", "v1.0"),
+        ("owner/stories:train", "owner/stories", None, None),
     ],
 )
 def test_a_name_may_carry_configuration_and_revision(online: Hub, name, repo, config, asked):
@@ -74,9 +75,31 @@ def test_a_name_may_carry_configuration_and_revision(online: Hub, name, repo, co
     assert [ask[:2] for ask in online.asked] == [(repo, asked)]
 
 
+def test_a_name_may_carry_a_split(online: Hub):
+    source = Source.held_out("owner/stories/en@v1.0:validation:1e3")
+    assert (source.name, source.tokens) == ("owner/stories/en@v1.0:validation", 1000)
+    dataset = HubDataset.find(source.name)
+    assert dataset == HubDataset(source.name, "owner/stories", "en", COMMIT, "validation")
+    assert list(dataset.texts()) == ["one", "", "two"]
+    assert online.loaded == [("owner/stories", "en", "validation", COMMIT, True)]
+    assert dataset.identity() != HubDataset.find("owner/stories/en@v1.0").identity()
+
+
+def test_held_out_text_names_its_split():
+    with pytest.raises(
+        ValueError, match=r"owner/stories is taken for a hub dataset.* owner/stories:validation"
+    ):
+        Source.held_out("owner/stories:1e6")
+
+
 def test_a_whole_commit_is_known_without_the_hub(online: Hub):
     dataset = HubDataset.find(f"owner/stories@{'f' * 40}")
-    assert dataset.identity() == {"hub": "owner/stories", "config": None, "version": "f" * 40}
+    assert dataset.identity() == {
+        "hub": "owner/stories",
+        "config": None,
+        "version": "f" * 40,
+        "split": "train",
+    }
     assert (online.asked, online.loaded) == ([], [])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from edge.model.tokenizer import Tokenizer
 from edge.quantizers.convert import prepare_qat
 from edge.training import train
 from edge.training.arguments import parse, training_arguments
+from edge.training.guard import Diverged
 from edge.training.loss import NextTokenLoss
 from edge.training.stages import stages
 from edge.training.start import teacher_of
@@ -109,6 +112,8 @@ def test_ninety_to_ten_in_one_command():
     assert (low.bits, low.output, low.shape, low.model) == (2, "out", None, "out-full")
     assert (low.learning_rate, low.distill) == (1e-4, 0.5)
     assert (full.skip_examples, low.skip_examples) == (0, 9_000_000)
+    slower, same = stages(replace(config, full_learning_rate=5e-4))
+    assert (slower.learning_rate, same) == (5e-4, low)
     for stage in (full, low):
         assert stages(stage) == [stage]
 
@@ -135,6 +140,31 @@ def test_one_command_trains_what_two_would(tmp_path, text, monkeypatch, capsys):
     again = command(one, text, *start, "--bits=2", "--steps=10", "--qat-fraction=0.2")
     assert train.main(again) == 0
     assert capsys.readouterr().out.count("is finished") == 2
+
+
+def test_a_first_stage_that_diverges_goes_on_at_a_rate_of_its_own(tmp_path, text, monkeypatch, capsys):
+    monkeypatch.setitem(NAMED_MODELS, "tiny", tiny_config())
+    tokenizer = save_tiny(tmp_path / "any") / "tokenizer.json"
+    words = ["--tokenizer", str(tokenizer), "--shape=tiny", "--bits=2", "--steps=10", "--qat-fraction=0.2"]
+    out = tmp_path / "out"
+    with pytest.raises(Diverged, match="with a lower --full-learning-rate than 1e\\+30"):
+        train.main(command(out, text, *words, "--full-learning-rate=1e30", "--logging_steps=1"))
+    assert train.main(command(out, text, *words, "--full-learning-rate=1e-3", "--logging_steps=1")) == 0
+    rates = [
+        json.loads((tmp_path / f"{name}-checkpoints" / "run.json").read_text())
+        for name in ("out-full", "out")
+    ]
+    assert [record["flags"]["learning_rate"] for record in rates] == [1e-3, 1e-3]
+
+
+def test_text_that_is_trained_on_and_measured_on_is_pointed_out(tmp_path, text, capsys):
+    save_tiny(tmp_path / "full")
+    words = ["--model", str(tmp_path / "full"), "--steps=1"]
+    train.main(command(tmp_path / "one", text, *words))
+    assert f"warning: {text} is --data and --eval-data" in capsys.readouterr().out
+    shutil.copy(text, tmp_path / "held-out.txt")
+    train.main([*command(tmp_path / "two", text, *words), "--eval-data", str(tmp_path / "held-out.txt")])
+    assert "warning:" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,18 @@ def test_the_key_changes_with_all_that_decides_the_ids(
     assert len({first, *keys}) == 6
 
 
+def test_documents_are_parted_by_one_marker_where_begin_and_end_are_one(
+    tmp_path: Path, tokenizer: Tokenizer, cache: Path
+):
+    path = tmp_path / "two.jsonl"
+    path.write_text('{"text": "cake"}\n{"text": "ants"}\n')
+    first, second = (tokenizer.encode(word) for word in ("cake", "ants"))
+    one = tokenise(Source(str(path)), tokenizer, tiny_config(bos_id=2, eos_ids=(2,)), cache)
+    two = tokenise(Source(str(path)), tokenizer, tiny_config(bos_id=1, eos_ids=(2,)), cache)
+    assert one.ids.tolist() == [2, *first, 2, *second]
+    assert two.ids.tolist() == [1, *first, 2, 1, *second, 2]
+
+
 def test_a_large_vocabulary_takes_four_bytes(text: str, tokenizer: Tokenizer, cache: Path):
     small = tokenise(Source(text), tokenizer, tiny_config(vocab_size=2**16, bos_id=2**16 - 1), cache)
     large = tokenise(Source(text), tokenizer, tiny_config(vocab_size=2**17, bos_id=2**16), cache)

@@ -323,8 +323,28 @@ BAD_INPUT = {
         "--lr_scheduler_type warmup_stable_decay with --lr_scheduler_kwargs {}: get_wsd_schedule() missing",
     ),
     "an optimiser that is not installed": (
+        {"optim": "lomo"},
+        "--optim lomo cannot be used here",
+    ),
+    "an optimiser whose average is not kept": (
         {"optim": "schedule_free_adamw"},
-        "--optim schedule_free_adamw cannot be used here",
+        "--optim schedule_free_adamw is not for this command: the average",
+    ),
+    "a batch that finds its own size": (
+        {"auto_find_batch_size": True},
+        "--auto-find-batch-size is not for this command: it changes how many tokens a step takes",
+    ),
+    "a resumed run on text it has seen": (
+        {"ignore_data_skip": True},
+        "--ignore-data-skip is not for this command",
+    ),
+    "batches that processes share": (
+        {"accelerator_config": '{"split_batches": true}'},
+        "split_batches is not for this command",
+    ),
+    "a rate for a stage that is not there": (
+        {"full_learning_rate": 1e-3},
+        "--full-learning-rate is for --qat-fraction",
     ),
     "checkpoints by epochs": ({"save_strategy": "epoch"}, "--save-strategy epoch is not for this command"),
     "missing model": ({"model": "nowhere"}, "nowhere"),

@@ -32,7 +32,9 @@ from edge.training.train import train
 from edge.training.train_config import TrainConfig
 
 #: Flags that decide nothing that is measured.
-FREE = FREE_FLAGS - {"data", "tokenizer", "eval_data", "batch_size", "gradient_accumulation_steps"}
+FREE = FREE_FLAGS - {
+    "data", "tokenizer", "eval_data", "batch_size", "gradient_accumulation_steps", "full_learning_rate",
+}  # fmt: skip
 
 
 class Study:
@@ -160,7 +162,7 @@ class Study:
         tokenizer, where = Tokenizer(path), None if cache is None else Path(cache)
 
         def stream(names: list[str], repeats: bool) -> TokenStream:
-            sources = [Source.parse(name) for name in names]
+            sources = [Source.parse(name) if repeats else Source.held_out(name) for name in names]
             return token_stream(sources, tokenizer, checkpoint.config, where, repeats)
 
         texts = {"tokens": stream(self.low.data, True), "held-out tokens": stream(self.low.eval_data, False)}

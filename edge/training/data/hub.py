@@ -16,7 +16,7 @@ CURE = "give a local .txt, .jsonl or .parquet file, or download the dataset firs
 
 @dataclass(frozen=True)
 class HubDataset:
-    """The train split of a hub dataset, ``OWNER/NAME[/CONFIG][@REVISION]``, at one commit.
+    """A split of a hub dataset, ``OWNER/NAME[/CONFIG][@REVISION][:SPLIT]``, at one commit; train if not said.
 
     Where ``HF_HUB_OFFLINE`` is set, it is what ``datasets`` has in its own cache.
     """
@@ -25,6 +25,7 @@ class HubDataset:
     repo: str
     config: str | None
     commit: str
+    split: str = "train"
 
     @staticmethod
     def find(name: str) -> HubDataset:
@@ -33,17 +34,18 @@ class HubDataset:
         Raises:
             ValueError: the hub does not answer within ten seconds, or knows no such dataset.
         """
-        path, _, revision = name.partition("@")
+        whole, _, split = name.partition(":")
+        path, _, revision = whole.partition("@")
         owner, slash, rest = path.partition("/")
         short, _, config = rest.partition("/")
         repo = owner + slash + short
         commit = revision if _COMMIT.fullmatch(revision) else _commit_of(name, repo, revision)
-        return HubDataset(name, repo, config or None, commit)
+        return HubDataset(name, repo, config or None, commit, split or HubDataset.split)
 
     def identity(self) -> Any:
         """The commit; offline the files in the cache of ``datasets``, whose path has a hash of the data."""
         version = self.commit or [file["filename"] for file in self._load().cache_files]
-        return {"hub": self.repo, "config": self.config, "version": version}
+        return {"hub": self.repo, "config": self.config, "version": version, "split": self.split}
 
     def texts(self) -> Iterator[str]:
         """The text of every row.
@@ -70,7 +72,11 @@ class HubDataset:
 
         try:
             return datasets.load_dataset(
-                self.repo, self.config, split="train", revision=self.commit or None, streaming=not _offline()
+                self.repo,
+                self.config,
+                split=self.split,
+                revision=self.commit or None,
+                streaming=not _offline(),
             )
         except Exception as error:
             raise ValueError(_refusal(self.name, error)) from error

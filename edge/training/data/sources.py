@@ -40,6 +40,21 @@ class Source:
             raise ValueError(f"{text}: the number of tokens behind the colon must be positive and finite")
         return Source(name, int(tokens))
 
+    @staticmethod
+    def held_out(text: str) -> Source:
+        """``parse``, of a text to measure on.
+
+        Raises:
+            ValueError: a hub dataset without its split, which would be the one to train on.
+        """
+        source = Source.parse(text)
+        if Shards.find(source.name) is None and ":" not in source.name:
+            raise ValueError(
+                f"{source.name} is taken for a hub dataset, of which held-out text must name the split: "
+                f"{source.name}:validation, or :train if that is meant; a local file is not there"
+            )
+        return source
+
 
 @dataclass(frozen=True)
 class Shards:

@@ -30,7 +30,7 @@ from edge.training.data.hub import HubDataset
 from edge.training.data.sources import Shards, Source, open_source, texts_of
 
 #: Part of every key; raise it when the same source would give other ids.
-VERSION = 1
+VERSION = 2
 #: Documents tokenised at a time, and characters after which a batch is full with fewer.
 BATCH = 256
 BATCH_CHARACTERS = 1 << 20
@@ -184,10 +184,11 @@ def _bar(source: Source) -> tqdm:
 def _batches_of_ids(
     opened: Shards | HubDataset, name: str, tokenizer: Tokenizer, config: ModelConfig
 ) -> Iterator[list[int]]:
+    end = [] if config.eos_id == config.bos_id else [config.eos_id]  # one marker between documents, not two
     for texts in _batches(texts_of(opened, name)):
         together: list[int] = []
         for ids in tokenizer.encode_batch(texts):
-            together += [config.bos_id, *ids, config.eos_id]
+            together += [config.bos_id, *ids, *end]
         yield together
 
 

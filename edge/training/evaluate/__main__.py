@@ -105,7 +105,7 @@ def _prepared(args: argparse.Namespace) -> Work:
         raise ValueError(f"--limit must be at least 1, not {args.limit}")
     _refuse_targets(args)
     for name in args.data:
-        next(documents(Source.parse(name).name))
+        next(documents(Source.held_out(name).name))
     return Work(
         data=args.data,
         context=args.context,

@@ -19,6 +19,8 @@ from edge.training.evaluate.subject import Subject
 
 #: A blank that the choice belongs into: an underscore that is no part of a word or line.
 _BLANK = re.compile(r"(?<!\w)_(?!\w)")
+#: What must follow a blank: by a full stop alone no choice can be judged.
+_WORD = re.compile(r"\w")
 AFTER = "each choice after its query and a space"
 FILLED = "each choice in the query's blank, scored by what follows the blank"
 
@@ -113,7 +115,7 @@ class Scored:
 def read_questions(name: str, limit: int | None = None) -> ChoiceFile:
     """Lines of {"query": text, "choices": [text, ...], "gold": index of the right one}, the first ``limit``.
 
-    Where every query has one blank, ``_``, with more text behind it, each choice fills the blank and is
+    Where every query has one blank, ``_``, with a word behind it, each choice fills the blank and is
     judged by the text behind, the same for all (arXiv 1806.02847; lm-eval's WinoGrande). Else each choice
     follows its query, unchanged but for white space, and a space.
 
@@ -133,7 +135,9 @@ def read_questions(name: str, limit: int | None = None) -> ChoiceFile:
         raise ValueError(f"{name} holds no question")
     if all(_has_blank(query) for query, _, _ in rows):
         return ChoiceFile(path.stem, FILLED, [_filled(*row) for row in rows])
-    return ChoiceFile(path.stem, AFTER, [_after(*row) for row in rows])
+    blanks = sum(_has_blank(query) for query, _, _ in rows)
+    left = f" ({blanks} of {len(rows)} queries have a blank, which is not filled)" if blanks else ""
+    return ChoiceFile(path.stem, AFTER + left, [_after(*row) for row in rows])
 
 
 def accuracy(subject: Subject, file: ChoiceFile) -> Accuracy:
@@ -209,7 +213,7 @@ def _is_text(value: object) -> bool:
 
 def _has_blank(query: str) -> bool:
     parts = _BLANK.split(query)
-    return len(parts) == 2 and bool(parts[1].strip())
+    return len(parts) == 2 and bool(_WORD.search(parts[1]))
 
 
 def _filled(query: str, choices: list[str], gold: int) -> Question:

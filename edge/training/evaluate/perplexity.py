@@ -49,14 +49,14 @@ def file_perplexity(subject: Subject, file: str, context: int | None) -> Perplex
     """Of a file as training reads it: documents between begin and end tokens, cut into blocks.
 
     Args:
-        file: PATH or PATH:TOKENS, or a hub dataset.
+        file: PATH or PATH:TOKENS, or a hub dataset with its split.
         context: see ``block_length``.
 
     Raises:
         ValueError: the file cannot be read or is shorter than a block, or the model has fewer positions.
     """
     block = block_length(subject, context)
-    source = Source.parse(file)
+    source = Source.held_out(file)
     blocks = load_blocks([source], subject.tokenizer, subject.config, block)
     convention = f"documents between begin and end tokens, in blocks that predict {block} tokens each"
     return _measured(subject, "/".join(Path(source.name).parts[-2:]), convention, blocks)

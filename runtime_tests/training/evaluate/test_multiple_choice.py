@@ -73,7 +73,8 @@ def test_a_blank_is_filled_and_judged_by_what_follows(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "query", ["no blank", "snake_case", "two _ of _ them", "at its end _", "at its end _ "]
+    "query",
+    ["no blank", "snake_case", "two _ of _ them", "at its end _", "at its end _ ", "before a stop _."],
 )
 def test_one_query_without_a_blank_and_the_file_is_of_the_other_kind(tmp_path: Path, query):
     rows = [
@@ -85,6 +86,7 @@ def test_one_query_without_a_blank_and_the_file_is_of_the_other_kind(tmp_path: P
         ("The _ was glad.", " cat"),
         (query.strip(), " cat"),
     ]
+    assert file.scoring.endswith("(1 of 2 queries have a blank, which is not filled)")
 
 
 def test_a_long_context_is_shortened_and_counted(tmp_path: Path):
