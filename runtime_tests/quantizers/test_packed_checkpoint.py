@@ -154,7 +154,7 @@ def test_a_directory_of_an_embedded_models_name_is_not_passed_over(tmp_path: Pat
     monkeypatch.chdir(tmp_path)
     assert open_model("default").config != tiny_config()
     save_tiny(tmp_path / "default")
-    with pytest.raises(ValueError, match=r"default is an embedded model and a directory here: say \./default"):
+    with pytest.raises(ValueError, match="default is an embedded model and a directory here"):
         open_model("default")
     assert open_model("./default").config == tiny_config()
 
