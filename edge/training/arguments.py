@@ -113,6 +113,7 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
         "bf16": config.schedule.bf16,
         "logging_nan_inf_filter": False,  # it would hide a loss that is not finite
         "report_to": "none",
+        "use_cpu": not torch.accelerator.is_available(),  # processes on CPUs only meet where it is said
         "ddp_find_unused_parameters": False,  # every parameter is used in every step
         "disable_tqdm": True,  # progress.py draws the bar
         "dataloader_pin_memory": False,
