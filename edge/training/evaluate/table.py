@@ -88,7 +88,7 @@ def _explain(figure: Perplexity | Accuracy) -> Iterator[str]:
     else:
         yield f"{figure.tokens:,} tokens predicted; {figure.convention}"
         if figure.factor is not None:
-            yield f"the fake-quantised model's is within a factor {figure.factor:.4g}"
+            yield f"the fake-quantised model's is within a factor {figure.factor:.6g}"
 
 
 def _record(row: Row) -> dict[str, object]:

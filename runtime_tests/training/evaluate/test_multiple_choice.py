@@ -171,12 +171,12 @@ def test_equal_scores_may_always_change():
 
 
 def test_distance_of_accuracies():
-    """The larger sum of chances and three of its standard deviations, over all questions, 1 at most."""
+    """The larger sum of chances and four of its standard deviations, over all questions, 1 at most."""
     bounds = Agreement(0.1)
     assert bounds.accuracy_distance([0.5, 0.5, 0.0], [0.25] * 97) == pytest.approx(
-        (24.25 + 3 * 24.25**0.5) / 100
+        (24.25 + 4 * 24.25**0.5) / 100
     )
-    assert bounds.accuracy_distance([0.5] * 8, [0.0] * 92) == pytest.approx((4 + 3 * 2) / 100)
+    assert bounds.accuracy_distance([0.5] * 8, [0.0] * 92) == pytest.approx((4 + 4 * 2) / 100)
     assert bounds.accuracy_distance([0.5] * 4, []) == 1.0
 
 
