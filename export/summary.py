@@ -21,6 +21,7 @@ def print_summary(output: Path, manifest: Manifest) -> None:
     speed, sample = _try_out(output, manifest)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
+    grid.add_column(overflow="fold")  # a long path stays whole: it is there to be copied
     rows = [
         (
             "model",
