@@ -16,14 +16,6 @@ from edge.training.guard import DIVERGED_LOGS, divergence
 from edge.training.loss import NextTokenLoss
 from edge.training.progress import Progress
 from edge.training.resume import last_checkpoint, step_of
-from runtime_tests.tiny import TEXT, save_tiny
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = save_tiny(tmp_path_factory.mktemp("model") / "full")
-    (directory.parent / "text.txt").write_text(TEXT)
-    return directory
 
 
 def command(out: Path, full: Path, **flags: object) -> list[str]:

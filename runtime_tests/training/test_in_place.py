@@ -22,7 +22,7 @@ from edge.training.stages import stages
 from edge.training.start import starting_model, wanted_plan
 from runtime_tests.conftest import shared_data
 from runtime_tests.model.hf_models import logits, reload, save_llama
-from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_tokenizer
+from runtime_tests.tiny import save_tiny, tiny_config, tiny_tokenizer
 
 TOKENS = torch.arange(3, 43)[None]
 NEEDED = ["--output", "out", "--data", "a.txt", "--eval-data", "b.txt"]
@@ -31,13 +31,6 @@ MIXED = ["--mixed", "layers.0.*=4", "*.down_proj=16", "--embedding-bits", "8"]
 
 class Killed(BaseException):
     """Stands for a process that is gone: nothing may catch it."""
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(TEXT)
-    return path
 
 
 def command(out: Path, text: Path, model: Path, *words: str, steps: int = 2) -> list[str]:

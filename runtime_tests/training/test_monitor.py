@@ -18,7 +18,7 @@ from edge.training import arguments, train
 from edge.training.monitor import BLOCK, PICTURE, RECORD, LayerHistory, Monitor, read_records
 from edge.training.monitor_picture import draw
 from edge.training.progress import Progress
-from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_model
+from runtime_tests.tiny import tiny_config, tiny_model
 
 TRAINABLE = [f for f in FORMATS if f.trainable]
 TIMES = {"tokens_per_second", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second"}
@@ -26,13 +26,6 @@ TIMES = {"tokens_per_second", "eval_runtime", "eval_samples_per_second", "eval_s
 
 class Killed(BaseException):
     """Stands for a process that is gone: nothing may catch it."""
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = save_tiny(tmp_path_factory.mktemp("model") / "full")
-    (directory.parent / "text.txt").write_text(TEXT)
-    return directory
 
 
 def command(out: Path, full: Path, **flags: object) -> list[str]:

@@ -28,16 +28,9 @@ from edge.training.loss import NextTokenLoss
 from edge.training.stages import stages
 from edge.training.start import teacher_of
 from edge.training.train_config import TrainConfig
-from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_tokenizer
+from runtime_tests.tiny import save_tiny, tiny_config, tiny_tokenizer
 
 NEEDED = ["--output", "out", "--data", "a.txt", "--eval-data", "b.txt"]
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT)
-    return path
 
 
 def parsed(*words: str) -> TrainConfig:

@@ -1,79 +1,30 @@
-"""Training end to end on a tiny model: it learns, it resumes bit for bit, and it refuses bad input."""
+"""Training end to end on a tiny model: it learns, and it refuses bad input."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import Trainer
 
 from edge.cli import main_guard
 from edge.config import NAMED_MODELS
 from edge.formats import BY_NAME, FORMATS
-from edge.model.checkpoint import load_checkpoint, save_checkpoint
+from edge.model.checkpoint import load_checkpoint
 from edge.model.plan import Plan
 from edge.quantizers.convert import build_model, qat_linears
 from edge.quantizers.paretoq import initial_alpha
-from edge.training import resume, train
+from edge.training import train
 from edge.training.arguments import training_arguments
 from edge.training.data import Source, load_blocks
 from edge.training.evaluate.language_model import EagerModel
 from edge.training.evaluate.perplexity import perplexity
-from edge.training.progress import Progress
 from edge.training.start import starting_model
 from edge.training.train_config import TrainConfig
-from runtime_tests.tiny import TEXT, save_tiny, tiny_checkpoint, tiny_config, tiny_tokenizer
-
-ROOT = Path(__file__).parents[2]
-
-
-class Killed(BaseException):
-    """Stands for a process that is gone: nothing may catch it."""
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(TEXT)
-    return path
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny full-precision checkpoint with random weights."""
-    return save_tiny(tmp_path_factory.mktemp("model") / "full")
-
-
-def command(out: Path | str, text: Path, **flags: object) -> list[str]:
-    """``--model`` and the like come as keywords; 24 blocks of 16 make an epoch of 6 steps."""
-    defaults = {"context": 16, "batch_size": 4, "steps": 6, "save_steps": 3, "use_cpu": True}
-    words = [f"--{name}={value}" for name, value in {**defaults, **flags}.items()]
-    return ["--output", str(out), "--data", f"{text}:{24 * 17}", "--eval-data", f"{text}:200", *words]
-
-
-def weights(directory: Path) -> dict[str, torch.Tensor]:
-    return load_file(directory / "model.safetensors")
-
-
-def assert_same_weights(a: Path, b: Path) -> None:
-    first, second = weights(a), weights(b)
-    assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        assert torch.equal(tensor, second[name]), name
-
-
-def last_line(capsys: pytest.CaptureFixture) -> str:
-    return capsys.readouterr().out.strip().splitlines()[-1]
+from runtime_tests.tiny import save_tiny, tiny_config, tiny_tokenizer
+from runtime_tests.training.tiny_run import command, last_line, weights
 
 
 def test_full_precision_then_two_bits(tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capsys):
@@ -122,159 +73,6 @@ def test_qat_goes_on_from_learned_alphas(tmp_path: Path, text: Path):
     model, _ = starting_model(config)
     for name, linear in qat_linears(model).items():
         assert torch.equal(linear.weight_clip_val, load_checkpoint(two).alphas[name])
-
-
-def kill_at_step(step: int):
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == step:
-            raise Killed
-
-    return on_step_end
-
-
-def half_written(self, path: str) -> None:
-    Path(path).write_text('{"global_step": 6, "max_')
-    raise Killed
-
-
-def killed(*args, **kwargs):
-    raise Killed
-
-
-KILLS = {
-    "before the first checkpoint": (Progress, "on_step_end", kill_at_step(2)),
-    "between checkpoints": (Progress, "on_step_end", kill_at_step(4)),
-    "while the checkpoint is written": (Trainer, "_save_rng_state", killed),
-    "in the last file of a checkpoint": (
-        train.Trainer.__init__.__globals__["TrainerState"],
-        "save_to_json",
-        half_written,
-    ),
-    "before the output": (train, "save_checkpoint", killed),
-}
-
-
-@pytest.fixture(scope="module", params=[16, 1.58], ids="{:g}bit".format)
-def straight(request: pytest.FixtureRequest, tmp_path_factory, text: Path, full: Path) -> tuple[dict, Path]:
-    """Flags of a run, and what it trains when nothing interrupts it; the data begins again at step 7."""
-    flags = {"model": full, "bits": request.param, "steps": 8}
-    output = tmp_path_factory.mktemp("straight") / "out"
-    train.main(command(output, text, **flags))
-    return flags, output
-
-
-@pytest.mark.parametrize("moment", KILLS)
-def test_a_killed_run_resumes_bit_for_bit(
-    tmp_path: Path, text: Path, straight: tuple[dict, Path], moment: str
-):
-    flags, uninterrupted = straight
-    owner, name, replacement = KILLS[moment]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner, name, replacement)
-        with pytest.raises(Killed):
-            train.main(command(tmp_path / "out", text, **flags))
-    assert not (tmp_path / "out").exists()
-    train.main(command(tmp_path / "out", text, **flags))
-    assert_same_weights(uninterrupted, tmp_path / "out")
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_asked_to_stop_loses_no_step(
-    tmp_path: Path, text: Path, straight: tuple[dict, Path], number: int, capsys: pytest.CaptureFixture
-):
-    def ask(self, args, state, control, **kwargs):
-        if state.global_step == 4:
-            os.kill(os.getpid(), number)
-
-    flags, uninterrupted = straight
-    handler = signal.getsignal(number)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "on_step_begin", ask)
-        with pytest.raises(SystemExit) as stop:
-            main_guard(lambda: train.main(command(tmp_path / "out", text, **flags)))
-    assert stop.value.code == 130
-    assert "stopped at step 5; the same command continues" in capsys.readouterr().out
-    assert signal.getsignal(number) is handler
-    assert not (tmp_path / "out").exists()
-    train.main(command(tmp_path / "out", text, **flags))
-    assert "resuming at step 5" in capsys.readouterr().out
-    assert_same_weights(uninterrupted, tmp_path / "out")
-
-
-def test_sigkill_in_a_process_of_its_own(tmp_path: Path, text: Path, full: Path):
-    """The kill falls wherever it falls, often into a checkpoint: one is written at every second step."""
-    flags = {"model": full, "bits": 2, "steps": 40, "save_steps": 2, "eval_strategy": "no"}
-    process = start(command(tmp_path / "out", text, **flags))
-    wait_for(lambda: resume.last_checkpoint(tmp_path / "out-checkpoints"), process)
-    process.kill()
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "out").exists()
-    train.main(command(tmp_path / "out", text, **flags))
-    train.main(command(tmp_path / "straight", text, **flags))
-    assert_same_weights(tmp_path / "straight", tmp_path / "out")
-
-
-def start(arguments: list[str]) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "edge.training.train", *arguments],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def wait_for(condition, process: subprocess.Popen) -> None:
-    for _ in range(1200):
-        if condition():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    raise AssertionError("no checkpoint in two minutes")
-
-
-def test_a_finished_run_is_not_trained_again(tmp_path: Path, text: Path, full: Path, capsys):
-    arguments = command(tmp_path / "out", text, model=full, steps=2)
-    train.main(arguments)
-    before = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
-    assert train.main(arguments) == 0
-    assert "is finished: 2 steps" in last_line(capsys)
-    assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == before
-
-
-def test_a_run_of_other_flags_or_data_is_not_resumed(tmp_path: Path, text: Path, full: Path):
-    flags = {"model": full, "bits": 2, "steps": 4, "save_steps": 2}
-    train.main(command(tmp_path / "out", text, **flags))
-    shutil.rmtree(tmp_path / "out")
-    shutil.rmtree(tmp_path / "out-checkpoints" / "checkpoint-4")
-    for other, message in (
-        ({"bits": 3}, "begun with --bits 2.0, not with --bits 3.0"),
-        ({"learning_rate": 1e-4}, "--learning-rate"),
-        ({"weight_decay": 0.1}, "begun without --weight-decay, not with --weight-decay 0.1"),
-        ({"seed": 5}, "--seed"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            train.main(command(tmp_path / "out", text, **{**flags, **other}))
-    changed = tmp_path / "changed.txt"
-    changed.write_text(TEXT.replace("mouse", "horse"))
-    with pytest.raises(ValueError, match="begun on other training tokens"):
-        train.main(command(tmp_path / "out", changed, **flags))
-    # The same text elsewhere, and saved more often, is the same run.
-    moved = shutil.copy(text, tmp_path / "moved.txt")
-    assert train.main(command(tmp_path / "out", moved, **{**flags, "save_steps": 1})) == 0
-
-
-@pytest.mark.parametrize("role", ["model", "teacher"])
-def test_a_model_that_was_trained_anew_is_another_run(role: str, tmp_path: Path, text: Path):
-    """Not even a finished run counts: what it holds was trained from other weights."""
-    names = {name: save_tiny(tmp_path / name) for name in ("model", "teacher")}
-    arguments = command(tmp_path / "out", text, bits=2, steps=2, distill=0.5, **names)
-    assert train.main(arguments) == 0
-    first = tiny_checkpoint()
-    save_checkpoint(replace(first, weights={n: w / 2 for n, w in first.weights.items()}), tmp_path / role)
-    with pytest.raises(ValueError, match="begun from other weights"):
-        train.main(arguments)
-    save_tiny(tmp_path / role)
-    assert train.main(arguments) == 0
 
 
 def test_another_directory_is_never_overwritten(tmp_path: Path, text: Path, full: Path):
