@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from edge.model.mobilellm import Layer
+from edge.checkpoints.convert import format_of
+from edge.model.decoder import Layer
 from edge.ops.packing import ROWS_PER_BLOCK, pack_codes, pack_half
-from edge.quantizers.convert import format_of
 from edge.quantizers.paretoq import QATLinear
 from export.modules import (
     JoinedLinear,

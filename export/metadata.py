@@ -6,12 +6,12 @@ import importlib.metadata
 from dataclasses import asdict
 from typing import Any
 
-from edge.config import ModelConfig
 from edge.formats import WeightFormat
-from edge.manifest import FileRecord
-from edge.model.mobilellm import MobileLLM, is_quantized_linear
-from edge.model.plan import MIXED, mean_bits
+from edge.model.config import ModelConfig
+from edge.model.decoder import Decoder, is_quantized_linear
 from edge.ops.packing import read_header
+from edge.quantizers.plan import MIXED, mean_bits
+from edge.runtime.manifest import FileRecord
 from export.modules import OpAttention, PackedEmbedding, PackedHead, PackedTable, tables
 from export.recipes import Options
 
@@ -53,7 +53,7 @@ def option_figures(options: Options) -> dict[str, Any]:
     }
 
 
-def format_figures(lowered: MobileLLM, fmt: WeightFormat) -> dict[str, Any]:
+def format_figures(lowered: Decoder, fmt: WeightFormat) -> dict[str, Any]:
     """What the manifest says of the linears' formats: ``fmt`` unless their packed tables differ."""
     formats: dict[str, str] = {}
     weights = []
@@ -68,7 +68,7 @@ def format_figures(lowered: MobileLLM, fmt: WeightFormat) -> dict[str, Any]:
     return {"format": MIXED, "bits": mean_bits(weights), "formats": formats}
 
 
-def program_figures(lowered: MobileLLM, program: FileRecord) -> dict[str, Any]:
+def program_figures(lowered: Decoder, program: FileRecord) -> dict[str, Any]:
     """What the manifest says of a written program: its shape, tables and sizes."""
     config, parts = lowered.config, part_bytes(lowered, program.bytes)
     record = asdict(config)
@@ -89,7 +89,7 @@ def program_figures(lowered: MobileLLM, program: FileRecord) -> dict[str, Any]:
     }
 
 
-def part_bytes(lowered: MobileLLM, program_bytes: int) -> dict[str, int]:
+def part_bytes(lowered: Decoder, program_bytes: int) -> dict[str, int]:
     """Bytes of a lowered model's packed tables by part; what is left of the file is ``rest``."""
     parts = {"linears": 0, "embedding": 0, "head": 0}
     for _, table in tables(lowered):

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 import edge.ops  # noqa: F401  registers torch.ops.lowbit
-from edge.config import ModelConfig
-from edge.manifest import KVCacheFormat
-from edge.model.mobilellm import RMSNorm
+from edge.model.config import ModelConfig
+from edge.model.decoder import RMSNorm
 from edge.ops.kv_layout import cache_shapes
 from edge.ops.packing import dequantize
+from edge.runtime.manifest import KVCacheFormat
 
 lowbit = torch.ops.lowbit
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edge.checkpoints.write import swap_in
 from edge.cli import refuse_unwritable
-from edge.manifest import MANIFEST_NAME, PROGRAM_NAME
-from edge.model.checkpoint_writer import swap_in
 from edge.model.tokenizer import TOKENIZER_FILES
+from edge.runtime.manifest import MANIFEST_NAME, PROGRAM_NAME
 
 
 def checked_output(output: Path) -> Path:

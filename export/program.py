@@ -10,7 +10,7 @@ from executorch.exir.passes import MemoryPlanningPass
 from torch import Tensor, nn
 from torch.export import Dim, export
 
-from edge.model.mobilellm import MobileLLM
+from edge.model.decoder import Decoder
 from export.recipes import Options
 
 #: Packed tables start on a cache line, which the kernels' 64-byte loads like best.
@@ -20,7 +20,7 @@ CONSTANT_ALIGNMENT_BYTES = 64
 class Forward(nn.Module):
     """The program's one method: tokens [1, T] and the position of the first, to the last token's logits."""
 
-    def __init__(self, model: MobileLLM, max_tokens: int) -> None:
+    def __init__(self, model: Decoder, max_tokens: int) -> None:
         super().__init__()
         self.model = model
         self.max_tokens = max_tokens
@@ -34,7 +34,7 @@ class Forward(nn.Module):
         return self.model.lm_head(hidden[:, -1], self.model.embed_tokens)
 
 
-def to_program(model: MobileLLM, options: Options, constant_methods: dict[str, Any]) -> bytes:
+def to_program(model: Decoder, options: Options, constant_methods: dict[str, Any]) -> bytes:
     """Exports a lowered model (see ``recipes.lower``) with a dynamic number of tokens.
 
     Returns:

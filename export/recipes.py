@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from edge.checkpoints.convert import qat_linears
+from edge.checkpoints.packed import quantize_table
 from edge.formats import FULL_PRECISION, WeightFormat, format_for_bits
-from edge.manifest import KVCacheFormat
-from edge.model.mobilellm import Layer, MobileLLM, named_linears, replace_module
+from edge.model.decoder import Decoder, Layer, named_linears, replace_module
 from edge.ops.packing import pack_codes, pack_half, read_header
-from edge.quantizers.convert import qat_linears
-from edge.quantizers.packed_checkpoint import quantize_table
 from edge.quantizers.paretoq import LearnedGrid
+from edge.runtime.manifest import KVCacheFormat
 from export.fuse import FusedLayer, joined_layer, packed_layer
 from export.modules import (
     JoinedLinear,
@@ -52,8 +52,8 @@ class Recipe:
     lower_layer: Callable[[str, Layer, Sequence[OpAttention]], FusedLayer]
     keeps_grid: bool
     uses_xnnpack: bool
-    refuses: Callable[[MobileLLM, WeightFormat], str | None]
-    with_int8_activations: Callable[[MobileLLM, MobileLLM], MobileLLM]
+    refuses: Callable[[Decoder, WeightFormat], str | None]
+    with_int8_activations: Callable[[Decoder, Decoder], Decoder]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Options:
     kv_cache: KVCacheFormat = "fp32"
 
 
-def lower(model: MobileLLM, options: Options) -> MobileLLM:
+def lower(model: Decoder, options: Options) -> Decoder:
     """A copy of the model whose parts are calls of ops, with caches of ``max_seq_len`` positions."""
     lowered, config = clone_structure(model), model.config
     lowered.cos, lowered.sin = (table[: options.max_seq_len].clone() for table in (model.cos, model.sin))
@@ -119,7 +119,7 @@ def _xnnpack_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> Fus
     return fused
 
 
-def _int8_like_lowbit(float_model: MobileLLM, lowered: MobileLLM) -> MobileLLM:
+def _int8_like_lowbit(float_model: Decoder, lowered: Decoder) -> Decoder:
     """The float model with activations rounded to int8 wherever the lowered model's ops round them."""
     rounded: set[str] = set()
     for _, table in tables(lowered):
@@ -145,7 +145,7 @@ class _RowsOf(nn.Module):
         return self.linear(x).narrow(-1, self.first, self.count)
 
 
-def _int8_like_torchao(float_model: MobileLLM, lowered: MobileLLM) -> MobileLLM:
+def _int8_like_torchao(float_model: Decoder, lowered: Decoder) -> Decoder:
     """The lowered model's own torchao linears, which round activations in eager mode as XNNPACK does."""
     model = _int8_like_lowbit(float_model, lowered)
     for _, table in tables(lowered):
@@ -155,11 +155,11 @@ def _int8_like_torchao(float_model: MobileLLM, lowered: MobileLLM) -> MobileLLM:
     return model
 
 
-def _refuse_for_lowbit(model: MobileLLM, fmt: WeightFormat) -> str | None:
+def _refuse_for_lowbit(model: Decoder, fmt: WeightFormat) -> str | None:
     return None
 
 
-def _refuse_for_xnnpack(model: MobileLLM, fmt: WeightFormat) -> str | None:
+def _refuse_for_xnnpack(model: Decoder, fmt: WeightFormat) -> str | None:
     if fmt.bits != 4 or qat_linears(model):
         return (
             "takes a full-precision checkpoint with --bits 4: its grid is its own, and no learned one is kept"
@@ -170,7 +170,7 @@ def _refuse_for_xnnpack(model: MobileLLM, fmt: WeightFormat) -> str | None:
     return None
 
 
-def _refuse_for_fp32(model: MobileLLM, fmt: WeightFormat) -> str | None:
+def _refuse_for_fp32(model: Decoder, fmt: WeightFormat) -> str | None:
     return None if fmt is FULL_PRECISION else "is unquantised; give --bits 16"
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge.model.mobilellm import AttentionCore, MobileLLM, replace_module
+from edge.model.decoder import AttentionCore, Decoder, replace_module
 from edge.model.rope import apply_rope
 
 
@@ -23,7 +23,7 @@ def round_to_int8(x: Tensor) -> Tensor:
     return codes * (largest / 127)
 
 
-def with_int8_inputs(model: MobileLLM, names: Iterable[str]) -> MobileLLM:
+def with_int8_inputs(model: Decoder, names: Iterable[str]) -> Decoder:
     """A copy whose modules of these names round their first argument."""
     rounding = clone_structure(model)
     for name in names:
@@ -31,7 +31,7 @@ def with_int8_inputs(model: MobileLLM, names: Iterable[str]) -> MobileLLM:
     return rounding
 
 
-def with_int8_cache(model: MobileLLM) -> MobileLLM:
+def with_int8_cache(model: Decoder) -> Decoder:
     """A copy whose attention rounds queries, keys and values as the op with an int8 cache does."""
     rounding = clone_structure(model)
     for name, module in list(rounding.named_modules()):
@@ -52,7 +52,7 @@ class Int8CacheCore(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped).transpose(1, 2)
 
 
-def clone_structure(model: MobileLLM) -> MobileLLM:
+def clone_structure(model: Decoder) -> Decoder:
     """A deep copy of the modules that shares every tensor with the original."""
     memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, memo)

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edge.manifest import MANIFEST_NAME, Manifest
-from edge.program import open_program
-from edge.training.generate import generate, sampler
+from edge.runtime.generate import generate, sampler
+from edge.runtime.load import open_program
+from edge.runtime.manifest import MANIFEST_NAME, Manifest
 
 SAMPLE_PROMPT = "Once upon a time"
 SAMPLE_TOKENS = 80
@@ -91,7 +91,7 @@ def _warnings(manifest: Manifest) -> list[str]:
         after = manifest.verification.perplexity_program
         warnings.append(
             f"this checkpoint was not trained at {manifest.bits:g} bits; rounding it took perplexity there "
-            f"from {before:.3f} to {after:.3f}. Training at that width: python -m edge.training.train --help"
+            f"from {before:.3f} to {after:.3f}. Training at that width: python -m edge.training --help"
         )
     if manifest.weights == "random":
         warnings.append("random weights: this program measures speed and size, its text means nothing")

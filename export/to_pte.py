@@ -14,10 +14,16 @@ from typing import get_args
 
 from rich.console import Console
 
+from edge.checkpoints.convert import build_model, format_of, plan_of, prepare_qat
+from edge.checkpoints.hugging_face import Checkpoint
+from edge.checkpoints.packed import ASSETS, open_model, refuse_shadowed
 from edge.cli import main_guard
-from edge.config import MOBILELLM, NAMED_MODELS, ModelConfig
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, WeightFormat, format_for_bits
-from edge.manifest import (
+from edge.model.config import MOBILELLM, NAMED_MODELS, ModelConfig
+from edge.model.decoder import Decoder
+from edge.model.tokenizer import Tokenizer
+from edge.quantizers.plan import MIXED, Plan
+from edge.runtime.manifest import (
     MANIFEST_NAME,
     PROGRAM_NAME,
     KVCacheFormat,
@@ -26,12 +32,6 @@ from edge.manifest import (
     Weights,
     record_file,
 )
-from edge.model.checkpoint import Checkpoint
-from edge.model.mobilellm import MobileLLM
-from edge.model.plan import MIXED, Plan
-from edge.model.tokenizer import Tokenizer
-from edge.quantizers.convert import build_model, format_of, plan_of, prepare_qat
-from edge.quantizers.packed_checkpoint import ASSETS, open_model, refuse_shadowed
 from export.metadata import (
     constant_methods,
     format_figures,
@@ -55,9 +55,9 @@ class Source:
     name: str
     where: str
     weights: Weights
-    model: MobileLLM
+    model: Decoder
     tokenizer: Tokenizer | None
-    full_precision: MobileLLM | None = None  # before rounding, where the weights were rounded after training
+    full_precision: Decoder | None = None  # before rounding, where the weights were rounded after training
 
 
 def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bool) -> Source:
@@ -69,7 +69,7 @@ def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bo
     if random_weights:
         if name not in NAMED_MODELS:
             raise ValueError(f"--random-weights needs one of {', '.join(NAMED_MODELS)}, not {name}")
-        random_model = MobileLLM(NAMED_MODELS[name]).reset_parameters(RANDOM_SEED).eval()
+        random_model = Decoder(NAMED_MODELS[name]).reset_parameters(RANDOM_SEED).eval()
         return Source(name, "random weights", "random", _on_grid(random_model, fmt, recipe), None)
     if name in MOBILELLM:
         raise ValueError(
@@ -125,7 +125,7 @@ def export_to(output: Path, source: Source, options: Options) -> Manifest:
     return manifest
 
 
-def _verified(path: Path, source: Source, lowered: MobileLLM, options: Options) -> Verification:
+def _verified(path: Path, source: Source, lowered: Decoder, options: Options) -> Verification:
     tokens, text = _verification_tokens(source, options.max_seq_len)
     tables = check_tables(source.model, lowered, path)
     proof = verify(path, reference_models(source.model, lowered, options), tables, tokens, text)
@@ -140,7 +140,7 @@ def _embedded(fmt: WeightFormat, recipe: Recipe) -> str:
     return f"default/{bits:g}bit"
 
 
-def _on_grid(model: MobileLLM, fmt: WeightFormat, recipe: Recipe) -> MobileLLM:
+def _on_grid(model: Decoder, fmt: WeightFormat, recipe: Recipe) -> Decoder:
     return prepare_qat(model, Plan(fmt)) if fmt.is_quantized and recipe.keeps_grid else model
 
 
@@ -205,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _trained_embedding_bits(model: MobileLLM) -> int:
+def _trained_embedding_bits(model: Decoder) -> int:
     """Those of the embedding's learned grid, or the default where it has none."""
     fmt = format_of(model.embed_tokens)
     return int(fmt.bits) if fmt.is_quantized else Options.embedding_bits

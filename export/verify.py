@@ -45,13 +45,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edge.manifest import CacheCost, Verification
-from edge.model.checkpoint import Checkpoint
-from edge.model.mobilellm import MobileLLM, named_linears
+from edge.checkpoints.convert import build_model, weights_of
+from edge.checkpoints.hugging_face import Checkpoint
+from edge.model.decoder import Decoder, named_linears
 from edge.ops.packing import HEADER_BYTES, MAGIC, dequantize, read_header, unpack
-from edge.program import Program
-from edge.quantizers.convert import build_model, weights_of
 from edge.quantizers.paretoq import LearnedGrid
+from edge.runtime.load import Program
+from edge.runtime.manifest import CacheCost, Verification
 from export.modules import PackedTable, tables, weights_in
 from export.recipes import HEAD, Options
 from export.rounding import with_int8_cache, with_int8_inputs
@@ -77,14 +77,14 @@ class References:
         splits_exactly: whether a prefill must equal token by token to the bit.
     """
 
-    float_model: MobileLLM
-    rounded_model: MobileLLM
-    cache_model: MobileLLM | None
-    inputs_model: MobileLLM | None
+    float_model: Decoder
+    rounded_model: Decoder
+    cache_model: Decoder | None
+    inputs_model: Decoder | None
     splits_exactly: bool
 
 
-def reference_models(model: MobileLLM, lowered: MobileLLM, options: Options) -> References:
+def reference_models(model: Decoder, lowered: Decoder, options: Options) -> References:
     """Plain PyTorch models with the very weights of the lowered one."""
     weights = weights_of(model)
     for _, table in tables(lowered):
@@ -98,7 +98,7 @@ def reference_models(model: MobileLLM, lowered: MobileLLM, options: Options) -> 
     return References(float_model, with_int8_cache(rounded), with_int8_cache(float_model), inputs, exact)
 
 
-def check_tables(model: MobileLLM, lowered: MobileLLM, path: Path) -> int:
+def check_tables(model: Decoder, lowered: Decoder, path: Path) -> int:
     """Every packed table stands in the file and holds the model's weights; returns how many there are.
 
     What was trained on a grid must unpack to it, bit for bit. Embedding and head that are rounded at export
@@ -116,7 +116,7 @@ def check_tables(model: MobileLLM, lowered: MobileLLM, path: Path) -> int:
     return len(packed)
 
 
-def _check_weights(model: MobileLLM, table: PackedTable) -> None:
+def _check_weights(model: Decoder, table: PackedTable) -> None:
     """VerificationError unless the rows that a table has of each weight are that weight's."""
     counts = list(table.rows.values())
     codes, alphas = (part.split(counts) for part in unpack(table.packed))
@@ -158,7 +158,7 @@ def verify(path: Path, references: References, tables: int, tokens: list[int], t
     return result
 
 
-def eager_logits(model: MobileLLM, tokens: list[int]) -> Tensor:
+def eager_logits(model: Decoder, tokens: list[int]) -> Tensor:
     """Logits [T, vocab] of an eager model after each token."""
     with torch.no_grad():
         return model(torch.tensor([tokens]))[0]

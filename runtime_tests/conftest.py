@@ -52,3 +52,19 @@ def arm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if lacking:
         pytest.skip("; ".join(lacking))
     return cross_build(tmp_path_factory.mktemp("build") / "aarch64").parent
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny full-precision checkpoint with random weights, and text.txt beside it. Do not change them."""
+    from runtime_tests.tiny import TEXT, save_tiny
+
+    directory = save_tiny(tmp_path_factory.mktemp("model") / "full")
+    (directory.parent / "text.txt").write_text(TEXT)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def text(full: Path) -> Path:
+    """A text to train on. Do not change it."""
+    return full.parent / "text.txt"

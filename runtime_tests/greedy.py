@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edge.program import Program
-from edge.training.generate import generate, sampler
+from edge.runtime.generate import generate, sampler
+from edge.runtime.load import Program
 
 
 def greedy_tokens(program: Program, prompt: list[int], count: int, eos: int | None = None) -> list[int]:

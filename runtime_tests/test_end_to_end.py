@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from edge.formats import BITS_CHOICES
-from edge.manifest import read_manifest
 from edge.ops import runner_environment, runner_path
-from edge.program import open_program
+from edge.runtime.load import open_program
+from edge.runtime.manifest import read_manifest
 from runtime_tests.greedy import greedy_tokens
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,7 +88,7 @@ def test_fewer_bits_make_smaller_files(programs):
 
 def test_generate_streams_text_and_speed(programs):
     command = [
-        sys.executable, "-m", "edge.training.generate",
+        sys.executable, "-m", "edge.runtime",
         "--program", str(programs(2)), "--prompt", PROMPT, "--max-new-tokens", "20",
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
@@ -109,7 +109,7 @@ def test_a_process_without_the_ops_is_told_which_and_what_to_load(programs):
     assert stock.returncode != 0  # ExecuTorch's own words, without our help
     explained = (
         "import sys; sys.modules['edge.ops'] = type(sys)('edge.ops')\n"  # as if its import had been left out
-        "from edge.program import Program; from pathlib import Path; from edge.cli import main_guard\n"
+        "from edge.runtime.load import Program; from pathlib import Path; from edge.cli import main_guard\n"
         f"main_guard(lambda: Program(Path({str(programs(2) / 'model.pte')!r})))\n"
     )
     result = subprocess.run(

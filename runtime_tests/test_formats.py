@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edge import formats
+from edge.checkpoints.hf_config import format_from_hf
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FORMATS, AlphaInit, Gradient, WeightFormat
-from edge.model.hf_config import format_from_hf
 
 every_format = pytest.mark.parametrize("fmt", FORMATS, ids=lambda f: f.name)
 #: Units of alpha, from the literature (arXiv 2502.02631 and its reference code), written out by hand.

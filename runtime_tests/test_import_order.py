@@ -9,15 +9,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "edge.formats",
-    "edge.config",
     "edge.cli",
     "edge.quiet",
+    "edge.files",
+    "edge.text",
+    "edge.formats",
     "edge.ops",
     "edge.model",
     "edge.quantizers",
-    "edge.manifest",
-    "edge.program",
+    "edge.checkpoints",
+    "edge.data",
+    "edge.runtime",
+    "edge.evaluation",
     "edge.training",
     "export",
     "edge.latency",

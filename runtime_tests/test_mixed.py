@@ -14,16 +14,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from edge.checkpoints.convert import build_model, named_linears
+from edge.checkpoints.hugging_face import Checkpoint, linear_names, load_checkpoint
+from edge.checkpoints.packed import open_model, save_packed_checkpoint
+from edge.evaluation.subject import open_subject
 from edge.formats import FULL_PRECISION, format_for_bits
-from edge.manifest import read_manifest
-from edge.model.checkpoint import Checkpoint, linear_names, load_checkpoint
-from edge.model.plan import Plan
 from edge.ops.packing import dequantize, read_header
-from edge.quantizers.convert import build_model, named_linears
-from edge.quantizers.packed_checkpoint import open_model, save_packed_checkpoint
 from edge.quantizers.paretoq import LearnedGrid
+from edge.quantizers.plan import Plan
+from edge.runtime.manifest import read_manifest
 from edge.training import train
-from edge.training.evaluate.subject import open_subject
 from export import to_pte
 from export.modules import PackedTable, tables
 from export.recipes import RECIPES, Options, lower

@@ -30,7 +30,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from edge.program import Program
+from edge.runtime.load import Program
 from export import to_pte
 from runtime_tests.oracle_model import LINEARS, OracleModel
 from runtime_tests.tiny import tiny_tokenizer

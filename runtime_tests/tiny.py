@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from edge.config import ModelConfig
+from edge.checkpoints.convert import prepare_qat, to_checkpoint
+from edge.checkpoints.hugging_face import Checkpoint, save_checkpoint
+from edge.data.train_tokenizer import train_tokenizer
 from edge.formats import FULL_PRECISION, WeightFormat
-from edge.model.checkpoint import Checkpoint, save_checkpoint
-from edge.model.mobilellm import MobileLLM
-from edge.model.plan import Plan
-from edge.quantizers.convert import prepare_qat, to_checkpoint
-from edge.training.train_tokenizer import train_tokenizer
+from edge.model.config import ModelConfig
+from edge.model.decoder import Decoder
+from edge.quantizers.plan import Plan
 
 TEXT = "The mouse sat beside the cake all night and kept the ants away, and the baker was glad of it. " * 40
 
@@ -33,8 +33,8 @@ def tiny_config(**changes) -> ModelConfig:
     return ModelConfig(**{**shape, **changes})
 
 
-def tiny_model(config: ModelConfig | None = None, seed: int = 0) -> MobileLLM:
-    model = MobileLLM(config or tiny_config()).reset_parameters(seed)
+def tiny_model(config: ModelConfig | None = None, seed: int = 0) -> Decoder:
+    model = Decoder(config or tiny_config()).reset_parameters(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(6 if parameter.ndim == 2 else 1)

@@ -6,13 +6,13 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.config import NAMED_MODELS
 from edge.formats import BITS_CHOICES, format_for_bits
 from edge.latency.devices.open import parse_cores
 from edge.latency.gather import OPPONENTS, default_opponents
 from edge.latency.programs import OPPONENT_RECIPES
 from edge.latency.schema import Settings
-from edge.program import MAX_THREADS
+from edge.model.config import NAMED_MODELS
+from edge.runtime.load import MAX_THREADS
 
 DESCRIPTION = """\
 Measures exported programs side by side on one device and writes a report: report.json with every sample,

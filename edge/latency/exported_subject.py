@@ -13,7 +13,7 @@ from edge.latency.programs import ExportedProgram
 from edge.latency.schema import DecodeSample, ProgramRecord, Quality, Run, Settings, Trace
 from edge.latency.subject import ProgramFailed, note_on_positions, usable
 from edge.latency.trace import read_trace
-from edge.manifest import Manifest
+from edge.runtime.manifest import Manifest
 
 #: The run that shows a program right on a device: a short prompt and a few greedy tokens.
 CHECK_PROMPT, CHECK_TOKENS = (1, 15, 7, 29, 3), 4

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from edge.config import MOBILELLM, ModelConfig
 from edge.latency.exported_subject import ExportedSubject
 from edge.latency.llama_cpp import LlamaSubject
 from edge.latency.llama_cpp_build import build
 from edge.latency.llama_cpp_models import TYPES, prepare
 from edge.latency.programs import OPPONENT_RECIPES, ExportedProgram, Variant, export_named, open_exported
 from edge.latency.subject import Subject
+from edge.model.config import MOBILELLM, ModelConfig
 
 #: Every opponent that a user can name.
 OPPONENTS = (*OPPONENT_RECIPES, *TYPES)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.config import ModelConfig
+from edge.files import sha256_of
 from edge.latency.devices.device import Device
 from edge.latency.llama_cpp_build import BENCH, run_tool
 from edge.latency.llama_cpp_models import HEAD_TYPE, TYPES, QuantizedModel
 from edge.latency.schema import DecodeSample, ProgramRecord, Run, Settings, Trace
 from edge.latency.subject import ProgramFailed, note_on_positions, usable
-from edge.manifest import sha256_of
+from edge.model.config import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from edge.config import ModelConfig
 from edge.latency.llama_cpp_build import QUANTIZE, run_tool
+from edge.model.config import ModelConfig
 
 #: The types compared, and what a weight takes in their blocks, codes and scales, in bits.
 TYPES = {"TQ1_0": 1.6875, "TQ2_0": 2.0625, "Q4_0": 4.5}

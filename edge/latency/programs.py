@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.config import NAMED_MODELS, ModelConfig
-from edge.manifest import Manifest, read_manifest
+from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.ops.source_hash import source_hash
+from edge.runtime.manifest import Manifest, read_manifest
 
 #: Recipes of the exporter that stand beside ours as opponents, and the bits that each is asked for.
 OPPONENT_RECIPES = {"xnnpack-8da4w": 4.0, "fp32": 16.0}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge.data import Source, load_blocks
+from edge.evaluation.language_model import ProgramModel
+from edge.evaluation.perplexity import perplexity
 from edge.latency.programs import ExportedProgram
 from edge.latency.schema import Quality
-from edge.program import open_program
-from edge.training.data import Source, load_blocks
-from edge.training.evaluate.language_model import ProgramModel
-from edge.training.evaluate.perplexity import perplexity
+from edge.runtime.load import open_program
 
 #: Tokens predicted per block, or what the KV cache holds.
 BLOCK = 512
@@ -18,7 +18,7 @@ BLOCK = 512
 def measure_quality(program: ExportedProgram, text: str) -> Quality:
     """exp of the mean cross entropy (nats) over every predicted token of a text.
 
-    Blocks are those of ``edge.training.evaluate``: each predicts all of its tokens but the first. The program
+    Blocks are those of ``edge.evaluation``: each predicts all of its tokens but the first. The program
     runs on this computer; our ops give the same logits on every other.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from edge.manifest import Weights
+from edge.runtime.manifest import Weights
 
 SCHEMA_VERSION = 1
 

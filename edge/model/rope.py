@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from edge.config import ModelConfig
+from edge.model.config import ModelConfig
 
 
 def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:

@@ -23,9 +23,9 @@ accepted too (--gradient_accumulation_steps 4, --gradient_checkpointing True, --
 torchrun works. What is not given comes from --preset, by bit width."""
 EXAMPLE = """\
 examples:
-  python -m edge.training.train --output full --tokenizer tok --data a.txt --eval-data b.txt
-  python -m edge.training.train --output two-bit --model full --bits 2 --data a.txt --eval-data b.txt
-  python -m edge.training.train --output two-bit --tokenizer tok --bits 2 --tokens 1e9 --qat-fraction 0.1 \\
+  python -m edge.training --output full --tokenizer tok --data a.txt --eval-data b.txt
+  python -m edge.training --output two-bit --model full --bits 2 --data a.txt --eval-data b.txt
+  python -m edge.training --output two-bit --tokenizer tok --bits 2 --tokens 1e9 --qat-fraction 0.1 \\
     --data a.txt --eval-data b.txt        (both of the above in one: two-bit-full, then two-bit)"""
 
 #: Flags of TrainingArguments that say what one of ours says, and what to use in their place.
@@ -72,7 +72,7 @@ def parse(argv: list[str]) -> tuple[TrainConfig, list[str]]:
     """
     parser = _Parser(
         cast(Any, TrainConfig),
-        prog="python -m edge.training.train",
+        prog="python -m edge.training",
         description=DESCRIPTION,
         epilog=EXAMPLE,
         allow_abbrev=False,

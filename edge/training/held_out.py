@@ -7,7 +7,7 @@ import math
 import torch
 from transformers import Trainer
 
-from edge.training.data import PackedBlocks
+from edge.data import PackedBlocks
 
 
 def held_out_loss(trainer: Trainer, blocks: PackedBlocks) -> float:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from edge.model.mobilellm import Layer, MobileLLM
+from edge.model.decoder import Decoder, Layer
 
 
 class NextTokenLoss(nn.Module):
@@ -31,7 +31,7 @@ class NextTokenLoss(nn.Module):
     _no_split_modules = (Layer.__name__,)
 
     def __init__(
-        self, model: MobileLLM, teacher: MobileLLM | None = None, weight: float = 0.0, bf16: bool = False
+        self, model: Decoder, teacher: Decoder | None = None, weight: float = 0.0, bf16: bool = False
     ) -> None:
         super().__init__()
         self.model = model
@@ -76,7 +76,7 @@ class NextTokenLoss(nn.Module):
         self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
 
 
-def _distance(teacher: MobileLLM, tokens: Tensor, logits: Tensor) -> Tensor:
+def _distance(teacher: Decoder, tokens: Tensor, logits: Tensor) -> Tensor:
     """Mean over tokens [B, T] of KL(teacher || model), in nats; logits [B * T, V] float32 are the model's."""
     with torch.no_grad():
         wanted = teacher.to(tokens.device)(tokens).flatten(0, 1).float()

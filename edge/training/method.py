@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge.model.mobilellm import MobileLLM
-from edge.model.plan import Plan
-from edge.quantizers.convert import prepare_qat
+from edge.checkpoints.convert import prepare_qat
+from edge.model.decoder import Decoder
+from edge.quantizers.plan import Plan
 
 
-def _as_it_is(model: MobileLLM) -> MobileLLM:
+def _as_it_is(model: Decoder) -> Decoder:
     return model
 
 
@@ -23,8 +23,8 @@ class Method:
         finish: makes of the trained model one that a checkpoint can hold, in place.
     """
 
-    prepare: Callable[[MobileLLM, Plan], MobileLLM]
-    finish: Callable[[MobileLLM], MobileLLM] = _as_it_is
+    prepare: Callable[[Decoder, Plan], Decoder]
+    finish: Callable[[Decoder], Decoder] = _as_it_is
 
 
 PARETOQ = Method(prepare_qat)

@@ -27,11 +27,11 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
+from edge.checkpoints.convert import qat_linears
 from edge.formats import WeightFormat
-from edge.model.mobilellm import MobileLLM
-from edge.model.tensor_files import first_of
-from edge.quantizers.convert import qat_linears
+from edge.model.decoder import Decoder
 from edge.quantizers.paretoq import effective_alpha, quantize_codes
+from edge.text import first_of
 from edge.training.monitor_picture import draw
 from edge.training.progress import say
 
@@ -111,7 +111,7 @@ class Monitor(TrainerCallback):
     Under DDP the first process reads; under FSDP2 the others take part by handing it their shards.
     """
 
-    def __init__(self, model: MobileLLM, directory: Path, steps: int, main_process: bool) -> None:
+    def __init__(self, model: Decoder, directory: Path, steps: int, main_process: bool) -> None:
         """Args: model as it starts (before a checkpoint is resumed); directory of the checkpoints."""
         self.directory = directory
         self.steps = steps

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from edge.training.data import EpochAfterEpoch, PackedBlocks
+from edge.data import EpochAfterEpoch, PackedBlocks
 from edge.training.held_out import held_out_loss
 from edge.training.processes import Agreement, several
 

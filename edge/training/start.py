@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 
-from edge.config import NAMED_MODELS, ModelConfig
+from edge.checkpoints.convert import build_model, plan_of
+from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
+from edge.checkpoints.hugging_face import (
+    Checkpoint,
+    check_vocabulary,
+    linear_names,
+    load_checkpoint,
+    parse_config,
+)
+from edge.checkpoints.packed import model_directory, open_model
+from edge.files import sha256_of
 from edge.formats import format_for_bits
-from edge.manifest import sha256_of
-from edge.model.checkpoint import Checkpoint, check_vocabulary, linear_names, load_checkpoint, parse_config
-from edge.model.hf_config import CONFIG_NAME, read_hf_config
-from edge.model.mobilellm import MobileLLM
-from edge.model.plan import Plan
+from edge.model.config import NAMED_MODELS, ModelConfig
+from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.convert import build_model, plan_of
-from edge.quantizers.packed_checkpoint import model_directory, open_model
+from edge.quantizers.plan import Plan
 from edge.training.method import PARETOQ, Method
 from edge.training.train_config import TrainConfig
 
 
-def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[MobileLLM, Tokenizer]:
+def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[Decoder, Tokenizer]:
     """The model at step 0 and its tokenizer, from a checkpoint or from nothing, prepared for its bit width.
 
     Raises:
@@ -27,7 +33,7 @@ def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[Mobil
     if config.model is None:
         if config.tokenizer is None:
             raise ValueError("--tokenizer is needed when training starts from nothing")
-        model, tokenizer = MobileLLM(_new_shape(config)), Tokenizer(config.tokenizer)
+        model, tokenizer = Decoder(_new_shape(config)), Tokenizer(config.tokenizer)
         _refuse_without_markers(tokenizer, model.config)
         model.reset_parameters(config.seed)
         plan = wanted_plan(config, model.config)
@@ -96,7 +102,7 @@ def _new_shape(config: TrainConfig) -> ModelConfig:
     return NAMED_MODELS[config.shape or next(iter(NAMED_MODELS))]
 
 
-def teacher_of(config: TrainConfig, model: MobileLLM, tokenizer: Tokenizer) -> MobileLLM | None:
+def teacher_of(config: TrainConfig, model: Decoder, tokenizer: Tokenizer) -> Decoder | None:
     """The full-precision model that --distill learns from.
 
     Raises:
@@ -136,7 +142,7 @@ def _refuse_without_markers(tokenizer: Tokenizer, config: ModelConfig) -> None:
         if marker < tokenizer.vocab_size and not tokenizer.is_marker(marker):
             raise ValueError(
                 f"id {marker} marks where documents begin or end, and in {tokenizer.path} it is the text "
-                f"{tokenizer.piece(marker)!r}; python -m edge.training.train_tokenizer makes one that fits"
+                f"{tokenizer.piece(marker)!r}; python -m edge.data makes one that fits"
             )
 
 

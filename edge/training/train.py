@@ -1,4 +1,4 @@
-"""``python -m edge.training.train``: full-precision training, then quantisation-aware training from it.
+"""``python -m edge.training``: full-precision training, then quantisation-aware training from it.
 
 The loop is transformers' ``Trainer``: every flag of its TrainingArguments (gradient accumulation,
 bf16, torch_compile, fsdp, ...) is accepted after the flags of arguments.py, and torchrun works as usual.
@@ -20,14 +20,14 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from edge.cli import main_guard, refuse_unwritable
+from edge.checkpoints.convert import to_checkpoint
+from edge.checkpoints.hugging_face import save_checkpoint
+from edge.cli import refuse_unwritable
+from edge.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.formats import format_for_bits
-from edge.model.checkpoint import save_checkpoint
-from edge.model.mobilellm import MobileLLM
+from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.convert import to_checkpoint
 from edge.training.arguments import accumulation, as_flags, parse, training_arguments
-from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.training.guard import Diverged, StopWhenDiverged, failures_explained, what_is_kept
 from edge.training.loss import NextTokenLoss
 from edge.training.method import PARETOQ, Method
@@ -68,7 +68,7 @@ def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> flo
     if arguments.n_gpu > 1:
         raise ValueError(
             f"{arguments.n_gpu} GPUs want a process each: torchrun --nproc-per-node {arguments.n_gpu} -m "
-            "edge.training.train ...; for one of them set CUDA_VISIBLE_DEVICES=0"
+            "edge.training ...; for one of them set CUDA_VISIBLE_DEVICES=0"
         )
     refuse_unwritable(output)
     _refuse_output_among([*config.data, *config.eval_data], output)
@@ -205,7 +205,7 @@ def _train(config: TrainConfig, trainer: ReportingTrainer, last: Path | None) ->
         raise KeyboardInterrupt
 
 
-def _whole_model(trainer: Trainer, module: NextTokenLoss, build: Callable[[], MobileLLM]) -> MobileLLM:
+def _whole_model(trainer: Trainer, module: NextTokenLoss, build: Callable[[], Decoder]) -> Decoder:
     """The trained model; FSDP's shards are gathered into a fresh one, in which every process takes part."""
     if not trainer.is_fsdp_enabled:
         return module.model
@@ -217,7 +217,7 @@ def _whole_model(trainer: Trainer, module: NextTokenLoss, build: Callable[[], Mo
 
 
 def _announce(
-    config: TrainConfig, model: MobileLLM, data: tuple[PackedBlocks, PackedBlocks], last: Path | None
+    config: TrainConfig, model: Decoder, data: tuple[PackedBlocks, PackedBlocks], last: Path | None
 ) -> None:
     width = f"{config.bits:g} bits" + (f" ({' '.join(config.mixed)})" if config.mixed else "")
     size = f"{model.config.parameters / 1e6:.2f} M parameters at {width}"
@@ -242,7 +242,7 @@ def _final_loss(trainer: Trainer) -> float:
     return trainer.evaluate()["eval_loss"]
 
 
-def _refuse_full_disk(model: MobileLLM, directory: Path) -> None:
+def _refuse_full_disk(model: Decoder, directory: Path) -> None:
     """ValueError without room for three checkpoints (weights and AdamW's two moments each) and the output.
 
     What a run that is resumed holds already counts as room.
@@ -257,7 +257,7 @@ def _refuse_full_disk(model: MobileLLM, directory: Path) -> None:
 
 
 def _stream(
-    names: list[str], tokenizer: Tokenizer, model: MobileLLM, config: TrainConfig, repeats: bool = True
+    names: list[str], tokenizer: Tokenizer, model: Decoder, config: TrainConfig, repeats: bool = True
 ) -> TokenStream:
     cache = None if config.data_cache is None else Path(config.data_cache)
     sources = [Source.parse(name) if repeats else Source.held_out(name) for name in names]
@@ -273,7 +273,3 @@ def main(argv: list[str] | None = None) -> int:
         torch.compiler.reset()  # what was compiled for another stage's modules is of no use, and can mislead
         train(stage, rest)
     return 0
-
-
-if __name__ == "__main__":
-    main_guard(main)

@@ -1,12 +1,12 @@
-"""What a training run is told: every field is a flag of ``edge.training.train``."""
+"""What a training run is told: every field is a flag of ``python -m edge.training``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge.config import NAMED_MODELS
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, WeightFormat, format_for_bits
+from edge.model.config import NAMED_MODELS
 from edge.training.presets import PRESETS, Preset
 
 #: What a run without any flag uses.

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from edge.checkpoints.convert import build_model
 from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
-from edge.model.mobilellm import replace_module
+from edge.model.decoder import replace_module
 from edge.ops.packing import read_header, unpack
-from edge.quantizers.convert import build_model
 from edge.quantizers.paretoq import QATLinear
 from export.fuse import AddLinear, NormCat, NormGateUp, pack
 from export.metadata import constant_methods

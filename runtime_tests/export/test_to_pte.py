@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from edge.cli import main_guard
-from edge.config import MOBILELLM
 from edge.formats import format_for_bits
-from edge.manifest import read_manifest
+from edge.model.config import MOBILELLM
 from edge.ops.packing import packed_nbytes
+from edge.runtime.manifest import read_manifest
 from export import to_pte
 from runtime_tests.tiny import save_tiny, tiny_config
 

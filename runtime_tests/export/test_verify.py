@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from edge.checkpoints.convert import build_model
 from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
-from edge.model.plan import Plan
 from edge.ops.packing import read_header
-from edge.quantizers.convert import build_model
+from edge.quantizers.plan import Plan
 from export.metadata import constant_methods
 from export.modules import tables
 from export.program import to_program

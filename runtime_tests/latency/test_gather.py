@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import MOBILELLM
 from edge.latency import gather as gathering
 from edge.latency import programs
 from edge.latency.gather import gather
 from edge.latency.llama_cpp_models import QuantizedModel
 from edge.latency.programs import ExportedProgram, open_exported
+from edge.model.config import MOBILELLM
 
 
 def collect(directories=(), sizes=(), bits=(), opponents=(), cache=Path(), announce=lambda what: None):

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from edge.config import MOBILELLM, ModelConfig
 from edge.latency import llama_cpp, llama_cpp_build
 from edge.latency import llama_cpp_models as models
 from edge.latency.devices.host import HostDevice
 from edge.latency.schema import Settings
 from edge.latency.subject import ProgramFailed
+from edge.model.config import MOBILELLM, ModelConfig
 from runtime_tests.tiny import tiny_config
 
 #: llama-quantize of one layer at the 125M widths to TQ2_0.

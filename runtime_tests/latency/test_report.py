@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from edge.cli import main_guard
+from edge.data import DOCUMENT_SEPARATOR
 from edge.latency import __main__ as command
 from edge.latency import exported_subject
 from edge.latency.devices import host
 from edge.latency.schema import Report, read_report, write_report
-from edge.manifest import read_manifest
 from edge.ops import runner_path
-from edge.training.data import DOCUMENT_SEPARATOR
+from edge.runtime.manifest import read_manifest
 from runtime_tests.latency.reports import made_up_report
 from runtime_tests.signals import as_in_a_terminal
 from runtime_tests.tiny import TEXT

@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from edge.config import NAMED_MODELS
+from edge.checkpoints.convert import build_model, prepare_qat, qat_linears
+from edge.checkpoints.packed import open_model
+from edge.data import Source, load_blocks
+from edge.evaluation.language_model import EagerModel
+from edge.evaluation.perplexity import perplexity
 from edge.formats import format_for_bits
-from edge.model.mobilellm import named_linears
-from edge.model.plan import Plan
+from edge.model.config import NAMED_MODELS
+from edge.model.decoder import named_linears
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.convert import build_model, prepare_qat, qat_linears
-from edge.quantizers.packed_checkpoint import open_model
+from edge.quantizers.plan import Plan
 from edge.training.ablation import __main__ as ablation
 from edge.training.ablation import study as studying
 from edge.training.ablation.__main__ import _study
@@ -24,9 +27,6 @@ from edge.training.ablation.results import Result, Results
 from edge.training.ablation.table import markdown, picture
 from edge.training.ablation.variants import TRAINED_ON, VARIANTS
 from edge.training.arguments import training_arguments
-from edge.training.data import Source, load_blocks
-from edge.training.evaluate.language_model import EagerModel
-from edge.training.evaluate.perplexity import perplexity
 from runtime_tests.tiny import TEXT, save_tiny, tiny_config
 
 QAT, FROM_SCRATCH = (next(v for v in VARIANTS if v.name == name) for name in ("QAT", "from scratch"))

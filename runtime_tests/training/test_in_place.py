@@ -9,19 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from edge.checkpoints.convert import build_model, to_checkpoint
+from edge.checkpoints.hugging_face import load_checkpoint
 from edge.cli import main_guard
-from edge.config import NAMED_MODELS
 from edge.formats import FULL_PRECISION, format_for_bits
-from edge.model.checkpoint import load_checkpoint
-from edge.model.plan import Plan
-from edge.quantizers.convert import build_model, to_checkpoint
+from edge.model.config import NAMED_MODELS
+from edge.quantizers.plan import Plan
 from edge.training import train
 from edge.training.arguments import parse
 from edge.training.progress import Progress
 from edge.training.stages import stages
 from edge.training.start import starting_model, wanted_plan
+from runtime_tests.checkpoints.hf_models import logits, reload, save_llama
 from runtime_tests.conftest import shared_data
-from runtime_tests.model.hf_models import logits, reload, save_llama
 from runtime_tests.tiny import save_tiny, tiny_config, tiny_tokenizer
 
 TOKENS = torch.arange(3, 43)[None]

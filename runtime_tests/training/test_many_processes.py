@@ -246,7 +246,7 @@ def test_an_ablation_of_two_processes_finds_what_one_finds(tmp_path: Path, model
 def test_fsdp_without_accelerators_is_refused(tmp_path: Path, models: Path):
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [sys.executable, "-m", *launcher, "-m", "edge.training.train",
+        [sys.executable, "-m", *launcher, "-m", "edge.training",
          *words(models, tmp_path / "out", "tied", 2, batch_size=2), "--fsdp"],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240,
     )  # fmt: skip

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edge.config import NAMED_MODELS
+from edge.checkpoints.convert import prepare_qat
 from edge.formats import BITS_CHOICES, format_for_bits
-from edge.model.mobilellm import MobileLLM
-from edge.model.plan import Plan
+from edge.model.config import NAMED_MODELS
+from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.convert import prepare_qat
+from edge.quantizers.plan import Plan
 from edge.training import train
 from edge.training.arguments import parse, training_arguments
 from edge.training.guard import Diverged
@@ -37,8 +37,8 @@ def parsed(*words: str) -> TrainConfig:
     return parse([*NEEDED, *words])[0]
 
 
-def tiny_model(seed: int = 0, bits: float = 16) -> MobileLLM:
-    model = MobileLLM(tiny_config()).reset_parameters(seed)
+def tiny_model(seed: int = 0, bits: float = 16) -> Decoder:
+    model = Decoder(tiny_config()).reset_parameters(seed)
     return (model if bits == 16 else prepare_qat(model, Plan(format_for_bits(bits)))).train()
 
 

@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from edge.config import NAMED_MODELS
+from edge.model.config import NAMED_MODELS
 from edge.training import train
 from edge.training.progress import Progress
 from edge.training.resume import LOCK, last_checkpoint

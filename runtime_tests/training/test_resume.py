@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from transformers import Trainer
 
+from edge.checkpoints.hugging_face import save_checkpoint
 from edge.cli import main_guard
-from edge.model.checkpoint import save_checkpoint
 from edge.training import resume, train
 from edge.training.progress import Progress
 from runtime_tests.tiny import TEXT, save_tiny, tiny_checkpoint
@@ -122,7 +122,7 @@ def test_sigkill_in_a_process_of_its_own(tmp_path: Path, text: Path, full: Path)
 def start(arguments: list[str]) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-m", "edge.training.train", *arguments],
+        [sys.executable, "-m", "edge.training", *arguments],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

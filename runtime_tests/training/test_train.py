@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from edge.checkpoints.convert import build_model, qat_linears
+from edge.checkpoints.hugging_face import load_checkpoint
 from edge.cli import main_guard
-from edge.config import NAMED_MODELS
+from edge.data import Source, load_blocks
+from edge.evaluation.language_model import EagerModel
+from edge.evaluation.perplexity import perplexity
 from edge.formats import BY_NAME, FORMATS
-from edge.model.checkpoint import load_checkpoint
-from edge.model.plan import Plan
-from edge.quantizers.convert import build_model, qat_linears
+from edge.model.config import NAMED_MODELS
 from edge.quantizers.paretoq import initial_alpha
+from edge.quantizers.plan import Plan
 from edge.training import train
 from edge.training.arguments import training_arguments
-from edge.training.data import Source, load_blocks
-from edge.training.evaluate.language_model import EagerModel
-from edge.training.evaluate.perplexity import perplexity
 from edge.training.start import starting_model
 from edge.training.train_config import TrainConfig
 from runtime_tests.tiny import save_tiny, tiny_config, tiny_tokenizer

@@ -1,6 +1,6 @@
 """``python -m edge.training.ablation``: ways to a low-bit model, all on one budget, in one table.
 
-Takes every flag of ``edge.training.train``. Without --model it trains full precision first (the part
+Takes every flag of ``python -m edge.training``. Without --model it trains full precision first (the part
 of the budget that --qat-fraction leaves), with --model it starts from that one. Every run continues where it
 stopped when the same command is given again, and what was measured is not measured again.
 """

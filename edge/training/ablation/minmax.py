@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge.model.mobilellm import MobileLLM, named_linears, replace_module
-from edge.model.plan import Plan
+from edge.model.decoder import Decoder, named_linears, replace_module
+from edge.quantizers.plan import Plan
 
 
 def round_min_max(weight: Tensor, levels: int) -> Tensor:
@@ -35,7 +35,7 @@ class MinMaxLinear(nn.Linear):
         return F.linear(x, self.weight + (round_min_max(fixed, self.levels) - fixed))
 
 
-def prepare_min_max(model: MobileLLM, plan: Plan) -> MobileLLM:
+def prepare_min_max(model: Decoder, plan: Plan) -> Decoder:
     """Puts a MinMaxLinear with as many levels as its format in place of every linear that is quantised."""
     for name, linear in named_linears(model).items():
         if (fmt := plan.of(name)).is_quantized:
@@ -43,7 +43,7 @@ def prepare_min_max(model: MobileLLM, plan: Plan) -> MobileLLM:
     return model
 
 
-def keep_rounded(model: MobileLLM) -> MobileLLM:
+def keep_rounded(model: Decoder) -> Decoder:
     """Makes plain linears of MinMaxLinears: a full-precision model whose weights are the rounded ones."""
     for name, linear in named_linears(model).items():
         if isinstance(linear, MinMaxLinear):

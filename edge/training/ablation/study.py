@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
+from edge.checkpoints.convert import build_model, qat_linears
+from edge.checkpoints.packed import open_model
+from edge.data import PackedBlocks, Source, TokenStream, token_stream
+from edge.evaluation.language_model import EagerModel
+from edge.evaluation.perplexity import perplexity
 from edge.formats import FULL_PRECISION
-from edge.model.mobilellm import MobileLLM, named_linears
+from edge.model.decoder import Decoder, named_linears
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.convert import build_model, qat_linears
-from edge.quantizers.packed_checkpoint import open_model
 from edge.training.ablation.results import FULL, Result, Results, read_results, write_results
 from edge.training.ablation.table import write_tables
 from edge.training.ablation.variants import TRAINED_ON, Variant
 from edge.training.arguments import flags_given
-from edge.training.data import PackedBlocks, Source, TokenStream, token_stream
-from edge.training.evaluate.language_model import EagerModel
-from edge.training.evaluate.perplexity import perplexity
 from edge.training.guard import Diverged
 from edge.training.method import PARETOQ, Method
 from edge.training.presets import Preset
@@ -125,7 +125,7 @@ class Study:
         torch.compiler.reset()
         train(config, rest, method)
 
-    def _loaded(self, directory: str) -> MobileLLM:
+    def _loaded(self, directory: str) -> Decoder:
         return build_model(open_model(directory))
 
     def _measure(
@@ -134,7 +134,7 @@ class Study:
         variant: str,
         seed: int,
         steps: int,
-        model: Callable[[], MobileLLM],
+        model: Callable[[], Decoder],
         moved: float | None = None,
     ) -> None:
         if self.results.has(bits, variant, seed):

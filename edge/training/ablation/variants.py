@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge.model.mobilellm import MobileLLM
-from edge.model.plan import Plan
-from edge.quantizers.convert import prepare_qat, qat_linears
+from edge.checkpoints.convert import prepare_qat, qat_linears
+from edge.model.decoder import Decoder
+from edge.quantizers.plan import Plan
 from edge.training.ablation.minmax import keep_rounded, prepare_min_max
 from edge.training.ablation.results import CONTINUED
 from edge.training.method import PARETOQ, Method
 
 
-def _prepare_fixed(model: MobileLLM, plan: Plan) -> MobileLLM:
+def _prepare_fixed(model: Decoder, plan: Plan) -> Decoder:
     for linear in qat_linears(prepare_qat(model, plan)).values():
         linear.weight_clip_val.requires_grad_(False)
     return model

@@ -1,0 +1,134 @@
+"""The safetensors files of a checkpoint directory: reading them all, and checking what was read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from edge.text import first_of
+
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
+FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+#: What other tools leave behind, none of which is safe or quick to read.
+_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack")
+#: Frequencies that transformers before 4.32 stored; they follow from config.json.
+_DERIVED_BUFFER = "rotary_emb.inv_freq"
+
+
+def read_tensors(directory: Path) -> dict[str, Tensor]:
+    """Every tensor of a directory, dtypes as stored, under the names of ``Decoder``.
+
+    Raises:
+        ValueError: no safetensors, a file that is missing, truncated or corrupt, or a name twice.
+    """
+    files, listed = _weight_files(directory)
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        for name, tensor in _read_file(path).items():
+            if name.endswith(_DERIVED_BUFFER):
+                continue
+            short = name.removeprefix("model.")
+            if short in tensors:
+                raise ValueError(f"{directory} holds {hf_name(short)} twice; remove one")
+            tensors[short] = tensor
+    absent = {name for name in listed if not name.endswith(_DERIVED_BUFFER)}
+    absent = {name for name in absent if name.removeprefix("model.") not in tensors}
+    if absent:
+        raise ValueError(f"{directory / INDEX_NAME} lists tensors that its files lack: {first_of(absent)}")
+    return tensors
+
+
+def hf_name(name: str) -> str:
+    """A tensor's name on disk."""
+    return name if name.startswith("lm_head.") else f"model.{name}"
+
+
+def check_names(
+    directory: Path, found: Iterable[str], required: Iterable[str], allowed: Iterable[str] = ()
+) -> None:
+    """Names must be all of ``required`` and else only ``allowed``; ValueError names the first others."""
+    found, required = set(found), set(required)
+    missing, extra = required - found, found - required - set(allowed)
+    faults = []
+    if missing:
+        faults.append(f"lacks {first_of(map(hf_name, missing))}")
+    if extra:
+        faults.append(f"has tensors that config.json does not imply: {first_of(map(hf_name, extra))}")
+    if faults:
+        raise ValueError(f"{directory} " + "; it ".join(faults))
+
+
+def check_shapes(
+    directory: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Every tensor must have its shape; ValueError names the first few that differ."""
+    wrong = {n: list(t.shape) for n, t in tensors.items() if tuple(t.shape) != shapes[n]}
+    if wrong:
+        told = [
+            f"{hf_name(n)} {shape} where config.json implies {list(shapes[n])}" for n, shape in wrong.items()
+        ]
+        raise ValueError(f"{directory} has tensors of the wrong shape: {first_of(told)}")
+
+
+def as_float32(directory: Path, name: str, tensor: Tensor) -> Tensor:
+    """The tensor in float32; ValueError when it is of no plain float dtype, or not finite."""
+    if tensor.dtype not in FLOAT_DTYPES:
+        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in FLOAT_DTYPES)
+        found = str(tensor.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{directory}: {hf_name(name)} is {found}; weights must be one of {allowed}, "
+            "so give the checkpoint from before it was converted"
+        )
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError(
+            f"{directory}: {hf_name(name)} holds NaN or infinite values, so the model cannot be used"
+        )
+    return tensor.float()
+
+
+def _weight_files(directory: Path) -> tuple[list[Path], set[str]]:
+    """The files to read, and the names that the index promises (none without an index)."""
+    if (directory / WEIGHTS_NAME).is_file():
+        return [directory / WEIGHTS_NAME], set()
+    if (directory / INDEX_NAME).is_file():
+        weight_map = _weight_map(directory / INDEX_NAME)
+        files = [directory / name for name in sorted(set(weight_map.values()))]
+        lost = [path.name for path in files if not path.is_file()]
+        if lost:
+            raise ValueError(f"{directory} lacks files that its {INDEX_NAME} lists: {first_of(lost)}")
+        return files, set(weight_map)
+    others = [path.name for pattern in _OTHER_WEIGHTS for path in directory.glob(pattern)]
+    if others:
+        raise ValueError(
+            f"{directory} has weights only as {first_of(others)}; {WEIGHTS_NAME} is needed: load the model "
+            "with transformers and call save_pretrained(directory), which writes it"
+        )
+    raise ValueError(f"{directory} has no weights: expected {WEIGHTS_NAME} or {INDEX_NAME}")
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    try:
+        weight_map = json.loads(path.read_bytes())["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not an index: it must be JSON with an object weight_map") from error
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{path} is not an index: weight_map must be an object that lists tensors")
+    for file in weight_map.values():
+        if not isinstance(file, str) or Path(file).name != file:
+            raise ValueError(f"{path} lists {file!r}, which is not the name of a file beside it")
+    return weight_map
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, KeyError) as error:  # KeyError: a dtype that PyTorch lacks
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is truncated or no safetensors file ({reason}); copy it again") from error

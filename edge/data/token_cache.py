@@ -1,0 +1,205 @@
+"""A source's tokens, made once and kept on disk, so that no run holds a corpus in memory.
+
+In the cache directory, ``KEY.ids`` holds the token ids, little-endian uint16 where the vocabulary fits and
+uint32 where not, and ``KEY.json`` says how many, of what, and their SHA-256. The record is written last:
+ids without one do not count. KEY is a hash of all that decides the ids, so nothing in the cache goes stale;
+any of it may be deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from edge.data.hub import HubDataset
+from edge.data.sources import Shards, Source, open_source, texts_of
+from edge.files import sha256_of
+from edge.model.config import ModelConfig
+from edge.model.tokenizer import Tokenizer
+
+#: Part of every key; raise it when the same source would give other ids.
+VERSION = 2
+#: Documents tokenised at a time, and characters after which a batch is full with fewer.
+BATCH = 256
+BATCH_CHARACTERS = 1 << 20
+#: Without a terminal, the bar is for logs of long runs only.
+LOG_SECONDS = 60
+
+
+def default_cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "edge-lowbit" / "tokens"
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """Token ids in a file: bos, document, eos, bos, ...
+
+    Attributes:
+        dtype: ``<u2`` or ``<u4``.
+        sha256: of the file's bytes, taken while they were written.
+    """
+
+    path: Path
+    dtype: str
+    length: int
+    sha256: str
+
+    def __len__(self) -> int:
+        return self.length
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """[length], mapped from the file: only what is looked at is read."""
+        return np.asarray(np.memmap(self.path, self.dtype, mode="r", shape=(self.length,)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the map, so that a data loader's worker opens the file instead of being sent it."""
+        return {name: value for name, value in self.__dict__.items() if name != "ids"}
+
+
+def tokenise(
+    source: Source, tokenizer: Tokenizer, config: ModelConfig, cache: Path | None = None
+) -> TokenFile:
+    """The tokens of a source, at most as many as it asks for, from the cache where they are there.
+
+    Of several processes that ask for the same tokens at once, one makes them and the others wait.
+
+    Raises:
+        ValueError: the source cannot be read or holds no text, the tokenizer does not fit the model,
+            or the cache directory cannot be written.
+    """
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size} entries, the model only {config.vocab_size}"
+        )
+    opened, directory = open_source(source.name), cache or default_cache()
+    path = directory / f"{_key(opened, source, tokenizer, config)}.ids"
+    if (known := _recorded(path)) is not None:
+        return known
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with _only_one(path, source.name):
+            return _recorded(path) or _write(path, opened, source, tokenizer, config)
+    except OSError as error:  # of the cache: the readers make theirs a ValueError
+        raise ValueError(
+            f"the tokens of {source.name} cannot be kept in {directory} ({error.strerror}); "
+            "name another directory with XDG_CACHE_HOME or, for training, --data-cache"
+        ) from error
+
+
+def _key(opened: Shards | HubDataset, source: Source, tokenizer: Tokenizer, config: ModelConfig) -> str:
+    decides = {
+        "version": VERSION,
+        "source": opened.identity(),
+        "tokens": source.tokens,
+        "tokenizer": hashlib.sha256(tokenizer.path.read_bytes()).hexdigest(),
+        "special ids": [config.bos_id, config.eos_id],
+    }
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
+
+
+def _recorded(path: Path) -> TokenFile | None:
+    """The tokens at a path, where they are those that were written there."""
+    try:
+        record = json.loads(path.with_suffix(".json").read_text())
+        file = TokenFile(path, record["dtype"], record["length"], record["sha256"])
+        # Read whole: little beside the run, and no run is on what a failing disk made.
+        whole = sha256_of(path) == file.sha256
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return file if whole else None
+
+
+@contextmanager
+def _only_one(path: Path, name: str) -> Iterator[None]:
+    """One process at a time; the system releases the lock of one that dies."""
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another process that tokenises {name}", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(
+    path: Path, opened: Shards | HubDataset, source: Source, tokenizer: Tokenizer, config: ModelConfig
+) -> TokenFile:
+    largest = max(tokenizer.vocab_size - 1, config.bos_id, config.eos_id)
+    dtype = "<u2" if largest < 2**16 else "<u4"
+    digest, length, partial = hashlib.sha256(), 0, path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as out, _bar(source) as bar:
+            for ids in _batches_of_ids(opened, source.name, tokenizer, config):
+                left = None if source.tokens is None else source.tokens - length
+                data = np.array(ids[:left], dtype).tobytes()
+                out.write(data)
+                digest.update(data)
+                length += len(ids[:left])
+                bar.update(len(ids[:left]))
+                if length == source.tokens:
+                    break
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(partial, path)
+        file = TokenFile(path, dtype, length, digest.hexdigest())
+        record = {**asdict(file), "path": path.name, "source": source.name, "tokenizer": str(tokenizer.path)}
+        partial.write_text(json.dumps(record, indent=2) + "\n")
+        os.replace(partial, path.with_suffix(".json"))
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return file
+
+
+def _bar(source: Source) -> tqdm:
+    """On a terminal at once; in a log a line a minute, from the second minute on."""
+    quiet = 0 if sys.stderr.isatty() else LOG_SECONDS
+    return tqdm(
+        desc=f"tokenising {source.name}",
+        unit="token",
+        unit_scale=True,
+        delay=quiet,
+        mininterval=max(quiet, 0.1),
+        leave=False,
+    )
+
+
+def _batches_of_ids(
+    opened: Shards | HubDataset, name: str, tokenizer: Tokenizer, config: ModelConfig
+) -> Iterator[list[int]]:
+    end = [] if config.eos_id == config.bos_id else [config.eos_id]  # one marker between documents, not two
+    for texts in _batches(texts_of(opened, name)):
+        together: list[int] = []
+        for ids in tokenizer.encode_batch(texts):
+            together += [config.bos_id, *ids, *end]
+        yield together
+
+
+def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        batch.append(text)
+        characters += len(text)
+        if len(batch) == BATCH or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,77 @@
+"""Train a byte-level BPE tokenizer on local text."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from edge.cli import refuse_unwritable
+from edge.data import documents
+from edge.model.tokenizer import TOKENIZER_FILES
+
+#: Ids 0, 1 and 2, the places Llama gives them.
+SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
+BEGIN = "<s>"
+#: Every byte is an entry, and so is every special token; merges come on top.
+SMALLEST_VOCAB = 256 + len(SPECIAL_TOKENS)
+LARGEST_VOCAB = 1 << 24
+
+
+def train_tokenizer(sources: list[str], vocab_size: int) -> Tokenizer:
+    """Byte-level BPE of at most ``vocab_size`` entries; every byte is a token, so no text is unknown.
+
+    Raises:
+        ValueError: a size without room for the bytes, or a source that cannot be read.
+    """
+    if not SMALLEST_VOCAB <= vocab_size < LARGEST_VOCAB:
+        raise ValueError(
+            f"--vocab-size must lie in {SMALLEST_VOCAB}..{LARGEST_VOCAB}; bytes and special tokens come first"
+        )
+    tokenizer = Tokenizer(models.BPE(unk_token=None))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    # Runners learn from this template what to put before a text when they are asked for a begin token.
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BEGIN} $A", special_tokens=[(BEGIN, SPECIAL_TOKENS.index(BEGIN))]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=True,
+    )
+    tokenizer.train_from_iterator((text for source in sources for text in documents(source)), trainer)
+    return tokenizer
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m edge.data", description=__doc__)
+    parser.add_argument("--data", nargs="+", required=True, help="text, JSONL or Parquet files")
+    parser.add_argument("--vocab-size", type=int, default=4096, help="entries, special tokens included")
+    parser.add_argument("--output", type=Path, required=True, help="directory for tokenizer.json")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    refuse_unwritable(args.output)
+    for name in TOKENIZER_FILES:
+        if (args.output / name).exists():
+            raise ValueError(
+                f"{args.output / name} exists, and a model may depend on it: choose another --output"
+            )
+    tokenizer = train_tokenizer(args.data, args.vocab_size)
+    args.output.mkdir(parents=True, exist_ok=True)
+    path = args.output / "tokenizer.json"
+    partial = path.with_name(path.name + ".partial")
+    tokenizer.save(str(partial), pretty=False)
+    os.replace(partial, path)
+    entries = tokenizer.get_vocab_size()
+    fewer = (
+        "" if entries == args.vocab_size else f" (the text holds no more; {args.vocab_size} were asked for)"
+    )
+    print(f"{entries} entries in {path}{fewer}")
+    return 0

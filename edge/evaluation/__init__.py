@@ -1,0 +1,1 @@
+"""Quality of checkpoints and exported programs: ``python -m edge.evaluation``."""

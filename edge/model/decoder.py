@@ -1,0 +1,202 @@
+"""MobileLLM (arXiv 2402.14905), and with it every Llama-shaped decoder. Knows no quantisation.
+
+RMSNorm before each half of a layer, grouped-query attention with rotary positions, SwiGLU, no
+biases, an output head that may be the token embedding, and optionally each layer run twice in a row.
+Parameter names are those of Hugging Face's ``LlamaForCausalLM`` without the leading ``model.``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edge.model.config import ModelConfig
+from edge.model.kv_cache import KVCache
+from edge.model.rope import apply_rope, rope_tables
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class AttentionCore(nn.Module):
+    """RoPE, causal softmax attention, and the KV cache where there is one.
+
+    q is [B, T, H, D]; k and v are [B, T, Hkv, D]; the result is [B, T, H, D].
+    ``start`` is the position of the first of the T tokens.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache: KVCache | None = None
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: int) -> Tensor:
+        t = q.shape[1]
+        if start < 0 or start + t > cos.shape[0]:
+            raise ValueError(f"positions {start}..{start + t - 1} are beyond the model's {cos.shape[0]}")
+        cos, sin = cos[start : start + t], sin[start : start + t]  # [T, D/2]
+        q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)
+        if self.cache is not None:
+            k, v = self.cache.update(k, v, start)  # [B, S, Hkv, D], S = start + T
+        mask = None if start == 0 else torch.ones(t, start + t, dtype=torch.bool).tril(start)  # [T, S]
+        out = F.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=mask,
+            is_causal=mask is None,
+            enable_gqa=q.shape[2] != k.shape[2],
+        )  # [B, H, T, D]
+        return out.transpose(1, 2)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        q_dim, kv_dim = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+        self.q_proj = nn.Linear(config.dim, q_dim, bias=False)
+        self.k_proj = nn.Linear(config.dim, kv_dim, bias=False)
+        self.v_proj = nn.Linear(config.dim, kv_dim, bias=False)
+        self.o_proj = nn.Linear(q_dim, config.dim, bias=False)
+        # One core, so one cache, per pass: a shared layer sees other keys in its second pass.
+        self.cores = nn.ModuleList(AttentionCore() for _ in range(config.passes_per_layer))
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, start: int, pass_index: int) -> Tensor:
+        b, t, _ = x.shape
+        q = self.q_proj(x).view(b, t, -1, self.head_dim)  # [B, T, H, D]
+        k = self.k_proj(x).view(b, t, -1, self.head_dim)  # [B, T, Hkv, D]
+        v = self.v_proj(x).view(b, t, -1, self.head_dim)  # [B, T, Hkv, D]
+        out = self.cores[pass_index](q, k, v, cos, sin, start)
+        return self.o_proj(out.reshape(b, t, -1))
+
+
+class SiluMul(nn.Module):
+    def forward(self, gate: Tensor, up: Tensor) -> Tensor:
+        return F.silu(gate) * up
+
+
+class MLP(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.dim, config.ffn_dim, bias=False)
+        self.up_proj = nn.Linear(config.dim, config.ffn_dim, bias=False)
+        self.down_proj = nn.Linear(config.ffn_dim, config.dim, bias=False)
+        self.activation = SiluMul()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(self.activation(self.gate_proj(x), self.up_proj(x)))
+
+
+class Layer(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.self_attn = Attention(config)
+        self.mlp = MLP(config)
+        self.input_layernorm = RMSNorm(config.dim, config.norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.dim, config.norm_eps)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, start: int, pass_index: int) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, start, pass_index)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Head(nn.Module):
+    """The output head; with ``embedding`` given it owns no weight and multiplies by that one's."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        shape = (config.vocab_size, config.dim)
+        self.weight = None if config.tied_embedding else nn.Parameter(torch.empty(shape))
+
+    def forward(self, x: Tensor, embedding: nn.Embedding) -> Tensor:
+        return F.linear(x, embedding.weight if self.weight is None else self.weight)
+
+
+class Decoder(nn.Module):
+    """The decoder; ``forward`` maps token ids to logits.
+
+    Args:
+        config: the shape. Weights are not initialised: load them, or call ``reset_parameters``.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.dim)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+        self.norm = RMSNorm(config.dim, config.norm_eps)
+        self.lm_head = Head(config)
+        cos, sin = rope_tables(config)
+        self.cos: Tensor
+        self.sin: Tensor
+        self.register_buffer("cos", cos, persistent=False)  # [max_seq_len, D/2]
+        self.register_buffer("sin", sin, persistent=False)  # [max_seq_len, D/2]
+
+    def reset_parameters(self, seed: int) -> Decoder:
+        """Draws fresh weights: N(0, 0.02), and 0.02 / sqrt(2 * layers run) into the residual (GPT-2)."""
+        generator = torch.Generator().manual_seed(seed)
+        depth = 2 * self.config.n_layers * self.config.passes_per_layer
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+                std = 0.02 / depth**0.5 if residual else 0.02
+                nn.init.normal_(parameter, std=std, generator=generator)
+        return self
+
+    def hidden(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """Final normalised states [B, T, dim] of tokens [B, T] int64 that begin at position ``start``."""
+        x = self.embed_tokens(tokens)
+        for layer in self.layers:
+            for pass_index in range(self.config.passes_per_layer):
+                x = layer(x, self.cos, self.sin, start, pass_index)
+        return self.norm(x)
+
+    def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """Logits [B, T, vocab] of tokens [B, T] int64."""
+        return self.lm_head(self.hidden(tokens, start), self.embed_tokens)
+
+    def with_cache(self, max_seq_len: int) -> Decoder:
+        """Gives every attention pass a fresh cache of ``max_seq_len`` positions; batch is 1 from then on.
+
+        Raises:
+            ValueError: more positions than the model has.
+        """
+        if not 1 <= max_seq_len <= self.config.max_seq_len:
+            raise ValueError(f"a cache must have 1..{self.config.max_seq_len} positions, not {max_seq_len}")
+        for module in self.modules():
+            if isinstance(module, AttentionCore):
+                module.cache = KVCache(max_seq_len, self.config.n_kv_heads, self.config.head_dim)
+        return self
+
+
+#: What the weight formats apply to: ParetoQ quantises every linear of a layer, but not embedding and head.
+QUANTIZED_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def is_quantized_linear(name: str) -> bool:
+    """Whether a weight format applies to the module of this full name."""
+    return name.rsplit(".", 1)[-1] in QUANTIZED_LINEARS
+
+
+def named_linears(model: Decoder) -> dict[str, nn.Linear]:
+    """Every linear that a weight format applies to, by its full name."""
+    modules = model.named_modules()
+    return {
+        name: module
+        for name, module in modules
+        if isinstance(module, nn.Linear) and is_quantized_linear(name)
+    }
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Puts a module where another stands in the model, by its full name."""
+    parent, _, child = name.rpartition(".")
+    model.get_submodule(parent)._modules[child] = module

@@ -1,0 +1,100 @@
+"""Which weight format each part of a model has: every linear, and the tables (token embedding and head).
+
+ParetoQ (arXiv 2502.02631) gives all linears one format and keeps the tables; a plan may also give some
+linears another format, keep some, and quantise the tables.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edge.formats import FULL_PRECISION, WeightFormat
+from edge.text import first_of
+
+#: What a model of several formats is called where one of a single format has that format's name.
+MIXED = "mixed"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The formats that a model is trained in.
+
+    Attributes:
+        default: of every linear but ``others``; FULL_PRECISION where nothing is quantised.
+        others: formats by full name of the linears that differ from the default.
+        tables: of token embedding and head; FULL_PRECISION where they are kept, as ParetoQ does.
+
+    Raises:
+        ValueError: something is quantised though the default is not.
+    """
+
+    default: WeightFormat = FULL_PRECISION
+    others: Mapping[str, WeightFormat] = field(default_factory=dict)
+    tables: WeightFormat = FULL_PRECISION
+
+    def __post_init__(self) -> None:
+        if not self.is_quantized and (self.others or self.tables.is_quantized):
+            raise ValueError("other widths and quantised tables are for models of a low default width")
+
+    @classmethod
+    def from_formats(
+        cls, formats: Mapping[str, WeightFormat], default: WeightFormat, tables: WeightFormat = FULL_PRECISION
+    ) -> Plan:
+        """The plan of linears with these formats, by full name."""
+        return cls(default, {name: fmt for name, fmt in formats.items() if fmt is not default}, tables)
+
+    @classmethod
+    def from_patterns(
+        cls,
+        linears: Iterable[str],
+        default: WeightFormat,
+        patterns: Sequence[tuple[str, WeightFormat]],
+        tables: WeightFormat = FULL_PRECISION,
+    ) -> Plan:
+        """The plan of these linears, by full name: the last pattern that matches decides, else the default.
+
+        Args:
+            patterns: as ``fnmatch`` understands them, ``layers.0.*`` or ``*.down_proj``.
+
+        Raises:
+            ValueError: a pattern matches nothing, or no linear is left at the default.
+        """
+        formats = dict.fromkeys(linears, default)
+        for pattern, fmt in patterns:
+            matching = [name for name in formats if fnmatch.fnmatchcase(name, pattern)]
+            if not matching:
+                raise ValueError(f"the pattern {pattern} matches no linear; there are {first_of(formats)}")
+            formats |= dict.fromkeys(matching, fmt)
+        if default not in formats.values():
+            raise ValueError(
+                f"the patterns leave no linear at {default.bits:g} bits; give --bits a width that one keeps"
+            )
+        return cls.from_formats(formats, default, tables)
+
+    @property
+    def is_quantized(self) -> bool:
+        return self.default.is_quantized
+
+    @property
+    def name(self) -> str:
+        """The format's name, or MIXED."""
+        return MIXED if self.others else self.default.name
+
+    def of(self, linear: str) -> WeightFormat:
+        """The format of a linear, by its full name."""
+        return self.others.get(linear, self.default)
+
+    def __str__(self) -> str:
+        words = f"{self.default.bits:g} bits"
+        for fmt in sorted(set(self.others.values()), key=lambda f: f.bits):
+            names = first_of(name for name, other in self.others.items() if other is fmt)
+            words += f", {fmt.bits:g} in {names}"
+        return words + (f", {self.tables.bits:g} in the embedding" if self.tables.is_quantized else "")
+
+
+def mean_bits(weights: Iterable[tuple[WeightFormat, int]]) -> float:
+    """Mean of the formats' bits over so many weights of each, to two decimals; ternary counts as 1.58."""
+    parts = list(weights)
+    return round(sum(fmt.bits * count for fmt, count in parts) / sum(count for _, count in parts), 2)

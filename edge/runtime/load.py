@@ -1,0 +1,137 @@
+"""An exported program, opened in this process's ExecuTorch runtime."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edge.model.tokenizer import Tokenizer
+from edge.quiet import native_stderr_held_back, quiet_libraries
+from edge.runtime.manifest import Manifest, read_manifest
+
+#: More only cost memory; ``lowbit_runner`` has the same limit.
+MAX_THREADS = 256
+
+
+class Program:
+    """A ``.pte`` with its KV cache: ``forward`` continues the sequence at any position already reached.
+
+    Args:
+        path: the ``.pte`` file.
+        threads: see ``set_threads``.
+
+    Raises:
+        ValueError: not a program this runtime can load; names a missing op and what to load.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        quiet_libraries()
+        from executorch.runtime import Runtime
+
+        import edge.ops  # noqa: F401  registers the ops with the runtime
+
+        set_threads(threads)
+        _refuse_other_files(path)
+        runtime = Runtime.get()
+        try:
+            self._program = runtime.load_program(path)
+            self._method = self._program.load_method("forward")
+        except RuntimeError as error:
+            raise ValueError(_explain(path, error)) from error
+        if self._method is None:
+            raise ValueError(f"{path} has no method 'forward'; it was not exported by this project")
+        self.max_seq_len = self._constant("get_max_seq_len")
+        self.vocab_size = self._constant("get_vocab_size")
+
+    def forward(self, tokens: list[int], position: int) -> Tensor:
+        """Feeds tokens that start at ``position``; returns the logits [vocab] float32 after the last one.
+
+        Raises:
+            ValueError: no tokens, or ones that the program has no room or row for; or it fails, or its logits
+                are NaN, which altered weights can cause.
+        """
+        if not tokens:
+            raise ValueError("there is nothing to feed: the list of tokens is empty")
+        if position < 0 or position + len(tokens) > self.max_seq_len:
+            raise ValueError(
+                f"positions {position}..{position + len(tokens) - 1} are beyond "
+                f"the program's {self.max_seq_len}"
+            )
+        bad = [token for token in tokens if not 0 <= token < self.vocab_size]
+        if bad:
+            raise ValueError(f"token {bad[0]} is outside the vocabulary of {self.vocab_size}")
+        try:
+            logits = self._method.execute([torch.tensor([tokens]), torch.tensor([position])])[0]
+        except RuntimeError as error:
+            raise ValueError(
+                f"the program failed at position {position}; the first line above, from ExecuTorch, says why "
+                f"({error}); where the file was altered, export it again"
+            ) from error
+        if bool(logits.isnan().any()):
+            raise ValueError("the program's logits are not numbers (NaN); its weights are broken")
+        return logits[0].clone()  # the runtime reuses its output buffer
+
+    def _constant(self, name: str) -> int:
+        try:
+            return int(self._program.load_method(name).execute([])[0])
+        except RuntimeError as error:
+            raise ValueError(
+                f"the program has no constant method {name}; it was not exported by this project"
+            ) from error
+
+
+def open_program(
+    directory: str | Path, threads: int | None = None
+) -> tuple[Manifest, Program, Tokenizer | None]:
+    """Opens an export directory after checking its manifest and the hashes of its files."""
+    directory = Path(directory)
+    manifest = read_manifest(directory)
+    program = Program(directory / manifest.program.name, threads)
+    tokenizer = None if manifest.tokenizer is None else Tokenizer(directory / manifest.tokenizer.name)
+    return manifest, program, tokenizer
+
+
+def set_threads(threads: int | None) -> None:
+    """Sizes the runtime's thread pool, for the whole process; None means every core this process may use."""
+    from executorch.extension.pybindings import _C
+
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"--threads must lie in 1..{MAX_THREADS}, not {threads}")
+    wanted = threads or len(os.sched_getaffinity(0))
+    with native_stderr_held_back():  # the pool's first use reads phone files that a computer has not got
+        if _C._threadpool_get_thread_count() != wanted:
+            _C._unsafe_reset_threadpool(wanted)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """ValueError unless a file begins like a program; the runtime aborts when it quotes other bytes."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start[4:6] != b"ET":
+        raise ValueError(
+            f"{path} is not a program this runtime can load; it may be truncated or altered (its first bytes "
+            "are not a program's)"
+        )
+
+
+def _explain(path: Path, error: RuntimeError) -> str:
+    missing = _missing_ops(path) if "0x14" in str(error) or "0x:14" in str(error) else []
+    if missing:
+        return f"{path} calls ops this runtime lacks: {', '.join(missing)}; load ours with `import edge.ops`"
+    reason = str(error).strip()
+    return f"{path} is not a program this runtime can load; it may be truncated or altered ({reason})"
+
+
+def _missing_ops(path: Path) -> list[str]:
+    """Ops that a program's bytes name and the runtime has not registered under any overload."""
+    from executorch.runtime import Runtime
+
+    known = {name.split(".")[0] for name in Runtime.get().operator_registry.operator_names}
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        named = {match.decode() for match in re.findall(rb"[a-z_]\w*::[a-z_]\w*", data)}
+    return sorted(named - known)

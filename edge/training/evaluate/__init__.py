@@ -1,1 +1,0 @@
-"""Quality of checkpoints and exported programs: ``python -m edge.training.evaluate``."""

@@ -1,0 +1,77 @@
+"""Models to and from checkpoints, with and without learned scales."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edge.checkpoints.convert import build_model, prepare_qat, qat_linears, to_checkpoint
+from edge.formats import BY_NAME, FORMATS, FULL_PRECISION
+from edge.model.decoder import named_linears
+from edge.quantizers.paretoq import ALPHA_FLOOR, initial_alpha
+from edge.quantizers.plan import Plan
+from runtime_tests.tiny import tiny_checkpoint, tiny_model
+
+TRAINABLE = [f for f in FORMATS if f.trainable]
+TOKENS = torch.arange(30)[None]
+
+
+@pytest.mark.parametrize("fmt", TRAINABLE, ids=lambda f: f.name)
+def test_all_seven_linears_are_quantised_and_nothing_else(fmt) -> None:
+    plain, model = tiny_model(), prepare_qat(tiny_model(), Plan(fmt))
+    assert qat_linears(model).keys() == named_linears(plain).keys()
+    assert not qat_linears(plain)
+    extra = {n for n, _ in model.named_parameters()} - {n for n, _ in plain.named_parameters()}
+    assert extra == {f"{n}.weight_clip_val" for n in qat_linears(model)}
+    for name, linear in qat_linears(model).items():
+        assert torch.equal(linear.weight, named_linears(plain)[name].weight)
+        assert torch.equal(linear.weight_clip_val, initial_alpha(linear.weight, fmt))
+
+
+@pytest.mark.parametrize("fmt", [FULL_PRECISION, *TRAINABLE], ids=lambda f: f.name)
+def test_a_checkpoint_computes_what_its_model_computed(fmt) -> None:
+    model = tiny_model()
+    if fmt.is_quantized:
+        prepare_qat(model, Plan(fmt))
+    checkpoint = to_checkpoint(model, None)
+    assert checkpoint.plan == Plan(fmt)
+    with torch.no_grad():
+        assert torch.equal(build_model(checkpoint)(TOKENS), model(TOKENS))
+
+
+def test_given_scales_are_used_untouched() -> None:
+    alphas = {n: torch.rand(m.out_features, 1) for n, m in named_linears(tiny_model()).items()}
+    model = prepare_qat(tiny_model(), Plan(BY_NAME["int3"]), alphas)
+    assert all(torch.equal(m.weight_clip_val, alphas[n]) for n, m in qat_linears(model).items())
+
+
+def test_a_scale_that_is_missing_is_named() -> None:
+    with pytest.raises(ValueError, match=r"no learned scale for layers.0.mlp.down_proj, .* and 11 more"):
+        prepare_qat(tiny_model(), Plan(BY_NAME["int3"]), {})
+
+
+def test_only_scales_that_could_not_be_read_again_are_changed() -> None:
+    """Zero and below act as the floor and are written as it; a small positive one is somebody's value."""
+    model = prepare_qat(tiny_model(), Plan(BY_NAME["int2"]))
+    linear = qat_linears(model)["layers.0.self_attn.q_proj"]
+    with torch.no_grad():
+        linear.weight_clip_val[:3, 0] = torch.tensor([0.0, -0.5, 1e-7])
+    alpha = to_checkpoint(model, None).alphas["layers.0.self_attn.q_proj"]
+    torch.testing.assert_close(alpha[:3, 0], torch.tensor([ALPHA_FLOOR, ALPHA_FLOOR, 1e-7]), atol=0, rtol=0)
+    assert torch.equal(alpha[3:], linear.weight_clip_val[3:])
+
+
+def test_models_are_built_ready_to_evaluate_with_tables() -> None:
+    """Built on the meta device: what is not loaded must still be real."""
+    llama3 = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    }
+    checkpoint = tiny_checkpoint(rope_scaling=llama3)
+    model = build_model(checkpoint)
+    assert not model.training
+    assert not [n for n, t in [*model.named_parameters(), *model.named_buffers()] if t.is_meta]
+    assert torch.equal(model.cos, tiny_model(checkpoint.config).cos)
