@@ -38,7 +38,7 @@ class AlphaInit(Enum):
 
 
 class Packing(Enum):
-    """How the packed layout spreads a format's codes over bytes (``ops/csrc/layout.h``)."""
+    """How the packed layout spreads a format's codes over bytes (``ops/csrc/core/layout.h``)."""
 
     POSITIONS = "positions"  # code_bits bits each, 3 bits as planes of 2 and 1
     BASE3 = "base3"  # five ternary codes in a byte: 1.6 bits each

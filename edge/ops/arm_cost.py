@@ -107,7 +107,7 @@ def compile_kernels(names: set[str]) -> dict[str, str]:
         build = Path(scratch)
         cross_build.configure(build, ["-DEDGE_CORE_ONLY=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"])
         commands = json.loads((build / "compile_commands.json").read_text())
-        by_name = {Path(entry["file"]).stem: entry for entry in commands}
+        by_name = {Path(entry["file"]).stem.removeprefix("kernel_"): entry for entry in commands}
         return {name: _assemble(by_name[name]) for name in sorted(names)}
 
 

@@ -1,6 +1,6 @@
 """The shapes of the native KV caches, and between them and plain [positions, kv heads, D] rows.
 
-The contract is ``csrc/attention_job.h``: positions lie side by side, so that a vector holds one element
+The contract is ``csrc/core/attention_job.h``: positions lie side by side, so that a vector holds one element
 of many of them. A cache starts out as zeros; positions that were not written are never read.
 """
 

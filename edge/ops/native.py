@@ -69,7 +69,7 @@ def linear_add(
 
 @dataclass(frozen=True)
 class Fusion:
-    """What stands in front of a product and behind it (``csrc/linear.h``)."""
+    """What stands in front of a product and behind it (``csrc/core/linear.h``)."""
 
     norm_weight: Tensor | None = None  # float32 [k]
     eps: float = 0.0

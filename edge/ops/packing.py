@@ -1,6 +1,6 @@
 """Packing: unsigned codes and row scales into the byte layout that the native ops read.
 
-``csrc/layout.h`` documents the layout; this module is its only writer. A packed table is one
+``csrc/core/layout.h`` documents the layout; this module is its only writer. A packed table is one
 uint8 tensor: a 64-byte header, ``alpha`` as float32 for the rows padded to 16, then the codes in
 64-byte lines of 16 rows x 4 consecutive k. The bytes are the same on every CPU.
 """
@@ -32,7 +32,7 @@ _HALF = BY_NAME["fp16"]
 
 @dataclass(frozen=True)
 class PackedHeader:
-    """The first 64 bytes of a packed table (``csrc/layout.h``), checked.
+    """The first 64 bytes of a packed table (``csrc/core/layout.h``), checked.
 
     Attributes:
         format: the row of the format table.
@@ -231,7 +231,7 @@ _BYTE_OF_NUMBER = np.array([-(-number * 256 // 3**_TRITS) for number in range(3*
 
 
 def _codes_digest(lines: np.ndarray) -> int:
-    """``codes_digest`` of csrc/layout.cc: the sum of splitmix64's finaliser over words and their places."""
+    """``codes_digest`` of csrc/core/layout.cc: the sum of splitmix64's finaliser over words and their places."""
     words = lines.reshape(-1).view(np.uint64)
     z = words + np.arange(1, words.size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)

@@ -178,7 +178,7 @@ def _attend_int8(scores: np.ndarray, v_scales: np.ndarray, values: np.ndarray) -
 
 
 def _exp2(x: np.ndarray) -> np.ndarray:
-    """2^x for float32 x <= 0, by the polynomial and in the order of ``softmax_body.h``."""
+    """2^x for float32 x <= 0, by the polynomial and in the order of ``softmax_generic.h``."""
     x = np.where(x < _F32(-126), _F32(-126), x)
     n = np.rint(x)
     f = x - n

@@ -1,7 +1,7 @@
 """The ops as PyTorch and ExecuTorch see them: schemas, shape functions, CPU implementations.
 
 Namespace ``lowbit``. Each op has a functional form and an ``.out`` form; ``to_edge`` pairs them, and
-``csrc/register_executorch.cc`` implements the second. Shapes and dtypes::
+``csrc/executorch/register_ops.cc`` implements the second. Shapes and dtypes::
 
     linear(x float32 [..., k], packed uint8 [bytes] of an [n, k] table, n) -> float32 [..., n]
     norm_linear(x, norm_weight float32 [k], eps, packed, n) = linear(rms_norm(x, norm_weight, eps), packed, n)

@@ -9,7 +9,7 @@ from edge.formats import FORMATS, WeightFormat
 from edge.ops.packing import pack_codes, pack_half
 
 QUANTIZED = [f for f in FORMATS if f.is_quantized]
-#: Kernels that multiply base-3 tables as they are; the others unpack them first (csrc/run_form.h).
+#: Kernels that multiply base-3 tables as they are; the others unpack them first (csrc/core/unpacked_ternary.h).
 RUNS_BASE3 = ("scalar", "avx512vbmi")
 
 

@@ -75,7 +75,7 @@ def test_a_source_tree_uses_the_installed_library(source_copy):
 
 
 def test_a_library_older_than_the_sources_is_refused(source_copy):
-    with open(source_copy / "edge/ops/csrc/linear.cc", "a") as source:
+    with open(source_copy / "edge/ops/csrc/core/linear.cc", "a") as source:
         source.write("// changed\n")
     result = python("import edge.ops", cwd=source_copy)
     assert "ImportError" in result.stderr

@@ -30,7 +30,7 @@ from runtime_tests.ops.tables import QUANTIZED, name_of, random_codes, random_ta
 def _address_of_code(row: int, column: int, k_padded: int, code_bits: int) -> list[tuple[int, int, int]]:
     """(byte, shift, bits) pieces of a code from the start of the codes, lowest bits first.
 
-    Written from the prose of csrc/layout.h alone, one code at a time, as a second opinion. Not for base 3.
+    Written from the prose of csrc/core/layout.h alone, one code at a time, as a second opinion. Not for base 3.
     """
     block = row // 16 * (16 * k_padded * code_bits // 8)
     lane = row % 16 * 4 + column % 4

@@ -1,10 +1,10 @@
-#include "benchmark.h"
+#include "runner/benchmark.h"
 
 #include <algorithm>
 
-#include "generate.h"
-#include "random.h"
-#include "threads.h"
+#include "runner/generate.h"
+#include "runner/random.h"
+#include "runner/threads.h"
 
 namespace edge_runner {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "process_memory.h"
+#include "runner/process_memory.h"
 
 namespace edge_runner {
 

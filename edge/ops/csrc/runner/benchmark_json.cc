@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <functional>
 
-#include "benchmark.h"
+#include "runner/benchmark.h"
 
 namespace edge_runner {
 namespace {

@@ -1,9 +1,9 @@
-#include "generate.h"
+#include "runner/generate.h"
 
 #include <algorithm>
 
-#include "runtime_log.h"
-#include "threads.h"
+#include "runner/runtime_log.h"
+#include "runner/threads.h"
 
 namespace edge_runner {
 namespace {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "program.h"
-#include "sampler.h"
-#include "stats.h"
+#include "runner/program.h"
+#include "runner/sampler.h"
+#include "runner/stats.h"
 
 namespace edge_runner {
 

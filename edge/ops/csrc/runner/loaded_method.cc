@@ -1,4 +1,4 @@
-#include "loaded_method.h"
+#include "runner/loaded_method.h"
 
 #include <utility>
 

@@ -10,7 +10,7 @@
 
 #include <memory>
 
-#include "memory.h"
+#include "runner/memory.h"
 
 namespace edge_runner {
 

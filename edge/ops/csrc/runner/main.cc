@@ -4,10 +4,10 @@
 #include <cinttypes>
 #include <cstdio>
 
-#include "benchmark.h"
-#include "generate.h"
-#include "options.h"
-#include "trace.h"
+#include "runner/benchmark.h"
+#include "runner/generate.h"
+#include "runner/options.h"
+#include "runner/trace.h"
 
 namespace edge_runner {
 namespace {

@@ -1,4 +1,4 @@
-#include "memory.h"
+#include "runner/memory.h"
 
 #include <sys/mman.h>
 

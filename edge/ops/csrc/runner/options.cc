@@ -1,4 +1,4 @@
-#include "options.h"
+#include "runner/options.h"
 
 #include <algorithm>
 #include <cerrno>

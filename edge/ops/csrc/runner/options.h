@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "benchmark.h"
-#include "generate.h"
+#include "runner/benchmark.h"
+#include "runner/generate.h"
 
 namespace edge_runner {
 

@@ -1,4 +1,4 @@
-#include "program.h"
+#include "runner/program.h"
 
 #include <executorch/extension/tensor/tensor.h>
 #include <executorch/runtime/platform/runtime.h>
@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "../c_api.h"
-#include "runtime_log.h"
+#include "core/c_api.h"
+#include "runner/runtime_log.h"
 
 namespace edge_runner {
 

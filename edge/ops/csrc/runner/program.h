@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "loaded_method.h"
-#include "mapped_file.h"
+#include "runner/loaded_method.h"
+#include "runner/mapped_file.h"
 
 namespace edge_runner {
 

@@ -1,9 +1,9 @@
-#include "sampler.h"
+#include "runner/sampler.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "../math.h"
+#include "core/deterministic_math.h"
 
 namespace edge_runner {
 

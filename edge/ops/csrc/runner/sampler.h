@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "random.h"
+#include "runner/random.h"
 
 namespace edge_runner {
 

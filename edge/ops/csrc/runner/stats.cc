@@ -1,4 +1,4 @@
-#include "stats.h"
+#include "runner/stats.h"
 
 #include <cstdio>
 

@@ -1,4 +1,4 @@
-#include "threads.h"
+#include "runner/threads.h"
 
 #include <cstddef>
 #include <cstdint>

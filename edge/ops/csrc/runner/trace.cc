@@ -1,4 +1,4 @@
-#include "trace.h"
+#include "runner/trace.h"
 
 #include <cstdio>
 #include <cstdlib>

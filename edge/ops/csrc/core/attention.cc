@@ -1,0 +1,50 @@
+#include "core/attention.h"
+
+namespace edge {
+namespace {
+
+using Long = long long;
+
+// What a thread is worth waking for: positions times D of a head, some 5 us with float32 caches; and
+// elements of k and v.
+constexpr int64_t kWorkPerThread = 1 << 15;
+constexpr int64_t kElementsPerThread = 1 << 14;
+
+bool check_shape(const AttentionShape& s, bool is_int8, Error* error) {
+  if (s.tokens < 1 || s.heads < 1 || s.kv_heads < 1 || s.heads % s.kv_heads != 0) {
+    return error->fail("attention: %lld heads cannot share %lld kv heads", Long{s.heads}, Long{s.kv_heads});
+  }
+  if (s.head_dim < 2 || s.head_dim % 2 != 0 || s.head_dim > kMaxHeadDim) {
+    return error->fail("attention: head size %lld is not an even number up to %lld", Long{s.head_dim},
+                       Long{kMaxHeadDim});
+  }
+  if (is_int8 && s.head_dim % 4 != 0) {
+    return error->fail("attention_int8: head size %lld is not a multiple of 4; use the float32 caches",
+                       Long{s.head_dim});
+  }
+  if (s.capacity < 1 || s.capacity % kTile != 0) {
+    return error->fail("attention: caches of %lld positions, not a multiple of %lld", Long{s.capacity},
+                       Long{kTile});
+  }
+  const int64_t limit = std::min(s.capacity, s.positions);
+  if (s.start_pos < 0 || s.tokens > limit || s.start_pos > limit - s.tokens) {
+    return error->fail("attention: positions %lld to %lld do not fit a cache of %lld", Long{s.start_pos},
+                       Long{s.start_pos} + Long{s.tokens} - 1, Long{limit});
+  }
+  return true;
+}
+
+}  // namespace
+
+bool attention(const AttentionJob& job, const Kernel& kernel, const ParallelFor& parallel, Error* error) {
+  const AttentionShape& s = job.shape;
+  if (!check_shape(s, job.is_int8, error)) return false;
+  auto write = [&](int64_t begin, int64_t end) { kernel.write_cache(job, begin, end); };
+  parallel(s.tokens, grain_for(kElementsPerThread, 2 * s.kv_heads * s.head_dim), write);
+  auto read = [&](int64_t begin, int64_t end) { kernel.attend(job, begin, end); };
+  const int64_t cost = (s.start_pos + s.tokens) * s.head_dim;
+  parallel(s.tokens * s.heads, grain_for(kWorkPerThread, cost), read);
+  return true;
+}
+
+}  // namespace edge

@@ -1,0 +1,156 @@
+#include "core/c_api.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "core/attention.h"
+#include "core/dispatch.h"
+#include "core/elementwise.h"
+#include "core/linear.h"
+#include "core/unpacked_ternary.h"
+#include "source_hash.inc"
+
+namespace {
+
+using namespace edge;
+
+int report(bool ok, const Error& why, char* error, size_t error_size) {
+  if (!ok && error != nullptr && error_size > 0) std::snprintf(error, error_size, "%s", why.message);
+  return ok ? 0 : 1;
+}
+
+// Splits into equal ranges, one thread each; a thread that cannot be started is run here instead.
+void run_on_threads(void* pool, int64_t count, int64_t grain, ParallelFor::Body body, void* context) {
+  const int64_t wanted = *static_cast<const int*>(pool);
+  const int64_t parts = std::max<int64_t>(1, std::min(wanted, (count + grain - 1) / grain));
+  const auto run_part = [=](int64_t part) {
+    body(context, count * part / parts, count * (part + 1) / parts);
+  };
+  std::vector<std::thread> threads;
+  for (int64_t part = 1; part < parts; ++part) {
+    try {
+      threads.emplace_back(run_part, part);
+    } catch (const std::exception&) {  // no thread, or no memory for its handle
+      run_part(part);
+    }
+  }
+  run_part(0);
+  for (std::thread& thread : threads) thread.join();
+}
+
+const Kernel* kernel_named(const char* name, Error* error) {
+  return name != nullptr ? find_kernel(name, error) : selected_kernel(error);
+}
+
+bool linear_checked(const float* x, int64_t tokens, const PackedView& weight, const LinearFusion& fusion,
+                    const Kernel& kernel, int threads, float* y, Error* error) {
+  const int64_t bytes = linear_scratch_bytes(tokens, weight, fusion);
+  void* scratch = std::malloc(static_cast<size_t>(bytes) + 1);
+  if (scratch == nullptr) return error->fail("linear: out of memory for %lld tokens", (long long)tokens);
+  const bool ok =
+      linear(x, tokens, weight, fusion, kernel, ParallelFor{run_on_threads, &threads}, scratch, y, error);
+  std::free(scratch);
+  return ok;
+}
+
+int run_attention(const AttentionJob& job, const char* kernel_name, int threads, char* error,
+                  size_t error_size) {
+  Error why;
+  const Kernel* kernel = kernel_named(kernel_name, &why);
+  const bool ok = kernel != nullptr && attention(job, *kernel, ParallelFor{run_on_threads, &threads}, &why);
+  return report(ok, why, error, error_size);
+}
+
+}  // namespace
+
+const char* edge_source_hash() {
+  return kSourceHash;
+}
+
+const char* edge_kernel_names() {
+  return kernel_names();
+}
+
+const char* edge_selected_kernel(char* error, size_t error_size) {
+  Error why;
+  const Kernel* kernel = selected_kernel(&why);
+  report(kernel != nullptr, why, error, error_size);
+  return kernel != nullptr ? kernel->name : nullptr;
+}
+
+int edge_linear(const float* x, int64_t tokens, int64_t k, const uint8_t* packed, int64_t packed_bytes,
+                int64_t n, const float* norm_weight, float eps, const float* residual, int gate_up,
+                const char* kernel_name, int threads, float* y, char* error, size_t error_size) {
+  Error why;
+  PackedView weight;
+  const LinearFusion fusion{norm_weight, eps, residual, gate_up != 0};
+  const Kernel* kernel = kernel_named(kernel_name, &why);
+  const bool ok = kernel != nullptr && open_packed(packed, packed_bytes, n, k, &weight, &why) &&
+                  linear_checked(x, tokens, weight, fusion, *kernel, threads, y, &why);
+  return report(ok, why, error, error_size);
+}
+
+int edge_embedding(const int64_t* ids, int64_t count, const uint8_t* packed, int64_t packed_bytes,
+                   int64_t dim, float* out, char* error, size_t error_size) {
+  Error why;
+  PackedView table;
+  const bool ok =
+      open_table(packed, packed_bytes, dim, &table, &why) && embedding(ids, count, table, out, &why);
+  return report(ok, why, error, error_size);
+}
+
+int edge_quantize_activations(const float* x, int64_t tokens, int64_t k, int64_t k_padded,
+                              const char* kernel_name, int8_t* q, float* scales, int32_t* sums, char* error,
+                              size_t error_size) {
+  Error why;
+  const Kernel* kernel = kernel_named(kernel_name, &why);
+  for (int64_t t = 0; kernel != nullptr && t < tokens; ++t) {
+    const TokenScale scale = kernel->quantize(x + t * k, nullptr, 0.0f, k, k_padded, q + t * k_padded);
+    scales[t] = scale.scale;
+    sums[t] = scale.act_sum;
+  }
+  return report(kernel != nullptr, why, error, error_size);
+}
+
+int edge_rms_norm(const float* x, const float* weight, float eps, int64_t rows, int64_t dim,
+                  const char* kernel_name, int threads, float* y, char* error, size_t error_size) {
+  Error why;
+  const Kernel* kernel = kernel_named(kernel_name, &why);
+  if (kernel != nullptr)
+    rms_norm(x, weight, eps, rows, dim, *kernel, ParallelFor{run_on_threads, &threads}, y);
+  return report(kernel != nullptr, why, error, error_size);
+}
+
+int edge_silu_mul(const float* gate, const float* up, int64_t count, const char* kernel_name, int threads,
+                  float* y, char* error, size_t error_size) {
+  Error why;
+  const Kernel* kernel = kernel_named(kernel_name, &why);
+  if (kernel != nullptr) silu_mul(gate, up, count, *kernel, ParallelFor{run_on_threads, &threads}, y);
+  return report(kernel != nullptr, why, error, error_size);
+}
+
+int edge_attention(const float* qkv, const float* cos, const float* sin, float* k_cache, float* v_cache,
+                   int64_t tokens, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t capacity,
+                   int64_t positions, int64_t start_pos, const char* kernel_name, int threads, float* out,
+                   char* error, size_t error_size) {
+  const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos};
+  const AttentionJob job{shape, qkv, cos, sin, {k_cache, v_cache}, {}, false, out};
+  return run_attention(job, kernel_name, threads, error, error_size);
+}
+
+int edge_attention_int8(const float* qkv, const float* cos, const float* sin, int8_t* k_cache,
+                        int8_t* v_cache, float* k_scales, float* v_scales, int64_t tokens, int64_t heads,
+                        int64_t kv_heads, int64_t head_dim, int64_t capacity, int64_t positions,
+                        int64_t start_pos, const char* kernel_name, int threads, float* out, char* error,
+                        size_t error_size) {
+  const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos};
+  const AttentionJob job{shape, qkv, cos, sin, {}, {k_cache, v_cache, k_scales, v_scales}, true, out};
+  return run_attention(job, kernel_name, threads, error, error_size);
+}
+
+int64_t edge_run_form_bytes() {
+  return run_form_bytes();
+}

@@ -1,0 +1,17 @@
+// The elementwise ops where they are not fused into a linear.
+#pragma once
+
+#include "core/parallel.h"
+#include "kernels/generic/kernel.h"
+
+namespace edge {
+
+// y = x / sqrt(mean(x^2) + eps) * weight over the last dimension; x, y float32 [rows, dim].
+void rms_norm(const float* x, const float* weight, float eps, int64_t rows, int64_t dim, const Kernel& kernel,
+              const ParallelFor& parallel, float* y);
+
+// y = gate / (1 + e^-gate) * up, float32 [count].
+void silu_mul(const float* gate, const float* up, int64_t count, const Kernel& kernel,
+              const ParallelFor& parallel, float* y);
+
+}  // namespace edge

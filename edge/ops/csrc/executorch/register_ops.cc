@@ -1,0 +1,257 @@
+// Registers the ops with ExecuTorch. Checks shapes and types, then calls the op bodies; no logic.
+// A failed check fails the kernel with InvalidArgument, and the log carries the sentence.
+#include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
+#include <executorch/runtime/kernel/kernel_includes.h>
+#include <executorch/runtime/kernel/thread_parallel_interface.h>
+
+#include "core/attention.h"
+#include "core/dispatch.h"
+#include "core/elementwise.h"
+#include "core/linear.h"
+
+namespace {
+
+using executorch::aten::ArrayRef;
+using executorch::aten::ScalarType;
+using executorch::aten::SizesType;
+using executorch::aten::Tensor;
+using executorch::runtime::KernelRuntimeContext;
+
+#define LOWBIT_CHECK(condition, ...) ET_KERNEL_CHECK_MSG(ctx, (condition), InvalidArgument, out, __VA_ARGS__)
+
+constexpr size_t kMaxDims = 16;
+
+void run_on_executorch(void*, int64_t count, int64_t grain, edge::ParallelFor::Body body, void* context) {
+  executorch::extension::parallel_for(0, count, grain,
+                                      [&](int64_t begin, int64_t end) { body(context, begin, end); });
+}
+
+constexpr edge::ParallelFor kParallel{run_on_executorch, nullptr};
+
+bool is_dense(const Tensor& tensor, ScalarType type) {
+  return tensor.scalar_type() == type && executorch::runtime::tensor_is_default_dim_order(tensor);
+}
+
+bool is_float(const Tensor& tensor) {
+  return is_dense(tensor, ScalarType::Float);
+}
+
+int64_t last_size(const Tensor& tensor) {
+  return tensor.size(tensor.dim() - 1);
+}
+
+bool same_shape(const Tensor& a, const Tensor& b) {
+  return a.sizes().size() == b.sizes().size() &&
+         std::equal(a.sizes().begin(), a.sizes().end(), b.sizes().begin());
+}
+
+// Resizes out to the sizes of `like`, its last one replaced (drop_last) or one more appended.
+bool resize_last(Tensor& out, const Tensor& like, int64_t last, bool append) {
+  SizesType sizes[kMaxDims];
+  size_t dims = static_cast<size_t>(like.dim());
+  if (dims + 1 > kMaxDims) return false;
+  std::copy(like.sizes().begin(), like.sizes().end(), sizes);
+  if (append) ++dims;
+  sizes[dims - 1] = static_cast<SizesType>(last);
+  return executorch::runtime::resize_tensor(out, ArrayRef<SizesType>(sizes, dims)) ==
+         executorch::runtime::Error::Ok;
+}
+
+// The product behind every linear op: x [..., k] times a packed table [n, k], and what is fused around it.
+Tensor& run_linear(KernelRuntimeContext& ctx, const char* op, const Tensor& x, const Tensor& packed,
+                   int64_t n, const edge::LinearFusion& fusion, Tensor& out) {
+  edge::Error error;
+  edge::PackedView weight;
+  LOWBIT_CHECK(is_float(x) && is_float(out) && x.dim() >= 1, "lowbit::%s: x must be dense float32", op);
+  LOWBIT_CHECK(is_dense(packed, ScalarType::Byte), "lowbit::%s: packed must be dense uint8", op);
+  const int64_t k = last_size(x);
+  LOWBIT_CHECK(edge::open_packed(packed.const_data_ptr<uint8_t>(), packed.numel(), n, k, &weight, &error),
+               "lowbit::%s: %s", op, error.message);
+  LOWBIT_CHECK(resize_last(out, x, fusion.gate_up ? n / 2 : n, false),
+               "lowbit::%s: the output does not fit its plan", op);
+  const edge::Kernel* kernel = edge::selected_kernel(&error);
+  LOWBIT_CHECK(kernel != nullptr, "lowbit::%s: %s", op, error.message);
+  const int64_t tokens = x.numel() / k;
+  void* scratch = nullptr;
+  const int64_t bytes = edge::linear_scratch_bytes(tokens, weight, fusion);
+  if (bytes > 0) {
+    auto temp = ctx.allocate_temp(static_cast<size_t>(bytes));
+    LOWBIT_CHECK(temp.ok(), "lowbit::%s: no temporary memory for %lld tokens", op,
+                 static_cast<long long>(tokens));
+    scratch = temp.get();
+  }
+  LOWBIT_CHECK(edge::linear(x.const_data_ptr<float>(), tokens, weight, fusion, *kernel, kParallel, scratch,
+                            out.mutable_data_ptr<float>(), &error),
+               "lowbit::%s: %s", op, error.message);
+  return out;
+}
+
+bool is_norm_of(const Tensor& norm_weight, const Tensor& x) {
+  return is_float(norm_weight) && x.dim() >= 1 && norm_weight.dim() == 1 &&
+         norm_weight.numel() == last_size(x);
+}
+
+Tensor& linear_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& packed, int64_t n, Tensor& out) {
+  return run_linear(ctx, "linear", x, packed, n, {}, out);
+}
+
+Tensor& norm_linear_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& norm_weight, double eps,
+                        const Tensor& packed, int64_t n, Tensor& out) {
+  LOWBIT_CHECK(is_norm_of(norm_weight, x),
+               "lowbit::norm_linear: norm_weight must be as long as the last dimension of x");
+  edge::LinearFusion fusion;
+  fusion.norm_weight = norm_weight.const_data_ptr<float>();
+  fusion.eps = static_cast<float>(eps);
+  return run_linear(ctx, "norm_linear", x, packed, n, fusion, out);
+}
+
+Tensor& norm_gate_up_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& norm_weight, double eps,
+                         const Tensor& packed, int64_t n, Tensor& out) {
+  LOWBIT_CHECK(is_norm_of(norm_weight, x),
+               "lowbit::norm_gate_up: norm_weight must be as long as the last dimension of x");
+  LOWBIT_CHECK(n > 0 && n <= edge::kMaxRows / 2, "lowbit::norm_gate_up: %lld rows do not fit a table",
+               static_cast<long long>(n));
+  edge::LinearFusion fusion;
+  fusion.norm_weight = norm_weight.const_data_ptr<float>();
+  fusion.eps = static_cast<float>(eps);
+  fusion.gate_up = true;
+  return run_linear(ctx, "norm_gate_up", x, packed, 2 * n, fusion, out);
+}
+
+Tensor& linear_add_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& packed,
+                       const Tensor& residual, Tensor& out) {
+  LOWBIT_CHECK(is_float(residual) && residual.dim() >= 1 && residual.dim() == x.dim() &&
+                   std::equal(x.sizes().begin(), x.sizes().end() - 1, residual.sizes().begin()),
+               "lowbit::linear_add: residual must be dense float32 with the leading sizes of x");
+  edge::LinearFusion fusion;
+  fusion.residual = residual.const_data_ptr<float>();
+  return run_linear(ctx, "linear_add", x, packed, last_size(residual), fusion, out);
+}
+
+Tensor& embedding_out(KernelRuntimeContext& ctx, const Tensor& tokens, const Tensor& packed, int64_t dim,
+                      Tensor& out) {
+  edge::Error error;
+  edge::PackedView table;
+  LOWBIT_CHECK(is_dense(tokens, ScalarType::Long), "lowbit::embedding: tokens must be dense int64");
+  LOWBIT_CHECK(is_dense(packed, ScalarType::Byte) && is_float(out),
+               "lowbit::embedding: packed must be dense uint8, the output float32");
+  LOWBIT_CHECK(edge::open_table(packed.const_data_ptr<uint8_t>(), packed.numel(), dim, &table, &error),
+               "lowbit::embedding: %s", error.message);
+  LOWBIT_CHECK(resize_last(out, tokens, dim, true), "lowbit::embedding: the output does not fit its plan");
+  LOWBIT_CHECK(edge::embedding(tokens.const_data_ptr<int64_t>(), tokens.numel(), table,
+                               out.mutable_data_ptr<float>(), &error),
+               "lowbit::embedding: %s", error.message);
+  return out;
+}
+
+Tensor& rms_norm_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& weight, double eps,
+                     Tensor& out) {
+  LOWBIT_CHECK(is_float(x) && is_float(weight) && is_float(out), "lowbit::rms_norm takes dense float32");
+  LOWBIT_CHECK(x.dim() >= 1 && weight.dim() == 1 && last_size(x) == weight.numel() && weight.numel() > 0,
+               "lowbit::rms_norm: weight must be as long as the last dimension of x");
+  LOWBIT_CHECK(resize_last(out, x, last_size(x), false),
+               "lowbit::rms_norm: the output does not fit its plan");
+  edge::Error error;
+  const edge::Kernel* kernel = edge::selected_kernel(&error);
+  LOWBIT_CHECK(kernel != nullptr, "lowbit::rms_norm: %s", error.message);
+  const int64_t dim = weight.numel();
+  edge::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), static_cast<float>(eps),
+                 x.numel() / dim, dim, *kernel, kParallel, out.mutable_data_ptr<float>());
+  return out;
+}
+
+Tensor& silu_mul_out(KernelRuntimeContext& ctx, const Tensor& gate, const Tensor& up, Tensor& out) {
+  LOWBIT_CHECK(is_float(gate) && is_float(up) && is_float(out), "lowbit::silu_mul takes dense float32");
+  LOWBIT_CHECK(gate.dim() >= 1 && same_shape(gate, up), "lowbit::silu_mul: gate and up differ in shape");
+  LOWBIT_CHECK(resize_last(out, gate, last_size(gate), false),
+               "lowbit::silu_mul: the output does not fit its plan");
+  edge::Error error;
+  const edge::Kernel* kernel = edge::selected_kernel(&error);
+  LOWBIT_CHECK(kernel != nullptr, "lowbit::silu_mul: %s", error.message);
+  edge::silu_mul(gate.const_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel(), *kernel, kParallel,
+                 out.mutable_data_ptr<float>());
+  return out;
+}
+
+bool has_sizes(const Tensor& tensor, std::initializer_list<int64_t> sizes) {
+  return static_cast<size_t>(tensor.dim()) == sizes.size() &&
+         std::equal(sizes.begin(), sizes.end(), tensor.sizes().begin());
+}
+
+// Reads the shape out of the tensors and checks the part of it that both ops share.
+bool attention_shape(const Tensor& qkv, const Tensor& cos, const Tensor& sin, const Tensor& k_cache,
+                     int64_t start_pos, int64_t heads, edge::AttentionShape* s) {
+  if (!is_float(qkv) || !is_float(cos) || !is_float(sin)) return false;
+  if (qkv.dim() != 3 || qkv.size(0) != 1 || cos.dim() != 2 || !same_shape(cos, sin)) return false;
+  if (k_cache.dim() < 4 || heads < 1 || heads > qkv.size(2)) return false;
+  *s = {qkv.size(1), heads,    k_cache.size(0), 2 * cos.size(1), k_cache.size(1) * edge::kKeyBlock,
+        cos.size(0), start_pos};
+  return qkv.size(2) == (s->heads + 2 * s->kv_heads) * s->head_dim;
+}
+
+Tensor& run_attention(KernelRuntimeContext& ctx, edge::AttentionJob job, Tensor& out) {
+  const edge::AttentionShape& s = job.shape;
+  const SizesType sizes[] = {1, static_cast<SizesType>(s.tokens),
+                             static_cast<SizesType>(s.heads * s.head_dim)};
+  LOWBIT_CHECK(is_float(out) && executorch::runtime::resize_tensor(out, ArrayRef<SizesType>(sizes, 3)) ==
+                                    executorch::runtime::Error::Ok,
+               "lowbit::attention: the output does not fit its plan");
+  job.out = out.mutable_data_ptr<float>();
+  edge::Error error;
+  const edge::Kernel* kernel = edge::selected_kernel(&error);
+  LOWBIT_CHECK(kernel != nullptr && edge::attention(job, *kernel, kParallel, &error), "lowbit::%s",
+               error.message);
+  return out;
+}
+
+Tensor& attention_out(KernelRuntimeContext& ctx, const Tensor& qkv, const Tensor& cos, const Tensor& sin,
+                      Tensor& k_cache, Tensor& v_cache, int64_t start_pos, int64_t heads, Tensor& out) {
+  edge::AttentionJob job{};
+  edge::AttentionShape& s = job.shape;
+  LOWBIT_CHECK(attention_shape(qkv, cos, sin, k_cache, start_pos, heads, &s) && is_float(k_cache) &&
+                   is_float(v_cache) &&
+                   has_sizes(k_cache, {s.kv_heads, s.capacity / 16, s.head_dim, edge::kKeyBlock}) &&
+                   has_sizes(v_cache, {s.kv_heads, s.capacity, s.head_dim}),
+               "lowbit::attention: shapes must be qkv [1,T,(H+2*Hkv)*D], cos, sin [max_seq,D/2], k_cache "
+               "[Hkv,S/16,D,16], v_cache [Hkv,S,D], all dense float32");
+  job.qkv = qkv.const_data_ptr<float>();
+  job.cos = cos.const_data_ptr<float>();
+  job.sin = sin.const_data_ptr<float>();
+  job.floats = {k_cache.mutable_data_ptr<float>(), v_cache.mutable_data_ptr<float>()};
+  return run_attention(ctx, job, out);
+}
+
+Tensor& attention_int8_out(KernelRuntimeContext& ctx, const Tensor& qkv, const Tensor& cos, const Tensor& sin,
+                           Tensor& k_cache, Tensor& v_cache, Tensor& k_scales, Tensor& v_scales,
+                           int64_t start_pos, int64_t heads, Tensor& out) {
+  edge::AttentionJob job{};
+  edge::AttentionShape& s = job.shape;
+  const bool agree = attention_shape(qkv, cos, sin, k_cache, start_pos, heads, &s) &&
+                     is_dense(k_cache, ScalarType::Char) && is_dense(v_cache, ScalarType::Char) &&
+                     has_sizes(k_cache, {s.kv_heads, s.capacity / 16, s.head_dim / 4, edge::kKeyBlock, 4}) &&
+                     has_sizes(v_cache, {s.kv_heads, s.capacity / 4, s.head_dim, 4});
+  LOWBIT_CHECK(agree && is_float(k_scales) && is_float(v_scales) &&
+                   has_sizes(k_scales, {s.kv_heads, s.capacity}) && same_shape(k_scales, v_scales),
+               "lowbit::attention_int8: shapes must be qkv [1,T,(H+2*Hkv)*D], cos, sin [max_seq,D/2], all "
+               "dense float32, k_cache [Hkv,S/16,D/4,16,4], v_cache [Hkv,S/4,D,4], dense int8, k_scales, "
+               "v_scales float32 [Hkv,S]");
+  job.qkv = qkv.const_data_ptr<float>();
+  job.cos = cos.const_data_ptr<float>();
+  job.sin = sin.const_data_ptr<float>();
+  job.is_int8 = true;
+  job.int8 = {k_cache.mutable_data_ptr<int8_t>(), v_cache.mutable_data_ptr<int8_t>(),
+              k_scales.mutable_data_ptr<float>(), v_scales.mutable_data_ptr<float>()};
+  return run_attention(ctx, job, out);
+}
+
+EXECUTORCH_LIBRARY(lowbit, "linear.out", linear_out);
+EXECUTORCH_LIBRARY(lowbit, "norm_linear.out", norm_linear_out);
+EXECUTORCH_LIBRARY(lowbit, "norm_gate_up.out", norm_gate_up_out);
+EXECUTORCH_LIBRARY(lowbit, "linear_add.out", linear_add_out);
+EXECUTORCH_LIBRARY(lowbit, "embedding.out", embedding_out);
+EXECUTORCH_LIBRARY(lowbit, "rms_norm.out", rms_norm_out);
+EXECUTORCH_LIBRARY(lowbit, "silu_mul.out", silu_mul_out);
+EXECUTORCH_LIBRARY(lowbit, "attention.out", attention_out);
+EXECUTORCH_LIBRARY(lowbit, "attention_int8.out", attention_int8_out);
+
+}  // namespace

@@ -1,0 +1,104 @@
+// Attention over an int8 cache with dot products of four bytes (sdot). The cache lies so that 32 bits are
+// four products of one sum (primitives_generic.h): four numbers of one key, or four positions of one value
+// column.
+#pragma once
+
+#include "kernels/arm/primitives_neon.h"
+
+namespace edge {
+namespace {
+
+template <int kQueries>
+void dot_key_block(const int8_t* line, int64_t head_dim, const int8_t* q, int32_t* scores) {
+  int32x4_t sums[kQueries][kParts];
+  for (int query = 0; query < kQueries; ++query) {
+    for (int part = 0; part < kParts; ++part) sums[query][part] = vdupq_n_s32(0);
+  }
+  for (int64_t d = 0; d < head_dim; d += 4, line += 64) {
+    int8x16_t keys[kParts];
+    for (int part = 0; part < kParts; ++part) keys[part] = vld1q_s8(line + part * 16);
+    for (int query = 0; query < kQueries; ++query) {
+      const int8x16_t four = broadcast_quad(q + query * kMaxHeadDim + d);
+      for (int part = 0; part < kParts; ++part) {
+        sums[query][part] = vdotq_s32(sums[query][part], keys[part], four);
+      }
+    }
+  }
+  for (int query = 0; query < kQueries; ++query) {
+    for (int part = 0; part < kParts; ++part) vst1q_s32(scores + query * kTile + part * 4, sums[query][part]);
+  }
+}
+
+// Weights of 14 bits as two of 7: weight = high * 128 + low.
+struct SplitWeights {
+  int8_t high[kMaxShared * kTile], low[kMaxShared * kTile];
+};
+static_assert(kWeightMax == 127 * 128 + 127, "two 7-bit parts");
+
+// `count` positions of one query, rounded up to 8; its weights begin at `first`.
+inline void split_weights(const int16_t* weights, int64_t first, int64_t count, SplitWeights* split) {
+  for (int64_t i = first; i < first + count; i += 8) {
+    const int16x8_t w = vld1q_s16(weights + i);
+    vst1_s8(split->high + i, vshrn_n_s16(w, 7));
+    vst1_s8(split->low + i, vand_s8(vmovn_s16(w), vdup_n_s8(127)));
+  }
+}
+
+// 4 * kColumnParts value columns; quads of positions are `stride` bytes apart.
+template <int kQueries, int kColumnParts>
+void weigh_columns(const int8_t* values, int64_t quads, int64_t stride, const SplitWeights& weights,
+                   int32_t* sums) {
+  int32x4_t high[kQueries][kColumnParts], low[kQueries][kColumnParts];
+  for (int query = 0; query < kQueries; ++query) {
+    for (int part = 0; part < kColumnParts; ++part) high[query][part] = low[query][part] = vdupq_n_s32(0);
+  }
+  for (int64_t quad = 0; quad < quads; ++quad) {
+    int8x16_t lanes[kColumnParts];
+    for (int part = 0; part < kColumnParts; ++part) {
+      lanes[part] = vld1q_s8(values + quad * stride + part * 16);
+    }
+    for (int query = 0; query < kQueries; ++query) {
+      const int8x16_t w_high = broadcast_quad(weights.high + query * kTile + quad * 4);
+      const int8x16_t w_low = broadcast_quad(weights.low + query * kTile + quad * 4);
+      for (int part = 0; part < kColumnParts; ++part) {
+        high[query][part] = vdotq_s32(high[query][part], lanes[part], w_high);
+        low[query][part] = vdotq_s32(low[query][part], lanes[part], w_low);
+      }
+    }
+  }
+  for (int query = 0; query < kQueries; ++query) {
+    for (int part = 0; part < kColumnParts; ++part) {
+      const int32x4_t sum = vaddq_s32(vshlq_n_s32(high[query][part], 7), low[query][part]);
+      vst1q_s32(sums + query * kMaxHeadDim + part * 4, sum);
+    }
+  }
+}
+
+struct DotAttention : NeonBase {
+  template <int kQueries>
+  static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
+                       const int32_t* /*q_sums*/, int32_t* scores) {
+    for (int64_t block = 0; block < blocks; ++block) {
+      dot_key_block<kQueries>(keys + block * kKeyBlock * head_dim, head_dim, q, scores + block * kKeyBlock);
+    }
+  }
+
+  template <int kQueries>
+  static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
+                           int32_t* sums) {
+    constexpr int kColumnParts = kQueries <= 2 ? 4 : 2;  // sixteen sums are in flight
+    constexpr int64_t kColumns = kColumnParts * 4;
+    SplitWeights split;
+    for (int query = 0; query < kQueries; ++query) split_weights(weights, query * kTile, quads * 4, &split);
+    int64_t d = 0;
+    for (; d + kColumns <= head_dim; d += kColumns) {
+      weigh_columns<kQueries, kColumnParts>(values + d * 4, quads, head_dim * 4, split, sums + d);
+    }
+    for (; d < head_dim; d += 4) {
+      weigh_columns<kQueries, 1>(values + d * 4, quads, head_dim * 4, split, sums + d);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace edge

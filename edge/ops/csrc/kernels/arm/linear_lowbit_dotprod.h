@@ -1,0 +1,205 @@
+// Decode with a dot product of four bytes (sdot, usdot). It sums four products of a 32-bit lane, which is
+// four codes of one row, and takes the four activations from a lane of a register of sixteen, so
+// activations need no broadcasts and sums no folding.
+//
+// A vector unit that starts two instructions a cycle does 16 weights a cycle if a code costs one
+// instruction to extract beside its dot product. So codes are not shifted down: a mask leaves
+// code << shift, which has sums of its own, and those are shifted down once. int32 holds them all:
+#pragma once
+
+#include "kernels/arm/primitives_neon.h"
+
+namespace edge {
+namespace {
+
+constexpr int64_t kLargestColumns = 65536;
+static_assert(kLargestColumns * 255 * 127 <= INT32_MAX, "8-bit sums");
+static_assert(kLargestColumns * 0x70 * 127 <= INT32_MAX, "shifted codes, even if every column had them");
+
+struct DotSums {
+  int32x4_t part[kParts];
+};
+
+inline void clear(DotSums* sums) {
+  for (int part = 0; part < kParts; ++part) sums->part[part] = vdupq_n_s32(0);
+}
+
+// out[row] = sums >> shift; the sums are multiples of 1 << shift.
+inline void store_sums(const DotSums& sums, int32_t* out) {
+  for (int part = 0; part < kParts; ++part) vst1q_s32(out + part * 4, sums.part[part]);
+}
+
+inline void add_shifted(DotSums* sums, const DotSums& more, int shift) {
+  for (int part = 0; part < kParts; ++part) {
+    sums->part[part] = vaddq_s32(sums->part[part], vshlq_s32(more.part[part], vdupq_n_s32(-shift)));
+  }
+}
+
+// Dot::add<lane>(sums, codes, acts): sums + codes * acts[4 lane .. 4 lane + 3], for codes up to 127, and
+// up to 255 where Dot::kUnsigned.
+template <class Dot, int kLane>
+inline void add(DotSums* sums, int part, uint8x16_t codes, int8x16_t acts) {
+  sums->part[part] = Dot::template add<kLane>(sums->part[part], codes, acts);
+}
+
+// 1 bit, 32 columns a line: positions p and p + 4 at weight 2^p.
+template <class Dot>
+void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
+  DotSums ones, twos, fours, eights;
+  clear(&ones);
+  clear(&twos);
+  clear(&fours);
+  clear(&eights);
+  const uint8x16_t bit0 = vdupq_n_u8(1), bit1 = vdupq_n_u8(2), bit2 = vdupq_n_u8(4), bit3 = vdupq_n_u8(8);
+  for (const uint8_t* const end = lines + k_padded * 2; lines < end; lines += 64, q += 32) {
+    EDGE_LOOP("1 bit", 32);
+    prefetch(lines);
+    const int8x16_t acts = vld1q_s8(q), acts4 = vld1q_s8(q + 16);
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+      keep_parts_apart();
+      const uint8x16_t x = load_part(lines, part), x4 = vshrq_n_u8(x, 4);
+      add<Dot, 0>(&ones, part, vandq_u8(x, bit0), acts);
+      add<Dot, 1>(&twos, part, vandq_u8(x, bit1), acts);
+      add<Dot, 2>(&fours, part, vandq_u8(x, bit2), acts);
+      add<Dot, 3>(&eights, part, vandq_u8(x, bit3), acts);
+      add<Dot, 0>(&ones, part, vandq_u8(x4, bit0), acts4);
+      add<Dot, 1>(&twos, part, vandq_u8(x4, bit1), acts4);
+      add<Dot, 2>(&fours, part, vandq_u8(x4, bit2), acts4);
+      add<Dot, 3>(&eights, part, vandq_u8(x4, bit3), acts4);
+    }
+  }
+  add_shifted(&ones, twos, 1);
+  add_shifted(&ones, fours, 2);
+  add_shifted(&ones, eights, 3);
+  store_sums(ones, out);
+}
+
+// 2 bits, 16 columns a line: position 1 at weight 4, position 2 at weight 16.
+template <class Dot>
+void gemv_bits2(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
+  DotSums ones, fours, sixteens;
+  clear(&ones);
+  clear(&fours);
+  clear(&sixteens);
+  const uint8x16_t mask0 = vdupq_n_u8(0x03), mask1 = vdupq_n_u8(0x0c), mask2 = vdupq_n_u8(0x30);
+  for (const uint8_t* const end = lines + k_padded * 4; lines < end; lines += 64, q += 16) {
+    EDGE_LOOP("2 bits", 16);
+    prefetch(lines);
+    const int8x16_t acts = vld1q_s8(q);
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+      const uint8x16_t x = load_part(lines, part);
+      add<Dot, 0>(&ones, part, vandq_u8(x, mask0), acts);
+      add<Dot, 1>(&fours, part, vandq_u8(x, mask1), acts);
+      add<Dot, 2>(&sixteens, part, vandq_u8(x, mask2), acts);
+      add<Dot, 3>(&ones, part, vshrq_n_u8(x, 6), acts);
+    }
+  }
+  add_shifted(&ones, fours, 2);
+  add_shifted(&ones, sixteens, 4);
+  store_sums(ones, out);
+}
+
+// 3 bits, a group of 32 columns: merge_planes gives pairs of codes at weights 1 and 16.
+template <class Dot>
+void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
+  DotSums ones, more_ones, sixteens, more_sixteens;
+  clear(&ones);
+  clear(&more_ones);
+  clear(&sixteens);
+  clear(&more_sixteens);
+  const uint8x16_t low = vdupq_n_u8(0x07), high = vdupq_n_u8(0x70);
+  for (const uint8_t* const end = lines + k_padded * 6; lines < end; lines += 192, q += 32) {
+    EDGE_LOOP("3 bits", 32);
+    for (int line = 0; line < 3; ++line) prefetch(lines + line * 64);
+    const int8x16_t acts = vld1q_s8(q), acts4 = vld1q_s8(q + 16);
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+      keep_parts_apart();
+      uint8x16_t pairs[4];
+      merge_planes(lines, part, pairs);
+      add<Dot, 0>(&ones, part, vandq_u8(pairs[0], low), acts);
+      add<Dot, 1>(&more_ones, part, vandq_u8(pairs[1], low), acts);
+      add<Dot, 2>(&ones, part, vandq_u8(pairs[2], low), acts);
+      add<Dot, 3>(&more_ones, part, vandq_u8(pairs[3], low), acts);
+      add<Dot, 0>(&sixteens, part, vandq_u8(pairs[0], high), acts4);
+      add<Dot, 1>(&more_sixteens, part, vandq_u8(pairs[1], high), acts4);
+      add<Dot, 2>(&sixteens, part, vandq_u8(pairs[2], high), acts4);
+      add<Dot, 3>(&more_sixteens, part, vandq_u8(pairs[3], high), acts4);
+    }
+  }
+  add_shifted(&ones, more_ones, 0);
+  add_shifted(&ones, sixteens, 4);
+  add_shifted(&ones, more_sixteens, 4);
+  store_sums(ones, out);
+}
+
+// 4 bits, 8 columns a line, two lines a step. Two sets of sums, so that none waits for itself.
+template <class Dot>
+void gemv_bits4(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
+  DotSums low_sums, high_sums;
+  clear(&low_sums);
+  clear(&high_sums);
+  const uint8x16_t low = vdupq_n_u8(0x0f);
+  for (const uint8_t* const end = lines + k_padded * 8; lines < end; lines += 128, q += 16) {
+    EDGE_LOOP("4 bits", 16);
+    prefetch(lines);
+    prefetch(lines + 64);
+    const int8x16_t acts = vld1q_s8(q);
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+      const uint8x16_t x = load_part(lines, part), y = load_part(lines + 64, part);
+      add<Dot, 0>(&low_sums, part, vandq_u8(x, low), acts);
+      add<Dot, 1>(&high_sums, part, vshrq_n_u8(x, 4), acts);
+      add<Dot, 2>(&low_sums, part, vandq_u8(y, low), acts);
+      add<Dot, 3>(&high_sums, part, vshrq_n_u8(y, 4), acts);
+    }
+  }
+  add_shifted(&low_sums, high_sums, 0);
+  store_sums(low_sums, out);
+}
+
+// 8 bits, 4 columns a line, four lines a step. Signed dot products take code - 128, and 128 times the sum
+// of the activations is added behind.
+template <class Dot>
+void gemv_bits8(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
+  DotSums even, odd;
+  clear(&odd);
+  const int32_t correction = Dot::kUnsigned ? 0 : 128 * sum_acts(q, k_padded);
+  for (int part = 0; part < kParts; ++part) even.part[part] = vdupq_n_s32(correction);
+  const uint8x16_t flip = vdupq_n_u8(Dot::kUnsigned ? 0 : 0x80);
+  for (const uint8_t* const end = lines + k_padded * 16; lines < end; lines += 256, q += 16) {
+    EDGE_LOOP("8 bits", 16);
+    for (int line = 0; line < 4; ++line) prefetch(lines + line * 64);
+    const int8x16_t acts = vld1q_s8(q);
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+      add<Dot, 0>(&even, part, veorq_u8(load_part(lines, part), flip), acts);
+      add<Dot, 1>(&odd, part, veorq_u8(load_part(lines + 64, part), flip), acts);
+      add<Dot, 2>(&even, part, veorq_u8(load_part(lines + 128, part), flip), acts);
+      add<Dot, 3>(&odd, part, veorq_u8(load_part(lines + 192, part), flip), acts);
+    }
+  }
+  add_shifted(&even, odd, 0);
+  store_sums(even, out);
+}
+
+template <class Dot, Storage kStorage>
+void gemv_dot(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
+  if constexpr (kStorage == Storage::kBits1) {
+    gemv_bits1<Dot>(lines, k_padded, q, acc);
+  } else if constexpr (kStorage == Storage::kBits2) {
+    gemv_bits2<Dot>(lines, k_padded, q, acc);
+  } else if constexpr (kStorage == Storage::kBits3) {
+    gemv_bits3<Dot>(lines, k_padded, q, acc);
+  } else if constexpr (kStorage == Storage::kBits4) {
+    gemv_bits4<Dot>(lines, k_padded, q, acc);
+  } else {
+    static_assert(kStorage == Storage::kBits8);
+    gemv_bits8<Dot>(lines, k_padded, q, acc);
+  }
+}
+
+}  // namespace
+}  // namespace edge

@@ -1,0 +1,174 @@
+// What the ARM kernels share: reading the packed lines, and fp16 tables.
+#pragma once
+
+#include <arm_neon.h>
+
+#include "kernels/generic/make_kernel.h"
+#include "kernels/generic/primitives_generic.h"
+
+// A comment in the assembly that lets edge/ops/arm_cost.py find a decode loop.
+#if defined(EDGE_MARK_LOOPS)
+#define EDGE_LOOP(name, columns) __asm__ volatile("// EDGE_LOOP " name " " #columns)
+#else
+#define EDGE_LOOP(name, columns)
+#endif
+
+namespace edge {
+namespace {
+
+// A line of 16 rows is four registers: part i holds rows 4 i to 4 i + 3, four codes each.
+constexpr int kParts = 4;
+
+// How far ahead of its use a line is asked for: what memory with a latency of 150 ns delivers at 14 GB/s.
+// An address beyond the table does no harm.
+constexpr int64_t kPrefetchBytes = 2048;
+
+inline void prefetch(const uint8_t* line) {
+  __builtin_prefetch(line + kPrefetchBytes);
+}
+
+// GCC moves instructions of one part among those of others until registers run out, and spills sums.
+inline void keep_parts_apart() {
+  __asm__ volatile("");
+}
+
+inline uint8x16_t load_part(const uint8_t* line, int part) {
+  return vld1q_u8(line + part * 16);
+}
+
+inline int8x16_t broadcast_quad(const int8_t* q) {
+  int32_t quad;
+  std::memcpy(&quad, q, sizeof(quad));
+  return vreinterpretq_s8_s32(vdupq_n_s32(quad));
+}
+
+inline uint8x16_t shift_right(uint8x16_t bytes, int bits) {
+  return vshlq_u8(bytes, vdupq_n_s8(static_cast<int8_t>(-bits)));
+}
+
+// One part of a 3-bit group (two 2-bit lines and a line of top bits) as four registers: register p
+// holds the code of columns 4 p in bits 0 to 2 and that of columns 4 (p + 4) in bits 4 to 6; bits 3 and
+// 7 are not cleared. The bits that belong together in two lines are always four apart, so a nibble of
+// each line is merged first, and then one insertion adds two top bits.
+inline void merge_planes(const uint8_t* lines, int part, uint8x16_t* pairs) {
+  const uint8x16_t first = load_part(lines, part), second = load_part(lines + 64, part);
+  const uint8x16_t tops = load_part(lines + 128, part), is_top = vdupq_n_u8(0x44);
+  const uint8x16_t low = vsliq_n_u8(first, second, 4), high = vsriq_n_u8(second, first, 4);
+  pairs[0] = vbslq_u8(is_top, vshlq_n_u8(tops, 2), low);
+  pairs[1] = vbslq_u8(is_top, vshlq_n_u8(tops, 1), vshrq_n_u8(low, 2));
+  pairs[2] = vbslq_u8(is_top, tops, high);
+  pairs[3] = vbslq_u8(is_top, vshrq_n_u8(tops, 1), vshrq_n_u8(high, 2));
+}
+
+// codes[quad] = columns 4 quad to 4 quad + 3 of a group of 32, for one part's rows. 8-bit codes become
+// code - 128 where kSigned: multiplications of signed bytes need that.
+template <Storage kStorage, bool kSigned>
+inline void unpack_part(const uint8_t* lines, int part, uint8x16_t* codes) {
+  if constexpr (kStorage == Storage::kBits8) {
+    const uint8x16_t flip = vdupq_n_u8(kSigned ? 0x80 : 0);
+    for (int quad = 0; quad < 8; ++quad) codes[quad] = veorq_u8(load_part(lines + quad * 64, part), flip);
+  } else if constexpr (kStorage == Storage::kBits3) {
+    uint8x16_t pairs[4];
+    const uint8x16_t mask = vdupq_n_u8(7);
+    merge_planes(lines, part, pairs);
+    for (int quad = 0; quad < 4; ++quad) {
+      codes[quad] = vandq_u8(pairs[quad], mask);
+      codes[quad + 4] = vandq_u8(vshrq_n_u8(pairs[quad], 4), mask);
+    }
+  } else {
+    constexpr int kBits = kStorage == Storage::kBits1 ? 1 : kStorage == Storage::kBits2 ? 2 : 4;
+    constexpr int kPositions = 8 / kBits;
+    const uint8x16_t mask = vdupq_n_u8((1 << kBits) - 1);
+    for (int quad = 0; quad < 8; ++quad) {
+      const uint8x16_t line = load_part(lines + quad / kPositions * 64, part);
+      codes[quad] = vandq_u8(shift_right(line, quad % kPositions * kBits), mask);
+    }
+  }
+}
+
+// Sum of `count` activations, a multiple of 16: what 8-bit codes less 128 lack is 128 times it. Pairs of
+// bytes fit int16.
+inline int32_t sum_acts(const int8_t* q, int64_t count) {
+  int32x4_t sum = vdupq_n_s32(0);
+  for (int64_t i = 0; i < count; i += 16) sum = vpadalq_s16(sum, vpaddlq_s8(vld1q_s8(q + i)));
+  return vaddvq_s32(sum);
+}
+
+inline void add_rows(int32_t* acc, int part, int32x4_t sums) {
+  vst1q_s32(acc + part * 4, vaddq_s32(vld1q_s32(acc + part * 4), sums));
+}
+
+// Two columns of 16 rows of halves against kTokens; a multiplication and an addition, never fused.
+template <int kTokens>
+inline void add_halves(const uint8_t* line, const float* x, int64_t k, int columns,
+                       float32x4_t (*acc)[kParts]) {
+  uint16x8x2_t rows[2];  // [rows / 8].val[column]
+  for (int h = 0; h < 2; ++h) {
+    const uint16x8_t a = vreinterpretq_u16_u8(load_part(line, h * 2));
+    const uint16x8_t b = vreinterpretq_u16_u8(load_part(line, h * 2 + 1));
+    rows[h] = vuzpq_u16(a, b);
+  }
+  for (int column = 0; column < columns; ++column) {
+    float32x4_t weights[kParts];
+    for (int h = 0; h < 2; ++h) {
+      const float16x8_t halves = vreinterpretq_f16_u16(rows[h].val[column]);
+      weights[h * 2] = vcvt_f32_f16(vget_low_f16(halves));
+      weights[h * 2 + 1] = vcvt_high_f32_f16(halves);
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      const float32x4_t value = vdupq_n_f32(x[t * k + column]);
+      for (int part = 0; part < kParts; ++part) {
+        acc[t][part] = vaddq_f32(acc[t][part], vmulq_f32(weights[part], value));
+      }
+    }
+  }
+}
+
+template <int kTokens>
+void multiply_half_tokens(const uint8_t* lines, const float* x, int64_t k, float* out) {
+  float32x4_t acc[kTokens][kParts];
+  for (int t = 0; t < kTokens; ++t) {
+    for (int part = 0; part < kParts; ++part) acc[t][part] = vdupq_n_f32(0.0f);
+  }
+  int64_t column = 0;
+  for (; column + 2 <= k; column += 2, lines += 64) {
+    prefetch(lines);
+    add_halves<kTokens>(lines, x + column, k, 2, acc);
+  }
+  if (column < k) add_halves<kTokens>(lines, x + column, k, 1, acc);
+  for (int t = 0; t < kTokens; ++t) {
+    for (int part = 0; part < kParts; ++part) vst1q_f32(out + t * kRows + part * 4, acc[t][part]);
+  }
+}
+
+// The primitives that need no more than ARMv8.0.
+struct NeonBase : Portable {
+  // Base 3 costs 3.4 vector instructions for 16 weights (widening multiplications and table look-ups),
+  // 2-bit codes two: by llvm-mca 124 and 63 cycles for 1000 weights on a Cortex-A76, so that base 3 pays only
+  // where a core gets less than 5 GB/s from memory.
+  static constexpr bool kRunsBase3 = false;
+
+  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+    int64_t t = 0;
+    for (; t + 4 <= tokens; t += 4) multiply_half_tokens<4>(lines, x + t * k, k, acc + t * kRows);
+    for (; t < tokens; ++t) multiply_half_tokens<1>(lines, x + t * k, k, acc + t * kRows);
+  }
+};
+
+// The tile as lines, one byte per code: 16 rows x 4 columns in 64 bytes.
+template <Storage kStorage>
+const uint8_t* unpack_lines(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
+  uint8_t* out = buffer;
+  for (int64_t column = 0; column < columns; column += 32, out += 512) {
+    for (int part = 0; part < kParts; ++part) {
+      uint8x16_t codes[8];
+      unpack_part<kStorage, true>(lines, part, codes);
+      for (int quad = 0; quad < 8; ++quad) vst1q_u8(out + quad * 64 + part * 16, codes[quad]);
+    }
+    lines += bytes_of_group(kStorage);
+  }
+  return buffer;
+}
+
+}  // namespace
+}  // namespace edge

@@ -1,0 +1,247 @@
+// Attention over the KV cache, written once for all instruction sets. Query heads that share a kv head, and
+// neighbouring tokens in prefill, go through the cache together, tile by tile of 64 positions. What a query
+// is summed with, and in which order, does not depend on its companions.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/generic/cache_write_generic.h"
+#include "kernels/generic/kernel.h"
+#include "kernels/generic/softmax_generic.h"
+
+namespace edge {
+namespace {
+
+constexpr int64_t kBatch = 24;  // queries that meet a tile while it is in the cache of the CPU
+
+// Queries of one kv head, in ascending order of position.
+struct QueryBatch {
+  int64_t count;
+  int64_t kv_head;
+  int64_t row[kBatch];                            // of the output, [T * H, D]
+  int64_t seen[kBatch];                           // positions that it sees
+  alignas(64) float floats[kBatch][kMaxHeadDim];  // scaled by log2(e) / sqrt(D)
+  alignas(64) int8_t int8[kBatch][kMaxHeadDim];   // or so, and its scale by that
+  alignas(64) float scales[kBatch];
+  alignas(64) int32_t sums[kBatch];
+  RunningSoftmax state[kBatch];
+};
+
+// A tile, as some queries of a batch see it.
+struct Tile {
+  int64_t first;               // position
+  int64_t counts[kMaxShared];  // positions that each query sees of it, 1 to kTile
+  int64_t fewest, most;        // of the counts
+};
+
+// scores[query][position] = sum over ascending d of q[d] * key[d], for `blocks` blocks of 16 positions.
+// Meanwhile asks for the tile's values and for the next tile's keys, line by line: between two tokens the
+// weights of a whole model have gone through the cache.
+template <int kQueries>
+void dot_float_keys(const float* keys, const float* values, int64_t blocks, int64_t dim,
+                    const float (*q)[kMaxHeadDim], float (*scores)[kTile]) {
+  constexpr int kParts = kKeyBlock / kFloats;
+  for (int64_t block = 0; block < blocks; ++block) {
+    Floats sums[kQueries][kParts] = {};
+    const float* line = keys + block * kKeyBlock * dim;
+    for (int64_t d = 0; d < dim; ++d, line += kKeyBlock) {
+      __builtin_prefetch(values + (line - keys));
+      __builtin_prefetch(line + kTile * dim);
+#pragma GCC unroll 4
+      for (int part = 0; part < kParts; ++part) {
+        const Floats key = load_floats(line + part * kFloats);
+#pragma GCC unroll 4
+        for (int i = 0; i < kQueries; ++i) sums[i][part] += q[i][d] * key;
+      }
+    }
+    for (int i = 0; i < kQueries; ++i) {
+      for (int part = 0; part < kParts; ++part) {
+        store_floats(scores[i] + block * kKeyBlock + part * kFloats, sums[i][part]);
+      }
+    }
+  }
+}
+
+// weighted[d] += sum over ascending positions [from, to) of weight * value[position][d], 16 of D from d on.
+template <int kQueries>
+void add_float_lanes(const float* values, int64_t from, int64_t to, int64_t dim, int64_t d,
+                     const float (*weights)[kTile], RunningSoftmax* state) {
+  constexpr int kParts = kSumLanes / kFloats;
+  Floats sums[kQueries][kParts];
+  for (int i = 0; i < kQueries; ++i) {
+    for (int part = 0; part < kParts; ++part) {
+      sums[i][part] = load_floats(state[i].weighted + d + part * kFloats);
+    }
+  }
+  for (int64_t position = from; position < to; ++position) {
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part) {
+      const Floats value = load_floats(values + position * dim + d + part * kFloats);
+#pragma GCC unroll 4
+      for (int i = 0; i < kQueries; ++i) sums[i][part] += weights[i][position] * value;
+    }
+  }
+  for (int i = 0; i < kQueries; ++i) {
+    for (int part = 0; part < kParts; ++part) {
+      store_floats(state[i].weighted + d + part * kFloats, sums[i][part]);
+    }
+  }
+}
+
+template <int kQueries>
+void add_float_values(const float* values, int64_t from, int64_t to, int64_t dim,
+                      const float (*weights)[kTile], RunningSoftmax* state) {
+  int64_t d = 0;
+  for (; d + kSumLanes <= dim; d += kSumLanes) {
+    add_float_lanes<kQueries>(values, from, to, dim, d, weights, state);
+  }
+  for (; d < dim; ++d) {
+    for (int i = 0; i < kQueries; ++i) {
+      for (int64_t position = from; position < to; ++position) {
+        state[i].weighted[d] += weights[i][position] * values[position * dim + d];
+      }
+    }
+  }
+}
+
+template <int kQueries>
+void add_float_tile(const AttentionJob& job, const Tile& tile, int64_t query, QueryBatch* batch) {
+  const int64_t dim = job.shape.head_dim;
+  const int64_t offset = (batch->kv_head * job.shape.capacity + tile.first) * dim;
+  alignas(64) float scores[kQueries][kTile];
+  const float* values = job.floats.values + offset;
+  dot_float_keys<kQueries>(job.floats.keys + offset, values, (tile.most + kKeyBlock - 1) / kKeyBlock, dim,
+                           batch->floats + query, scores);
+  RunningSoftmax* state = batch->state + query;
+  float shrink[kQueries];
+  weigh_scores<kQueries>(scores, tile.counts, state, shrink);
+  for (int i = 0; i < kQueries; ++i) {
+    for (int64_t d = 0; d < dim; ++d) state[i].weighted[d] *= shrink[i];
+  }
+  add_float_values<kQueries>(values, 0, tile.fewest, dim, scores, state);
+  for (int i = 0; i < kQueries; ++i) {  // where the tokens differ: not even 0 * value, which may be NaN
+    if (tile.counts[i] == tile.fewest) continue;
+    add_float_values<1>(values, tile.fewest, tile.counts[i], dim, scores + i, state + i);
+  }
+}
+
+template <class Isa, int kQueries>
+void add_int8_tile(const AttentionJob& job, const Tile& tile, int64_t query, QueryBatch* batch) {
+  const int64_t dim = job.shape.head_dim;
+  const int64_t row = batch->kv_head * job.shape.capacity + tile.first;
+  alignas(64) int32_t dots[kQueries * kTile], sums[kQueries * kMaxHeadDim];
+  alignas(64) float scores[kQueries][kTile];
+  alignas(64) int16_t weights[kQueries * kTile];
+  float shrink[kQueries], units[kQueries];
+  Isa::template dot_keys<kQueries>(job.int8.keys + row * dim, (tile.most + kKeyBlock - 1) / kKeyBlock, dim,
+                                   batch->int8[query], batch->sums + query, dots);
+  const float* key_scales = job.int8.key_scales + row;
+  for (int i = 0; i < kQueries; ++i) {
+    for (int64_t p = 0; p < tile.counts[i]; p += kFloats) {
+      const Floats dot = __builtin_convertvector(load_ints(dots + i * kTile + p), Floats);
+      store_floats(scores[i] + p, dot * load_floats(key_scales + p) * batch->scales[query + i]);
+    }
+  }
+  weigh_scores<kQueries>(scores, tile.counts, batch->state + query, shrink);
+  quantize_all_weights<kQueries>(scores, job.int8.value_scales + row, tile.counts, weights, units);
+  Isa::template weigh_values<kQueries>(job.int8.values + row * dim, (tile.most + 3) / 4, dim, weights, sums);
+  for (int i = 0; i < kQueries; ++i) {
+    float* weighted = batch->state[query + i].weighted;
+    const int32_t* sum = sums + i * kMaxHeadDim;
+    for (int64_t d = 0; d < dim; ++d) {
+      weighted[d] = weighted[d] * shrink[i] + static_cast<float>(sum[d]) * units[i];
+    }
+  }
+}
+
+template <class Isa, int kQueries>
+void add_tile(const AttentionJob& job, int64_t first, int64_t query, QueryBatch* batch) {
+  Tile tile{first, {}, kTile, 0};
+  for (int i = 0; i < kQueries; ++i) {
+    const int64_t left = batch->seen[query + i] - first;
+    tile.counts[i] = left < kTile ? left : kTile;
+    if (tile.counts[i] < tile.fewest) tile.fewest = tile.counts[i];
+    if (tile.counts[i] > tile.most) tile.most = tile.counts[i];
+  }
+  if (job.is_int8) {
+    add_int8_tile<Isa, kQueries>(job, tile, query, batch);
+  } else {
+    add_float_tile<kQueries>(job, tile, query, batch);
+  }
+}
+
+// Queries [query, count) of a batch meet a tile that all of them see, up to kMaxShared at a time.
+template <class Isa>
+void add_tile_to_all(const AttentionJob& job, int64_t first, int64_t query, QueryBatch* batch) {
+  while (query < batch->count) {
+    const int64_t left = batch->count - query;
+    if (left == 3 || left == 5) {  // 5 is 3 and 2, not 4 and 1
+      add_tile<Isa, 3>(job, first, query, batch);
+      query += 3;
+    } else if (left >= 4) {
+      add_tile<Isa, 4>(job, first, query, batch);
+      query += 4;
+    } else if (left == 2) {
+      add_tile<Isa, 2>(job, first, query, batch);
+      query += 2;
+    } else {
+      add_tile<Isa, 1>(job, first, query, batch);
+      query += 1;
+    }
+  }
+}
+
+inline void add_query(const AttentionJob& job, int64_t token, int64_t head, QueryBatch* batch) {
+  const int64_t i = batch->count++, dim = job.shape.head_dim;
+  const float scale = 1.44269504f / std::sqrt(static_cast<float>(dim));  // log2(e) / sqrt(D)
+  float* query = batch->floats[i];
+  rotate_at(job, token, head, query);
+  if (job.is_int8) {
+    const TokenScale act = quantize_values<false>(query, nullptr, 0.0f, dim, dim, batch->int8[i]);
+    batch->scales[i] = act.scale * scale;
+    batch->sums[i] = act.act_sum;
+  } else {
+    for (int64_t d = 0; d < dim; ++d) query[d] *= scale;
+  }
+  batch->row[i] = token * job.shape.heads + head;
+  batch->seen[i] = job.shape.start_pos + token + 1;
+  start_softmax(batch->state + i);
+}
+
+template <class Isa>
+void finish_batch(const AttentionJob& job, QueryBatch* batch) {
+  const int64_t dim = job.shape.head_dim;
+  int64_t query = 0;
+  for (int64_t first = 0; batch->count > 0 && first < batch->seen[batch->count - 1]; first += kTile) {
+    while (batch->seen[query] <= first) ++query;
+    add_tile_to_all<Isa>(job, first, query, batch);
+  }
+  for (int64_t i = 0; i < batch->count; ++i) {
+    float* out = job.out + batch->row[i] * dim;
+    const float total = fold_lanes(batch->state[i].total);
+    for (int64_t d = 0; d < dim; ++d) out[d] = batch->state[i].weighted[d] / total;
+  }
+  batch->count = 0;
+}
+
+template <class Isa>
+void attend_items(const AttentionJob& job, int64_t begin, int64_t end) {
+  const AttentionShape& s = job.shape;
+  const int64_t shared = s.heads / s.kv_heads;
+  QueryBatch batch;
+  batch.count = 0;
+  for (batch.kv_head = 0; batch.kv_head < s.kv_heads; ++batch.kv_head) {
+    for (int64_t token = begin / s.heads; token * s.heads < end; ++token) {
+      for (int64_t head = batch.kv_head * shared; head < (batch.kv_head + 1) * shared; ++head) {
+        const int64_t item = token * s.heads + head;
+        if (item < begin || item >= end) continue;
+        add_query(job, token, head, &batch);
+        if (batch.count == kBatch) finish_batch<Isa>(job, &batch);
+      }
+    }
+    finish_batch<Isa>(job, &batch);
+  }
+}
+
+}  // namespace
+}  // namespace edge

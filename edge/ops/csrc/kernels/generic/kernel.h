@@ -1,0 +1,76 @@
+// What a kernel is: the loops of every op, for one instruction set. All kernels compute the same exact
+// integers and the same floats in the same order, so every one gives the same bits.
+//
+// A kernel file defines a struct of primitives (primitives_generic.h says which) and instantiates the shared
+// bodies (linear_generic.h, float_rows_generic.h, attention_generic.h) with it. It is compiled with its own
+// instruction-set flags, so it must not instantiate inline functions that other files use too: the
+// linker keeps one copy and might keep the one with the newer instructions. That is why the bodies and
+// deterministic_math.h are static or in unnamed namespaces, and why jobs are plain structs.
+#pragma once
+
+#include <cstdint>
+
+#include "core/attention_job.h"
+
+namespace edge {
+
+// How codes lie in the 64-byte lines of a block (layout.h).
+enum class Storage { kBits1, kBits2, kBits3, kBits4, kBits8, kBase3, kHalf };
+
+struct TokenScale {
+  float scale;      // activation = q * scale; NaN marks a row that held inf or NaN
+  int32_t act_sum;  // sum of q
+};
+
+// y = W x for some tokens, and what is fused behind it. `n` rows and `k` columns of W are real.
+struct LinearJob {
+  Storage storage;
+  const uint8_t* codes;   // block after block, block_bytes each
+  const uint8_t* alphas;  // float32[n_padded], may be unaligned
+  int64_t block_bytes;
+  int64_t n, k, k_padded;
+  int32_t step, offset;      // level = step * code + offset
+  float unit;                // weight = level * unit * alpha
+  const int8_t* q;           // [tokens, q_stride], zero from column k on, q_stride >= k_padded + 4
+  int64_t q_stride;          // a multiple of 64
+  const TokenScale* scales;  // [tokens]
+  const float* x;            // [tokens, k], for kHalf instead of q
+  int64_t tokens;
+  const float* residual;  // [tokens, n] to add to the result, or null
+  int64_t up_block;       // 0, or: the table is [gate; up], up starts at this block, y = SiLU(gate) * up
+  int64_t y_rows;         // n, or the rows of gate
+  float* y;               // [tokens, y_rows]
+};
+
+struct Kernel {
+  const char* name;
+  bool (*supported)();
+  // Multiplies base-3 tables as they are. Other kernels are handed their 2-bit form (unpacked_ternary.h).
+  bool runs_base3;
+  // Blocks [begin, end) of y's rows, all tokens.
+  void (*linear)(const LinearJob& job, int64_t begin, int64_t end);
+  // One row: x[k], or RMSNorm(x) where norm_weight is not null, to q[q_stride] (zeros behind k).
+  TokenScale (*quantize)(const float* x, const float* norm_weight, float eps, int64_t k, int64_t q_stride,
+                         int8_t* q);
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t dim, float* y);
+  void (*silu_mul)(const float* gate, const float* up, int64_t count, float* y);
+  // Keys and values of tokens [begin, end) into the caches of a job (attention_job.h).
+  void (*write_cache)(const AttentionJob& job, int64_t begin, int64_t end);
+  // Items [begin, end) of a job: item = token * heads + head.
+  void (*attend)(const AttentionJob& job, int64_t begin, int64_t end);
+};
+
+extern const Kernel kScalar;
+#if defined(__aarch64__)
+extern const Kernel kNeon;
+extern const Kernel kDotprod;
+extern const Kernel kI8mm;
+#endif
+#if defined(__x86_64__)
+extern const Kernel kAvx512Vbmi;
+extern const Kernel kAvx512Vnni;
+extern const Kernel kAvxVnni;
+extern const Kernel kAvx2;
+#endif
+
+}  // namespace edge

@@ -1,0 +1,163 @@
+// The primitives that a kernel gives to the shared bodies, in plain C++ that any compiler may vectorise:
+// the readable ones, and the base that other instruction sets inherit what they do not improve from.
+#pragma once
+
+#include <cstring>
+
+#include "core/attention_job.h"
+#include "kernels/generic/linear_generic.h"
+
+namespace edge {
+namespace {
+
+struct Portable {
+  static constexpr bool kRunsBase3 = true;  // slowly: it is the reference, and checks the others
+
+  // out[position][lane] of one group, one byte per code; lane = row * 4 + j (layout.h).
+  template <Storage kStorage>
+  static void unpack_group(const uint8_t* lines, uint8_t* out) {
+    if constexpr (kStorage == Storage::kBase3) {
+      for (int lane = 0; lane < 64; ++lane) {
+        uint8_t byte = lines[lane];
+        for (int position = 0; position < 5; ++position) {
+          const uint32_t triple = 3u * byte;  // next_trit of layout.h
+          out[position * 64 + lane] = static_cast<uint8_t>(triple >> 8);
+          byte = static_cast<uint8_t>(triple);
+        }
+      }
+    } else if constexpr (kStorage == Storage::kBits3) {
+      unpack_plane(lines, 2, out);
+      for (int quad = 0; quad < 8; ++quad) {
+        for (int lane = 0; lane < 64; ++lane) {
+          const int top = lines[2 * 64 + lane] >> quad & 1;
+          out[quad * 64 + lane] = static_cast<uint8_t>(out[quad * 64 + lane] | top << 2);
+        }
+      }
+    } else {
+      unpack_plane(lines,
+                   kStorage == Storage::kBits1   ? 1
+                   : kStorage == Storage::kBits2 ? 2
+                   : kStorage == Storage::kBits4 ? 4
+                                                 : 8,
+                   out);
+    }
+  }
+
+  static void unpack_plane(const uint8_t* lines, int bits, uint8_t* out) {
+    const int positions = 8 / bits, mask = (1 << bits) - 1;
+    for (int quad = 0; quad < 8; ++quad) {
+      const uint8_t* line = lines + quad / positions * 64;
+      const int shift = quad % positions * bits;
+      for (int lane = 0; lane < 64; ++lane) {
+        out[quad * 64 + lane] = static_cast<uint8_t>(line[lane] >> shift & mask);
+      }
+    }
+  }
+
+  // Codes of `columns` (whole groups, at most kTileColumns) as the tile that `gemm` reads: here 64-byte
+  // lines of 16 rows x 4 columns, one byte per code. Returns `buffer`, or the lines where they are that.
+  template <Storage kStorage>
+  static const uint8_t* unpack(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
+    if constexpr (kStorage == Storage::kBits8) return lines;
+    uint8_t* out = buffer;
+    for (int64_t column = 0; column < columns; column += columns_of_group(kStorage)) {
+      unpack_group<kStorage>(lines, out);
+      lines += bytes_of_group(kStorage);
+      out += columns_of_group(kStorage) * kRows;
+    }
+    return buffer;
+  }
+
+  // acc[token * 16 + row] += sum over the tile's columns of code * q[token * q_stride + column].
+  template <Storage kStorage>
+  static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
+                   int32_t* acc) {
+    for (int64_t t = 0; t < tokens; ++t) {
+      int32_t sums[kRows];
+      std::memcpy(sums, acc + t * kRows, sizeof(sums));
+      for (int64_t column = 0; column < columns; column += 4) {
+        const uint8_t* lanes = tile + column * kRows;
+        const int8_t* four = q + t * q_stride + column;
+        const int32_t q0 = four[0], q1 = four[1], q2 = four[2], q3 = four[3];
+        for (int row = 0; row < kRows; ++row) {
+          sums[row] += lanes[row * 4] * q0 + lanes[row * 4 + 1] * q1 + lanes[row * 4 + 2] * q2 +
+                       lanes[row * 4 + 3] * q3;
+        }
+      }
+      std::memcpy(acc + t * kRows, sums, sizeof(sums));
+    }
+  }
+
+  // acc[row] = sum over k_padded columns of code * q, for one token.
+  template <Storage kStorage>
+  static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
+    uint8_t codes[32 * kRows];
+    std::memset(acc, 0, kRows * sizeof(int32_t));
+    for (int64_t column = 0; column < k_padded; column += columns_of_group(kStorage)) {
+      unpack_group<kStorage>(lines, codes);
+      gemm<kStorage>(codes, columns_of_group(kStorage), q + column, 0, 1, acc);
+      lines += bytes_of_group(kStorage);
+    }
+  }
+
+  // acc[token * 16 + row] = sum of float(half) * x[token * k + column] over 0 <= column < k, ascending,
+  // one rounded multiplication and one rounded addition each.
+  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+    std::memset(acc, 0, static_cast<size_t>(tokens * kRows) * sizeof(float));
+    for (int64_t column = 0; column < k; ++column) {
+      uint32_t lanes[kRows];  // an even column in the low half of each, an odd one in the high half
+      float weights[kRows];
+      std::memcpy(lanes, lines + column / 2 * 64, sizeof(lanes));
+      const int shift = static_cast<int>(column % 2) * 16;
+      for (int row = 0; row < kRows; ++row) weights[row] = float_of_half(lanes[row] >> shift & 0xffff);
+      for (int64_t t = 0; t < tokens; ++t) {
+        for (int row = 0; row < kRows; ++row) acc[t * kRows + row] += weights[row] * x[t * k + column];
+      }
+    }
+  }
+
+  // Scores of kQueries (1 to kMaxShared) queries against `blocks` (1 to 4) blocks of 16 keys, exact:
+  // scores[query * kTile + position] = sum over d of q[query * kMaxHeadDim + d] * key[position][d].
+  // keys is [blocks, D/4, 16, 4] (attention_job.h), -127 <= key, q <= 127, q_sums[query] = sum of q.
+  // q and scores are 64-byte aligned, here and below; keys and values may not be.
+  template <int kQueries>
+  static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
+                       const int32_t* /*q_sums*/, int32_t* scores) {
+    for (int64_t block = 0; block < blocks; ++block) {
+      for (int query = 0; query < kQueries; ++query) {
+        const int8_t *line = keys + block * kKeyBlock * head_dim, *four = q + query * kMaxHeadDim;
+        int32_t sums[kKeyBlock] = {};
+        for (int64_t d = 0; d < head_dim; d += 4, line += 64, four += 4) {
+          const int32_t q0 = four[0], q1 = four[1], q2 = four[2], q3 = four[3];
+          for (int64_t i = 0; i < kKeyBlock; ++i) {
+            sums[i] += line[i * 4] * q0 + line[i * 4 + 1] * q1 + line[i * 4 + 2] * q2 + line[i * 4 + 3] * q3;
+          }
+        }
+        std::memcpy(scores + query * kTile + block * kKeyBlock, sums, sizeof(sums));
+      }
+    }
+  }
+
+  // sums[query * kMaxHeadDim + d] = sum over position < 4 * quads of weights[query * kTile + position] *
+  // value[position][d], exact, for 1 to kMaxShared queries. values is [quads, D, 4], quads 1 to 16,
+  // 0 <= weight <= kWeightMax (hi * 128 + lo fits two 7-bit passes), -127 <= value <= 127.
+  template <int kQueries>
+  static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
+                           int32_t* sums) {
+    for (int query = 0; query < kQueries; ++query) {
+      int32_t* out = sums + query * kMaxHeadDim;
+      std::memset(out, 0, static_cast<size_t>(head_dim) * sizeof(int32_t));
+      for (int64_t quad = 0; quad < quads; ++quad) {
+        const int16_t* four = weights + query * kTile + quad * 4;
+        const int8_t* lane = values + quad * head_dim * 4;
+        const int32_t w0 = four[0], w1 = four[1], w2 = four[2], w3 = four[3];
+        for (int64_t d = 0; d < head_dim; ++d) {
+          out[d] += lane[d * 4] * w0 + lane[d * 4 + 1] * w1 + lane[d * 4 + 2] * w2 + lane[d * 4 + 3] * w3;
+        }
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace edge

@@ -1,0 +1,139 @@
+// The running softmax of attention, written once for all instruction sets: every step is elementwise, or
+// goes through 16 fixed lanes, in a written order, so that all copies give the same bits.
+#pragma once
+
+#include <cstring>
+#include <limits>
+
+#include "core/deterministic_math.h"
+#include "kernels/generic/float_vector_generic.h"
+#include "kernels/generic/kernel.h"
+
+namespace edge {
+namespace {
+
+// 2^x for x <= 0 with a relative error below 2e-7; 2^-126 from -126 down; NaN for NaN. x = n + f with
+// |f| <= 0.5, and 2^f by a polynomial that is 1 at 0, fitted for the least relative error (1.1e-7).
+inline Floats exp2_of_nonpositive(Floats x) {
+  constexpr float kRound = 12582912.0f + 127.0f;  // 1.5 * 2^23: the sum has no fraction bits
+  x = x < -126.0f ? splat(-126.0f) : x;
+  const Floats shifted = x + kRound;
+  const Floats power = (Floats)((Words)shifted << 23);  // the low 8 bits are n + 127
+  const Floats f = x - (shifted - kRound);
+  Floats sum = splat(0.00132647203f);
+  sum = sum * f + 0.00967151392f;
+  sum = sum * f + 0.0555073395f;
+  sum = sum * f + 0.240222424f;
+  sum = sum * f + 0.693147004f;
+  sum = sum * f + 1.0f;
+  return sum * power;
+}
+
+// Softmax over positions seen so far (Milakov and Gimelshein, arXiv 1805.02867), in powers of 2: the largest
+// score, the sum of 2^(score - largest) in 16 lanes, and the sum of 2^(score - largest) * value.
+struct RunningSoftmax {
+  float largest;
+  alignas(64) float total[kSumLanes];
+  alignas(64) float weighted[kMaxHeadDim];
+};
+
+inline void start_softmax(RunningSoftmax* state) {
+  state->largest = -std::numeric_limits<float>::infinity();
+  std::memset(state->total, 0, sizeof(state->total));
+  std::memset(state->weighted, 0, sizeof(state->weighted));
+}
+
+// Pairs, so that no comparison waits for more than log2(kFloats) others.
+template <class Vector, class Scalar>
+Scalar largest_lane(Vector vector, Scalar (&&lanes)[kFloats]) {
+  std::memcpy(lanes, &vector, sizeof(vector));
+  for (int64_t width = kFloats / 2; width > 0; width /= 2) {
+    for (int64_t i = 0; i < width; ++i) lanes[i] = lanes[i + width] > lanes[i] ? lanes[i + width] : lanes[i];
+  }
+  return lanes[0];
+}
+
+// A NaN score does not become the largest, but its weight and so the total are NaN.
+inline float largest_score(const float* scores, float largest) {
+  Floats lanes = splat(largest);
+  for (int64_t i = 0; i < kTile; i += kFloats) {
+    const Floats some = load_floats(scores + i);
+    lanes = some > lanes ? some : lanes;
+  }
+  return largest_lane(lanes, {0.0f});
+}
+
+// The largest magnitude as its bit pattern: integer order equals float order, and NaN sorts above infinity.
+inline int32_t largest_bits(const float* values) {
+  Ints lanes = {};
+  for (int64_t i = 0; i < kTile; i += kFloats) {
+    const Ints bits = (Ints)load_floats(values + i) & 0x7fffffff;
+    lanes = bits > lanes ? bits : lanes;
+  }
+  return largest_lane(lanes, {0});
+}
+
+// Turns the scores of some queries, in units of ln 2, into weights 2^(score - largest); those from counts[i]
+// on, which may be anything, into 0. shrink[i] is the factor that the older `weighted` must shrink by. Step
+// by step for all queries rather than query by query, so that a CPU can overlap their chains.
+template <int kQueries>
+void weigh_scores(float (*scores)[kTile], const int64_t* counts, RunningSoftmax* state, float* shrink) {
+  float largest[kQueries];
+  for (int i = 0; i < kQueries; ++i) {
+    for (int64_t p = counts[i]; p < kTile; ++p) scores[i][p] = -std::numeric_limits<float>::infinity();
+    largest[i] = largest_score(scores[i], state[i].largest);
+  }
+  for (int i = 0; i < kQueries; ++i) {
+    shrink[i] = exp2_of_nonpositive(splat(state[i].largest - largest[i]))[0];
+    state[i].largest = largest[i];
+    for (int64_t p = 0; p < kTile; p += kFloats) {
+      store_floats(scores[i] + p, exp2_of_nonpositive(load_floats(scores[i] + p) - largest[i]));
+    }
+    for (int64_t p = counts[i]; p < kTile; ++p) scores[i][p] = 0.0f;
+  }
+  for (int i = 0; i < kQueries; ++i) {
+    for (int64_t lane = 0; lane < kSumLanes; lane += kFloats) {
+      const float* at = scores[i] + lane;
+      const Floats low = load_floats(at) + load_floats(at + 16);
+      const Floats high = load_floats(at + 32) + load_floats(at + 48);
+      float* total = state[i].total + lane;
+      store_floats(total, load_floats(total) * shrink[i] + (low + high));
+    }
+  }
+}
+
+// Rounds the weights of a tile, not negative, to integers up to kWeightMax: weight = integer * unit, which is
+// returned. A NaN or inf makes the unit NaN; a largest weight below 2^-114, where kWeightMax / largest is not
+// a float, makes all zero.
+inline float quantize_weights(const float* weights, int16_t* integers) {
+  constexpr int32_t kInfinityBits = 0x7f800000;
+  constexpr float kLargestFloat = 3.40282347e38f, kMax = static_cast<float>(kWeightMax);
+  constexpr float kRound = 12582912.0f;  // the sum is rounded to nearest even and has it in its low bits
+  const int32_t bits = largest_bits(weights);
+  const float largest = float_from_bits(static_cast<uint32_t>(bits)), inverse = kMax / largest;
+  if (bits >= kInfinityBits || !(inverse <= kLargestFloat)) {
+    std::memset(integers, 0, kTile * sizeof(int16_t));
+    return bits >= kInfinityBits ? float_from_bits(0x7fc00000) : 0.0f;
+  }
+  // largest * inverse is off by less than 0.01, so nothing exceeds kWeightMax.
+  for (int64_t i = 0; i < kTile; ++i) {
+    integers[i] = static_cast<int16_t>(bits_from_float(weights[i] * inverse + kRound) & 0xffff);
+  }
+  return largest / kMax;
+}
+
+// Folds the scales of the values into the weights of some queries, and rounds those to integers.
+template <int kQueries>
+void quantize_all_weights(float (*weights)[kTile], const float* scales, const int64_t* counts,
+                          int16_t* integers, float* units) {
+  for (int i = 0; i < kQueries; ++i) {
+    for (int64_t p = 0; p < kTile; p += kFloats) {
+      store_floats(weights[i] + p, load_floats(weights[i] + p) * load_floats(scales + p));
+    }
+    for (int64_t p = counts[i]; p < kTile; ++p) weights[i][p] = 0.0f;  // the scale may be NaN
+  }
+  for (int i = 0; i < kQueries; ++i) units[i] = quantize_weights(weights[i], integers + i * kTile);
+}
+
+}  // namespace
+}  // namespace edge

@@ -1,0 +1,81 @@
+// AVX-512 VNNI and VBMI, from Ice Lake and Zen 4 on: base 3 by look-up.
+#include "core/cpu_features.h"
+#include "kernels/generic/make_kernel.h"
+#include "kernels/x86/primitives_avx512vnni.h"
+
+namespace edge {
+namespace {
+
+// [byte]: the last four trits of a base-3 byte, two bits each, the first of them lowest.
+struct LastTrits {
+  alignas(64) uint8_t of[256];
+};
+
+constexpr LastTrits last_trits() {
+  LastTrits table{};
+  for (int byte = 0; byte < 256; ++byte) {
+    int rest = 3 * byte & 0xff;
+    for (int position = 0; position < 4; ++position) {
+      table.of[byte] = static_cast<uint8_t>(table.of[byte] | (3 * rest >> 8) << 2 * position);
+      rest = 3 * rest & 0xff;
+    }
+  }
+  return table;
+}
+
+constexpr LastTrits kLastTrits = last_trits();
+
+// 256 bytes in four registers. A permutation of two takes 7 index bits, bit 7 chooses between the pairs.
+struct Table {
+  __m512i of[4];
+
+  Table() {
+    for (int i = 0; i < 4; ++i) of[i] = Zmm::load(kLastTrits.of + 64 * i);
+  }
+  __m512i look_up(__m512i bytes) const {
+    const __m512i low = _mm512_permutex2var_epi8(of[0], bytes, of[1]);
+    const __m512i high = _mm512_permutex2var_epi8(of[2], bytes, of[3]);
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(bytes), low, high);
+  }
+};
+
+// The first trit as in gemv_base3, the others from the table.
+void gemv_trits(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
+  const Table table;
+  SumsOfTrit<Zmm> first = {};
+  Zmm::Ints sums[4] = {};
+  const uint8_t* const end = lines + k_padded / 20 * 64;
+  for (; lines < end; lines += 64, q += 20) {
+    prefetch(lines);
+    const __m512i line = Zmm::load(lines);
+    first.add(line, q);
+    const __m512i trits = table.look_up(line);
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; ++p) sums[p] = Zmm::dot(sums[p], Zmm::mask(trits, 3 << 2 * p), q + 4 + 4 * p);
+  }
+  Zmm::Ints total = {};
+  for (int p = 0; p < 4; ++p) total = total + (sums[p] >> 2 * p);
+  Zmm::store(total, out);
+  first.finish(out);
+}
+
+struct Vbmi512 : Vnni512 {
+  template <Storage kStorage>
+  static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
+    if constexpr (kStorage == Storage::kBase3) {
+      gemv_trits(lines, k_padded, q, acc);
+    } else {
+      Vnni512::gemv<kStorage>(lines, k_padded, q, acc);
+    }
+  }
+};
+
+bool supported() {
+  return cpu_features().avx512vbmi;
+}
+
+}  // namespace
+
+const Kernel kAvx512Vbmi = make_kernel<Vbmi512>("avx512vbmi", supported);
+
+}  // namespace edge

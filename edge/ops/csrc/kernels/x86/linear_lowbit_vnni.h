@@ -1,0 +1,254 @@
+// The inner loops of every kernel whose CPU has vpdpbusd: 32-bit lanes take four products of an unsigned
+// code and a signed activation, summed into int32 exactly for codes of up to 8 bits. So codes need not be
+// shifted down to bit 0: a mask leaves code << shift, whose sums are kept apart and shifted down once, at
+// the end. `V` is a register width: it holds a 64-byte line in one zmm or in two ymm registers.
+//
+// A vpdpbusd takes 5 cycles and two can start in each, so loops keep about ten sums going.
+#pragma once
+
+#include "kernels/generic/linear_generic.h"
+
+namespace edge {
+namespace {
+
+// How far ahead of its use a line is asked for: measured on Zen 3 (kernel_avx2.cc). An address beyond the
+// table does no harm.
+constexpr int64_t kPrefetchBytes = 4096;
+
+inline void prefetch(const uint8_t* line) {
+  __builtin_prefetch(line + kPrefetchBytes);
+}
+
+// A lane's sum over the largest k of products with the largest byte.
+constexpr bool sums_fit(int64_t largest_byte) {
+  return largest_byte * 127 * 65536 <= INT32_MAX;
+}
+
+// 1, 2, 4 and 8 bits: line after line, position p of a byte at weight 2^(bits * p). `kLines` lines at once.
+template <class V, int kBits, int kLines>
+void gemv_positions(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
+  constexpr int kPositions = 8 / kBits, kMask = (1 << kBits) - 1;
+  static_assert(sums_fit(255) && 2 * kBits % kLines == 0);
+  typename V::Ints sums[kLines][kPositions];
+  for (auto& line : sums) {
+    for (auto& sum : line) sum = typename V::Ints{};
+  }
+  const uint8_t* const end = lines + k_padded * 2 * kBits;
+  for (; lines < end; lines += 64 * kLines, q += 4 * kPositions * kLines) {
+#pragma GCC unroll 8
+    for (int l = 0; l < kLines; ++l) {
+      prefetch(lines + 64 * l);
+      const typename V::Bytes line = V::load(lines + 64 * l);
+#pragma GCC unroll 8
+      for (int p = 0; p < kPositions; ++p) {
+        const auto codes = kBits == 8 ? line : V::mask(line, kMask << kBits * p);
+        sums[l][p] = V::dot(sums[l][p], codes, q + 4 * (kPositions * l + p));
+      }
+    }
+  }
+  typename V::Ints total = {};
+  for (int p = 0; p < kPositions; ++p) {
+    typename V::Ints sum = sums[0][p];
+    for (int l = 1; l < kLines; ++l) sum = sum + sums[l][p];
+    total = total + (sum >> kBits * p);
+  }
+  V::store(total, out);
+}
+
+// 3 bits: a group of 32 columns is two 2-bit lines and one line of top bits. Top bits are moved to where
+// they weigh 4 times what the low bits of a position do: bits 2, 4 and 6, for sums 0, 1 and 2.
+template <class V>
+struct Sums3 {
+  static_assert(sums_fit(0xc0 + 0x40));
+  typename V::Ints of[4];
+
+  void add_low(const uint8_t* bytes, const int8_t* q) {
+    const typename V::Bytes line = V::load(bytes);
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; ++p) of[p] = V::dot(of[p], V::mask(line, 3 << 2 * p), q + 4 * p);
+  }
+
+  void add_top(const uint8_t* bytes, const int8_t* q) {
+    const typename V::Bytes line = V::load(bytes), twice = V::add_bytes(line, line);
+    of[0] = V::dot(of[0], V::mask(V::add_bytes(twice, twice), 0x04), q);
+    of[0] = V::dot(of[0], V::mask(twice, 0x04), q + 4);
+    of[0] = V::dot(of[0], V::mask(line, 0x04), q + 8);
+    of[1] = V::dot(of[1], V::mask(twice, 0x10), q + 12);
+    of[1] = V::dot(of[1], V::mask(line, 0x10), q + 16);
+    of[2] = V::dot(of[2], V::mask(twice, 0x40), q + 20);
+    of[2] = V::dot(of[2], V::mask(line, 0x40), q + 24);
+    of[2] = V::dot(of[2], V::mask(V::halve(line), 0x40), q + 28);
+  }
+};
+
+template <class V, int kGroups>
+void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
+  Sums3<V> sums[kGroups];
+  for (auto& each : sums) each = Sums3<V>{};
+  const uint8_t* const end = lines + k_padded * 6;
+  for (; lines < end; lines += 192 * kGroups, q += 32 * kGroups) {
+#pragma GCC unroll 2
+    for (int g = 0; g < kGroups; ++g) {
+      const uint8_t* group = lines + 192 * g;
+      for (int line = 0; line < 3; ++line) prefetch(group + 64 * line);
+      sums[g].add_low(group, q + 32 * g);
+      sums[g].add_low(group + 64, q + 32 * g + 16);
+      sums[g].add_top(group + 128, q + 32 * g);
+    }
+  }
+  typename V::Ints total = {};
+  for (int p = 0; p < 4; ++p) {
+    typename V::Ints sum = sums[0].of[p];
+    for (int g = 1; g < kGroups; ++g) sum = sum + sums[g].of[p];
+    total = total + (sum >> 2 * p);
+  }
+  V::store(total, out);
+}
+
+// Base 3 needs no trits: three times a byte is 256 * trit + rest, so sum(trit * q) is
+// (3 * sum(byte * q) - sum(rest * q)) / 256, and the rest is the byte of the next position.
+template <class V>
+struct SumsOfTrit {
+  typename V::Ints bytes, rests;
+
+  typename V::Bytes add(typename V::Bytes byte, const int8_t* q) {
+    bytes = V::dot(bytes, byte, q);
+    const typename V::Bytes rest = V::add_bytes(byte, V::add_bytes(byte, byte));
+    rests = V::dot(rests, rest, q);
+    return rest;
+  }
+
+  // out[row] += the sums of trits; 3 * bytes exceeds int32.
+  void finish(int32_t* out) const {
+    alignas(64) int32_t b[kRows], r[kRows];
+    V::store(bytes, b);
+    V::store(rests, r);
+    for (int row = 0; row < kRows; ++row) {
+      out[row] += static_cast<int32_t>((int64_t{3} * b[row] - r[row]) / 256);
+    }
+  }
+};
+
+template <class V>
+void gemv_base3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
+  static_assert(sums_fit(255));
+  SumsOfTrit<V> sums[5];
+  for (auto& each : sums) each = SumsOfTrit<V>{};
+  const uint8_t* const end = lines + k_padded / 20 * 64;
+  for (; lines < end; lines += 64, q += 20) {
+    prefetch(lines);
+    typename V::Bytes line = V::load(lines);
+#pragma GCC unroll 5
+    for (int p = 0; p < 5; ++p) line = sums[p].add(line, q + 4 * p);
+  }
+  std::memset(out, 0, kRows * sizeof(int32_t));
+  for (const auto& each : sums) each.finish(out);
+}
+
+// Rows of activations, one token each, addressed from every fourth: so many addresses as there are tokens
+// would not fit the general registers.
+template <int kTokens>
+struct TokenRows {
+  static constexpr int kPointers = (kTokens + 3) / 4;
+  const int8_t* fourth[kPointers];
+  int64_t stride;
+
+  TokenRows(const int8_t* q, int64_t q_stride) : stride(q_stride) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kPointers; ++i) fourth[i] = q + 4 * i * q_stride;
+  }
+  const int8_t* of(int token) const { return fourth[token / 4] + token % 4 * stride; }
+  void advance(int64_t columns) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kPointers; ++i) fourth[i] += columns;
+  }
+};
+
+// kTokens tokens against a tile of bytes. Few tokens share out lines over several sums each.
+template <class V, int kTokens>
+void gemm_tokens(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int32_t* acc) {
+  constexpr int kLines = kTokens < V::kSums ? V::kSums / kTokens : 1;
+  typename V::Ints sums[kLines][kTokens];
+  for (int t = 0; t < kTokens; ++t) {
+    sums[0][t] = V::load_ints(acc + t * kRows);
+    for (int l = 1; l < kLines; ++l) sums[l][t] = typename V::Ints{};
+  }
+  TokenRows<kTokens> rows(q, q_stride);
+  const uint8_t* const end = tile + columns * kRows;
+  for (; tile + 64 * kLines <= end; tile += 64 * kLines, rows.advance(4 * kLines)) {
+#pragma GCC unroll 16
+    for (int l = 0; l < kLines; ++l) {
+      const typename V::Bytes codes = V::load(tile + 64 * l);
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) sums[l][t] = V::dot(sums[l][t], codes, rows.of(t) + 4 * l);
+    }
+  }
+  if constexpr (kLines > 1) {
+    for (; tile < end; tile += 64, rows.advance(4)) {
+      const typename V::Bytes codes = V::load(tile);
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) sums[0][t] = V::dot(sums[0][t], codes, rows.of(t));
+    }
+  }
+#pragma GCC unroll 16
+  for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 16
+    for (int l = 1; l < kLines; ++l) sums[0][t] = sums[0][t] + sums[l][t];
+    V::store(sums[0][t], acc + t * kRows);
+  }
+}
+
+// As many tokens as fit the registers, then halves of that.
+template <class V, int kTokens>
+void gemm_all(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
+              int32_t* acc) {
+  for (; tokens >= kTokens; tokens -= kTokens, q += kTokens * q_stride, acc += kTokens * kRows) {
+    gemm_tokens<V, kTokens>(tile, columns, q, q_stride, acc);
+  }
+  if constexpr (kTokens > 1) gemm_all<V, kTokens / 2>(tile, columns, q, q_stride, tokens, acc);
+}
+
+// Scores of an int8 cache (primitives_generic.h): a line is 16 positions x 4 elements. Keys become unsigned
+// by adding 128, which a flipped top bit does, and 128 * sum(q) is taken off again.
+template <class V, int kQueries>
+void dot_keys_unsigned(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
+                       const int32_t* q_sums, int32_t* scores) {
+  for (int64_t block = 0; block < blocks; ++block) {
+    typename V::Ints sums[kQueries];
+    for (int i = 0; i < kQueries; ++i) sums[i] = V::broadcast(-128 * q_sums[i]);
+    for (int64_t d = 0; d < head_dim; d += 4, keys += 64) {
+      const auto* line = reinterpret_cast<const uint8_t*>(keys);
+      prefetch(line);
+      const typename V::Bytes key = V::flip_top(V::load(line));
+#pragma GCC unroll 8
+      for (int i = 0; i < kQueries; ++i) sums[i] = V::dot(sums[i], key, q + i * kMaxHeadDim + d);
+    }
+    for (int i = 0; i < kQueries; ++i) V::store(sums[i], scores + i * kTile + block * kKeyBlock);
+  }
+}
+
+// fp16: multiply, then add, as everywhere; a fused operation would round differently.
+template <class V, int kTokens>
+void halves_tokens(const uint8_t* lines, const float* x, int64_t k, float* out) {
+  typename V::Floats sums[kTokens];
+  for (auto& sum : sums) sum = V::zero_floats();
+  for (int64_t column = 0; column < k; ++column) {
+    const uint8_t* const line = lines + column / 2 * 64;
+    if (column % 2 == 0) prefetch(line);
+    const typename V::Floats weights = V::load_halves(line, column % 2);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) sums[t] = V::multiply_add(sums[t], weights, x[t * k + column]);
+  }
+  for (int t = 0; t < kTokens; ++t) V::store_floats(sums[t], out + t * kRows);
+}
+
+template <class V, int kTokens>
+void halves_all(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+  for (; tokens >= kTokens; tokens -= kTokens, x += kTokens * k, acc += kTokens * kRows) {
+    halves_tokens<V, kTokens>(lines, x, k, acc);
+  }
+  if constexpr (kTokens > 1) halves_all<V, kTokens / 2>(lines, x, k, tokens, acc);
+}
+
+}  // namespace
+}  // namespace edge

@@ -1,0 +1,92 @@
+// A line in one zmm register: AVX-512 with VNNI.
+#pragma once
+
+#include "kernels/generic/primitives_generic.h"
+#include "kernels/x86/attention_int8_avx2.h"
+#include "kernels/x86/intrinsics_x86.h"
+#include "kernels/x86/linear_lowbit_vnni.h"
+
+namespace edge {
+namespace {
+
+struct Zmm {
+  using Bytes = __m512i;
+  // A type of its own: through __m512i, GCC 12 copies every sum twice around a vpdpbusd.
+  using Ints = int32_t __attribute__((vector_size(64)));
+  using Floats = __m512;
+  static constexpr int kSums = 16;  // of 32 registers
+
+  static Bytes load(const uint8_t* bytes) { return _mm512_loadu_si512(bytes); }
+  static Bytes mask(Bytes a, int bits) {
+    return _mm512_and_si512(a, _mm512_set1_epi8(static_cast<char>(bits)));
+  }
+  static Bytes add_bytes(Bytes a, Bytes b) { return _mm512_add_epi8(a, b); }
+  // a >> 1 in all bits of a byte but the highest.
+  static Bytes halve(Bytes a) { return _mm512_srli_epi16(a, 1); }
+
+  static Bytes flip_top(Bytes a) { return _mm512_xor_si512(a, _mm512_set1_epi8(-128)); }
+
+  static Ints broadcast(int32_t value) { return (Ints)_mm512_set1_epi32(value); }
+  static Ints load_ints(const int32_t* values) { return (Ints)_mm512_loadu_si512(values); }
+  static void store(Ints a, int32_t* out) { _mm512_storeu_si512(out, (__m512i)a); }
+  static Ints dot(Ints sum, Bytes codes, const int8_t* q) {
+    int32_t quad;
+    std::memcpy(&quad, q, sizeof(quad));
+    return (Ints)_mm512_dpbusd_epi32((__m512i)sum, codes, _mm512_set1_epi32(quad));
+  }
+
+  static Floats zero_floats() { return _mm512_setzero_ps(); }
+  static void store_floats(Floats a, float* out) { _mm512_storeu_ps(out, a); }
+  static Floats multiply_add(Floats sum, Floats weights, float x) {
+    return _mm512_add_ps(sum, _mm512_mul_ps(weights, _mm512_set1_ps(x)));
+  }
+  // The 16 weights of an even (0) or odd (1) column, from 32-bit lanes of both.
+  static Floats load_halves(const uint8_t* line, int64_t odd) {
+    const __m512i lanes = load(line);
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(odd ? _mm512_srli_epi32(lanes, 16) : lanes));
+  }
+};
+
+struct Vnni512 : Portable {
+  template <Storage kStorage>
+  static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
+    if constexpr (kStorage == Storage::kBits1) {
+      gemv_positions<Zmm, 1, 1>(lines, k_padded, q, acc);
+    } else if constexpr (kStorage == Storage::kBits2) {
+      gemv_positions<Zmm, 2, 2>(lines, k_padded, q, acc);
+    } else if constexpr (kStorage == Storage::kBits3) {
+      gemv_bits3<Zmm, 2>(lines, k_padded, q, acc);
+    } else if constexpr (kStorage == Storage::kBits4) {
+      gemv_positions<Zmm, 4, 4>(lines, k_padded, q, acc);
+    } else if constexpr (kStorage == Storage::kBase3) {
+      gemv_base3<Zmm>(lines, k_padded, q, acc);
+    } else {
+      gemv_positions<Zmm, 8, 8>(lines, k_padded, q, acc);
+    }
+  }
+
+  template <Storage kStorage>
+  static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
+                   int32_t* acc) {
+    gemm_all<Zmm, 16>(tile, columns, q, q_stride, tokens, acc);
+  }
+
+  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+    halves_all<Zmm, 8>(lines, x, k, tokens, acc);
+  }
+
+  template <int kQueries>
+  static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
+                       const int32_t* q_sums, int32_t* scores) {
+    dot_keys_unsigned<Zmm, kQueries>(keys, blocks, head_dim, q, q_sums, scores);
+  }
+
+  template <int kQueries>
+  static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
+                           int32_t* sums) {
+    Avx2Attention::weigh_values<kQueries>(values, quads, head_dim, weights, sums);
+  }
+};
+
+}  // namespace
+}  // namespace edge

@@ -1,0 +1,94 @@
+// Attention of one kernel against the scalar kernel's, over float32 and over int8 caches.
+#include <cinttypes>
+#include <cmath>
+#include <cstdio>
+
+#include "core/attention.h"
+#include "tools/checks.h"
+
+namespace edge {
+namespace {
+
+AttentionShape random_shape(bool is_int8, Random* random) {
+  AttentionShape s{};
+  const int64_t step = is_int8 ? 4 : 2;
+  s.kv_heads = random->between(1, 3);
+  s.heads = s.kv_heads * random->between(1, 6);
+  s.head_dim = random->chance(70) ? 64 : random->between(1, kMaxHeadDim / step) * step;
+  s.positions = random->between(1, 300);
+  s.capacity = (s.positions + kTile - 1) / kTile * kTile;
+  s.tokens = random->chance(50) ? 1 : random->between(1, s.positions < 40 ? s.positions : 40);
+  s.start_pos = random->between(0, s.positions - s.tokens);
+  return s;
+}
+
+std::string describe(const AttentionShape& s, bool is_int8) {
+  char text[200];
+  std::snprintf(text, sizeof(text),
+                "attention of %" PRId64 " tokens at %" PRId64 " of %" PRId64 ", %" PRId64
+                " heads over %" PRId64 " of %" PRId64 ", %s caches",
+                s.tokens, s.start_pos, s.positions, s.heads, s.kv_heads, s.head_dim,
+                is_int8 ? "int8" : "float32");
+  return text;
+}
+
+// The caches of a job: floats, or int8 as the scales of K, then of V, and apart from them the bytes.
+struct Caches {
+  std::vector<float> floats;
+  std::vector<int8_t> bytes;
+};
+
+Caches random_caches(const AttentionShape& s, bool is_int8, Random* random) {
+  const int64_t rows = s.capacity * s.kv_heads;
+  if (!is_int8) return {random->values(2 * rows * s.head_dim), {}};
+  Caches caches{random->values(2 * rows, 0.01f), {}};
+  for (float& scale : caches.floats) scale = std::fabs(scale);
+  const bool extreme = random->chance(30);
+  for (int64_t i = 0; i < 2 * rows * s.head_dim; ++i) {
+    const int64_t value = extreme ? random->between(0, 1) * 254 - 127 : random->between(-127, 127);
+    caches.bytes.push_back(static_cast<int8_t>(value));
+  }
+  return caches;
+}
+
+// Everything attention wrote: its output and both caches.
+std::vector<float> run(AttentionJob job, Caches caches, const Kernel& kernel) {
+  const AttentionShape& s = job.shape;
+  std::vector<float> out(static_cast<size_t>(s.tokens * s.heads * s.head_dim));
+  float *first = caches.floats.data(), *second = first + caches.floats.size() / 2;
+  int8_t* bytes = caches.bytes.data();
+  if (job.is_int8) {
+    job.int8 = {bytes, bytes + caches.bytes.size() / 2, first, second};
+  } else {
+    job.floats = {first, second};
+  }
+  job.out = out.data();
+  Error error;
+  if (!attention(job, kernel, serial(), &error)) std::printf("%s\n", error.message);
+  out.insert(out.end(), caches.floats.begin(), caches.floats.end());
+  out.insert(out.end(), caches.bytes.begin(), caches.bytes.end());
+  return out;
+}
+
+bool check_caches(bool is_int8, const Kernel& kernel, Random* random, Tally* tally) {
+  AttentionJob job{};
+  const AttentionShape s = job.shape = random_shape(is_int8, random);
+  const std::vector<float> qkv =
+      random->values(s.tokens * (s.heads + 2 * s.kv_heads) * s.head_dim, random->chance(20) ? 100.0f : 3.0f);
+  const std::vector<float> cos = random->values(s.positions * s.head_dim / 2);
+  const std::vector<float> sin = random->values(s.positions * s.head_dim / 2);
+  job.qkv = qkv.data();
+  job.cos = cos.data();
+  job.sin = sin.data();
+  job.is_int8 = is_int8;
+  const Caches caches = random_caches(s, is_int8, random);
+  return tally->same(kernel, describe(s, is_int8), run(job, caches, kScalar), run(job, caches, kernel));
+}
+
+}  // namespace
+
+bool check_attention(const Kernel& kernel, Random* random, Tally* tally) {
+  return check_caches(false, kernel, random, tally) && check_caches(true, kernel, random, tally);
+}
+
+}  // namespace edge
