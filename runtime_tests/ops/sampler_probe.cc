@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "sampler.h"
+#include "runner/sampler.h"
 
 int main(int argc, char** argv) {
   if (argc != 7) return 1;
