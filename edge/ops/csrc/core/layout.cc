@@ -68,10 +68,10 @@ bool is_group_size(uint32_t columns) {
   return columns == 0 || columns == 32 || columns == 64 || columns == 128 || columns == 256;
 }
 
-// A whole table's zero must be a code or lie between two. A comparison that NaN fails.
+// A whole table's zero must be a code or lie between two. Comparisons that NaN fails, and -0 is refused.
 bool is_zero_of_table(float zero, const EncodingTraits& encoding) {
-  if (!encoding.is_quantized()) return zero == 0.0f;
-  return zero >= 0.0f && zero <= static_cast<float>(encoding.largest_code()) &&
+  if (!encoding.is_quantized()) return bits_from_float(zero) == 0;
+  return bits_from_float(zero) >> 31 == 0 && zero <= static_cast<float>(encoding.largest_code()) &&
          2 * zero == static_cast<float>(static_cast<int32_t>(2 * zero));
 }
 
