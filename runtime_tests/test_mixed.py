@@ -14,11 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edge.checkpoints.convert import build_model, named_linears
-from edge.checkpoints.hugging_face import Checkpoint, linear_names, load_checkpoint
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.convert import build_model
+from edge.checkpoints.hugging_face import linear_names, load_checkpoint
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.evaluation.subject import open_subject
 from edge.formats import FULL_PRECISION, format_for_bits
+from edge.model.decoder import named_linears
 from edge.ops.packing import dequantize, read_header
 from edge.quantizers.paretoq import LearnedGrid
 from edge.quantizers.plan import Plan

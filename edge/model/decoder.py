@@ -7,6 +7,8 @@ Parameter names are those of Hugging Face's ``LlamaForCausalLM`` without the lea
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -177,7 +179,9 @@ class Decoder(nn.Module):
         return self
 
 
-#: What the weight formats apply to: ParetoQ quantises every linear of a layer, but not embedding and head.
+#: Full names of the token embedding and the output head.
+EMBEDDING, HEAD = "embed_tokens", "lm_head"
+#: Last names of the linears that a weight format applies to: ParetoQ quantises every linear of a layer.
 QUANTIZED_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -196,7 +200,13 @@ def named_linears(model: Decoder) -> dict[str, nn.Linear]:
     }
 
 
+def clone_structure(model: Decoder) -> Decoder:
+    """A deep copy of the modules that shares every tensor with the original."""
+    memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, memo)
+
+
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Puts a module where another stands in the model, by its full name."""
+    """Replace the module of a full name by another."""
     parent, _, child = name.rpartition(".")
     model.get_submodule(parent)._modules[child] = module

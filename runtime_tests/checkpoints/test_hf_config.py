@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
-from edge.checkpoints.hf_config import config_from_hf, config_to_hf, format_from_hf, read_hf_config
+from edge.checkpoints.hf_config import config_from_hf, config_to_hf, read_hf_config
+from edge.checkpoints.hf_formats import format_from_hf
 from edge.formats import BY_NAME, FORMATS
 from edge.quantizers.plan import Plan
 from runtime_tests.tiny import tiny_config

@@ -12,10 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from edge.checkpoints.convert import build_model, qat_linears, to_checkpoint
-from edge.checkpoints.hugging_face import HEAD, Checkpoint, load_checkpoint, save_checkpoint
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.convert import build_model, to_checkpoint
+from edge.checkpoints.hugging_face import HEAD, load_checkpoint
+from edge.checkpoints.write import save_checkpoint
 from edge.formats import FORMATS, FULL_PRECISION, WeightFormat
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import qat_linears
 from runtime_tests.checkpoints.hf_models import edit_config, logits, random_llama, reload, save_llama
 from runtime_tests.conftest import shared_data
 from runtime_tests.tiny import save_tiny, tiny_checkpoint

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from export.program import to_program
 
 from edge.checkpoints.convert import build_model
 from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
@@ -15,7 +16,6 @@ from edge.quantizers.paretoq import QATLinear
 from export.fuse import AddLinear, NormCat, NormGateUp, pack
 from export.metadata import constant_methods
 from export.modules import OpRMSNorm, PackedLinear, PackedTable, tables
-from export.program import to_program
 from export.recipes import RECIPES, Options, lower
 from export.verify import check_tables, reference_models, verify
 from runtime_tests.tiny import tiny_checkpoint

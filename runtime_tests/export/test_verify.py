@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from export.program import to_program
 
 from edge.checkpoints.convert import build_model
 from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
@@ -14,7 +15,6 @@ from edge.ops.packing import read_header
 from edge.quantizers.plan import Plan
 from export.metadata import constant_methods
 from export.modules import tables
-from export.program import to_program
 from export.recipes import RECIPES, Options, lower
 from export.verify import VerificationError, check_tables, eager_logits, perplexity, reference_models, verify
 from runtime_tests.tiny import tiny_checkpoint
