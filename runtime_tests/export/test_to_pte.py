@@ -12,7 +12,7 @@ import pytest
 
 from edge.cli import main_guard
 from edge.formats import format_for_bits
-from edge.model.config import MOBILELLM
+from edge.model.config import MOBILELLM, NAMED_MODELS
 from edge.ops.packing import packed_nbytes
 from edge.runtime.manifest import read_manifest
 from export import to_pte
@@ -276,7 +276,7 @@ def test_layer_sharing_exports(tmp_path):
 
 
 def test_random_weights_are_named_as_such(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(to_pte.NAMED_MODELS, "tiny", tiny_config())
+    monkeypatch.setitem(NAMED_MODELS, "tiny", tiny_config())
     assert run("--bits", 2, "--model", "tiny", "--random-weights", "--output", tmp_path / "out") == 0
     assert "random weights" in capsys.readouterr().out
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
