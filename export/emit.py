@@ -95,12 +95,12 @@ def require_ops(edge: EdgeProgramManager, native: Counter[str], delegated_linear
         for op in sorted(found | native)
         if found[op] != native[op]
     ]
-    wrong += [f"{op}, outside of a delegate" for op in sorted(PRODUCTS & outside.keys())]
+    wrong += [f"{op}, which belongs in a native op or a delegate" for op in sorted(PRODUCTS & outside.keys())]
     products = sum(inside[op] for op in PRODUCTS)
     if products != delegated_linears:
         wrong.append(f"{products} matrix products in delegates instead of {delegated_linears}")
     if wrong:
-        raise ValueError(f"the exported graph is not what its recipe lowers to; it calls {'; '.join(wrong)}")
+        raise ValueError(f"the exported graph is not what its recipe lowers to: it calls {'; '.join(wrong)}")
 
 
 def program_bytes(edge: EdgeProgramManager) -> bytes:
