@@ -27,10 +27,10 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from edge.checkpoints.convert import qat_linears
 from edge.formats import WeightFormat
 from edge.model.decoder import Decoder
 from edge.quantizers.paretoq import effective_alpha, quantize_codes
+from edge.quantizers.prepare import qat_linears
 from edge.text import first_of
 from edge.training.monitor_picture import draw
 from edge.training.progress import say

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from edge.checkpoints.convert import build_model, plan_of
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.convert import build_model
 from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
-from edge.checkpoints.hugging_face import (
-    Checkpoint,
-    check_vocabulary,
-    linear_names,
-    load_checkpoint,
-    parse_config,
-)
+from edge.checkpoints.hugging_face import check_vocabulary, linear_names, load_checkpoint, parse_config
 from edge.checkpoints.packed import model_directory, open_model
 from edge.files import sha256_of
 from edge.formats import format_for_bits
@@ -20,6 +15,7 @@ from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import plan_of
 from edge.training.method import PARETOQ, Method
 from edge.training.train_config import TrainConfig
 

@@ -21,7 +21,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
 from edge.checkpoints.convert import to_checkpoint
-from edge.checkpoints.hugging_face import save_checkpoint
+from edge.checkpoints.write import save_checkpoint
 from edge.cli import refuse_unwritable
 from edge.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.formats import format_for_bits

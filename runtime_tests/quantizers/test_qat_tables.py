@@ -8,11 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edge.checkpoints.convert import prepare_qat, to_checkpoint
+from edge.checkpoints.convert import to_checkpoint
 from edge.checkpoints.hugging_face import linear_names
 from edge.formats import format_for_bits
 from edge.quantizers.paretoq import fake_quantize, initial_alpha
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat
 from edge.quantizers.qat_tables import QATEmbedding
 from runtime_tests.tiny import tiny_config, tiny_model
 

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edge.checkpoints.convert import prepare_qat
 from edge.formats import BITS_CHOICES, format_for_bits
 from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat
 from edge.training import train
 from edge.training.arguments import parse, training_arguments
 from edge.training.guard import Diverged

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from transformers import Trainer
 
-from edge.checkpoints.hugging_face import save_checkpoint
+from edge.checkpoints.write import save_checkpoint
 from edge.cli import main_guard
 from edge.training import resume, train
 from edge.training.progress import Progress

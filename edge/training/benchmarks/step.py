@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from edge.checkpoints.convert import prepare_qat
 from edge.cli import main_guard
 from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
 from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat
 from edge.training.loss import NextTokenLoss
 
 #: A quantisation-aware step may take this many times a full-precision one.
