@@ -154,7 +154,7 @@ def _same_number(text: float | str, number: float) -> bool:
 
 
 def cpp_header() -> str:
-    """The table as C++ constants; CMake writes it to ``formats.inc`` at build time."""
+    """The table as C++ constants, checked in as ``ops/csrc/core/formats_table.inc``."""
     rows = "\n".join(
         f'    {{"{f.name}", {f.format_id}, {f.code_bits}, {f.levels}, {f.step}, {f.offset}, '
         f"{_float32_literal(f.unit)}, {f.group_columns}, {f.group_lines}}},"
@@ -162,7 +162,7 @@ def cpp_header() -> str:
     )
     ids = "\n".join(f"  k{f.name.capitalize()} = {f.format_id}," for f in FORMATS)
     return (
-        "// Generated from edge/formats.py at build time. Do not edit.\n"
+        "// Generated, do not edit: python -m edge.formats > edge/ops/csrc/core/formats_table.inc\n"
         f"enum FormatId : uint16_t {{\n{ids}\n}};\n"
         f"inline constexpr WeightFormat kFormats[] = {{\n{rows}\n}};\n"
     )

@@ -21,7 +21,7 @@ struct WeightFormat {
   constexpr bool is_base3() const { return levels == 3 && group_columns == 20; }
 };
 
-#include "formats.inc"
+#include "core/formats_table.inc"
 
 inline const WeightFormat* find_format(uint16_t id) {
   for (const WeightFormat& format : kFormats) {
