@@ -71,12 +71,12 @@ def runner_path() -> Path:
 
 
 def kernel_bench_path() -> Path:
-    """Path of the kernel benchmark ``lowbit_kernel_bench``; ImportError with the cure when it was not built."""
+    """Path of the benchmark ``lowbit_kernel_bench``; ImportError with the cure when it was not built."""
     return _built_file(_KERNEL_BENCH)
 
 
 def kernel_check_path() -> Path:
-    """Path of the kernel check ``lowbit_kernel_check``; ImportError with the cure when it was not built."""
+    """Path of the check ``lowbit_kernel_check``; ImportError with the cure when it was not built."""
     return _built_file(_KERNEL_CHECK)
 
 
