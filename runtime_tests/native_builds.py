@@ -48,7 +48,7 @@ def compile_target(build: Path, target: str, **environment: object) -> str:
     return run([find_tool("cmake"), "--build", build, "--target", target], **environment)
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Return a folder that all workers of this run share; the first to ask fills it with ``make(folder)``."""
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
