@@ -78,7 +78,8 @@ def grids(checkpoint: Checkpoint) -> dict[str, LearnedGrid]:
 
 def packed_tables(checkpoint: Checkpoint) -> dict[str, PackedTable]:
     """Those of a program, by name."""
-    embedding_bits = int(checkpoint.plan.tables.bits) if checkpoint.plan.tables.is_quantized else 8
+    embedding = checkpoint.plan.embedding_format
+    embedding_bits = int(embedding.bits) if embedding.is_quantized else 8
     options = Options(RECIPES["lowbit"], checkpoint.plan.default, 16, embedding_bits)
     found = dict(tables(lower(build_model(checkpoint), options)))
     assert all(isinstance(table, PackedTable) for table in found.values())

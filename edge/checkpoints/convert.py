@@ -31,9 +31,9 @@ def prepare_qat(model: Decoder, plan: Plan, alphas: dict[str, Tensor] | None = N
         ValueError: ``alphas`` is given and lacks one.
     """
     grids = {name: plan.of(name) for name in named_linears(model) if plan.of(name).is_quantized}
-    if plan.tables.is_quantized:
+    if plan.embedding_format.is_quantized:
         own_head = () if model.lm_head.weight is None else (_module_name(HEAD),)
-        grids |= dict.fromkeys((_module_name(EMBEDDING), *own_head), plan.tables)
+        grids |= dict.fromkeys((_module_name(EMBEDDING), *own_head), plan.embedding_format)
     missing = set() if alphas is None else grids.keys() - alphas.keys()
     if missing:
         raise ValueError(f"no learned scale for {first_of(missing)}")
@@ -41,7 +41,7 @@ def prepare_qat(model: Decoder, plan: Plan, alphas: dict[str, Tensor] | None = N
         weight = model.get_submodule(name).get_parameter("weight").detach()
         alpha = None if alphas is None else alphas[name]
         replace_module(model, name, _TABLES.get(name, QATLinear)(weight, fmt, alpha))
-    if plan.tables.is_quantized and model.lm_head.weight is None:
+    if plan.embedding_format.is_quantized and model.lm_head.weight is None:
         replace_module(model, _module_name(HEAD), TiedQATHead())
     return model
 

@@ -184,7 +184,7 @@ def _grid_shapes(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
     """Those of a checkpoint's weights that have learned scales, by the name of the linear or table."""
     linears = quantized_linear_shapes(shapes)
     found = {name: shape for name, shape in linears.items() if plan.of(name).is_quantized}
-    if plan.tables.is_quantized:
+    if plan.embedding_format.is_quantized:
         found |= {n.removesuffix(".weight"): shapes[n] for n in (EMBEDDING, HEAD) if n in shapes}
     return found
 

@@ -77,9 +77,9 @@ def wanted_plan(config: TrainConfig, shape: ModelConfig) -> Plan:
     Raises:
         ValueError: a pattern matches no linear, or no linear is left at --bits.
     """
-    tables, default = format_for_bits(config.embedding_bits), format_for_bits(config.bits)
+    embedding_format, default = format_for_bits(config.embedding_bits), format_for_bits(config.bits)
     try:
-        return Plan.from_patterns(linear_names(shape), default, config.patterns, tables)
+        return Plan.from_patterns(linear_names(shape), default, config.patterns, embedding_format)
     except ValueError as error:
         raise ValueError(f"--mixed: {error}") from error
 

@@ -58,7 +58,9 @@ def build_probe(compiler: str, folder: Path) -> Path:
     """The probe with the flags that the runner is built with."""
     flags = ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-trapping-math", "-static"]
     sources = [HERE / "sampler_probe.cc", RUNNER_SOURCES / "sampler.cc"]
-    subprocess.run([compiler, *flags, f"-I{RUNNER_SOURCES.parent}", *sources, "-o", folder / "probe"], check=True)
+    subprocess.run(
+        [compiler, *flags, f"-I{RUNNER_SOURCES.parent}", *sources, "-o", folder / "probe"], check=True
+    )
     return folder / "probe"
 
 
