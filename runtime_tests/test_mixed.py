@@ -81,7 +81,7 @@ def grids(checkpoint: Checkpoint) -> dict[str, LearnedGrid]:
 
 def packed_tables(checkpoint: Checkpoint) -> dict[str, PackedTable]:
     """Those of a program, by name."""
-    embedding_bits = int(checkpoint.plan.tables.bits) if checkpoint.plan.tables.is_quantized else 8
+    embedding_bits = int(checkpoint.plan.embedding_format.bits) if checkpoint.plan.embedding_format.is_quantized else 8
     options = Options(checkpoint.plan.default, 16, embedding_bits)
     found = dict(tables_of(RECIPES["lowbit"].lower(build_model(checkpoint), options)))
     assert all(isinstance(table, PackedTable) for table in found.values())

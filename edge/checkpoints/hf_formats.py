@@ -62,8 +62,8 @@ def plan_to_hf(plan: Plan) -> dict[str, Any]:
         hf["w_bits"] = plan.default.paretoq_w_bits
     if plan.others:
         hf[MIXED_KEY] = {hf_name(name): fmt.paretoq_w_bits for name, fmt in plan.others.items()}
-    if plan.tables.is_quantized:
-        hf[EMBEDDING_KEY] = plan.tables.paretoq_w_bits
+    if plan.embedding_format.is_quantized:
+        hf[EMBEDDING_KEY] = plan.embedding_format.paretoq_w_bits
     return hf
 
 

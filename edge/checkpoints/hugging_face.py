@@ -150,7 +150,7 @@ def _grid_shapes(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
     """Shapes of the linears and tables that have learned scales, by full name."""
     linears = quantized_linear_shapes(shapes)
     found = {name: shape for name, shape in linears.items() if plan.of(name).is_quantized}
-    if plan.tables.is_quantized:
+    if plan.embedding_format.is_quantized:
         found |= {name: shapes[f"{name}.weight"] for name in (EMBEDDING, HEAD) if f"{name}.weight" in shapes}
     return found
 

@@ -163,7 +163,7 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
     for name, shape in tables.items():
         weight, alpha = _unpack_table(directory, name, tensors[name + PACKED_SUFFIX], shape, formats[name])
         weights[f"{name}.weight"] = weight
-        learned = plan.tables if name in (EMBEDDING, HEAD) else formats[name]
+        learned = plan.embedding_format if name in (EMBEDDING, HEAD) else formats[name]
         if learned.is_quantized:
             alphas[name] = alpha
     return Checkpoint(config, weights, plan, alphas, checked_tokenizer(directory, config))
@@ -171,7 +171,7 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
 
 def _formats(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, WeightFormat]:
     """The format that each linear and table of a model is packed in, by full name."""
-    tables = plan.tables if plan.tables.is_quantized else TABLE_FORMAT
+    tables = plan.embedding_format if plan.embedding_format.is_quantized else TABLE_FORMAT
     formats = {name: plan.of(name) for name in quantized_linear_shapes(shapes)}
     return formats | {name: tables for name in (EMBEDDING, HEAD) if f"{name}.weight" in shapes}
 

@@ -31,8 +31,8 @@ def prepare_qat(model: Decoder, plan: Plan, alphas: dict[str, Tensor] | None = N
     """
     grids = {name: plan.of(name) for name in named_linears(model) if plan.of(name).is_quantized}
     tied = model.lm_head.weight is None
-    if plan.tables.is_quantized:
-        grids |= dict.fromkeys((EMBEDDING,) if tied else (EMBEDDING, HEAD), plan.tables)
+    if plan.embedding_format.is_quantized:
+        grids |= dict.fromkeys((EMBEDDING,) if tied else (EMBEDDING, HEAD), plan.embedding_format)
     missing = set() if alphas is None else grids.keys() - alphas.keys()
     if missing:
         raise ValueError(f"no learned scale for {first_of(missing)}")
@@ -40,7 +40,7 @@ def prepare_qat(model: Decoder, plan: Plan, alphas: dict[str, Tensor] | None = N
         weight = model.get_submodule(name).get_parameter("weight").detach()
         alpha = None if alphas is None else alphas[name]
         replace_module(model, name, _MODULES.get(name, QATLinear)(weight, fmt, alpha))
-    if plan.tables.is_quantized and tied:
+    if plan.embedding_format.is_quantized and tied:
         replace_module(model, HEAD, TiedQATHead())
     return model
 

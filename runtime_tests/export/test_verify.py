@@ -131,7 +131,7 @@ def test_another_embedding_is_refused(ternary, bits):
 @pytest.mark.parametrize("part", ["weight", "grid_end"])
 def test_a_learned_table_must_be_the_trained_grid_exactly(tmp_path, name, part):
     """Where another table may be half a step off, this one may not be off by a code or an ulp."""
-    plan = Plan(OPTIONS.fmt, tables=format_for_bits(8))
+    plan = Plan(OPTIONS.fmt, embedding_format=format_for_bits(8))
     model = build_model(tiny_checkpoint(plan=plan, tied_embedding=False))
     lowered = LOWBIT.lower(model, OPTIONS)
     path = tmp_path / "model.pte"  # the check needs the tables, not a program around them

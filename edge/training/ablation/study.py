@@ -23,10 +23,10 @@ from edge.training.ablation.results import FULL, Result, Results, read_results, 
 from edge.training.ablation.table import write_tables
 from edge.training.ablation.variants import TRAINED_ON, Variant
 from edge.training.arguments import flags_given
-from edge.training.guard import Diverged
+from edge.training.divergence import Diverged
 from edge.training.method import PARETOQ, Method
 from edge.training.presets import Preset
-from edge.training.resume import FREE_FLAGS
+from edge.training.run_record import FREE_FLAGS
 from edge.training.stages import from_preset
 from edge.training.start import starting_model, weights_hash
 from edge.training.train import train

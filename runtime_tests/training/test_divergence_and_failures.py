@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from edge.cli import main_guard
 from edge.training import train
-from edge.training.guard import DIVERGED_LOGS, divergence
+from edge.training.checkpoints import last_checkpoint, step_of
+from edge.training.divergence import DIVERGED_LOGS, divergence
 from edge.training.loss import NextTokenLoss
 from edge.training.progress import Progress
-from edge.training.resume import last_checkpoint, step_of
 
 
 def command(out: Path, full: Path, **flags: object) -> list[str]:

@@ -1,7 +1,6 @@
-"""What a run leaves beside its output so that the same command, given again, goes on where it stopped.
+"""Record a run's flags, data and weights in ``run.json``, so that only the same run is resumed.
 
-``<output>-checkpoints`` holds Trainer's ``checkpoint-N`` directories and ``run.json``: the flags of the
-run and the hashes of what it is made of (``CONTENTS``).
+The file lies in ``OUTPUT-checkpoints`` beside Trainer's checkpoints.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,68 +15,34 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from edge.training.checkpoints import last_checkpoint
 from edge.training.train_config import TrainConfig, spelled
 
 RECORD = "run.json"
 LOCK = "lock"
-#: What Trainer writes into a checkpoint: plain files, or under FSDP files and folders of shards.
-PARTS = ("*model*", "optimizer*", "scheduler.pt")
-#: Flags that may change between the parts of a run: they decide what is shown and kept, not what is trained.
-#: ``data`` and ``tokenizer`` are compared by the tokens they give, wherever the files lie, and what divides a
-#: batch by the whole of it.
+#: Flags that may change when a run is resumed, because they do not decide what is trained. ``data`` and
+#: ``tokenizer`` are compared by the tokens they give, and batch flags by the global batch.
 FREE_FLAGS = {"output", "data", "tokenizer", "eval_data", "data_cache", "save_steps", "save_total_limit"} | {
     "eval_steps", "eval_strategy", "logging_steps", "logging_strategy", "log_level", "report_to",
     "monitor_steps", "dataloader_num_workers",
     "batch_size", "gradient_accumulation_steps", "examples_per_step",
-    "full_learning_rate",  # says where learning_rate comes from
+    "full_learning_rate",  # learning_rate holds its value
 }  # fmt: skip
-#: What a run is made of, by the names of its hashes in ``run.json``, and what it means that one has changed.
-CONTENTS = {
+#: Hashes in ``run.json``, and what it means when one differs.
+HASHES = {
     "data_sha256": "on other training tokens (another --data or --tokenizer)",
     "weights_sha256": "from other weights (--model or --teacher has changed since)",
 }
 
 
-def checkpoints_dir(output: str) -> Path:
-    path = Path(output)
-    if not path.name:
-        raise ValueError(f"--output {output} has no name of its own; give a directory to be made")
-    return path.with_name(path.name + "-checkpoints")
-
-
-def last_checkpoint(directory: Path) -> Path | None:
-    """The newest whole checkpoint; without any part of it a run would begin that part anew, unnoticed."""
-    return max(filter(is_whole, directory.glob("checkpoint-*")), key=step_of, default=None)
-
-
-def is_whole(checkpoint: Path) -> bool:
-    """Whether it was written to its end, trainer_state.json being the last file, and has all its parts."""
-    return bool(step_of(checkpoint)) and all(any(checkpoint.glob(part)) for part in PARTS)
-
-
-def remove_unfinished(directory: Path) -> None:
-    """Removes checkpoints that were not written to their end, which only take room."""
-    for path in directory.glob("checkpoint-*"):
-        if not step_of(path):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step a checkpoint was taken at; 0 where its trainer_state.json was not written to its end."""
-    try:
-        return int(json.loads((checkpoint / "trainer_state.json").read_text())["global_step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
-
-
 def write_record(directory: Path, flags: dict[str, Any], hashes: dict[str, str]) -> None:
-    """Writes ``run.json``; it appears whole or not at all."""
+    """Write ``run.json`` atomically."""
     directory.mkdir(parents=True, exist_ok=True)
     _write(directory, {"flags": flags, **hashes})
 
 
 def mark_diverged(directory: Path) -> None:
-    """Notes in ``run.json`` that the run diverged: it may be resumed with a lower learning rate."""
+    """Note in ``run.json`` that the run diverged: it may be resumed with a lower learning rate."""
     record = read_record(directory)
     if record is not None:
         _write(directory, {**record, "diverged": True})
@@ -91,10 +55,10 @@ def _write(directory: Path, record: dict[str, Any]) -> None:
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:
-    """What ``write_record`` wrote, or None where no run has begun.
+    """Read ``run.json``; None where no run has begun.
 
     Raises:
-        ValueError: the file is no record, or there are checkpoints without one.
+        ValueError: the file is damaged, or there are checkpoints without it.
     """
     path = directory / RECORD
     if not path.is_file():
@@ -113,13 +77,13 @@ def read_record(directory: Path) -> dict[str, Any] | None:
 
 
 def refuse_other_flags(directory: Path, record: dict[str, Any], flags: dict[str, Any]) -> None:
-    """ValueError when a run was begun with other flags than those it is to be resumed with.
+    """Raise a ValueError if the run was begun with other flags.
 
-    The batch may be cut up otherwise (a smaller --batch-size, more --gradient_accumulation_steps, another
-    number of processes), and a run that diverged may go on with a lower --learning-rate.
+    The global batch may be divided differently (a smaller --batch-size, more --gradient_accumulation_steps,
+    another number of ranks), and a run that diverged may go on with a lower --learning-rate.
     """
     before, free = record["flags"], set(FREE_FLAGS)
-    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}  # a flag of a later version, say
+    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}  # a record may lack newer flags
     examples, now = _examples_per_step(before), _examples_per_step(flags)
     if examples != now:
         cut = "--batch-size x --gradient-accumulation-steps x processes"
@@ -132,22 +96,26 @@ def refuse_other_flags(directory: Path, record: dict[str, Any], flags: dict[str,
             raise ValueError(_another_run(directory, f"{_said(name, old)}, not {_said(name, new)}"))
 
 
-def refuse_other_contents(directory: Path, record: dict[str, Any], hashes: dict[str, str]) -> None:
-    """ValueError when a run was begun on other tokens, or from other weights, than it is to go on with."""
-    for name, difference in CONTENTS.items():
+def refuse_other_hashes(directory: Path, record: dict[str, Any], hashes: dict[str, str]) -> None:
+    """Raise a ValueError if the run was begun on other tokens or from other weights."""
+    for name, difference in HASHES.items():
         if record.get(name, hashes[name]) != hashes[name]:  # earlier versions recorded no weights
             raise ValueError(_another_run(directory, difference))
 
 
 def _examples_per_step(flags: dict[str, Any]) -> int:
-    """Of all processes; records of earlier versions do not say it, and mean one process."""
-    one_process = int(flags["batch_size"]) * int(flags.get("gradient_accumulation_steps", 1))
-    return flags.get("examples_per_step", one_process)
+    """Return the global batch; records of earlier versions lack it, and mean one rank."""
+    one_rank = int(flags["batch_size"]) * int(flags.get("gradient_accumulation_steps", 1))
+    return flags.get("examples_per_step", one_rank)
 
 
 @contextmanager
 def only_run(directory: Path) -> Iterator[None]:
-    """ValueError where another process trains in this directory; the system frees the lock of a dead one."""
+    """Hold the lock of a directory of checkpoints; the system frees the lock of a dead process.
+
+    Raises:
+        ValueError: another process holds it.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory / LOCK)
     try:

@@ -1,7 +1,4 @@
-"""One process of several that train, for tests: with FSDP2 for --fsdp, and with the accident $ACCIDENT.
-
-All accidents befall process 1 alone, in or after step 5.
-"""
+"""Accidents that befall rank 1 of a run, in or after step 5."""
 
 from __future__ import annotations
 
@@ -10,21 +7,19 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers import Trainer
 
-from edge.cli import main_guard
 from edge.quantizers.paretoq import _QuantizedLinear
-from edge.training import train
 from edge.training.loss import NextTokenLoss
 from edge.training.progress import Progress
-from runtime_tests.training.fsdp_on_cpu import shard_on_cpus
 
 STEP = 5
 
 
-def signalled(number: int):
+def signalled(number: int) -> Callable[[], None]:
     def install() -> None:
         def on_step_begin(self, args, state, control, **kwargs):
             if state.global_step == STEP - 1:
@@ -46,7 +41,7 @@ def loses_its_loss() -> None:
 
 
 def dies_in_its_part_of_a_checkpoint() -> None:
-    """Process 0 has all the time to finish its own part, which must not make the checkpoint count."""
+    """Rank 0 has all the time to finish its own part, which must not make the checkpoint count."""
     save = Trainer._save_rng_state
 
     def half(self, output_dir: str) -> None:
@@ -84,10 +79,3 @@ ACCIDENTS = {
     "another disk": has_a_disk_of_its_own,
     "shows types": shows_types,
 }
-
-if __name__ == "__main__":
-    if "--fsdp" in sys.argv:
-        shard_on_cpus()
-    if "ACCIDENT" in os.environ and os.environ["RANK"] == "1":
-        ACCIDENTS[os.environ["ACCIDENT"]]()
-    main_guard(train.main)
