@@ -10,8 +10,8 @@ import pytest
 from edge.latency import gather as gathering
 from edge.latency import programs
 from edge.latency.gather import gather
-from edge.latency.llama_cpp_models import QuantizedModel
-from edge.latency.programs import ExportedProgram, open_exported
+from edge.latency.opponents.llama_cpp.models import QuantizedModel
+from edge.latency.exported import ExportedProgram, open_exported
 from edge.model.config import MOBILELLM
 
 
@@ -34,7 +34,7 @@ def opened(exported, monkeypatch):
     def see(*variations: dict) -> list[str]:
         found = [variation(two, f"d{i}", **changes) for i, changes in enumerate(variations)]
         monkeypatch.setattr(gathering, "open_exported", lambda directory: found[int(str(directory))])
-        return [subject.record.name for subject in collect([Path(str(i)) for i in range(len(found))])]
+        return [candidate.record.name for candidate in collect([Path(str(i)) for i in range(len(found))])]
 
     return see
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-from edge.latency.plots.drawing import (
+from edge.latency.report.plots.drawing import (
     BLUE,
     GREEN,
     INK,
@@ -22,7 +22,7 @@ from edge.latency.plots.drawing import (
     without_frame,
 )
 from edge.latency.schema import OpGroup, Trace
-from edge.latency.words import number
+from edge.latency.report.words import number
 
 #: A group's colour and hatch, in the order of a bar.
 _LOOKS: dict[OpGroup, tuple[str, str]] = {

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from edge.latency.figures import Spread
-from edge.latency.plots.drawing import (
+from edge.latency.report.figures import Spread
+from edge.latency.report.plots.drawing import (
     COLOURS,
     INK,
     MARKERS,
@@ -23,7 +23,7 @@ from edge.latency.plots.drawing import (
     shorten,
     without_frame,
 )
-from edge.latency.words import least_most
+from edge.latency.report.words import least_most
 
 #: Ratios that read well on an axis, the best first.
 _ROUND_RATIOS = (

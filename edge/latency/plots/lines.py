@@ -9,8 +9,8 @@ from functools import partial
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from edge.latency.figures import Spread
-from edge.latency.plots.drawing import (
+from edge.latency.report.figures import Spread
+from edge.latency.report.plots.drawing import (
     BLUE,
     GREEN,
     INK,

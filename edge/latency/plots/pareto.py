@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from edge.latency.figures import Spread
-from edge.latency.plots.drawing import BLUE, Drawing, draw, handle, legend, paint_mark, shorten
+from edge.latency.report.figures import Spread
+from edge.latency.report.plots.drawing import BLUE, Drawing, draw, handle, legend, paint_mark, shorten
 
 #: Where a point's name may stand, best first: offset in points, and its anchor.
 _PLACES = [

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from edge.latency import figures
-from edge.latency.figures import Metric, Spread
-from edge.latency.plots.bars import token_times
-from edge.latency.plots.dots import Mark, Panel, dots, height
-from edge.latency.plots.drawing import Drawing
-from edge.latency.plots.lines import Line, curves
-from edge.latency.plots.pareto import Point, front
-from edge.latency.plots.roofline import Rate, roofline
+from edge.latency.report.figures import Metric, Spread
+from edge.latency.report.plots.bars import token_times
+from edge.latency.report.plots.dots import Mark, Panel, dots, height
+from edge.latency.report.plots.drawing import Drawing
+from edge.latency.report.plots.lines import Line, curves
+from edge.latency.report.plots.pareto import Point, front
+from edge.latency.report.plots.roofline import Rate, roofline
 from edge.latency.schema import ProgramRecord, Report
-from edge.latency.words import count, least_most, listed, number, percent, weights_tag, weights_words
+from edge.latency.report.words import count, least_most, listed, number, percent, weights_tag, weights_words
 
 
 def speed_ups(report: Report) -> list[list[Drawing]]:

@@ -9,8 +9,8 @@ from functools import partial
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from edge.latency.plots.dots import look
-from edge.latency.plots.drawing import INK, Drawing, draw, handle, legend, paint_mark, shorten
+from edge.latency.report.plots.dots import look
+from edge.latency.report.plots.drawing import INK, Drawing, draw, handle, legend, paint_mark, shorten
 
 
 @dataclass(frozen=True)

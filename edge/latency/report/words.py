@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from edge.latency.figures import Spread
+from edge.latency.report.figures import Spread
 from edge.latency.schema import ProgramRecord
 
 DASH = "\N{EN DASH}"

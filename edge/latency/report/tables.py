@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from edge.latency import figures
-from edge.latency.figures import Metric, Spread
-from edge.latency.notes import kernels
+from edge.latency.report.figures import Metric, Spread
+from edge.latency.report.notes import kernels
 from edge.latency.schema import ProgramRecord, Report
-from edge.latency.words import NOTHING, count, number, spread_words, times, weights_words
+from edge.latency.report.words import NOTHING, count, number, spread_words, times, weights_words
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from edge.latency import figures, tables
-from edge.latency.answers import answer, title, unfinished
-from edge.latency.notes import circumstances, definitions, fairness
-from edge.latency.plots import report as plots
-from edge.latency.plots.drawing import Drawing
+from edge.latency.report.answers import answer, title, unfinished
+from edge.latency.report.notes import circumstances, definitions, fairness
+from edge.latency.report.plots import report as plots
+from edge.latency.report.plots.drawing import Drawing
 from edge.latency.schema import Report
-from edge.latency.tables import Table
-from edge.latency.words import count, weights_words
+from edge.latency.report.tables import Table
+from edge.latency.report.words import count, weights_words
 
 _HERE = Path(__file__).parent
 

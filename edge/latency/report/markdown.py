@@ -6,12 +6,12 @@ import html
 import re
 
 from edge.latency import tables
-from edge.latency.answers import answer, title, unfinished
-from edge.latency.figures import by_model
-from edge.latency.notes import circumstances, definitions, fairness
+from edge.latency.report.answers import answer, title, unfinished
+from edge.latency.report.figures import by_model
+from edge.latency.report.notes import circumstances, definitions, fairness
 from edge.latency.schema import Report
-from edge.latency.tables import Row, Table
-from edge.latency.words import count, weights_words
+from edge.latency.report.tables import Row, Table
+from edge.latency.report.words import count, weights_words
 
 
 def markdown(report: Report) -> str:

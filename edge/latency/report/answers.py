@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.latency.figures import (
+from edge.latency.report.figures import (
     by_model,
     comparable_qualities,
     complete_rounds,
@@ -14,7 +14,7 @@ from edge.latency.figures import (
     speed_up,
 )
 from edge.latency.schema import ProgramRecord, Report
-from edge.latency.words import count, least_most, listed, weights_words
+from edge.latency.report.words import count, least_most, listed, weights_words
 
 NO_SPEED = (
     "An emulator has no speed. It shows that the programs run and are right on this instruction set; "

@@ -10,13 +10,13 @@ import xml.etree.ElementTree as ET
 import matplotlib
 import pytest
 
-from edge.latency.figures import Spread
-from edge.latency.plots import report as plots
-from edge.latency.plots.dots import Mark, Panel, dots, round_ratios
-from edge.latency.plots.drawing import COLOURS, INK, PAPER, Drawing, shorten
-from edge.latency.plots.lines import Line, curves, spaced
-from edge.latency.plots.pareto import Point, front
-from runtime_tests.latency.contrast import contrast
+from edge.latency.report.figures import Spread
+from edge.latency.report.plots import report as plots
+from edge.latency.report.plots.dots import Mark, Panel, dots, round_ratios
+from edge.latency.report.plots.drawing import COLOURS, INK, PAPER, Drawing, shorten
+from edge.latency.report.plots.lines import Line, curves, spaced
+from edge.latency.report.plots.pareto import Point, front
+from runtime_tests.latency.report.contrast import contrast
 from runtime_tests.latency.reports import made_up_report
 
 NASTY = '_<b>"$x$"& #010203 1.23456'

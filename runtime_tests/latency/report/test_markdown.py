@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from edge.latency.answers import answer, unfinished
-from edge.latency.figures import by_model
-from edge.latency.markdown import markdown
+from edge.latency.report.answers import answer, unfinished
+from edge.latency.report.figures import by_model
+from edge.latency.report.markdown import markdown
 from edge.latency.schema import Report
-from edge.latency.words import number
+from edge.latency.report.words import number
 from runtime_tests.latency.reports import emulated_report, made_up_report
 
 

@@ -1,4 +1,4 @@
-"""What measuring needs of a program, whichever runtime runs it."""
+"""A program to be measured, whichever runtime runs it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from edge.latency.schema import ProgramRecord, Run, Settings, Trace
 
 
 class ProgramFailed(Exception):
-    """This program cannot be measured: the reason, for its row. The others go on."""
+    """Says why this program cannot be measured, for its row. The others go on."""
 
 
 def usable(settings: Settings, positions: int) -> Settings:
-    """What of the settings a KV cache of so many positions can hold; ProgramFailed where that is nothing."""
+    """Settings that fit a KV cache of so many positions. Raises ProgramFailed where none do."""
     fitting = settings.within(positions)
     if fitting is None:
         raise ProgramFailed(f"its KV cache holds {positions} positions, fewer than anything asked for")
@@ -21,23 +21,23 @@ def usable(settings: Settings, positions: int) -> Settings:
 
 
 def note_on_positions(settings: Settings, positions: int) -> str:
-    """For a program's record; nothing where all of the settings fit."""
+    """Note for a program's record on what does not fit; empty where everything does."""
     if settings.within(positions) == settings:
         return ""
     return f"its KV cache holds {positions} positions; what needs more was not measured"
 
 
-class Subject(Protocol):
+class Candidate(Protocol):
     """A program of a report. Every method may raise ProgramFailed."""
 
-    #: what is known before anything ran
+    #: Filled with what is known before anything ran.
     record: ProgramRecord
 
     def prepare(self, device: Device, settings: Settings) -> str:
-        """Makes it ready on the device and runs it there once; says how it was verified."""
+        """Install it on the device and run it there once; returns how it was verified."""
 
     def run(self, device: Device, settings: Settings, threads: int, index: int) -> Run:
-        """One process that measures everything once, for round ``index``."""
+        """Measure everything once, in processes of its own, for round ``index``."""
 
     def trace(self, device: Device, settings: Settings, threads: int) -> Trace | None:
-        """A traced run at the headline context; None where the runtime has no traces."""
+        """Trace a run at the headline context; None where the runtime has no traces."""

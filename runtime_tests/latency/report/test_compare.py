@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from edge.latency.compare import Change, _change, _Figure, compare
-from edge.latency.compare_words import _table, main_compare
-from edge.latency.compare_words import markdown as words
+from edge.latency.report.compare import Change, _change, _Figure, compare
+from edge.latency.report.comparison import _table, main_compare
+from edge.latency.report.comparison import markdown as words
 from edge.latency.schema import Report, write_report
-from edge.latency.significance import p_above
+from edge.latency.report.significance import p_above
 from runtime_tests.latency.reports import emulated_report, made_up_report
 
 BOUND = 0.05

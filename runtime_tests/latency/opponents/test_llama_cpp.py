@@ -13,7 +13,7 @@ from edge.latency import llama_cpp, llama_cpp_build
 from edge.latency import llama_cpp_models as models
 from edge.latency.devices.host import HostDevice
 from edge.latency.schema import Settings
-from edge.latency.subject import ProgramFailed
+from edge.latency.candidate import ProgramFailed
 from edge.model.config import MOBILELLM, ModelConfig
 from runtime_tests.tiny import tiny_config
 
@@ -271,24 +271,24 @@ def test_the_reason_of_a_failed_build_is_its_first_error(tmp_path):
         llama_cpp_build.run_tool([binaries / "cmake"])
 
 
-def _subject(tmp_path, fell_back=180):
+def _candidate(tmp_path, fell_back=180):
     path = tmp_path / "model.gguf"
     path.write_bytes(b"weights")
     types = ("q4_0",) if fell_back else ()
     quantized = models.QuantizedModel(path, "TQ2_0", 210, fell_back, fell_back / 240, types, 71359104)
-    return llama_cpp.LlamaSubject(tmp_path, quantized, MOBILELLM["125M"], "125M")
+    return llama_cpp.LlamaCandidate(tmp_path, quantized, MOBILELLM["125M"], "125M")
 
 
 SETTINGS = Settings(threads=[2], prompts=[128, 32], contexts=[256, 1024], generated=16, rounds=1)
 
 
-def test_a_subject_says_what_its_file_is(tmp_path):
-    record = _subject(tmp_path).record
+def test_a_candidate_says_what_its_file_is(tmp_path):
+    record = _candidate(tmp_path).record
     assert (record.name, record.recipe, record.weights, record.bits) == (
         *("125M llama.cpp TQ2_0", "llama.cpp", "random", 2.0625),
     )
     assert "180 of 210 matrices fell back to q4_0 (75% of the linear weights)" in record.note
-    assert "fell back" not in _subject(tmp_path, fell_back=0).record.note
+    assert "fell back" not in _candidate(tmp_path, fell_back=0).record.note
     assert record.kv_bytes_per_position == 30 * 3 * 64 * 2 * 2  # layers, heads, width, keys and values, f16
     assert record.sha256 == hashlib.sha256(b"weights").hexdigest()
 
@@ -307,7 +307,7 @@ def test_a_run_measures_every_prompt_and_context(tmp_path, monkeypatch):
 
     monkeypatch.setattr(llama_cpp, "run_tool", bench)
     with HostDevice() as host:
-        run = _subject(tmp_path).run(host, SETTINGS, threads=2, index=3)
+        run = _candidate(tmp_path).run(host, SETTINGS, threads=2, index=3)
     assert run.prefill == {128: 78.125, 32: 312.5}
     assert {context: sample.tokens_per_second for context, sample in run.decode.items()} == {
         256: 39.0625,
@@ -320,8 +320,8 @@ def test_another_shape_under_the_name_is_a_failure_of_its_row(tmp_path, monkeypa
     report = [BENCH_TEST | {"n_prompt": 1, "model_n_params": 5}]
     monkeypatch.setattr(llama_cpp, "run_tool", lambda command, stdout_only: json.dumps(report))
     with HostDevice() as host, pytest.raises(ProgramFailed, match="another shape than its name says"):
-        _subject(tmp_path).prepare(host, SETTINGS)
-    broken = _subject(tmp_path)
+        _candidate(tmp_path).prepare(host, SETTINGS)
+    broken = _candidate(tmp_path)
     monkeypatch.undo()
     with HostDevice() as host, pytest.raises(ProgramFailed, match="llama-bench is missing"):
         broken.prepare(host, SETTINGS)

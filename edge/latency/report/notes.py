@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edge.latency.schema import DeviceRecord, ProgramRecord, Report
-from edge.latency.words import NOTHING, count, listed
+from edge.latency.report.words import NOTHING, count, listed
 
 _KINDS = {"host": "this computer", "adb": "a phone, over adb", "emulator": "an emulator"}
 Facts = list[tuple[str, str]]

@@ -1,25 +1,27 @@
-"""llama.cpp as the opponent: its own benchmark, on random weights of the same shape, on this computer."""
+"""Runs of llama.cpp's own benchmark, on random weights of the same shape, on this computer."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge.files import sha256_of
 from edge.latency.devices.device import Device
-from edge.latency.llama_cpp_build import BENCH, run_tool
-from edge.latency.llama_cpp_models import HEAD_TYPE, TYPES, QuantizedModel
+from edge.latency.devices.open import DEVICES
+from edge.latency.opponents.llama_cpp.build import BENCH, build, run_tool
+from edge.latency.opponents.llama_cpp.models import HEAD_TYPE, TYPES, QuantizedModel, prepare
+from edge.latency.opponents.runtime import Runtime
 from edge.latency.schema import DecodeSample, ProgramRecord, Run, Settings, Trace
-from edge.latency.subject import ProgramFailed, note_on_positions, usable
+from edge.latency.candidate import Candidate, ProgramFailed, note_on_positions, usable
 from edge.model.config import ModelConfig
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """What one run of llama-bench measured.
+    """Speeds that one run of llama-bench measured.
 
     Attributes:
         tokens_per_second: by the length of the prompt, or by the depth that decoding began at.
@@ -36,7 +38,7 @@ class Speeds:
 
 
 def bench_prefill(binaries: Path, model: Path, threads: int, prompts: list[int]) -> Speeds:
-    """Prefills from an empty cache, each behind a warm-up of llama-bench's own.
+    """Time prefills from an empty cache, each behind a warm-up of llama-bench's own.
 
     Raises:
         OSError: llama-bench is missing, fails, or reports something else than was asked for.
@@ -45,13 +47,13 @@ def bench_prefill(binaries: Path, model: Path, threads: int, prompts: list[int])
 
 
 def bench_decode(binaries: Path, model: Path, threads: int, contexts: list[int], generated: int) -> Speeds:
-    """``generated`` tokens behind each number of filled positions, without sampling. Raises as above."""
+    """Time ``generated`` tokens behind each number of filled positions, without sampling. Raises as above."""
     counts = {"-p": "0", "-n": str(generated), "-d": _list(contexts)}
     return _bench(binaries, model, threads, counts, "n_depth", contexts)
 
 
 def parse_bench_report(report: str, key: str) -> Speeds:
-    """Reads ``llama-bench -o json`` of one repetition; ``key`` names the field that tells its tests apart.
+    """Parse ``llama-bench -o json`` of one repetition; ``key`` names the field that tells its tests apart.
 
     Raises:
         OSError: it is not the JSON this module knows.
@@ -70,8 +72,8 @@ def parse_bench_report(report: str, key: str) -> Speeds:
         raise OSError(f"llama-bench's report is not understood: {error!r}") from error
 
 
-class LlamaSubject:
-    """See ``Subject``. Its file was made here; its results were checked by nobody, and the report says so."""
+class LlamaCandidate:
+    """A ``Candidate`` for llama-bench. Its file was made here and only its shape is verified."""
 
     def __init__(self, binaries: Path, quantized: QuantizedModel, config: ModelConfig, model: str) -> None:
         self.binaries, self.quantized, self.config = binaries, quantized, config
@@ -93,7 +95,7 @@ class LlamaSubject:
         )
 
     def prepare(self, device: Device, settings: Settings) -> str:
-        if device.record.kind != "host":
+        if not DEVICES[device.record.kind].is_this_computer:
             raise ProgramFailed("llama.cpp is measured on the computer that built it only")
         notes = [_fallback_words(self.quantized), note_on_positions(settings, self.config.max_seq_len)]
         self.record.note = "; ".join(note for note in notes if note)
@@ -150,3 +152,14 @@ def _fallback_words(model: QuantizedModel) -> str:
         f"{head}; {model.fell_back} of {model.matrices} matrices fell back to "
         f"{', '.join(model.fallback_types)} ({model.fell_back_share:.0%} of the linear weights)"
     )
+
+
+def _candidates(
+    model: str, config: ModelConfig, shape: str, types: Sequence[str], cache: Path
+) -> list[Candidate]:
+    binaries = build(cache / "llama.cpp")
+    quantized = prepare(binaries, cache / "llama.cpp" / "models", shape, config, types)
+    return [LlamaCandidate(binaries, each, config, model) for each in quantized]
+
+
+LLAMA_CPP = Runtime(tuple(TYPES), "gguf", "llama.cpp's types", _candidates)

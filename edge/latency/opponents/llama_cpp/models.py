@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.latency.llama_cpp_build import QUANTIZE, run_tool
+from edge.latency.opponents.llama_cpp.build import QUANTIZE, run_tool
 from edge.model.config import ModelConfig
 
 #: The types compared, and what a weight takes in their blocks, codes and scales, in bits.

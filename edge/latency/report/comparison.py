@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.latency.compare import Change, Comparison, compare, pairs, read_finished
-from edge.latency.figures import figure, is_own, metrics, read_bandwidth
-from edge.latency.markdown import escaped
+from edge.latency.report.compare import Change, Comparison, compare, pairs, read_finished
+from edge.latency.report.figures import figure, is_own, metrics, read_bandwidth
+from edge.latency.report.markdown import escaped
 from edge.latency.schema import Report
-from edge.latency.significance import LEVEL
-from edge.latency.words import count, number
+from edge.latency.report.significance import LEVEL
+from edge.latency.report.words import count, number
 
 
 def main_compare(old: Path, new: Path, bound: float) -> int:

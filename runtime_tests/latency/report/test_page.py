@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from edge.latency.page import page
+from edge.latency.report.page import page
 from edge.latency.schema import Quality, Report
-from runtime_tests.latency.contrast import contrast
+from runtime_tests.latency.report.contrast import contrast
 from runtime_tests.latency.reports import emulated_report, made_up_report
 
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
