@@ -14,15 +14,15 @@ from rich.progress import Progress as ProgressBar
 from edge.cli import main_guard, refuse_unwritable
 from edge.latency import measure as measuring
 from edge.latency.arguments import Request, checked, parser
-from edge.latency.report.comparison import main_compare
+from edge.latency.candidate import Candidate
 from edge.latency.devices.open import open_device
 from edge.latency.exported import ExportedCandidate, exporters_quality
 from edge.latency.gather import gather
+from edge.latency.quality import measure_quality
+from edge.latency.report.comparison import main_compare
 from edge.latency.report.markdown import markdown
 from edge.latency.report.page import page
-from edge.latency.quality import measure_quality
 from edge.latency.schema import Report, read_report, write_report
-from edge.latency.candidate import Candidate
 from edge.latency.versions import versions
 
 REPORT_NAME = "report.json"

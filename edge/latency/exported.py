@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.latency.candidate import ProgramFailed, note_on_positions, usable
 from edge.latency.devices.device import Device, Ended, Tool
 from edge.latency.devices.host import HostDevice
 from edge.latency.devices.open import DEVICES
-from edge.latency.schema import DecodeSample, ProgramRecord, Quality, Run, Settings, Trace
-from edge.latency.candidate import ProgramFailed, note_on_positions, usable
-from edge.latency.trace import read_trace
 from edge.latency.opponents.recipes import RECIPES
+from edge.latency.schema import DecodeSample, ProgramRecord, Quality, Run, Settings, Trace
+from edge.latency.trace import read_trace
 from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.ops.source_hash import source_hash
 from edge.runtime.manifest import Manifest, read_manifest
@@ -71,7 +71,9 @@ def export_named(model: str, variant: Variant, directory: Path) -> ExportedProgr
     name = f"{model}-{variant.bits:g}bit-{variant.recipe}-{variant.kv_cache}-{source_hash()[:12]}"
     output = directory / name
     if not output.exists():
-        words = f"--model {model} --bits {variant.bits:g} --recipe {variant.recipe} --kv-cache {variant.kv_cache}"
+        words = (
+            f"--model {model} --bits {variant.bits:g} --recipe {variant.recipe} --kv-cache {variant.kv_cache}"
+        )
         command = [sys.executable, "-m", "export.to_pte", *words.split(), "--output", str(output)]
         command += [] if model == "default" else ["--random-weights"]
         result = subprocess.run(command, capture_output=True, text=True)
@@ -173,7 +175,7 @@ class ExportedCandidate:
         return ended
 
     def _check_logits(self, device: Device) -> np.ndarray:
-        """Logits of every new token of a short greedy run, one thread: float32 [CHECK_TOKENS * vocabulary]."""
+        """Logits of all new tokens of a short greedy run, one thread: float32 [CHECK_TOKENS * vocabulary]."""
         remote = device.output_path("logits.bin")
         tokens = ",".join(map(str, CHECK_PROMPT))
         options = ["--tokens", tokens, "--max-new-tokens", str(CHECK_TOKENS), "--eos", str(_NO_END_TOKEN)]

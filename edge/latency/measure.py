@@ -1,4 +1,4 @@
-"""The order of measuring: programs of a model take turns, round after round; every sample is kept at once."""
+"""Measuring loop: programs of a model take turns, round after round, and every sample is saved at once."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from edge.latency.candidate import Candidate, ProgramFailed
 from edge.latency.devices.device import Device, DeviceError
 from edge.latency.schema import Report, Run
-from edge.latency.candidate import ProgramFailed, Candidate
 
-#: Called after everything that was learnt; writes the report.
+#: Writes the report; called after every step.
 Save = Callable[[], None]
-#: Called with what is done next, how many steps are done, and how many there are.
+#: Called with the next step, the number of steps done, and the number of all.
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Programs of one model, one after the other: what a speed-up is taken within."""
+    """Programs of one model, run one after the other; speed-ups are taken within a turn."""
 
     index: int
     threads: int
@@ -27,7 +27,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Step:
-    """One process, or a few, of one program. ``action`` adds what it learns to the program's record."""
+    """One check, run or trace of one program; ``action`` adds the result to the program's record."""
 
     candidate: Candidate
     what: str
@@ -37,10 +37,10 @@ class Step:
 def measure(
     report: Report, candidates: Sequence[Candidate], device: Device, save: Save, progress: Progress
 ) -> None:
-    """Fills the report's programs with what is missing: checks, runs, then traces.
+    """Fill in what the report's programs lack: checks, runs, then traces.
 
     A program that fails gets the reason in its record and is left out from then on. A turn that was cut off
-    is measured again as a whole, because its programs would otherwise not have run beside each other.
+    is measured again as a whole, so that its programs run beside each other.
 
     Raises:
         DeviceError: the device is lost, or computes wrongly; the report holds all that was measured before.
@@ -65,7 +65,7 @@ def measure(
 def _steps(report: Report, candidates: Sequence[Candidate]) -> Iterator[Step]:
     for candidate in candidates:
         yield Step(candidate, "check", partial(_prepare, candidate))
-    if report.device.kind == "emulator":
+    if not report.device_kind.has_speed:
         return
     for turn in _turns(report, candidates):
         if _is_done(turn):
@@ -80,7 +80,7 @@ def _steps(report: Report, candidates: Sequence[Candidate]) -> Iterator[Step]:
 
 
 def _turns(report: Report, candidates: Sequence[Candidate]) -> Iterator[Turn]:
-    """Rounds outermost, so that what an interrupted report has covers every program."""
+    """All turns, rounds outermost, so that an interrupted report covers every program."""
     models = list(dict.fromkeys(candidate.record.model for candidate in candidates))
     for index in range(report.settings.rounds):
         for threads in report.settings.threads:
@@ -95,7 +95,7 @@ def _belongs(run: Run, turn: Turn) -> bool:
 
 
 def _is_done(turn: Turn) -> bool:
-    """Whether all of its programs ran; what a turn that was cut off has measured is dropped."""
+    """Tell that all of its programs ran; if not, drop the runs of a turn that was cut off."""
     records = [candidate.record for candidate in turn.candidates if candidate.record.failure is None]
     if all(any(_belongs(run, turn) for run in record.runs) for record in records):
         return True

@@ -19,7 +19,10 @@ class LocalDevice(ABC):
 
     @abstractmethod
     def describe(self) -> DeviceRecord:
-        """Check that the device can be used, and describe it. Raises DeviceError, or ValueError for its options."""
+        """Check that the device can be used, and describe it.
+
+        Raises DeviceError, or ValueError for its options.
+        """
 
     @abstractmethod
     def launch(self, tool: Tool) -> list[str]:

@@ -1,25 +1,20 @@
-"""What a report answers, in sentences made of its figures."""
+"""Sentences that answer a report's questions with its figures."""
 
 from __future__ import annotations
 
-from edge.latency.report.figures import (
-    by_model,
-    comparable_qualities,
-    complete_rounds,
-    decode,
-    is_own,
-    measured,
-    own_4bit,
-    size_ratio,
-    speed_up,
-)
+from collections.abc import Callable, Iterable
+
+from edge.latency.report import figures
+from edge.latency.report.words import count, least_most, listed, percent, times, weights_words
 from edge.latency.schema import ProgramRecord, Report
-from edge.latency.report.words import count, least_most, listed, weights_words
 
 NO_SPEED = (
     "An emulator has no speed. It shows that the programs run and are right on this instruction set; "
     "how fast they are can only be measured on a device."
 )
+NOTHING_MEASURED = "No program has been measured."
+#: How much more perplexity than the 4 bits' the recommended width may have.
+MARGIN = 0.05
 #: Programs of a model, and the one among them that speed-ups are over.
 Pairs = list[tuple[ProgramRecord, ProgramRecord]]
 
@@ -29,27 +24,84 @@ def title(report: Report) -> str:
 
 
 def unfinished(report: Report) -> str | None:
-    """What a reader must know first of a report that was cut off; None of a finished one."""
+    """A warning for a report that was cut off; None for a finished one."""
     if report.finished:
         return None
-    if report.device.kind == "emulator":
+    if not report.device_kind.has_speed:
         return "Unfinished: some programs have not been checked yet."
     rounds = count(report.settings.rounds, "round")
-    return f"Unfinished: {complete_rounds(report)} of {rounds} exist for every program; figures may change."
+    done = figures.complete_rounds(report)
+    return f"Unfinished: {done} of {rounds} exist for every program; figures may change."
+
+
+def verdict(report: Report) -> str:
+    """Name the width to ship, in one sentence: the fastest within MARGIN of the 4 bits' perplexity."""
+    if not report.device_kind.has_speed:
+        return NO_SPEED
+    chosen = figures.headline(report)
+    own = [(p, speed) for p in chosen.programs if p.is_own and (speed := _speed(report, p))]
+    if not own:
+        return NOTHING_MEASURED if not chosen.programs else "None of our own programs was measured."
+    fastest = max(own, key=lambda each: each[1])[0]
+    base = figures.own_4bit([p for p, _ in own])
+    if base is None or not chosen.has_quality:
+        return f"{_named(fastest, chosen.model)} is the fastest{_beside(report, fastest, base)}. " + (
+            "" if chosen.has_quality else "Its quality is not known."
+        )
+    good = [each for each in own if _more_perplexity(each[0], base) <= MARGIN]
+    best = max(good, key=lambda each: each[1])[0]
+    margin = f"within {percent(MARGIN)} of the perplexity of 4 bits"
+    if best is not base:
+        return f"Ship {_named(best, chosen.model)}: the fastest {margin}{_beside(report, best, base)}."
+    sentence = f"Ship {_named(base, chosen.model)}: none that is faster stays {margin}."
+    if fastest is base:
+        return f"Ship {_named(base, chosen.model)}: none is faster."
+    return f"{sentence} {fastest.label} is the fastest{_beside(report, fastest, base)}."
+
+
+def _named(program: ProgramRecord, model: str) -> str:
+    return f"{program.label} of {model}"
+
+
+def _speed(report: Report, program: ProgramRecord) -> float | None:
+    rate = figures.figure(program, report.settings.threads[0], figures.decode(report.settings.contexts[0]))
+    return rate.median if rate else None
+
+
+def _more_perplexity(program: ProgramRecord, base: ProgramRecord) -> float:
+    """Share by which its perplexity is above the base's."""
+    if not program.quality or not base.quality:
+        return 0.0
+    return program.quality.perplexity / base.quality.perplexity - 1
+
+
+def _beside(report: Report, program: ProgramRecord, base: ProgramRecord | None) -> str:
+    """Speed, bytes and perplexity beside the base's, to follow a name."""
+    if base is None or program is base:
+        return ""
+    ratios = [times(ratio) for ratio in _decode_ratios(report, [(program, base)])]
+    facts = [f"{ratio} as fast as 4 bits" for ratio in ratios]
+    facts += [f"{times(figures.size_ratio(program, base))} the bytes"]
+    if program.quality and base.quality:
+        facts += [f"perplexity {program.quality.perplexity:.2f} against {base.quality.perplexity:.2f}"]
+    return f" ({', '.join(facts)})"
 
 
 def answer(report: Report) -> list[str]:
-    """One short paragraph: our bit widths beside our own 4 bits, these beside the others, and the quality."""
-    if report.device.kind == "emulator":
+    """Sentences on our widths beside our own 4 bits, these beside the others, and the quality."""
+    if not report.device_kind.has_speed:
         return [NO_SPEED, *_weights(report)]
-    if not measured(report.programs):
-        return ["No program has been measured.", *_weights(report)]
-    bases = [(programs, own_4bit(programs)) for programs in map(measured, by_model(report).values())]
-    own = [(p, base) for programs, base in bases if base for p in programs if is_own(p) and p is not base]
-    others = [(base, p) for programs, base in bases if base for p in programs if not is_own(p)]
+    models = figures.measured_by_model(report).values()
+    if not models:
+        return [NOTHING_MEASURED, *_weights(report)]
+    bases = [(programs, base) for programs in models if (base := figures.own_4bit(programs))]
+    own = [(p, base) for programs, base in bases for p in programs if p.is_own and p is not base]
+    others = [(base, p) for programs, base in bases for p in programs if not p.is_own]
     settings = report.settings
-    circumstances = f"{count(settings.threads[0], 'thread')}, behind {settings.contexts[0]} tokens"
-    where = f"On {report.device.cpu}, {circumstances}, {_models(own + others)}"
+    names = list(dict.fromkeys(program.model for program, _ in own + others))
+    over = f"over {len(names)} models" if len(names) > 1 else "".join(names)
+    conditions = f"{count(settings.threads[0], 'thread')}, behind {settings.contexts[0]} tokens"
+    where = f"On {report.device.cpu}, {conditions}, {over}"
     sentences = _beside_4bit(report, own, where)
     sentences += _beside_others(report, others, "" if sentences else where)
     if not sentences:
@@ -59,66 +111,55 @@ def answer(report: Report) -> list[str]:
 
 def _beside_4bit(report: Report, pairs: Pairs, where: str) -> list[str]:
     clauses: list[str] = []
-    for label, group in _by_label(pairs, of=0):
+    for label, group in _groups(pairs, lambda pair: pair[0].label).items():
         if found := _decode_ratios(report, group):
-            ratios = least_most(found)
-            sizes = least_most(size_ratio(program, base) for program, base in group)
-            clauses.append(
-                f"{label} {ratios} with {sizes} of the bytes"
-                if clauses
-                else f"{label} decodes {ratios} as fast as our 4 bits with {sizes} of their bytes"
-            )
+            sizes = least_most(figures.size_ratio(program, base) for program, base in group)
+            words = ("", "with", "the") if clauses else ("decodes ", "as fast as our 4 bits with", "their")
+            clauses.append(f"{label} {words[0]}{least_most(found)} {words[1]} {sizes} of {words[2]} bytes")
     return [f"{where}, {'; '.join(clauses)}."] if clauses else []
 
 
 def _beside_others(report: Report, pairs: Pairs, where: str) -> list[str]:
-    """Our 4 bits beside the others' fastest: that over which they gain the least."""
-    groups = _by_label(pairs, of=1)
-    found = [(label, _decode_ratios(report, group)) for label, group in groups]
-    known = [(label, ratios) for label, ratios in found if ratios]
+    """Our 4 bits beside the fastest of the others: that over which they gain the least."""
+    groups = _groups(pairs, lambda pair: pair[1].label)
+    known = {label: ratios for label, group in groups.items() if (ratios := _decode_ratios(report, group))}
     if not known:
         return []
-    label, ratios = min(known, key=lambda each: min(each[1]))
+    label = min(known, key=lambda each: min(known[each]))
     fastest = ", the fastest of the others" if len(known) > 1 else ""
     whose = f"{where}, our" if where else "Our"
-    return [f"{whose} 4 bits decode {least_most(ratios)} as fast as {label}{fastest}."]
+    return [f"{whose} 4 bits decode {least_most(known[label])} as fast as {label}{fastest}."]
 
 
 def _qualities(report: Report) -> list[str]:
     sentences = []
-    for group in comparable_qualities(report.programs):
-        each = [f"{p.label} {p.quality.perplexity:.2f}" for p in group if p.quality and is_own(p)]
+    for group in figures.comparable_qualities(report.programs):
+        each = [f"{p.label} {p.quality.perplexity:.2f}" for p in group if p.quality and p.is_own]
         sentences += [f"Perplexity of {group[0].model}: {', '.join(each)}."] if each else []
     return sentences
 
 
 def _weights(report: Report) -> list[str]:
-    groups: dict[str, list[str]] = {}
-    for model, programs in by_model(report).items():
-        groups.setdefault(weights_words(programs), []).append(model)
+    models = figures.by_model(report)
+    groups = _groups(models, lambda model: weights_words(models[model]))
     note = ", which give a program its speed and size but no quality"
     return [
-        f"{'All models have' if len(groups) == 1 and len(models) > 1 else listed(models) + ':'} "
+        f"{'All models have' if len(groups) == 1 and len(names) > 1 else listed(names) + ':'} "
         f"{words}{note * (words == 'random weights')}."
-        for words, models in groups.items()
+        for words, names in groups.items()
     ]
 
 
-def _models(pairs: Pairs) -> str:
-    models = list(dict.fromkeys(program.model for program, _ in pairs))
-    return f"over {len(models)} models" if len(models) > 1 else "".join(models)
-
-
-def _by_label(pairs: Pairs, of: int) -> list[tuple[str, Pairs]]:
-    """Pairs by the label of their first or second, over all models."""
-    groups: dict[str, Pairs] = {}
-    for pair in pairs:
-        groups.setdefault(pair[of].label, []).append(pair)
-    return list(groups.items())
+def _groups(values: Iterable, key: Callable) -> dict[str, list]:
+    """Values by their key, in order."""
+    groups: dict[str, list] = {}
+    for value in values:
+        groups.setdefault(key(value), []).append(value)
+    return groups
 
 
 def _decode_ratios(report: Report, pairs: Pairs) -> list[float]:
-    """Every model's at the headline, where both speeds are known."""
-    metric, threads = decode(report.settings.contexts[0]), report.settings.threads[0]
-    ratios = [speed_up(program, base, threads, metric) for program, base in pairs]
+    """Decoding speed-ups at the headline, where both speeds are known."""
+    metric, threads = figures.decode(report.settings.contexts[0]), report.settings.threads[0]
+    ratios = [figures.speed_up(program, base, threads, metric) for program, base in pairs]
     return [ratio.median for ratio in ratios if ratio]

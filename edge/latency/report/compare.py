@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from edge.latency.report.figures import FIRST_TOKEN, PEAK_MEMORY, Metric, metrics, samples
-from edge.latency.schema import ProgramRecord, Report, Settings, read_report
 from edge.latency.report.significance import LEVEL, p_above
 from edge.latency.report.words import count
+from edge.latency.schema import ProgramRecord, Report, Settings, read_report
 
 #: Beyond the bound one way or the other; or beyond it by the medians, and not by more than noise; or not.
 Verdict = Literal["worse", "better", "within noise", "within bound"]

@@ -1,4 +1,4 @@
-"""A comparison as Markdown: regressions first, then what a sceptic asks."""
+"""A comparison as Markdown: regressions first, then the circumstances."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge.latency.report.compare import Change, Comparison, compare, pairs, read_finished
-from edge.latency.report.figures import figure, is_own, metrics, read_bandwidth
+from edge.latency.report.figures import figure, metrics, read_bandwidth
 from edge.latency.report.markdown import escaped
-from edge.latency.schema import Report
 from edge.latency.report.significance import LEVEL
 from edge.latency.report.words import count, number
+from edge.latency.schema import Report
 
 
 def main_compare(old: Path, new: Path, bound: float) -> int:
@@ -106,7 +106,7 @@ def _drift(old: Report, new: Report) -> Iterator[str]:
     for threads in old.settings.threads:
         reads = [(read_bandwidth(a, threads), read_bandwidth(b, threads)) for a, b in running]
         others = [
-            (figure(a, threads, headline), figure(b, threads, headline)) for a, b in running if not is_own(a)
+            (figure(a, threads, headline), figure(b, threads, headline)) for a, b in running if not a.is_own
         ]
         for what, found in (
             ("pure reads of the programs", reads),

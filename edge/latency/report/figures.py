@@ -1,15 +1,16 @@
-"""What a report's samples amount to: medians, speed-ups, roofline shares, Pareto fronts."""
+"""Figures made from a report's samples: medians, speed-ups, roofline shares, Pareto fronts."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edge.formats import format_for_bits
 from edge.latency.schema import ProgramRecord, Report, Run, Settings, Trace
 
-#: What bit widths are compared with; of a mixed program the mean may be 4 too, its format is not.
+#: The format that other widths are compared with: the bits of a mixed program may be 4 too.
 OWN_4BIT = format_for_bits(4)
 
 
@@ -24,11 +25,16 @@ class Spread:
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
-    """Of the values that are known; None where none is."""
+    """Median, least and most of the known values; None where there are none."""
     known = [value for value in values if value is not None]
     if not known:
         return None
     return Spread(statistics.median(known), min(known), max(known), len(known))
+
+
+def alone(value: float) -> Spread:
+    """A figure without repetitions."""
+    return Spread(value, value, value, 1)
 
 
 @dataclass(frozen=True)
@@ -47,28 +53,17 @@ class Metric:
     more_is_better: bool
 
 
-def decode(context: int) -> Metric:
+def _of_decode(name: str, unit: str, field: str, context: int) -> Metric:
     def pick(run: Run) -> float | None:
         sample = run.decode.get(context)
-        return None if sample is None else sample.tokens_per_second
+        return None if sample is None else getattr(sample, field)
 
-    return Metric(f"decode at {context}", "tok/s", pick, True)
-
-
-def decode_p90(context: int) -> Metric:
-    def pick(run: Run) -> float | None:
-        sample = run.decode.get(context)
-        return None if sample is None else sample.ms_p90
-
-    return Metric(f"decode p90 at {context}", "ms", pick, False)
+    return Metric(f"{name} at {context}", unit, pick, unit == "tok/s")
 
 
-def decode_p50(context: int) -> Metric:
-    def pick(run: Run) -> float | None:
-        sample = run.decode.get(context)
-        return None if sample is None else sample.ms_p50
-
-    return Metric(f"decode p50 at {context}", "ms", pick, False)
+decode = partial(_of_decode, "decode", "tok/s", "tokens_per_second")
+decode_p50 = partial(_of_decode, "decode p50", "ms", "ms_p50")
+decode_p90 = partial(_of_decode, "decode p90", "ms", "ms_p90")
 
 
 def prefill(prompt: int) -> Metric:
@@ -87,7 +82,7 @@ def metrics(settings: Settings) -> list[Metric]:
 
 
 def samples(program: ProgramRecord, threads: int, metric: Metric) -> dict[int, float]:
-    """A figure's value by round."""
+    """Values of a figure by round."""
     values = {run.round: metric.pick(run) for run in program.runs if run.threads == threads}
     return {index: value for index, value in values.items() if value is not None}
 
@@ -97,9 +92,9 @@ def figure(program: ProgramRecord, threads: int, metric: Metric) -> Spread | Non
 
 
 def speed_up(program: ProgramRecord, base: ProgramRecord, threads: int, metric: Metric) -> Spread | None:
-    """How many times better than ``base``, above 1 for better: the spread of the rounds' own ratios.
+    """Spread of the rounds' own ratios to ``base``, above 1 for better.
 
-    Ratios within a round cancel what slowed the machine as a whole in that round.
+    A ratio within a round cancels what slowed the whole machine in that round.
     """
     ours, theirs = samples(program, threads, metric), samples(base, threads, metric)
     ratios = [ours[index] / theirs[index] for index in ours.keys() & theirs.keys()]
@@ -107,20 +102,26 @@ def speed_up(program: ProgramRecord, base: ProgramRecord, threads: int, metric: 
 
 
 def by_model(report: Report) -> dict[str, list[ProgramRecord]]:
-    """The programs of each model, in the report's order."""
+    """Group a report's programs by model, in its order."""
     models: dict[str, list[ProgramRecord]] = {}
     for program in report.programs:
         models.setdefault(program.model, []).append(program)
     return models
 
 
+def measured_by_model(report: Report) -> dict[str, list[ProgramRecord]]:
+    """Group the programs with runs by model; models without any are left out."""
+    found = {model: measured(programs) for model, programs in by_model(report).items()}
+    return {model: programs for model, programs in found.items() if programs}
+
+
 def measured(programs: Iterable[ProgramRecord]) -> list[ProgramRecord]:
-    """Those with runs that count: a program that failed is left out, whatever it had measured before."""
+    """Keep programs with runs; one that failed is left out, whatever it measured before."""
     return [p for p in programs if p.runs and p.failure is None]
 
 
 def complete_rounds(report: Report) -> int:
-    """Rounds that every program has at every thread count; those that failed do not count."""
+    """Count the rounds that every program which did not fail has at every thread count."""
     threads = report.settings.threads
     alive = [program for program in report.programs if program.failure is None]
     counts = [sum(run.threads == t for run in program.runs) for program in alive for t in threads]
@@ -131,28 +132,23 @@ def trace_at(program: ProgramRecord, threads: int) -> Trace | None:
     return next((trace for trace in program.traces if trace.threads == threads), None)
 
 
-def is_own(program: ProgramRecord) -> bool:
-    """Whether it is one of ours, and not there as an opponent only."""
-    return program.recipe == "lowbit"
-
-
 def own_4bit(programs: Sequence[ProgramRecord]) -> ProgramRecord | None:
-    """Our own 4-bit program of a model, which bit widths are compared with."""
-    return next((p for p in programs if is_own(p) and p.format == OWN_4BIT.name), None)
+    """Our own 4-bit program among a model's, or None."""
+    return next((p for p in programs if p.is_own and p.format == OWN_4BIT.name), None)
 
 
 def opponents(programs: Sequence[ProgramRecord]) -> list[ProgramRecord]:
-    """What a model's programs are compared with: our own 4 bits, and every other runtime's."""
-    return [p for p in programs if not is_own(p) or p is own_4bit(programs)]
+    """Programs that a model's others are compared with: our own 4 bits, and every other recipe."""
+    return [p for p in programs if not p.is_own or p is own_4bit(programs)]
 
 
 def size_ratio(program: ProgramRecord, base: ProgramRecord) -> float:
-    """Of the files' bytes."""
+    """Ratio of the files' bytes."""
     return program.file_bytes / base.file_bytes
 
 
 def comparable_qualities(programs: Iterable[ProgramRecord]) -> list[list[ProgramRecord]]:
-    """Programs of one model whose perplexities compare: on the same text, tokens and blocks; at least two."""
+    """Group programs of one model with perplexities on the same text, tokens and blocks; two at least."""
     groups: dict[tuple, list[ProgramRecord]] = {}
     for program in programs:
         quality = program.quality
@@ -163,13 +159,13 @@ def comparable_qualities(programs: Iterable[ProgramRecord]) -> list[list[Program
 
 
 def bytes_per_token(program: ProgramRecord, context: int, settings: Settings) -> float:
-    """What decoding a token must read at the least: the whole file, and the cache up to its mean position."""
+    """Bytes that a decoded token must read: the whole file, and the KV cache up to its mean position."""
     position = context + settings.generated / 2
     return program.file_bytes + program.kv_bytes_per_position * position
 
 
 def roofline_share(program: ProgramRecord, threads: int, context: int, settings: Settings) -> Spread | None:
-    """Time of a pure read of a token's bytes over the token's time, at most 1 where memory is the limit.
+    """Time of a pure read of a token's bytes over the token's time; 1 where memory is the limit.
 
     The read was measured on the program's own file right after each run, with as many threads.
     """
@@ -187,9 +183,28 @@ def read_bandwidth(program: ProgramRecord, threads: int) -> Spread | None:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Which points no other point dominates, by (cost, quality loss): lower is better in both."""
+    """Tell for each point (cost, quality loss), lower is better, that no other dominates it."""
 
     def dominates(a: tuple[float, float], b: tuple[float, float]) -> bool:
         return a != b and a[0] <= b[0] and a[1] <= b[1]
 
     return [not any(dominates(other, point) for other in points) for point in points]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The programs that a report's first picture and table show."""
+
+    model: str
+    programs: list[ProgramRecord]
+    has_quality: bool
+
+
+def headline(report: Report) -> Headline:
+    """Choose the first model whose perplexities compare, else the first that was measured."""
+    for group in comparable_qualities(measured(report.programs)):
+        if any(program.is_own for program in group):
+            return Headline(group[0].model, group, True)
+    for model, programs in measured_by_model(report).items():
+        return Headline(model, programs, False)
+    return Headline("", [], False)

@@ -1,32 +1,34 @@
-"""A latency report as Markdown: the answer, the circumstances and a table of every model and thread count."""
+"""Markdown of a latency report: the answer, the circumstances, a table of every model and thread count."""
 
 from __future__ import annotations
 
 import html
 import re
 
-from edge.latency import tables
-from edge.latency.report.answers import answer, title, unfinished
+from edge.latency.report import tables
+from edge.latency.report.answers import answer, title, unfinished, verdict
 from edge.latency.report.figures import by_model
 from edge.latency.report.notes import circumstances, definitions, fairness
-from edge.latency.schema import Report
 from edge.latency.report.tables import Row, Table
 from edge.latency.report.words import count, weights_words
+from edge.latency.schema import Report
 
 
 def markdown(report: Report) -> str:
-    """The report's headlines with their spreads; the page holds every figure."""
-    warning = unfinished(report)
+    """Format the answer, the circumstances and the headlines; the page holds every figure."""
+    warning, has_speed = unfinished(report), report.device_kind.has_speed
     parts = [f"# {escaped(title(report))}", *([f"**{escaped(warning)}**"] if warning else [])]
-    parts.append(escaped(" ".join(answer(report))))
-    if overview := tables.answers(report):
-        parts += [f"{escaped(overview.title)}:", _table(overview)]
+    parts.append(escaped(verdict(report)))
+    for table in filter(None, (tables.widths(report), tables.answers(report))):
+        parts += [f"{escaped(table.title)}:", _table(table)]
+    if has_speed:
+        parts.append(escaped(" ".join(answer(report))))
     parts += ["## Circumstances", _list([f"{name}: {text}" for name, text in circumstances(report)])]
-    if report.device.kind == "emulator":
-        parts += ["## Programs"]
-    else:
+    if has_speed:
         meanings = [f"{name}: {text}" for name, text in definitions(report)]
         parts += ["## How to read the figures", _list([*fairness(), *meanings])]
+    else:
+        parts += ["## Programs"]
     return "\n\n".join([*parts, *_models(report)]) + "\n"
 
 
@@ -34,7 +36,7 @@ def _models(report: Report) -> list[str]:
     parts = []
     for model, programs in by_model(report).items():
         parts.append(f"## {escaped(model)}, {escaped(weights_words(programs))}")
-        if report.device.kind == "emulator":
+        if not report.device_kind.has_speed:
             parts.append(_table(tables.emulated(programs)))
             continue
         for threads in report.settings.threads:
@@ -65,6 +67,6 @@ def _list(items: list[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """On one line, and nothing in it taken for markup."""
+    """Escape text for Markdown, on one line."""
     plain = html.escape(" ".join(text.split()), quote=False)
     return re.sub(r"([\\`*\[\]|])", r"\\\1", plain)

@@ -1,4 +1,4 @@
-"""A latency report as one self-contained HTML page: no script, nothing fetched, plots as inline SVG."""
+"""One self-contained HTML page of a latency report: no script, nothing fetched, plots as inline SVG."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from edge.latency import figures, tables
-from edge.latency.report.answers import answer, title, unfinished
+from edge.latency.report import answers, figures, plots, tables
 from edge.latency.report.notes import circumstances, definitions, fairness
-from edge.latency.report.plots import report as plots
-from edge.latency.report.plots.drawing import Drawing
-from edge.latency.schema import Report
+from edge.latency.report.svg import Drawing
 from edge.latency.report.tables import Table
 from edge.latency.report.words import count, weights_words
+from edge.latency.schema import Report
 
 _HERE = Path(__file__).parent
+_HOLLOW = "Filled: our programs. Hollow: other runtimes."
+_LINES = "Lines span the rounds."
 
 
 @dataclass(frozen=True)
@@ -30,110 +30,95 @@ class Group:
 
 @dataclass(frozen=True)
 class Section:
-    """``text`` stands before rows of drawings and groups of tables; one with nothing else says why."""
+    """A folded section: words, rows of drawings, groups of tables; ``is_reason``: the words suffice."""
 
-    anchor: str
     heading: str
-    text: str
+    text: str = ""
     rows: list[list[Drawing]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
+    is_reason: bool = False
 
 
 def page(report: Report) -> str:
-    """HTML that reads on a desktop, on a phone, in the dark and on paper; equal reports give equal pages."""
+    """Render HTML for desktop, phone, dark mode and paper; equal reports give equal pages."""
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["prose"] = lambda text: text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")
-    environment.filters["svg"] = lambda drawing: Markup(drawing.svg)  # ``draw`` escaped what the report says
+    environment.filters["svg"] = lambda drawing: Markup(drawing.svg)  # ``draw`` escaped the report's words
+    has_speed = report.device_kind.has_speed
     return environment.get_template("page.html.j2").render(
-        title=title(report),
-        unfinished=unfinished(report),
-        answer=" ".join(answer(report)),
+        title=answers.title(report),
+        unfinished=answers.unfinished(report),
+        verdict=answers.verdict(report),
+        picture=plots.headline(report) if has_speed else None,
+        widths=tables.widths(report) if has_speed else None,
+        conditions=_conditions(report) if has_speed else report.device.cpu,
         overview=tables.answers(report),
+        answer=" ".join(answers.answer(report)),
         circumstances=circumstances(report),
-        fairness=fairness(),
-        definitions=definitions(report),
-        emulated=report.device.kind == "emulator",
-        sections=_sections(report),
+        fairness=fairness() if has_speed else [],
+        definitions=definitions(report) if has_speed else [],
+        sections=_sections(report) if has_speed else [_checked(report)],
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
     )
 
 
+def _conditions(report: Report) -> str:
+    settings = report.settings
+    threads, rounds = count(settings.threads[0], "thread"), count(settings.rounds, "round")
+    return f"{report.device.cpu}, {threads}, behind {settings.contexts[0]} tokens, medians of {rounds}."
+
+
+def _checked(report: Report) -> Section:
+    models = figures.by_model(report).items()
+    groups = [Group(f"{name}, {weights_words(p)}", [tables.emulated(p)]) for name, p in models]
+    return Section("Programs", groups=groups)
+
+
 def _sections(report: Report) -> list[Section]:
-    if report.device.kind == "emulator":
-        models = figures.by_model(report).items()
-        groups = [Group(f"{name}, {weights_words(p)}", [tables.emulated(p)]) for name, p in models]
-        return [Section("programs", "Programs", "", groups=groups)]
+    threads = count(report.settings.threads[0], "thread")
     sections = [
-        _against_4bit(report),
-        _rates(report),
-        _lengths(report),
+        Section(
+            "Against our own 4 bits",
+            f"Right of 1 is faster, or larger. {_HOLLOW} {_LINES}",
+            plots.speed_ups(report),
+        ),
+        Section("Tokens per second", f"{_HOLLOW} {_LINES}", plots.rates(report)),
+        Section(
+            "Over context and prompt",
+            f"With {threads}. Our 4 bits have the colour of the text. Dashed and hollow: other runtimes.",
+            plots.lengths(report),
+        ),
         _quality(report),
-        _times(report),
-        _roofline(report),
+        Section(
+            "Where a token's time goes",
+            "From traced runs, which are some percent slower: read the shares, not the times. "
+            "llama.cpp has no traces.",
+            plots.times(report),
+        ),
+        Section(
+            "Against memory",
+            "A short bar is a program's limit: how often a second a pure read of a token's bytes would fit, "
+            f"timed on its own file. {_HOLLOW}",
+            plots.rooflines(report),
+        ),
         _tables(report),
     ]
-    return [section for section in sections if section.text or section.rows or section.groups]
-
-
-def _section(anchor: str, heading: str, text: str, rows: list[list[Drawing]]) -> Section:
-    """Without drawings its text would explain nothing."""
-    return Section(anchor, heading, text if rows else "", rows)
-
-
-_HOLLOW = "Full marks are ours, hollow ones the others'."
-_LINES = "Lines reach from the least to the most of the rounds."
-
-
-def _against_4bit(report: Report) -> Section:
-    text = f"Right of 1 is faster, or larger. {_HOLLOW} {_LINES}"
-    return _section("4-bit", "Against our own 4 bits", text, plots.speed_ups(report))
-
-
-def _rates(report: Report) -> Section:
-    text = f"Every program at every number of threads. {_HOLLOW} {_LINES}"
-    return _section("rates", "Tokens per second", text, plots.rates(report))
-
-
-def _lengths(report: Report) -> Section:
-    threads = count(report.settings.threads[0], "thread")
-    text = f"With {threads}. Our 4 bits are as dark as the text; the others are dashed, with hollow marks."
-    return _section("lengths", "Over context and prompt", text, plots.lengths(report))
+    return [section for section in sections if section.rows or section.groups or section.is_reason]
 
 
 def _quality(report: Report) -> Section:
-    heading = "Quality"
     if rows := plots.fronts(report):
-        text = (
-            "Perplexity of the programs themselves. They are compared with those of their model on the same "
-            "tokens in the same blocks. A dominated one has another beside it that is no worse in both."
-        )
-        return Section("quality", heading, text, rows)
-    if not figures.measured(report.programs):
-        return Section("quality", heading, "")
+        text = f"Perplexity of the programs themselves, on the same tokens. {_HOLLOW}"
+        return Section("Quality", text, rows)
     if any(program.quality for program in report.programs):
-        return Section("quality", heading, "No two programs of one model have a perplexity on the same text.")
-    trained = any(program.weights != "random" for program in report.programs)
-    why = "no text was given to measure it on" if trained else "all weights are random"
-    return Section("quality", heading, f"No perplexity is shown, because {why}.")
-
-
-def _times(report: Report) -> Section:
-    text = (
-        "From runs of their own with one context, because tracing slows a program by some percent: read the "
-        "shares, and take speeds from the other plots. llama.cpp has no such traces."
-    )
-    return _section("time", "Where a token's time goes", text, plots.times(report))
-
-
-def _roofline(report: Report) -> Section:
-    text = (
-        "Each program's own limit, a short bar, is how often a pure read of a token's bytes would fit into a "
-        "second. The read was timed on the program's own file, because what fits a cache is read faster. "
-        f"{_HOLLOW}"
-    )
-    return _section("roofline", "Against memory", text, plots.rooflines(report))
+        why = "No two programs of one model have a perplexity on the same text."
+    else:
+        trained = any(program.weights != "random" for program in report.programs)
+        reason = "no text was given to measure it on" if trained else "all weights are random"
+        why = f"No perplexity is shown, because {reason}."
+    return Section("Quality", why, is_reason=bool(figures.measured(report.programs)))
 
 
 def _tables(report: Report) -> Section:
@@ -142,9 +127,9 @@ def _tables(report: Report) -> Section:
         groups.append(Group(f"{model}, {weights_words(programs)}", [tables.facts(programs)]))
         for threads in report.settings.threads:
             found = tables.speeds(report, programs, threads)
-            traced = tables.traces(programs, threads)
-            groups.append(
-                Group(f"{model}, {count(threads, 'thread')}", [*found, *([traced] if traced else [])])
-            )
-    text = "Medians of the rounds, with the least and the most below them."
-    return Section("tables", "All figures", text, groups=groups)
+            if traced := tables.traces(programs, threads):
+                found.append(traced)
+            groups.append(Group(f"{model}, {count(threads, 'thread')}", found))
+    return Section(
+        "All figures", "Medians of the rounds, with the least and the most below them.", groups=groups
+    )

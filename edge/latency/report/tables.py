@@ -1,15 +1,15 @@
-"""A report's tables, as text in cells: Markdown and the page write the same ones."""
+"""Tables of a report, as text in cells, for Markdown and the page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from edge.latency import figures
+from edge.latency.report import figures
 from edge.latency.report.figures import Metric, Spread
 from edge.latency.report.notes import kernels
-from edge.latency.schema import ProgramRecord, Report
 from edge.latency.report.words import NOTHING, count, number, spread_words, times, weights_words
+from edge.latency.schema import ProgramRecord, Report
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line; a program that failed has its reason in place of cells."""
+    """One line of a table; a program that failed has its reason in place of cells."""
 
     name: str
     cells: list[Cell]
@@ -31,7 +31,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Heads do not name the first column, which holds the rows' names. ``prose`` columns hold words."""
+    """A table. ``of`` heads the first column, which holds the rows' names; ``prose`` columns hold words."""
 
     title: str
     of: str
@@ -46,8 +46,36 @@ class Column:
     cell: Callable[[ProgramRecord], Cell]
 
 
+def widths(report: Report) -> Table | None:
+    """Our widths of the headline's model: quality, bytes, decoding speed, and that over the 4 bits'."""
+    chosen = figures.headline(report)
+    own = [program for program in chosen.programs if program.is_own]
+    threads, metric = report.settings.threads[0], figures.decode(report.settings.contexts[0])
+
+    def quality(program: ProgramRecord) -> Cell:
+        return Cell(f"{program.quality.perplexity:.2f}") if chosen.has_quality and program.quality else Cell()
+
+    def speed(program: ProgramRecord) -> Cell:
+        rate = figures.figure(program, threads, metric)
+        return Cell(number(rate.median)) if rate else Cell()
+
+    def ratio(program: ProgramRecord) -> Cell:
+        base = figures.own_4bit(own)
+        found = base and figures.speed_up(program, base, threads, metric)
+        return Cell(times(found.median)) if found else Cell()
+
+    columns = [
+        Column("perplexity", quality),
+        _FILE,
+        Column("decode, tok/s", speed),
+        Column("speed over 4 bits", ratio),
+    ]
+    title = f"{chosen.model}, {weights_words(own)}" if own else ""
+    return _table(title, own, columns) if own else None
+
+
 def answers(report: Report) -> Table | None:
-    """Every model's bit widths beside its 4 bits; None where fewer than two models have any."""
+    """Table of every model's widths beside its 4 bits; None where fewer than two models have any."""
     metric, threads = figures.decode(report.settings.contexts[0]), report.settings.threads[0]
     rows: list[tuple[str, dict[str, Cell]]] = []
     for model, programs in figures.by_model(report).items():
@@ -56,7 +84,7 @@ def answers(report: Report) -> Table | None:
         cells = {}
         for program in alive:
             ratio = base and figures.speed_up(program, base, threads, metric)
-            if base and ratio and figures.is_own(program) and program is not base:
+            if base and ratio and program.is_own and program is not base:
                 size = f"{figures.size_ratio(program, base):.2f}x the bytes"
                 cells[program.label] = Cell(times(ratio.median), size)
         if cells:
@@ -68,7 +96,7 @@ def answers(report: Report) -> Table | None:
 
 
 def speeds(report: Report, programs: Sequence[ProgramRecord], threads: int) -> list[Table]:
-    """Of one model at one thread count: every figure of its runs, and speed-ups over every opponent."""
+    """Tables of one model at one thread count: every figure of its runs, and all speed-ups."""
     settings = report.settings
     rates = [
         _figure(metric(context), threads)
@@ -87,7 +115,7 @@ def speeds(report: Report, programs: Sequence[ProgramRecord], threads: int) -> l
 
 
 def summary(report: Report, programs: Sequence[ProgramRecord], threads: int) -> list[Table]:
-    """The headlines of a model at one thread count, and the speed-ups: for a README."""
+    """Short tables of a model at one thread count: the headlines and the speed-ups."""
     settings = report.settings
     rates = [figures.decode(context) for context in settings.contexts]
     rates += [figures.prefill(prompt) for prompt in settings.prompts]
@@ -102,7 +130,7 @@ def summary(report: Report, programs: Sequence[ProgramRecord], threads: int) -> 
 
 
 def facts(programs: Sequence[ProgramRecord]) -> Table:
-    """What the programs of a model are, whatever the threads, those that failed too."""
+    """Table of a model's programs as files, those that failed too."""
     columns = [
         Column("format", lambda p: Cell(p.format)),
         Column("bits per weight", _bits_per_weight),
@@ -121,7 +149,7 @@ def facts(programs: Sequence[ProgramRecord]) -> Table:
 
 
 def traces(programs: Iterable[ProgramRecord], threads: int) -> Table | None:
-    """Milliseconds of a traced token by group of ops."""
+    """Table of a traced token's milliseconds by group of ops."""
     traced = [p for p in figures.measured(programs) if figures.trace_at(p, threads)]
     if not traced:
         return None
@@ -138,7 +166,7 @@ def traces(programs: Iterable[ProgramRecord], threads: int) -> Table | None:
 
 
 def emulated(programs: Sequence[ProgramRecord]) -> Table:
-    """What an emulator tells of programs."""
+    """Table of the programs that an emulator checked."""
     columns = [
         Column("format", lambda p: Cell(p.format)),
         _FILE,
@@ -158,7 +186,7 @@ def _speed_ups(report: Report, programs: Sequence[ProgramRecord], threads: int) 
 def _table(
     title: str, programs: Sequence[ProgramRecord], columns: Sequence[Column], prose: Sequence[str] = ()
 ) -> Table:
-    """Those that failed have the reason in place of figures."""
+    """A table with the reason in place of figures for programs that failed."""
     rows = [
         Row(p.label, [] if p.failure else [column.cell(p) for column in columns], p.failure) for p in programs
     ]
@@ -166,7 +194,7 @@ def _table(
 
 
 def _told(title: str, heads: Sequence[str], rows: Sequence[Row], prose: Sequence[str]) -> Table:
-    """Columns that say nothing of any program are left out."""
+    """A table without the columns that are empty for every program."""
     told = [{i for i, cell in enumerate(row.cells) if cell.text != NOTHING} for row in rows]
     kept = sorted(set().union(*told))
     shown = [Row(row.name, [row.cells[i] for i in kept if row.cells], row.failure) for row in rows]
@@ -202,7 +230,7 @@ def _ratio(metric: Metric, base: ProgramRecord, threads: int) -> Column:
     def cell(program: ProgramRecord) -> Cell:
         return _spread(figures.speed_up(program, base, threads, metric), "{:.2f}".format, "x")
 
-    return Column(f"{metric.name} over {'our ' * figures.is_own(base)}{base.label}", cell)
+    return Column(f"{metric.name} over {'our ' * base.is_own}{base.label}", cell)
 
 
 def _spread(spread: Spread | None, write: Callable[[float], str], unit: str = "") -> Cell:

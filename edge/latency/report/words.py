@@ -1,4 +1,4 @@
-"""How a report's figures are written: the same in Markdown, on the page and in its plots."""
+"""Formats of a report's figures, for Markdown, page and plots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOTHING = DASH
 
 
 def number(value: float) -> str:
-    """Three significant digits, and all digits before the point."""
+    """Format with three significant digits, and all digits before the point."""
     decimals = next((d for d, least in enumerate((99.95, 9.995, 0.9995)) if abs(value) >= least), 3)
     return f"{value:.{decimals}f}"
 
@@ -27,30 +27,30 @@ def percent(share: float) -> str:
 
 
 def count(amount: int, what: str) -> str:
-    """ "1 thread", "2 threads"."""
+    """Format a count: "1 thread", "2 threads"."""
     return f"{amount} {what}{'s' * (amount != 1)}"
 
 
 def least_most(values: Iterable[float], write: str = "x") -> str:
-    """ "1.41 to 1.52x", or one of them where they read the same."""
+    """Format a range: "1.41 to 1.52x", or "1.41x" where both ends read the same."""
     known = sorted(values)
     least, most = (f"{value:.2f}" for value in (known[0], known[-1]))
     return f"{least}{write}" if least == most else f"{least} to {most}{write}"
 
 
 def spread_words(spread: Spread, write: Callable[[float], str]) -> str:
-    """ "(296-351)"; nothing where both read the same."""
+    """Format a spread: "(296-351)", or nothing where both ends read the same."""
     least, most = write(spread.least), write(spread.most)
     return "" if least == most else f"({least}{DASH}{most})"
 
 
 def listed(words: Sequence[str]) -> str:
-    """ "a, b and c"."""
+    """Join words: "a, b and c"."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def weights_words(programs: Sequence[ProgramRecord]) -> str:
-    """ "random weights", or with its exceptions: "trained weights; random: llama.cpp"."""
+    """Describe weights: "random weights", or with exceptions "trained weights; random: llama.cpp"."""
     groups: dict[str, list[ProgramRecord]] = {}
     for program in programs:
         groups.setdefault(program.weights, []).append(program)
@@ -60,12 +60,12 @@ def weights_words(programs: Sequence[ProgramRecord]) -> str:
 
 
 def _names(some: Sequence[ProgramRecord], programs: Sequence[ProgramRecord]) -> str:
-    """Their labels, or their recipe where they are all of it."""
+    """Labels of some programs, or their recipe where they are all of that recipe."""
     recipes = {program.recipe for program in some}
     whole = len(recipes) == 1 and sum(program.recipe in recipes for program in programs) == len(some)
     return recipes.pop() if whole else ", ".join(program.label for program in some)
 
 
 def weights_tag(programs: Sequence[ProgramRecord]) -> str:
-    """The same where there is little room."""
+    """Describe weights where there is little room."""
     return weights_words(programs) if len({program.weights for program in programs}) == 1 else "mixed weights"

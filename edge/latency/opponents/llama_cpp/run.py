@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edge.files import sha256_of
+from edge.latency.candidate import Candidate, ProgramFailed, note_on_positions, usable
 from edge.latency.devices.device import Device
 from edge.latency.devices.open import DEVICES
 from edge.latency.opponents.llama_cpp.build import BENCH, build, run_tool
 from edge.latency.opponents.llama_cpp.models import HEAD_TYPE, TYPES, QuantizedModel, prepare
 from edge.latency.opponents.runtime import Runtime
 from edge.latency.schema import DecodeSample, ProgramRecord, Run, Settings, Trace
-from edge.latency.candidate import Candidate, ProgramFailed, note_on_positions, usable
 from edge.model.config import ModelConfig
 
 
