@@ -9,9 +9,9 @@ import pytest
 
 from edge.latency import gather as gathering
 from edge.latency import programs
+from edge.latency.exported import ExportedProgram, open_exported
 from edge.latency.gather import gather
 from edge.latency.opponents.llama_cpp.models import QuantizedModel
-from edge.latency.exported import ExportedProgram, open_exported
 from edge.model.config import MOBILELLM
 
 

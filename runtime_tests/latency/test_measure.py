@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from edge.latency.candidate import ProgramFailed
 from edge.latency.devices.device import DeviceError, Ended
 from edge.latency.measure import measure
 from edge.latency.schema import Report, Run, Settings, Trace, read_report, write_report
-from edge.latency.candidate import ProgramFailed
 from runtime_tests.latency.reports import DEVICE, KINDS, program
 
 SETTINGS = Settings(threads=[1, 2], prompts=[8], contexts=[16], generated=4, rounds=2)

@@ -34,57 +34,64 @@ def unfinished(report: Report) -> str | None:
     return f"Unfinished: {done} of {rounds} exist for every program; figures may change."
 
 
+def choice(report: Report) -> ProgramRecord | None:
+    """Choose the width to ship: the fastest with at most MARGIN more perplexity than the 4 bits.
+
+    None where no perplexities compare, or our 4 bits are not among them.
+    """
+    chosen = figures.headline(report)
+    base = figures.own_4bit(chosen.programs)
+    if base is None or not chosen.has_quality:
+        return None
+    good = [p for p in chosen.programs if p.is_own and _more_perplexity(p, base) <= MARGIN]
+    return max([p for p in good if _speed(report, p)], key=lambda p: _speed(report, p), default=None)
+
+
 def verdict(report: Report) -> str:
-    """Name the width to ship, in one sentence: the fastest within MARGIN of the 4 bits' perplexity."""
+    """Say which width to ship, or which is the fastest where no quality is known."""
     if not report.device_kind.has_speed:
         return NO_SPEED
     chosen = figures.headline(report)
-    own = [(p, speed) for p in chosen.programs if p.is_own and (speed := _speed(report, p))]
+    own = [p for p in chosen.programs if p.is_own and _speed(report, p)]
     if not own:
         return NOTHING_MEASURED if not chosen.programs else "None of our own programs was measured."
-    fastest = max(own, key=lambda each: each[1])[0]
-    base = figures.own_4bit([p for p, _ in own])
-    if base is None or not chosen.has_quality:
-        return f"{_named(fastest, chosen.model)} is the fastest{_beside(report, fastest, base)}. " + (
-            "" if chosen.has_quality else "Its quality is not known."
-        )
-    good = [each for each in own if _more_perplexity(each[0], base) <= MARGIN]
-    best = max(good, key=lambda each: each[1])[0]
-    margin = f"within {percent(MARGIN)} of the perplexity of 4 bits"
+    fastest = max(own, key=lambda p: _speed(report, p))
+    base, best = figures.own_4bit(own), choice(report)
+    of = f" of {chosen.model}" if len(figures.by_model(report)) > 1 else ""
+    if best is None:
+        unknown = "" if chosen.has_quality else " Its quality is not known."
+        return f"Fastest: {fastest.label}{of}{_beside(report, fastest, base)}.{unknown}"
     if best is not base:
-        return f"Ship {_named(best, chosen.model)}: the fastest {margin}{_beside(report, best, base)}."
-    sentence = f"Ship {_named(base, chosen.model)}: none that is faster stays {margin}."
+        margin = f"the fastest with at most {percent(MARGIN)} more perplexity than 4 bits"
+        return f"Ship {best.label}{of}: {margin}{_beside(report, best, base)}."
     if fastest is base:
-        return f"Ship {_named(base, chosen.model)}: none is faster."
-    return f"{sentence} {fastest.label} is the fastest{_beside(report, fastest, base)}."
+        return f"Ship {best.label}{of}: no width is faster."
+    reason = f"every faster width has over {percent(MARGIN)} more perplexity"
+    return f"Ship {best.label}{of}: {reason}. Fastest: {fastest.label}{_beside(report, fastest, base)}."
 
 
-def _named(program: ProgramRecord, model: str) -> str:
-    return f"{program.label} of {model}"
-
-
-def _speed(report: Report, program: ProgramRecord) -> float | None:
+def _speed(report: Report, program: ProgramRecord) -> float:
+    """Decoding at the headline in tokens/s; 0 where it was not measured."""
     rate = figures.figure(program, report.settings.threads[0], figures.decode(report.settings.contexts[0]))
-    return rate.median if rate else None
+    return rate.median if rate else 0.0
 
 
 def _more_perplexity(program: ProgramRecord, base: ProgramRecord) -> float:
     """Share by which its perplexity is above the base's."""
-    if not program.quality or not base.quality:
-        return 0.0
+    assert program.quality is not None
+    assert base.quality is not None
     return program.quality.perplexity / base.quality.perplexity - 1
 
 
 def _beside(report: Report, program: ProgramRecord, base: ProgramRecord | None) -> str:
-    """Speed, bytes and perplexity beside the base's, to follow a name."""
+    """Speed, bytes and perplexity beside the 4 bits', to follow a name."""
     if base is None or program is base:
         return ""
-    ratios = [times(ratio) for ratio in _decode_ratios(report, [(program, base)])]
-    facts = [f"{ratio} as fast as 4 bits" for ratio in ratios]
-    facts += [f"{times(figures.size_ratio(program, base))} the bytes"]
+    facts = [f"{times(ratio)} as fast as 4 bits" for ratio in _decode_ratios(report, [(program, base)])]
+    facts.append(f"{times(figures.size_ratio(program, base))} the bytes")
     if program.quality and base.quality:
-        facts += [f"perplexity {program.quality.perplexity:.2f} against {base.quality.perplexity:.2f}"]
-    return f" ({', '.join(facts)})"
+        facts.append(f"perplexity {program.quality.perplexity:.2f} instead of {base.quality.perplexity:.2f}")
+    return f", {', '.join(facts)}"
 
 
 def answer(report: Report) -> list[str]:

@@ -81,12 +81,10 @@ def dots(title: str, finding: str, axis: str, marks: Sequence[Mark], scale: str 
     x = amount("median", {"type": kind, "domain": [low, high]}, axis, domain=False, **ticks)
     y, left = rows(names)
     look = series(groups)
-    apart = {"y": y, "yOffset": {"field": "series", "scale": {"domain": groups}}}
+    apart = {"y": y, "yOffset": {"field": "series", "scale": {"domain": groups}}, "stroke": look["stroke"]}
     layers = [
-        layer(
-            "rule", values, x={**x, "field": "least"}, x2={"field": "most"}, stroke=look["stroke"], **apart
-        ),
-        points(values, x=x, **look, **apart),
+        layer("rule", values, x={**x, "field": "least"}, x2={"field": "most"}, **apart),
+        points(values, x=x, shape=look["shape"], **apart),
     ]
     if scale != "amount":
         layers.append(line_at(x=1))

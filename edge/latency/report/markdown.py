@@ -53,13 +53,14 @@ def _table(table: Table) -> str:
 
 
 def _cells(row: Row, width: int) -> list[str]:
+    name = f"**{escaped(row.name)}**" if row.is_choice else escaped(row.name)
     if row.failure is not None:
         return [
-            escaped(row.name),
+            name,
             *([escaped(f"failed: {row.failure}")] if width else []),
             *([""] * (width - 1)),
         ]
-    return [escaped(row.name), *(escaped(f"{cell.text} {cell.aside}".strip()) for cell in row.cells)]
+    return [name, *(escaped(f"{cell.text} {cell.aside}".strip()) for cell in row.cells)]
 
 
 def _list(items: list[str]) -> str:

@@ -136,21 +136,26 @@ def _names(
     for p in programs:
         (left, y), (x, _), (right, _) = (pixels(at, p.y) for at in (p.x.least, p.x.median, p.x.most))
         taken += [(x - 5, y - 5, x + 5, y + 5), (left, y - 1, right, y + 1)]
+        if p.base:  # its dashed lines
+            taken += [(0, y - 1, size[0], y + 1), (x - 1, 0, x + 1, size[1])]
     layers = []
     for p in programs:
         name = shorten(p.name)
-        for x, y, align, box in _places(*pixels(p.x.median, p.y), LETTER * len(name)):
-            is_inside = box[0] >= 0 and box[1] >= 0 and box[2] <= size[0] and box[3] <= size[1]
-            if is_inside and not any(_meet(box, other) for other in taken):
-                break
+        places = list(_places(*pixels(p.x.median, p.y), LETTER * len(name)))
+        free = (each for each in places if _is_inside(each[3], size) and not _meets(each[3], taken))
+        x, y, align, box = next(free, places[0])
         taken.append(box)
         weight = "bold" if p.base else "normal"
         layers.append(text([{"text": name}], align, weight, x={"value": x}, y={"value": y}))
     return layers
 
 
-def _meet(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _is_inside(box: Box, size: tuple[float, float]) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= size[0] and box[3] <= size[1]
+
+
+def _meets(a: Box, others: Sequence[Box]) -> bool:
+    return any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in others)
 
 
 def _places(x: float, y: float, width: float) -> Iterator[tuple[float, float, str, Box]]:

@@ -23,15 +23,22 @@ COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, INK)
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
 
 Spec = dict[str, Any]
-_TEXT = {"labelColor": INK, "labelFontSize": TEXT, "labelLimit": 400}
+_TEXT: Spec = {"labelColor": INK, "labelFontSize": TEXT, "labelLimit": 400}
 _TITLE = {"titleColor": INK, "titleFontSize": TEXT, "titleFontWeight": "normal"}
+_HOLLOW = {"symbolFillColor": "transparent"}
 _LINES = {"domainColor": INK, "tickColor": INK, "tickSize": 3, "gridColor": INK, "gridOpacity": 0.15}
 _CONFIG = {
     "background": None,
     "view": {"stroke": None},
     "axis": {**_TEXT, **_TITLE, **_LINES},
     "axisY": {"domain": False, "ticks": False},
-    "legend": {"orient": "top", "title": None, "columnPadding": 18, "symbolStrokeWidth": 1.4, **_TEXT},
+    "legend": {
+        "orient": "top",
+        "title": None,
+        "columnPadding": 18,
+        "symbolFillColor": "transparent",
+        **_TEXT,
+    },
     "text": {"fontSize": TEXT, "fill": INK, "baseline": "middle"},
     "rule": {"stroke": INK},
 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge.latency.report import figures
+from edge.latency.report.answers import choice
 from edge.latency.report.figures import Metric, Spread
 from edge.latency.report.notes import kernels
 from edge.latency.report.words import NOTHING, count, number, spread_words, times, weights_words
@@ -27,6 +28,7 @@ class Row:
     name: str
     cells: list[Cell]
     failure: str | None = None
+    is_choice: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,14 @@ def widths(report: Report) -> Table | None:
         Column("perplexity", quality),
         _FILE,
         Column("decode, tok/s", speed),
-        Column("speed over 4 bits", ratio),
+        Column("over 4 bits", ratio),
     ]
-    title = f"{chosen.model}, {weights_words(own)}" if own else ""
-    return _table(title, own, columns) if own else None
+    if not own:
+        return None
+    table = _table(f"{chosen.model}, {weights_words(own)}", own, columns)
+    best = choice(report)
+    rows = [replace(row, is_choice=p is best) for row, p in zip(table.rows, own, strict=True)]
+    return replace(table, of="width", rows=rows)
 
 
 def answers(report: Report) -> Table | None:
@@ -88,7 +94,8 @@ def answers(report: Report) -> Table | None:
                 size = f"{figures.size_ratio(program, base):.2f}x the bytes"
                 cells[program.label] = Cell(times(ratio.median), size)
         if cells:
-            rows.append((f"{model}, {weights_words(programs)}", cells))
+            own = [program for program in programs if program.is_own]
+            rows.append((f"{model}, {weights_words(own)}", cells))
     heads = list(dict.fromkeys(label for _, cells in rows for label in cells))
     title = f"{metric.name} over our 4 bits, {count(threads, 'thread')}".capitalize()
     filled = [Row(name, [cells.get(head, Cell()) for head in heads]) for name, cells in rows]

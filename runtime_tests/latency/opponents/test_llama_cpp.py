@@ -11,9 +11,9 @@ import pytest
 
 from edge.latency import llama_cpp, llama_cpp_build
 from edge.latency import llama_cpp_models as models
+from edge.latency.candidate import ProgramFailed
 from edge.latency.devices.host import HostDevice
 from edge.latency.schema import Settings
-from edge.latency.candidate import ProgramFailed
 from edge.model.config import MOBILELLM, ModelConfig
 from runtime_tests.tiny import tiny_config
 

@@ -10,8 +10,8 @@ import pytest
 from edge.latency.report.compare import Change, _change, _Figure, compare
 from edge.latency.report.comparison import _table, main_compare
 from edge.latency.report.comparison import markdown as words
-from edge.latency.schema import Report, write_report
 from edge.latency.report.significance import p_above
+from edge.latency.schema import Report, write_report
 from runtime_tests.latency.reports import emulated_report, made_up_report
 
 BOUND = 0.05

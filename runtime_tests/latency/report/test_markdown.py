@@ -9,8 +9,8 @@ import pytest
 from edge.latency.report.answers import answer, unfinished
 from edge.latency.report.figures import by_model
 from edge.latency.report.markdown import markdown
-from edge.latency.schema import Report
 from edge.latency.report.words import number
+from edge.latency.schema import Report
 from runtime_tests.latency.reports import emulated_report, made_up_report
 
 

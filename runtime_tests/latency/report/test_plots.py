@@ -9,13 +9,13 @@ import xml.etree.ElementTree as ET
 
 import matplotlib
 import pytest
-
-from edge.latency.report.figures import Spread
-from edge.latency.report.plots import report as plots
 from edge.latency.report.plots.dots import Mark, Panel, dots, round_ratios
 from edge.latency.report.plots.drawing import COLOURS, INK, PAPER, Drawing, shorten
 from edge.latency.report.plots.lines import Line, curves, spaced
 from edge.latency.report.plots.pareto import Point, front
+
+from edge.latency.report.figures import Spread
+from edge.latency.report.plots import report as plots
 from runtime_tests.latency.report.contrast import contrast
 from runtime_tests.latency.reports import made_up_report
 
