@@ -1,4 +1,4 @@
-"""Two reports beside each other: what changed by more than a bound, and by more than noise."""
+"""Comparison of two reports: changes beyond a bound and beyond noise."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from edge.latency.report.figures import FIRST_TOKEN, PEAK_MEMORY, Metric, metrics, samples
-from edge.latency.report.significance import LEVEL, p_above
+from edge.latency.report.significance import LEVEL, is_testable, p_above
 from edge.latency.report.words import count
 from edge.latency.schema import ProgramRecord, Report, Settings, read_report
 
-#: Beyond the bound one way or the other; or beyond it by the medians, and not by more than noise; or not.
+#: "within noise" is beyond the bound by the medians, but not by the test.
 Verdict = Literal["worse", "better", "within noise", "within bound"]
-#: How a verdict was reached: by the permutation test, by the bound alone because there are too few rounds for
-#: it, or by the bound alone because the figure has no noise.
+#: A verdict rests on the permutation test, or on the bound alone: too few rounds for the test, or no noise.
 Evidence = Literal["tested", "too few rounds", "no noise"]
 
 
@@ -40,7 +39,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two reports have in common, and what only one of them has.
+    """Changes between two reports, and what cannot be compared.
 
     Attributes:
         left_out: figures that the settings make incomparable, in words.
@@ -69,7 +68,7 @@ class Comparison:
 
 
 def compare(old: Report, new: Report, bound: float) -> Comparison:
-    """Every figure that both reports have, at ``bound``: the share by which it may get worse.
+    """Compare every figure that both reports have; ``bound`` is the share by which it may get worse.
 
     Raises:
         ValueError: the reports cannot be compared, or the bound is no share.
@@ -87,7 +86,7 @@ def compare(old: Report, new: Report, bound: float) -> Comparison:
 
 
 def pairs(old: Report, new: Report) -> Iterator[tuple[ProgramRecord, ProgramRecord]]:
-    """Programs of one name."""
+    """Pair the programs of one name."""
     before = {program.name: program for program in old.programs}
     for program in new.programs:
         if program.name in before:
@@ -95,7 +94,7 @@ def pairs(old: Report, new: Report) -> Iterator[tuple[ProgramRecord, ProgramReco
 
 
 def read_finished(path: Path) -> Report:
-    """Raises ValueError for a report that lacks figures because it was not finished."""
+    """Read a report. Raises ValueError where it is unfinished and so lacks figures."""
     report = read_report(path)
     if not report.finished:
         raise ValueError(f"{path} is unfinished: give the command that began it again, and compare then")
@@ -103,7 +102,7 @@ def read_finished(path: Path) -> Report:
 
 
 def _refuse_unlike(old: Report, new: Report) -> None:
-    if "emulator" in (old.device.kind, new.device.kind):
+    if not (old.device_kind.has_speed and new.device_kind.has_speed):
         raise ValueError("an emulated device has no speeds to compare")
     common = list(pairs(old, new))
     if not common:
@@ -118,7 +117,7 @@ def _refuse_unlike(old: Report, new: Report) -> None:
 
 
 def _comparable(old: Settings, new: Settings) -> tuple[list[Metric], list[str]]:
-    """The figures that mean the same under both settings, and the others in words."""
+    """Split the figures into those that mean the same under both settings, and the others' names."""
     same_tokens = old.generated == new.generated
     same_peak = same_tokens and (old.prompts, old.contexts) == (new.prompts, new.contexts)
     wanted, left_out = [], []
@@ -137,7 +136,7 @@ def _comparable(old: Settings, new: Settings) -> tuple[list[Metric], list[str]]:
 
 @dataclass(frozen=True)
 class _Figure:
-    """What two reports say of one thing: a value per round, or the one there is."""
+    """Values of one figure in two reports: one per round, or the only one."""
 
     what: str
     unit: str
@@ -166,7 +165,7 @@ def _figures(
 
 
 def _change(program: str, figure: _Figure, bound: float) -> Change:
-    """The verdict on a figure: beyond the bound by its medians and, where that can be told, by the test."""
+    """Judge a figure: beyond the bound by its medians and, where there are enough rounds, by the test."""
     was, is_now = statistics.median(figure.old), statistics.median(figure.new)
     is_up = is_now > was
     factor = 1 + bound if is_up else 1 - bound
@@ -174,9 +173,10 @@ def _change(program: str, figure: _Figure, bound: float) -> Change:
     p: float | None = None
     evidence: Evidence = "no noise"
     if figure.has_noise:
+        evidence = "tested" if is_testable(figure.new, figure.old) else "too few rounds"
+    if figure.has_noise and is_beyond:
         # The lower set is scaled: the old one up, or the new one back.
         p = p_above(figure.new, figure.old, factor) if is_up else p_above(figure.old, figure.new, 1 / factor)
-        evidence = "too few rounds" if p is None else "tested"
     verdict: Verdict = "within bound"
     if is_beyond:
         is_shown = p is None or p < LEVEL

@@ -15,7 +15,7 @@ from edge.latency.schema import Report
 
 
 def main_compare(old: Path, new: Path, bound: float) -> int:
-    """Prints the comparison; 1 where something regressed. Raises ValueError as ``compare`` does."""
+    """Print the comparison; returns 1 where something regressed. Raises ValueError as ``compare`` does."""
     comparison = compare(read_finished(old), read_finished(new), bound)
     print(markdown(comparison))
     return 1 if comparison.regressions else 0
@@ -55,7 +55,7 @@ def _table(some: list[Change]) -> list[str]:
 
 
 def _circumstances(comparison: Comparison) -> Iterator[str]:
-    """Other devices, versions and programs, how the machine itself changed, and what the test can tell."""
+    """Differences of devices, versions, programs and machine speed, and the limits of the test."""
     old, new = comparison.old, comparison.new
     before, now = _facts(old), _facts(new)
     for what in sorted(before.keys() | now.keys()):
@@ -84,7 +84,7 @@ def _circumstances(comparison: Comparison) -> Iterator[str]:
 
 
 def _facts(report: Report) -> dict[str, str]:
-    """What both reports should have in common, by its name."""
+    """Facts that both reports should have in common, by name."""
     device = report.device.model_dump(exclude={"kind"})
     facts = {f"device {name.replace('_', ' ')}": value for name, value in device.items()}
     facts |= report.versions
@@ -100,7 +100,7 @@ def _plain(value: object) -> str:
 
 
 def _drift(old: Report, new: Report) -> Iterator[str]:
-    """The machine seen by what no change of ours touches: pure reads, and the other runtimes."""
+    """Change of the machine itself, seen by pure reads and by the other runtimes."""
     running = [(a, b) for a, b in pairs(old, new) if not a.failure and not b.failure]
     headline = metrics(old.settings)[0]
     for threads in old.settings.threads:

@@ -9,10 +9,11 @@ import sys
 
 import pytest
 
-from edge.latency import llama_cpp, llama_cpp_build
-from edge.latency import llama_cpp_models as models
 from edge.latency.candidate import ProgramFailed
 from edge.latency.devices.host import HostDevice
+from edge.latency.opponents.llama_cpp import build as building
+from edge.latency.opponents.llama_cpp import models
+from edge.latency.opponents.llama_cpp import run as running
 from edge.latency.schema import Settings
 from edge.model.config import MOBILELLM, ModelConfig
 from runtime_tests.tiny import tiny_config
@@ -98,7 +99,7 @@ def test_a_log_that_does_not_add_up_is_refused(log):
 
 def test_reports_of_llama_bench():
     deeper = BENCH_TEST | {"n_depth": 1008, "samples_ts": [70.5]}
-    speeds = llama_cpp.parse_bench_report(json.dumps([BENCH_TEST, deeper], indent=2), "n_depth")
+    speeds = running.parse_bench_report(json.dumps([BENCH_TEST, deeper], indent=2), "n_depth")
     assert speeds.tokens_per_second == {240: 89.4022, 1008: 70.5}
     assert (speeds.threads, speeds.cache_type, speeds.commit) == (1, "f16", "0c1e570")
     assert speeds.parameters == MOBILELLM["125M"].parameters
@@ -109,7 +110,7 @@ def test_reports_of_llama_bench():
 )
 def test_a_report_of_another_form_is_refused(report):
     with pytest.raises(OSError, match="not understood"):
-        llama_cpp.parse_bench_report(report, "n_depth")
+        running.parse_bench_report(report, "n_depth")
 
 
 def test_gguf_holds_every_tensor_and_number_of_the_shape(tmp_path):
@@ -199,27 +200,27 @@ def test_bench_asks_for_what_it_was_told_and_reads_it(tmp_path):
     reports = [BENCH_TEST | {"n_depth": depth, "samples_ts": [100.0 - depth / 100]} for depth in (240, 1008)]
     script = f'echo "$@" > {tmp_path}/asked; echo noise >&2; {_printing(tmp_path, json.dumps(reports))}'
     binaries = _stand_in(tmp_path / "bin", "llama-bench", script)
-    speeds = llama_cpp.bench_decode(binaries, tmp_path / "m", 1, [240, 1008], 32)
+    speeds = running.bench_decode(binaries, tmp_path / "m", 1, [240, 1008], 32)
     assert speeds.tokens_per_second == {240: 97.6, 1008: 89.92}
     counts = ("-p", "0", "-n", "32", "-d", "240,1008", "-t", "1", "-r", "1", "-o", "json")
     assert (tmp_path / "asked").read_text().split() == ["-m", str(tmp_path / "m"), *counts]
     for threads, contexts in ((2, [240, 1008]), (1, [240])):
         with pytest.raises(OSError, match="other tests or threads"):
-            llama_cpp.bench_decode(binaries, tmp_path / "m", threads, contexts, 32)
+            running.bench_decode(binaries, tmp_path / "m", threads, contexts, 32)
 
 
 def test_failures_of_llama_cpp_are_one_sentence(tmp_path):
     with pytest.raises(OSError, match="llama-bench is missing"):
-        llama_cpp.bench_prefill(tmp_path, tmp_path / "m", 1, [1])
+        running.bench_prefill(tmp_path, tmp_path / "m", 1, [1])
     script = "echo '['; echo \"llama_bench: error: failed to load model 'm'\" >&2; exit 1"
     binaries = _stand_in(tmp_path / "bin", "llama-bench", script)
     with pytest.raises(
         OSError, match="llama-bench failed with exit code 1: llama_bench: error: failed to load"
     ):
-        llama_cpp.bench_prefill(binaries, tmp_path / "m", 1, [1])
+        running.bench_prefill(binaries, tmp_path / "m", 1, [1])
     _stand_in(tmp_path / "bin", "llama-bench", "kill -ILL $$")
     with pytest.raises(OSError, match="llama-bench was ended by SIGILL: no output"):
-        llama_cpp.bench_prefill(binaries, tmp_path / "m", 1, [1])
+        running.bench_prefill(binaries, tmp_path / "m", 1, [1])
 
 
 def test_quantize_writes_both_files_or_neither(tmp_path):
@@ -252,23 +253,23 @@ def test_prepare_makes_only_what_is_missing_and_leaves_no_float_model(tmp_path):
 def test_build_names_the_missing_tool_and_reuses_a_finished_build(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
     with pytest.raises(OSError, match="needs cmake: pip install cmake"):
-        llama_cpp_build.build(tmp_path)
+        building.build(tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name, path=None: name if name in ("cmake", "ninja") else None)
     with pytest.raises(OSError, match=r"needs a C\+\+ compiler"):
-        llama_cpp_build.build(tmp_path)
-    source = tmp_path / f"llama_cpp_python-{llama_cpp_build.VERSION}"
-    folder = source / f"build-{llama_cpp_build._instruction_sets()}" / "bin"
+        building.build(tmp_path)
+    source = tmp_path / f"llama_cpp_python-{building.VERSION}"
+    folder = source / f"build-{building._instruction_sets()}" / "bin"
     folder.mkdir(parents=True)
     for name in ("llama-bench", "llama-quantize"):
         (folder / name).touch()
-    assert llama_cpp_build.build(tmp_path) == folder
+    assert building.build(tmp_path) == folder
 
 
 def test_the_reason_of_a_failed_build_is_its_first_error(tmp_path):
     script = "echo 'a.cpp:1: error: no such thing'; echo 'ninja: build stopped: subcommand failed.'; exit 1"
     binaries = _stand_in(tmp_path / "bin", "cmake", script)
     with pytest.raises(OSError, match=r"cmake failed with exit code 1: a\.cpp:1: error: no such thing"):
-        llama_cpp_build.run_tool([binaries / "cmake"])
+        building.run_tool([binaries / "cmake"])
 
 
 def _candidate(tmp_path, fell_back=180):
@@ -276,7 +277,7 @@ def _candidate(tmp_path, fell_back=180):
     path.write_bytes(b"weights")
     types = ("q4_0",) if fell_back else ()
     quantized = models.QuantizedModel(path, "TQ2_0", 210, fell_back, fell_back / 240, types, 71359104)
-    return llama_cpp.LlamaCandidate(tmp_path, quantized, MOBILELLM["125M"], "125M")
+    return running.LlamaCandidate(tmp_path, quantized, MOBILELLM["125M"], "125M")
 
 
 SETTINGS = Settings(threads=[2], prompts=[128, 32], contexts=[256, 1024], generated=16, rounds=1)
@@ -305,7 +306,7 @@ def test_a_run_measures_every_prompt_and_context(tmp_path, monkeypatch):
             ]
         )
 
-    monkeypatch.setattr(llama_cpp, "run_tool", bench)
+    monkeypatch.setattr(running, "run_tool", bench)
     with HostDevice() as host:
         run = _candidate(tmp_path).run(host, SETTINGS, threads=2, index=3)
     assert run.prefill == {128: 78.125, 32: 312.5}
@@ -318,7 +319,7 @@ def test_a_run_measures_every_prompt_and_context(tmp_path, monkeypatch):
 
 def test_another_shape_under_the_name_is_a_failure_of_its_row(tmp_path, monkeypatch):
     report = [BENCH_TEST | {"n_prompt": 1, "model_n_params": 5}]
-    monkeypatch.setattr(llama_cpp, "run_tool", lambda command, stdout_only: json.dumps(report))
+    monkeypatch.setattr(running, "run_tool", lambda command, stdout_only: json.dumps(report))
     with HostDevice() as host, pytest.raises(ProgramFailed, match="another shape than its name says"):
         _candidate(tmp_path).prepare(host, SETTINGS)
     broken = _candidate(tmp_path)

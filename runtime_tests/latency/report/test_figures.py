@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge.latency import figures
+from edge.latency.report import figures
 from edge.latency.report.figures import Spread
 from edge.latency.schema import DecodeSample, ProgramRecord, Run
 from runtime_tests.latency.reports import KINDS, SETTINGS, emulated_report, made_up_report, program
