@@ -10,7 +10,6 @@ from edge.latency.report.svg import (
     BLUE,
     GREEN,
     INK,
-    LETTER,
     PAPER,
     PURPLE,
     VERMILLION,
@@ -22,6 +21,7 @@ from edge.latency.report.svg import (
     draw,
     extent,
     layer,
+    legend,
     line_at,
     points,
     rows,
@@ -29,6 +29,7 @@ from edge.latency.report.svg import (
     shape,
     shorten,
     text,
+    text_width,
 )
 from edge.latency.report.words import least_most, number
 from edge.latency.schema import OpGroup, Trace
@@ -80,7 +81,7 @@ def dots(title: str, finding: str, axis: str, marks: Sequence[Mark], scale: str 
     ]
     x = amount("median", {"type": kind, "domain": [low, high]}, axis, domain=False, **ticks)
     y, left = rows(names)
-    look = series(groups)
+    look = series(groups, left)
     apart = {"y": y, "yOffset": {"field": "series", "scale": {"domain": groups}}, "stroke": look["stroke"]}
     layers = [
         layer("rule", values, x={**x, "field": "least"}, x2={"field": "most"}, **apart),
@@ -151,7 +152,7 @@ def curves(title: str, finding: str, lengths: Sequence[int], axis: str, lines: S
             value = {"length": length, "median": spread.median, "least": spread.least, "most": spread.most}
             values.append({"line": index, "own": line.own, **look, **value})
     domain = [min(lengths) / 1.12, max(lengths) * 1.12]
-    ticks = {"values": sorted(lengths), "labelOverlap": "greedy", "labelSeparation": 6, "grid": False}
+    ticks = {"values": sorted(lengths), "grid": False}
     x = amount("length", {"type": "log", "domain": domain}, axis, **ticks)
     y = amount("median", {"domain": [0, top]}, "tok/s", **extent())
     across = {"x": x, "stroke": as_is("stroke"), "detail": {"field": "line", "type": "nominal"}}
@@ -171,7 +172,7 @@ def curves(title: str, finding: str, lengths: Sequence[int], axis: str, lines: S
         ),
         text(words, x=beside[2], y=at),
     ]
-    right = 24 + LETTER * max(map(len, names))
+    right = 24 + text_width(*names)
     return draw(title, finding, {"height": height, "layer": layers}, right=right)
 
 
@@ -203,9 +204,11 @@ def token_times(title: str, finding: str, traces: Sequence[tuple[str, bool, Trac
     ]
     totals = [{"row": name, "text": f"{number(trace.token_ms)} ms"} for name, trace in ordered]
     y, left = rows([name for name, _ in ordered])
-    x = amount("share", {"domain": [0, 1]}, "share of a token's time", format="%", grid=False)
+    x = amount(
+        "share", {"domain": [0, 1]}, "share of a token's time", format="%", values=[0, 0.5, 1], grid=False
+    )
     colours = {"domain": groups, "range": [_GROUPS[group] for group in groups]}
-    fill = {"field": "group", "type": "nominal", "scale": colours, "legend": {"columns": len(groups)}}
+    fill = {"field": "group", "type": "nominal", "scale": colours, "legend": legend(groups, left)}
     bar = {"type": "bar", "stroke": PAPER, "strokeWidth": 1}
     layers = [
         layer(bar, values, x={**x, "stack": True}, y=y, fill=fill, order={"field": "order"}),

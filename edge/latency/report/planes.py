@@ -11,7 +11,6 @@ from edge.latency.report.figures import Spread
 from edge.latency.report.svg import (
     BLUE,
     INK,
-    LETTER,
     PAPER,
     WIDTH,
     Drawing,
@@ -26,6 +25,7 @@ from edge.latency.report.svg import (
     series,
     shorten,
     text,
+    text_width,
 )
 
 _ON_FRONT, _DOMINATED = "on the front", "dominated: another is no worse in both"
@@ -125,12 +125,15 @@ def _names(
     size: tuple[float, float],
     steps: Sequence[tuple[float, float]],
 ) -> list[Spec]:
-    """Layers with every name at the first place where it meets no point, line, other name or edge."""
+    """Layers with every name at the first place where it meets no point, line, other name or edge.
+
+    Where there is none, a name may cover points and lines.
+    """
 
     def pixels(x: float, y: float) -> tuple[float, float]:
         return _share(x, scales[0]) * size[0], (1 - _share(y, scales[1])) * size[1]
 
-    taken: list[Box] = []
+    taken: list[Box] = []  # by points and lines
     for a, b in pairwise([pixels(*step) for step in steps]):
         taken.append((min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1])))
     for p in programs:
@@ -138,13 +141,15 @@ def _names(
         taken += [(x - 5, y - 5, x + 5, y + 5), (left, y - 1, right, y + 1)]
         if p.base:  # its dashed lines
             taken += [(0, y - 1, size[0], y + 1), (x - 1, 0, x + 1, size[1])]
-    layers = []
+    layers, names = [], []
     for p in programs:
         name = shorten(p.name)
-        places = list(_places(*pixels(p.x.median, p.y), LETTER * len(name)))
-        free = (each for each in places if _is_inside(each[3], size) and not _meets(each[3], taken))
-        x, y, align, box = next(free, places[0])
-        taken.append(box)
+        places = list(_places(*pixels(p.x.median, p.y), text_width(name), size[0]))
+        inside = [each for each in places if _is_inside(each[3], size)]
+        clear = (each for each in inside if not _meets(each[3], [*taken, *names]))
+        apart = (each for each in inside if not _meets(each[3], names))
+        x, y, align, box = next(clear, next(apart, inside[0]))
+        names.append(box)
         weight = "bold" if p.base else "normal"
         layers.append(text([{"text": name}], align, weight, x={"value": x}, y={"value": y}))
     return layers
@@ -158,15 +163,19 @@ def _meets(a: Box, others: Sequence[Box]) -> bool:
     return any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in others)
 
 
-def _places(x: float, y: float, width: float) -> Iterator[tuple[float, float, str, Box]]:
-    """Places for a name beside a point, the best first: position, alignment and box."""
+def _places(x: float, y: float, width: float, most: float) -> Iterator[tuple[float, float, str, Box]]:
+    """Places for a name near a point, the best first: position, alignment and box.
+
+    Names above and below a point stay between 0 and ``most``.
+    """
     directions = [(9, 0), (6, -10), (0, -13), (-6, 10), (-9, 0), (0, 13), (-6, -10), (6, 10)]
     for reach in (1, 1.8, 3, 4.5, 6, 8, 11, 14):
         for dx, dy in directions:
             align, before = ("left", 0.0) if dx > 0 else ("right", 1.0) if dx < 0 else ("center", 0.5)
-            at = x + dx * reach, y + dy * reach
-            left = at[0] - before * width
-            yield *at, align, (left, at[1] - 6, left + width, at[1] + 6)
+            left, middle = x + dx * reach - before * width, y + dy * reach
+            if not dx:
+                left = min(max(left, 0), most - width)
+            yield left + before * width, middle, align, (left, middle - 6, left + width, middle + 6)
 
 
 @dataclass(frozen=True)

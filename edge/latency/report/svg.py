@@ -12,8 +12,6 @@ import vl_convert
 
 #: Pixels. A drawing is shown at about this width on a desktop and on a phone, so its text has one size.
 WIDTH, TEXT = 380, 11
-#: Pixels of a letter, generously: the reader's font is not known.
-LETTER = 6.7
 #: Placeholders for the page's own colours, which differ between light and dark pages.
 INK, PAPER = "#010203", "#fcfdfe"
 _PAGE_COLOURS = {INK: "currentColor", PAPER: "var(--paper)"}
@@ -25,20 +23,15 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross"
 Spec = dict[str, Any]
 _TEXT: Spec = {"labelColor": INK, "labelFontSize": TEXT, "labelLimit": 400}
 _TITLE = {"titleColor": INK, "titleFontSize": TEXT, "titleFontWeight": "normal"}
-_HOLLOW = {"symbolFillColor": "transparent"}
 _LINES = {"domainColor": INK, "tickColor": INK, "tickSize": 3, "gridColor": INK, "gridOpacity": 0.15}
+_SPARSE = {"labelOverlap": True, "labelSeparation": 7}
+_LEGEND = {"orient": "top", "title": None, "columnPadding": 18, "symbolFillColor": "transparent"}
 _CONFIG = {
     "background": None,
     "view": {"stroke": None},
-    "axis": {**_TEXT, **_TITLE, **_LINES},
+    "axis": {**_TEXT, **_TITLE, **_LINES, **_SPARSE},
     "axisY": {"domain": False, "ticks": False},
-    "legend": {
-        "orient": "top",
-        "title": None,
-        "columnPadding": 18,
-        "symbolFillColor": "transparent",
-        **_TEXT,
-    },
+    "legend": {**_TEXT, **_LEGEND},
     "text": {"fontSize": TEXT, "fill": INK, "baseline": "middle"},
     "rule": {"stroke": INK},
 }
@@ -85,10 +78,17 @@ def _inline_tag(match: re.Match[str]) -> str:
     return tag
 
 
-def shorten(name: str, length: int = 22) -> str:
-    """Cut the middle out of a long name: names differ at their ends."""
-    half = (length - 1) // 2
-    return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
+def shorten(name: str, room: float = 150) -> str:
+    """Cut the middle out of a name that takes more pixels than ``room``: names differ at their ends."""
+    half = len(name) // 2
+    while text_width(short := f"{name[:half]}…{name[-half:]}") > room:
+        half -= 1
+    return name if text_width(name) <= room else short
+
+
+def text_width(*names: str) -> float:
+    """Pixels of the longest name, generously: the reader's font is not known."""
+    return max(6.6 * len(name) + 4.6 * sum(letter in "MWmw@" for letter in name) for name in names)
 
 
 def layer(mark: str | Spec, values: Sequence[Spec], **channels: Spec) -> Spec:
@@ -132,7 +132,7 @@ def as_is(field: str) -> Spec:
 
 def rows(names: Sequence[str]) -> tuple[Spec, float]:
     """The vertical channel of named rows, and the pixels that their names take."""
-    left = 8 + LETTER * max(map(len, names))
+    left = 8 + text_width(*names)
     axis = {"title": None, "grid": True, "tickBand": "extent", **extent(left)}
     return {"field": "row", "type": "nominal", "scale": {"domain": list(names)}, "axis": axis}, left
 
@@ -142,15 +142,19 @@ def extent(left: float = 36) -> Spec:
     return {"minExtent": left, "maxExtent": left}
 
 
-def series(names: Sequence[str]) -> dict[str, Spec]:
+def series(names: Sequence[str], left: float = 54) -> dict[str, Spec]:
     """Colour and shape of the values' "series", with a legend where there are several."""
-    columns = max(1, int(WIDTH / (LETTER * max(map(len, names)) + 30)))
-    legend = {"columns": columns} if len(names) > 1 else None
+    shown = legend(names, left) if len(names) > 1 else None
     looks = {"stroke": [colour(i) for i in range(len(names))], "shape": [shape(i) for i in range(len(names))]}
     return {
-        channel: {"field": "series", "scale": {"domain": list(names), "range": look}, "legend": legend}
+        channel: {"field": "series", "scale": {"domain": list(names), "range": look}, "legend": shown}
         for channel, look in looks.items()
     }
+
+
+def legend(names: Sequence[str], left: float = 54) -> Spec:
+    """A legend in as many columns as fit right of ``left``."""
+    return {"columns": max(1, int((WIDTH - left) / (text_width(*names) + 34)))}
 
 
 def colour(index: int) -> str:

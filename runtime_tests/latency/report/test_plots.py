@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -30,15 +28,11 @@ def texts(drawing: Drawing) -> list[str]:
     ]
 
 
-def test_equal_figures_give_equal_bytes_in_any_process():
-    code = (
-        "from runtime_tests.latency.report.test_plots import mark, dots\n"
-        "marks = [mark('2 bits', 1.4), mark('fp32', 0.7, own=False)]\n"
-        "print(dots('title', 'finding', 'x', marks, 'ratio').svg)"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+def test_equal_figures_give_equal_bytes_whatever_was_drawn_before():
     marks = [mark("2 bits", 1.4), mark("fp32", 0.7, own=False)]
-    assert dots("title", "finding", "x", marks, "ratio").svg == ended.stdout.strip()
+    first = dots("title", "finding", "x", marks, "ratio")
+    dots("another", "finding", "y", marks[:1])
+    assert dots("title", "finding", "x", marks, "ratio") == first
 
 
 def test_ink_and_paper_and_font_are_the_pages():
