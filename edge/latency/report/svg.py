@@ -133,7 +133,7 @@ def as_is(field: str) -> Spec:
 def rows(names: Sequence[str]) -> tuple[Spec, float]:
     """The vertical channel of named rows, and the pixels that their names take."""
     left = 8 + text_width(*names)
-    axis = {"title": None, "grid": True, "tickBand": "extent", **extent(left)}
+    axis = {"title": None, "grid": True, "tickBand": "extent", "labelOverlap": False, **extent(left)}
     return {"field": "row", "type": "nominal", "scale": {"domain": list(names)}, "axis": axis}, left
 
 

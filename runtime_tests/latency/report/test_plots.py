@@ -8,10 +8,11 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from edge.latency.report import plots
-from edge.latency.report.charts import Line, Mark, curves, dots, round_ratios, spaced
+from edge.latency.report.charts import Line, Mark, curves, dots, round_ratios, spaced, token_times
 from edge.latency.report.figures import Spread
 from edge.latency.report.planes import Point, front
 from edge.latency.report.svg import COLOURS, INK, PAPER, Drawing, shorten
+from edge.latency.schema import Trace
 from runtime_tests.latency.report.contrast import contrast
 from runtime_tests.latency.reports import made_up_report
 
@@ -99,6 +100,13 @@ def test_a_line_names_every_program_and_every_length():
     lines = [Line(name, True, False, {32: spread, 128: spread}) for name in ("1 bit", "2 bits")]
     words = texts(curves("title", "finding", [128, 32], "context", lines))
     assert {"1 bit", "2 bits", "32", "128"} <= set(words)
+
+
+def test_every_row_is_named_however_many_there_are():
+    names = [f"program {index}" for index in range(12)]
+    trace = Trace(threads=1, context=8, token_ms=2.0, group_ms={"linears": 1.5, "rest": 0.5})
+    assert set(names) <= set(texts(token_times("title", "finding", [(name, True, trace) for name in names])))
+    assert set(names) <= set(texts(dots("title", "finding", "x", [mark(name, 1.0) for name in names])))
 
 
 def test_a_front_says_which_points_are_dominated():
