@@ -81,7 +81,8 @@ def grids(checkpoint: Checkpoint) -> dict[str, LearnedGrid]:
 
 def packed_tables(checkpoint: Checkpoint) -> dict[str, PackedTable]:
     """Those of a program, by name."""
-    embedding_bits = int(checkpoint.plan.embedding_format.bits) if checkpoint.plan.embedding_format.is_quantized else 8
+    embedding = checkpoint.plan.embedding_format
+    embedding_bits = int(embedding.bits) if embedding.is_quantized else 8
     options = Options(checkpoint.plan.default, 16, embedding_bits)
     found = dict(tables_of(RECIPES["lowbit"].lower(build_model(checkpoint), options)))
     assert all(isinstance(table, PackedTable) for table in found.values())
@@ -92,7 +93,7 @@ def test_every_part_is_trained_at_its_width(drawn: Drawn) -> None:
     tables_at = {"embed_tokens"} if drawn.tied else {"embed_tokens", "lm_head"}
     expected = {name: bits for name, bits in drawn.widths.items() if bits != 16}
     expected |= dict.fromkeys(tables_at, drawn.embedding_bits) if drawn.embedding_bits != 16 else {}
-    assert {name: grid.fmt.bits for name, grid in grids(drawn.checkpoint).items()} == expected
+    assert {name: module.grid.bits for name, module in grids(drawn.checkpoint).items()} == expected
     assert drawn.checkpoint.plan.default.bits == drawn.bits
     before = load_file(drawn.directory / "full" / "model.safetensors")
     after = load_file(drawn.directory / "low" / "model.safetensors")
@@ -105,7 +106,7 @@ def test_packed_tables_are_the_fake_quantised_weights(drawn: Drawn, tmp_path: Pa
     packed, opened = load_file(tmp_path / "packed/model.safetensors"), open_model(tmp_path / "packed")
     assert opened.plan == drawn.checkpoint.plan
     learned = grids(drawn.checkpoint)
-    assert opened.alphas.keys() == learned.keys()
+    assert opened.quantized.keys() == learned.keys()
     for name, grid in learned.items():
         values = dequantize(packed[("" if name == "lm_head" else "model.") + name + ".packed"])
         assert torch.equal(values, grid.quantized_weight()), name

@@ -65,8 +65,6 @@ def tiny_checkpoint(fmt: Grid = FULL_PRECISION, plan: Plan | None = None, **chan
     return to_checkpoint(model, tiny_tokenizer(), plan.default)
 
 
-def save_tiny(
-    directory: Path, fmt: Grid = FULL_PRECISION, plan: Plan | None = None, **changes
-) -> Path:
+def save_tiny(directory: Path, fmt: Grid = FULL_PRECISION, plan: Plan | None = None, **changes) -> Path:
     save_checkpoint(tiny_checkpoint(fmt, plan, **changes), directory)
     return directory

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from edge.checkpoints.convert import build_model, to_checkpoint
-from edge.formats import BY_NAME, FORMATS, FULL_PRECISION
+from edge.formats import BY_NAME, FULL_PRECISION, LINEAR_GRIDS
 from edge.model.decoder import named_linears
 from edge.quantizers.paretoq import ALPHA_FLOOR, initial_alpha
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import prepare_qat, qat_linears
 from runtime_tests.tiny import tiny_checkpoint, tiny_model
 
-TRAINABLE = [f for f in FORMATS if f.trainable]
+TRAINABLE = [grid for grid in LINEAR_GRIDS if grid.is_quantized]
 TOKENS = torch.arange(30)[None]
 
 

@@ -11,7 +11,7 @@ from transformers import LlamaConfig
 
 from edge.checkpoints.hf_config import config_from_hf, config_to_hf, read_hf_config
 from edge.checkpoints.hf_formats import format_from_hf
-from edge.formats import BY_NAME, FORMATS
+from edge.formats import BY_NAME, LINEAR_GRIDS
 from runtime_tests.tiny import tiny_config
 
 MINIMAL: dict[str, Any] = {
@@ -86,9 +86,7 @@ def test_mobilellm_as_published() -> None:
     assert config.layer_sharing
 
 
-@pytest.mark.parametrize(
-    "fmt", [f for f in FORMATS if f.trainable or not f.is_quantized], ids=lambda f: f.name
-)
+@pytest.mark.parametrize("fmt", LINEAR_GRIDS, ids=lambda f: f.name)
 def test_w_bits_of_every_format(fmt) -> None:
     assert format_from_hf({"w_bits": fmt.paretoq_w_bits}) is fmt
 

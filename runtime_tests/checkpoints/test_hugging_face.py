@@ -17,14 +17,14 @@ from edge.checkpoints.convert import build_model, to_checkpoint
 from edge.checkpoints.hugging_face import load_checkpoint
 from edge.checkpoints.tensor_files import HEAD_WEIGHT
 from edge.checkpoints.write import save_checkpoint
-from edge.formats import FORMATS, FULL_PRECISION, Grid
+from edge.formats import FULL_PRECISION, LINEAR_GRIDS, Grid
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import qat_linears
 from runtime_tests.checkpoints.hf_models import edit_config, logits, random_llama, reload, save_llama
 from runtime_tests.conftest import shared_data
 from runtime_tests.tiny import save_tiny, tiny_checkpoint
 
-TRAINABLE = [f for f in FORMATS if f.trainable]
+TRAINABLE = [grid for grid in LINEAR_GRIDS if grid.is_quantized]
 TOKENS = torch.arange(40)[None]
 
 

@@ -44,7 +44,7 @@ def requantized(model, name, fmt):
 
 @pytest.mark.parametrize("bits", BITS_CHOICES)
 def test_a_layer_is_five_ops(bits):
-    _, program = program_of(replace(OPTIONS, fmt=grid_for_bits(bits)), ffn_dim=48)
+    _, program = program_of(replace(OPTIONS, grid=grid_for_bits(bits)), ffn_dim=48)
     assert ops_of(program) == FUSED_OPS
 
 
@@ -106,19 +106,19 @@ def test_a_joined_table_is_its_linears_below_one_another(bits):
     model = build_model(tiny_checkpoint(grid_for_bits(bits)))
     attention = model.layers[0].self_attn
     linears = {part: attention.get_submodule(part) for part in ("q_proj", "k_proj", "v_proj")}
-    codes, alpha = unpack(pack_linears(linears))
-    first = 0
-    for linear in linears.values():
-        rows = slice(first, first := first + linear.out_features)
-        assert torch.equal(codes[rows], linear.codes())
-        assert torch.equal(alpha[rows], linear.weight_clip_val.detach()[:, 0])
-    assert first == len(codes)
+    joined = unpack(pack_linears(linears))
+    rows = [linear.out_features for linear in linears.values()]
+    assert sum(rows) == joined.rows
+    for linear, part in zip(linears.values(), joined.split(rows), strict=True):
+        assert part.equals(linear.quantized())
+        alpha = linear.weight_clip_val.detach()
+        assert torch.equal(part.scale, alpha * linear.grid.spacing)
 
 
 @pytest.mark.parametrize("recipe", ["lowbit", "fp32"])
 def test_every_weight_is_in_one_table(recipe):
     model = build_model(tiny_checkpoint(tied_embedding=False))
-    lowered = RECIPES[recipe].lower(model, replace(OPTIONS, fmt=FULL_PRECISION))
+    lowered = RECIPES[recipe].lower(model, replace(OPTIONS, grid=FULL_PRECISION))
     found = [weight for _, table in tables_of(lowered) for weight in table.rows]
     matrices = [name.removesuffix(".weight") for name, p in model.named_parameters() if p.ndim == 2]
     assert sorted(found) == sorted(matrices)

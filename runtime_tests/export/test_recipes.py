@@ -21,7 +21,7 @@ LOWBIT = RECIPES["lowbit"]
 OPTIONS = Options(grid_for_bits(2), max_seq_len=16)
 
 
-def model(fmt=OPTIONS.fmt, **changes):
+def model(fmt=OPTIONS.grid, **changes):
     return build_model(tiny_checkpoint(fmt, **{"n_layers": 1, "ffn_dim": 48, **changes}))
 
 

@@ -37,9 +37,9 @@ def ternary(tmp_path):
     return _written(tmp_path, **FUSING)
 
 
-def _written(tmp_path, fmt=OPTIONS.fmt, kv_cache="fp32", **changes):
+def _written(tmp_path, fmt=OPTIONS.grid, kv_cache="fp32", **changes):
     """A model of its own for each test to damage, with the program that was exported from its like."""
-    lowered, program = program_of(replace(OPTIONS, fmt=fmt, kv_cache=kv_cache), **changes)
+    lowered, program = program_of(replace(OPTIONS, grid=fmt, kv_cache=kv_cache), **changes)
     path = tmp_path / "model.pte"
     path.write_bytes(program)
     return build_model(tiny_checkpoint(fmt, **changes)), lowered, path
@@ -68,7 +68,7 @@ def test_an_int8_cache_is_judged_by_itself_too(tmp_path):
 def test_keys_that_int8_cannot_hold_are_refused(tmp_path):
     """One pair of each key's elements is 1000 times the others, and the queries' pair as much smaller: scores
     are the same, but in int8 nothing is left of the other elements."""
-    options = replace(OPTIONS, fmt=FULL_PRECISION, kv_cache="int8")
+    options = replace(OPTIONS, grid=FULL_PRECISION, kv_cache="int8")
     model = build_model(tiny_checkpoint(head_dim=12))
     with torch.no_grad():
         for layer in model.layers:
@@ -131,7 +131,7 @@ def test_another_embedding_is_refused(ternary, bits):
 @pytest.mark.parametrize("part", ["weight", "grid_end"])
 def test_a_learned_table_must_be_the_trained_grid_exactly(tmp_path, name, part):
     """Where another table may be half a step off, this one may not be off by a code or an ulp."""
-    plan = Plan(OPTIONS.fmt, embedding_format=grid_for_bits(8))
+    plan = Plan(OPTIONS.grid, embedding_format=grid_for_bits(8))
     model = build_model(tiny_checkpoint(plan=plan, tied_embedding=False))
     lowered = LOWBIT.lower(model, OPTIONS)
     path = tmp_path / "model.pte"  # the check needs the tables, not a program around them
@@ -140,7 +140,9 @@ def test_a_learned_table_must_be_the_trained_grid_exactly(tmp_path, name, part):
     table = model.get_submodule(name)
     with torch.no_grad():
         value = table.weight[5, 7] if part == "weight" else table.grid_end[5, 0]
-        moved = table.scales()[5, 0] if part == "weight" else torch.nextafter(value, value + 1) - value
+        moved = (
+            table.quantized().scale[5, 0] if part == "weight" else torch.nextafter(value, value + 1) - value
+        )
         value += moved
     with pytest.raises(VerificationError, match=f"{name}: unpacking does not give the trained grid back"):
         check_tables(model, lowered, path)

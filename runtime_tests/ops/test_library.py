@@ -45,9 +45,8 @@ def test_a_forced_kernel_is_the_one_that_runs():
 def test_an_unknown_kernel_is_refused_by_every_use():
     code = """
 import torch, edge.ops
-from edge.formats import BY_NAME
-from edge.ops.packing import pack_codes
-packed = pack_codes(torch.zeros(1, 4, dtype=torch.int64), torch.ones(1), BY_NAME["int4"])
+from edge.ops.packing import pack_half
+packed = pack_half(torch.zeros(1, 4))
 for use in (edge.ops.selected_kernel, lambda: torch.ops.lowbit.linear(torch.ones(1, 4), packed, 1)):
     try:
         use()
@@ -84,12 +83,12 @@ def test_a_library_older_than_the_sources_is_refused(source_copy):
 
 
 def test_changed_format_constants_need_a_new_table_and_a_new_build(source_copy):
-    formats = source_copy / "edge/formats.py"
-    formats.write_text(formats.read_text().replace("2 / 3", "3 / 5"))
+    encodings = source_copy / "edge/formats/encoding.py"
+    encodings.write_text(encodings.read_text().replace("_bits(7, 4, 2, 1)", "_bits(7, 1, 2, 4)"))
     message = python("import edge.ops", cwd=source_copy).stderr
-    assert "formats_table.inc differs from edge/formats.py" in message
-    table = python("import edge.formats; print(edge.formats.cpp_header(), end='')", cwd=source_copy).stdout
-    (source_copy / "edge/ops/csrc/core/formats_table.inc").write_text(table)
+    assert "encodings.inc differs from edge/formats/encoding.py" in message
+    assert 'run "python -m edge.formats", then "pip install ."' in message
+    python("import runpy; runpy.run_module('edge.formats', run_name='__main__')", cwd=source_copy)
     assert "built from other sources" in python("import edge.ops", cwd=source_copy).stderr
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from edge.training.ablation.minmax import MinMaxLinear, round_min_max
 
 from edge.checkpoints.convert import build_model
 from edge.checkpoints.packed import open_model
@@ -23,7 +24,6 @@ from edge.quantizers.prepare import prepare_qat, qat_linears
 from edge.training.ablation import __main__ as ablation
 from edge.training.ablation import study as studying
 from edge.training.ablation.__main__ import _study
-from edge.training.ablation.minmax import MinMaxLinear, round_min_max
 from edge.training.ablation.results import Result, Results
 from edge.training.ablation.table import markdown, picture
 from edge.training.ablation.variants import TRAINED_ON, VARIANTS

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import TrainerControl
 
-from edge.formats import BY_NAME, FORMATS
+from edge.formats import BY_NAME, LINEAR_GRIDS
 from edge.quantizers.paretoq import initial_alpha, quantize_codes
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import prepare_qat, qat_linears
@@ -21,7 +21,7 @@ from edge.training.monitor_picture import draw
 from edge.training.progress import Progress
 from runtime_tests.tiny import tiny_config, tiny_model
 
-TRAINABLE = [f for f in FORMATS if f.trainable]
+TRAINABLE = [grid for grid in LINEAR_GRIDS if grid.is_quantized]
 TIMES = {"tokens_per_second", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second"}
 
 
