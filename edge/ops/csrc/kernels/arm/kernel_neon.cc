@@ -1,4 +1,4 @@
-// ARMv8.0 without dot products: Cortex-A53, A57, A72, A73.
+// ARMv8.0, without dot products: Cortex-A53, A57, A72, A73.
 #include "kernels/arm/attention_int8_neon.h"
 #include "kernels/arm/linear_lowbit_neon.h"
 

@@ -1,11 +1,10 @@
-// AVX2. A 32-bit lane is four codes of one row, so two ymm registers hold a line of 16 rows and four
-// activations are broadcast to meet them; no horizontal sums.
+// AVX2. Two ymm registers hold a line of 16 rows: a 32-bit lane is four codes of one row, and four
+// activations are broadcast to all lanes, so there are no horizontal sums.
 //
-// Up to 4 code bits, vpmaddubsw adds two products of an unsigned code and a signed activation into
-// int16, and sums stay in int16 as long as they provably fit, before vpmaddwd widens them. Codes need
-// not be shifted down to bit 0: a mask leaves code << shift, whose sums are kept apart and shifted down
-// once. 8 code bits: two products, 2 * 255 * 127, exceed int16, so even and odd codes are widened to 16
-// bits first and vpmaddwd sums straight into int32.
+// Up to 4 code bits, vpmaddubsw adds two products of an unsigned code and a signed activation into int16.
+// Sums stay in int16 while they are sure to fit, then vpmaddwd widens them. Codes are masked but not shifted
+// down to bit 0: each shift has its own sum, which is shifted once at the end. With 8 code bits two products,
+// 2 * 255 * 127, exceed int16, so codes are widened to 16 bits first and vpmaddwd sums into int32.
 #include <immintrin.h>
 
 #include "core/cpu_features.h"
@@ -16,8 +15,8 @@
 namespace edge {
 namespace {
 
-// How far ahead of its use a line is asked for: measured on Zen 3, 4 KiB reads memory at 0.9 of a pure
-// read loop, no prefetch at 0.7. An address beyond the table does no harm.
+// Prefetch distance. On Zen 3, 4 KiB reaches 0.9 of the speed of a pure read loop, no prefetch 0.7. An
+// address beyond the table is harmless.
 constexpr int64_t kPrefetchBytes = 4096;
 
 inline void prefetch(const uint8_t* line) {
@@ -38,7 +37,7 @@ inline __m256i mask8(int value) {
   return _mm256_set1_epi8(static_cast<char>(value));
 }
 
-// Sums of two rows' halves of a line: [0] rows 0 to 7, [1] rows 8 to 15.
+// Sums of a line: half[0] has rows 0 to 7, half[1] rows 8 to 15.
 struct Sums {
   __m256i half[2];
 };
@@ -47,8 +46,8 @@ inline Sums zero() {
   return {{_mm256_setzero_si256(), _mm256_setzero_si256()}};
 }
 
-// The empty statements keep the compiler from computing all products of a loop before it adds them, which
-// needs more registers than there are and sends a sum through the stack in every turn.
+// The empty asm statements keep the compiler from computing all products of a loop before adding them, which
+// would run out of registers and spill sums to the stack.
 inline void add(Sums* sums, __m256i codes0, __m256i codes1, __m256i acts) {
   sums->half[0] = _mm256_add_epi16(sums->half[0], _mm256_maddubs_epi16(codes0, acts));
   __asm__ volatile("" : "+x"(sums->half[0]));
@@ -56,7 +55,7 @@ inline void add(Sums* sums, __m256i codes0, __m256i codes1, __m256i acts) {
   __asm__ volatile("" : "+x"(sums->half[1]));
 }
 
-// acc += sums widened to int32, each times `weight`.
+// Adds weight * sums, widened to int32, to acc.
 inline void widen(Sums* acc, const Sums& sums, int weight) {
   const __m256i weights = _mm256_set1_epi16(static_cast<int16_t>(weight));
   for (int h = 0; h < 2; ++h) {
@@ -70,12 +69,13 @@ inline void store(const Sums& acc, int shift, int32_t* out) {
   }
 }
 
-// Lines whose sums fit int16: every line adds `terms` products pairs of at most `largest` * 127 * 2.
+// Number of lines whose sums fit int16: a line adds `terms` pairs of products, each at most 2 * largest *
+// 127.
 constexpr int64_t lines_per_flush(int terms, int largest) {
   return INT16_MAX / (terms * largest * 127 * 2);
 }
 
-// 2 bits, 16 columns a line: codes of positions 0 and 2 at weight 1, of 1 and 3 at weight 4.
+// 2 bits, 16 columns a line: positions 0 and 2 have weight 1, positions 1 and 3 weight 4.
 inline void gemv_bits2(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   constexpr int64_t kFlush = lines_per_flush(2, 12);
   const __m256i low = mask8(0x03), high = mask8(0x0c);
@@ -95,10 +95,10 @@ inline void gemv_bits2(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
     widen(&acc, ones, 4);
     widen(&acc, fours, 1);
   }
-  store(acc, 2, out);  // sums of fours are multiples of 4, so the shift is exact
+  store(acc, 2, out);  // these sums are multiples of 4, so the shift is exact
 }
 
-// 1 bit, 32 columns a line: positions p and p + 4 at weight 2^p.
+// 1 bit, 32 columns a line: positions p and p + 4 have weight 2^p.
 inline void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   constexpr int64_t kFlush = lines_per_flush(2, 8);
   Sums acc = zero();
@@ -121,7 +121,7 @@ inline void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
   store(acc, 3, out);
 }
 
-// 3 bits, a group of 32 columns is two 2-bit lines and one line of top bits.
+// 3 bits: a group of 32 columns is two 2-bit lines and one line of top bits.
 inline void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   constexpr int64_t kFlush = lines_per_flush(8, 7);  // groups
   const __m256i low = mask8(0x03), top = mask8(0x04);
@@ -170,7 +170,7 @@ inline void gemv_bits4(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
   store(acc, 0, out);
 }
 
-// Four bytes of codes as even and odd int16 codes; activations likewise.
+// Four bytes, codes or activations, as even and odd int16.
 struct Widened {
   __m256i even, odd;
 };
@@ -208,7 +208,7 @@ void gemm_bytes(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q
   for (int t = 0; t < kTokens; ++t) store(sums[t], 0, acc + t * 16);
 }
 
-// Tokens against an unpacked tile of codes up to kLargest.
+// Multiplies kTokens by an unpacked tile of codes up to kLargest.
 template <int kLargest, int kTokens>
 void gemm_tile(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int32_t* acc) {
   constexpr int64_t kFlush = lines_per_flush(1, kLargest);
@@ -233,7 +233,7 @@ void gemm_tile(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_
   }
 }
 
-// The 16 weights of an even (0) or odd (1) column.
+// Loads the 16 weights of an even (0) or odd (1) column.
 inline void load_halves(const uint8_t* line, int64_t odd, __m256 weights[2]) {
   for (int h = 0; h < 2; ++h) {
     __m256i lanes = load(line + h * 32);  // 8 rows x (even, odd)
@@ -243,7 +243,7 @@ inline void load_halves(const uint8_t* line, int64_t odd, __m256 weights[2]) {
   }
 }
 
-// Multiply, then add: a fused operation would round differently from the other kernels.
+// Multiplies, then adds: a fused operation would round differently from the other kernels.
 template <int kTokens>
 void multiply_half_columns(const uint8_t* lines, const float* x, int64_t k, float* out) {
   __m256 acc[kTokens][2];
