@@ -1,4 +1,4 @@
-"""Where an export is written: it appears whole or not at all."""
+"""Write an export's directory, whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from edge.runtime.manifest import MANIFEST_NAME, PROGRAM_NAME
 
 
 def checked_output(output: Path) -> Path:
-    """Where an export may be written, with links followed; looked at before the work begins.
+    """Check that an export may be written there, and resolve links.
 
     Raises:
-        ValueError: it cannot be made, or is something other than an earlier export or an empty directory.
+        ValueError: it cannot be made, or is neither an earlier export nor an empty directory.
     """
     output = output.resolve()
     refuse_unwritable(output)
@@ -31,14 +31,14 @@ def checked_output(output: Path) -> Path:
 
 @contextmanager
 def staging(output: Path) -> Iterator[Path]:
-    """A directory beside ``output`` that takes its place at the end; on any failure nothing is left.
+    """A directory that replaces ``output`` at the end; after a failure nothing of it is left.
 
     Raises:
-        ValueError: see ``checked_output``; or it could not be written to its end.
+        ValueError: see ``checked_output``; or writing failed.
     """
     output = checked_output(output)
     partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted export left
+    shutil.rmtree(partial, ignore_errors=True)  # of an interrupted export
     try:
         partial.mkdir(parents=True)
         yield partial

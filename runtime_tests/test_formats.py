@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge import formats
-from edge.checkpoints.hf_config import format_from_hf
+from edge.checkpoints.hf_formats import format_from_hf
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FORMATS, AlphaInit, Gradient, WeightFormat
 
 every_format = pytest.mark.parametrize("fmt", FORMATS, ids=lambda f: f.name)

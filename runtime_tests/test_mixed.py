@@ -14,19 +14,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edge.checkpoints.convert import build_model, named_linears
-from edge.checkpoints.hugging_face import Checkpoint, linear_names, load_checkpoint
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.convert import build_model
+from edge.checkpoints.hugging_face import linear_names, load_checkpoint
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.evaluation.subject import open_subject
 from edge.formats import FULL_PRECISION, format_for_bits
+from edge.model.decoder import named_linears
 from edge.ops.packing import dequantize, read_header
 from edge.quantizers.paretoq import LearnedGrid
 from edge.quantizers.plan import Plan
 from edge.runtime.manifest import read_manifest
 from edge.training import train
 from export import to_pte
-from export.modules import PackedTable, tables
-from export.recipes import RECIPES, Options, lower
+from export.lower import Options
+from export.recipes import RECIPES
+from export.tables import PackedTable, tables_of
 from runtime_tests.tiny import TEXT, save_tiny
 
 WIDTHS = (1, 1.58, 2, 3, 4)
@@ -78,9 +81,9 @@ def grids(checkpoint: Checkpoint) -> dict[str, LearnedGrid]:
 
 def packed_tables(checkpoint: Checkpoint) -> dict[str, PackedTable]:
     """Those of a program, by name."""
-    embedding_bits = int(checkpoint.plan.tables.bits) if checkpoint.plan.tables.is_quantized else 8
-    options = Options(RECIPES["lowbit"], checkpoint.plan.default, 16, embedding_bits)
-    found = dict(tables(lower(build_model(checkpoint), options)))
+    embedding_bits = int(checkpoint.plan.embedding_format.bits) if checkpoint.plan.embedding_format.is_quantized else 8
+    options = Options(checkpoint.plan.default, 16, embedding_bits)
+    found = dict(tables_of(RECIPES["lowbit"].lower(build_model(checkpoint), options)))
     assert all(isinstance(table, PackedTable) for table in found.values())
     return found
 

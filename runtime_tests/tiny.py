@@ -8,13 +8,15 @@ from pathlib import Path
 
 import torch
 
-from edge.checkpoints.convert import prepare_qat, to_checkpoint
-from edge.checkpoints.hugging_face import Checkpoint, save_checkpoint
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.convert import to_checkpoint
+from edge.checkpoints.write import save_checkpoint
 from edge.data.train_tokenizer import train_tokenizer
 from edge.formats import FULL_PRECISION, WeightFormat
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat
 
 TEXT = "The mouse sat beside the cake all night and kept the ants away, and the baker was glad of it. " * 40
 

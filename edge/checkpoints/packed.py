@@ -1,10 +1,13 @@
-"""Packed checkpoints: what the embedded models ship as. Small, and exact where exactness was learned.
+"""Read and write packed checkpoints, the small form that the embedded models have.
 
-``config.json`` has ``"packed": 1`` and ``w_bits``; ``model.safetensors`` has ``<linear>.packed`` per linear
-(codes and effective alpha in the layout of ``edge/ops/packing.py``; half precision of linears that a mixed
-model keeps), ``embed_tokens.packed`` (and ``lm_head.packed`` where the head is its own) on the learned grid
-where there is one, else as an int8 table, and the norms in float32. Reading one gives the weights that the
-codes stand for; quantising those again gives the same bytes, for linears and tables alike.
+``config.json`` has ``"packed": 1`` and ``w_bits``. ``model.safetensors`` has
+
+- ``<linear>.packed`` for each linear: codes and scales in the layout of ``edge/ops/packing.py``, or half
+  precision for a linear that a mixed model keeps;
+- ``embed_tokens.packed``, and ``lm_head.packed`` for a head of its own: on the learned grid, or else int8;
+- the norms in float32.
+
+Weights that are read are the values of the codes; packing those again gives the same bytes.
 """
 
 from __future__ import annotations
@@ -16,23 +19,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf, read_hf_config
+from edge.checkpoints.hf_formats import plan_to_hf
 from edge.checkpoints.hub import local_directory
 from edge.checkpoints.hugging_face import (
-    EMBEDDING,
-    HEAD,
     PACKED_KEY,
-    Checkpoint,
     checked_tokenizer,
     load_checkpoint,
     parse_config,
     quantized_linear_shapes,
-    save_checkpoint,
     weight_shapes,
 )
-from edge.checkpoints.tensor_files import as_float32, check_names, check_shapes, hf_name, read_tensors
-from edge.checkpoints.write import write_directory
+from edge.checkpoints.tensor_files import (
+    HEAD_WEIGHT,
+    as_float32,
+    check_names,
+    check_shapes,
+    hf_name,
+    read_tensors,
+)
+from edge.checkpoints.write import save_checkpoint, write_directory
 from edge.formats import BY_NAME, WeightFormat
+from edge.model.decoder import EMBEDDING, HEAD
 from edge.ops.packing import dequantize, pack_codes, pack_half, read_header, unpack
 from edge.quantizers import paretoq
 from edge.quantizers.plan import Plan
@@ -49,7 +58,7 @@ def table_alpha(weight: Tensor, fmt: WeightFormat) -> Tensor:
     """Scale [rows, 1] float32 of a table [rows, dim]: max|w| / top level, rounded up to 16 significant bits.
 
     A code (at most 7 bits) times such a scale is exact in float32, and the largest code of a row is always
-    the top level, so a table that was dequantised quantises to the same codes and scales again.
+    the top level. So a table that is dequantised and quantised again has the same codes and scales.
 
     Raises:
         ValueError: a format that tables are not stored in, or values that are NaN or so close to the largest
@@ -60,7 +69,7 @@ def table_alpha(weight: Tensor, fmt: WeightFormat) -> Tensor:
     largest = weight.detach().float().abs().amax(dim=1, keepdim=True)  # [rows, 1]
     alpha = (largest / fmt.top_level).clamp_min(torch.finfo(torch.float32).tiny)  # zeros need a scale too
     bits = alpha.view(torch.int32)
-    rounded = ((bits + 0xFF) & ~0xFF).view(torch.float32)  # of 24 significant bits the low 8 go, upwards
+    rounded = ((bits + 0xFF) & ~0xFF).view(torch.float32)  # clears the low 8 of 24 significant bits, upwards
     if not bool(torch.isfinite(rounded * fmt.top_level).all()):
         raise ValueError("a table cannot hold NaN, or values at the end of float32's range")
     return rounded
@@ -69,9 +78,7 @@ def table_alpha(weight: Tensor, fmt: WeightFormat) -> Tensor:
 def quantize_table(weight: Tensor, fmt: WeightFormat) -> tuple[Tensor, Tensor]:
     """Codes uint8 [rows, dim] and alpha float32 [rows, 1] of a table; symmetric: -128 (or -8) is unused."""
     alpha = table_alpha(weight, fmt)
-    levels = torch.round(
-        weight.detach().float() / alpha
-    )  # within the top level, because alpha was rounded up
+    levels = torch.round(weight.detach().float() / alpha)  # at most the top level: alpha was rounded up
     return (levels - fmt.offset).to(torch.uint8), alpha
 
 
@@ -82,10 +89,10 @@ def embedded_models() -> tuple[str, ...]:
 
 
 def model_directory(name: str | Path) -> Path:
-    """Where a model's files lie: an embedded model by name, a directory, or a hub id, which is downloaded.
+    """Find the directory of an embedded model, a directory, or a hub id, which is downloaded.
 
     Raises:
-        ValueError: there is no such model, its name is that of a directory too, or the hub cannot be reached.
+        ValueError: there is no such model, a directory has its name too, or the hub cannot be reached.
     """
     if str(name) in embedded_models():
         refuse_shadowed(str(name))
@@ -94,7 +101,7 @@ def model_directory(name: str | Path) -> Path:
 
 
 def refuse_shadowed(name: str) -> None:
-    """ValueError where an embedded model's name is that of a checkpoint in this directory too."""
+    """Raise ValueError if a checkpoint in the current directory has the name of an embedded model."""
     here = Path(name)
     if (here / CONFIG_NAME).is_file() and here.resolve() != (ASSETS / name).resolve():
         raise ValueError(
@@ -103,10 +110,10 @@ def refuse_shadowed(name: str) -> None:
 
 
 def open_model(name: str | Path) -> Checkpoint:
-    """The checkpoint a user means: an embedded model's name, a directory of either form, or a hub id.
+    """Open an embedded model by name, a directory of either form, or a hub id.
 
     Raises:
-        ValueError: none of these, or its files are not in order.
+        ValueError: it is none of these, or a file is wrong.
     """
     directory = model_directory(name)
     if PACKED_KEY in read_hf_config(directory):
@@ -115,10 +122,10 @@ def open_model(name: str | Path) -> Checkpoint:
 
 
 def save_packed_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> None:
-    """Writes the packed form, whole or not at all; full precision becomes a plain directory in float16.
+    """Write the packed form, whole or not at all; a full-precision checkpoint is written in float16.
 
     Raises:
-        ValueError: the directory cannot be written, or float32 cannot hold what a huge scale stands for.
+        ValueError: the directory cannot be written, or a scale is so large that weights overflow float32.
     """
     plan = checkpoint.plan
     if not plan.is_quantized:
@@ -128,12 +135,12 @@ def save_packed_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> Non
     for name, fmt in _formats(plan, {n: tuple(t.shape) for n, t in tensors.items()}).items():
         weight, alpha = tensors.pop(f"{name}.weight"), checkpoint.alphas.get(name)
         tensors[name + PACKED_SUFFIX] = _pack(name, weight, alpha, fmt)
-    hf = config_to_hf(checkpoint.config, plan) | {PACKED_KEY: PACKED_VERSION}
+    hf = config_to_hf(checkpoint.config) | plan_to_hf(plan) | {PACKED_KEY: PACKED_VERSION}
     write_directory(directory, tensors, hf, checkpoint.tokenizer)
 
 
 def load_packed_checkpoint(directory: Path) -> Checkpoint:
-    """Reads the packed form: weights are the values that the codes stand for, alphas the packed scales.
+    """Read the packed form: weights are the values of the codes, alphas the packed scales.
 
     Raises:
         ValueError: one sentence for everything that is wrong with the files.
@@ -143,7 +150,7 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
     plan = _packed_plan(directory, hf, plan)
     shapes = weight_shapes(config)
     if config.tied_embedding:
-        del shapes[HEAD]
+        del shapes[HEAD_WEIGHT]
     formats = _formats(plan, shapes)
     tables = {name: shapes[f"{name}.weight"] for name in formats}
     norms = {n: s for n, s in shapes.items() if n.removesuffix(".weight") not in formats}
@@ -156,17 +163,17 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
     for name, shape in tables.items():
         weight, alpha = _unpack_table(directory, name, tensors[name + PACKED_SUFFIX], shape, formats[name])
         weights[f"{name}.weight"] = weight
-        learned = plan.tables if f"{name}.weight" in (EMBEDDING, HEAD) else formats[name]
+        learned = plan.embedding_format if name in (EMBEDDING, HEAD) else formats[name]
         if learned.is_quantized:
             alphas[name] = alpha
     return Checkpoint(config, weights, plan, alphas, checked_tokenizer(directory, config))
 
 
 def _formats(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, WeightFormat]:
-    """What each of a model's linears and tables is packed as, by its full name."""
-    tables = plan.tables if plan.tables.is_quantized else TABLE_FORMAT
+    """The format that each linear and table of a model is packed in, by full name."""
+    tables = plan.embedding_format if plan.embedding_format.is_quantized else TABLE_FORMAT
     formats = {name: plan.of(name) for name in quantized_linear_shapes(shapes)}
-    return formats | {n.removesuffix(".weight"): tables for n in (EMBEDDING, HEAD) if n in shapes}
+    return formats | {name: tables for name in (EMBEDDING, HEAD) if f"{name}.weight" in shapes}
 
 
 def _packed_plan(directory: Path, hf: dict[str, Any], plan: Plan | None) -> Plan:
@@ -182,7 +189,7 @@ def _packed_plan(directory: Path, hf: dict[str, Any], plan: Plan | None) -> Plan
 
 
 def _pack(name: str, weight: Tensor, alpha: Tensor | None, fmt: WeightFormat) -> Tensor:
-    """A linear or table as its format says: on the learned grid where it has one."""
+    """Pack a linear or table, on its learned grid if it has one."""
     if not fmt.is_quantized:
         try:
             return pack_half(weight)
@@ -202,7 +209,7 @@ def _pack(name: str, weight: Tensor, alpha: Tensor | None, fmt: WeightFormat) ->
 def _unpack_table(
     directory: Path, name: str, packed: Tensor, shape: tuple[int, ...], fmt: WeightFormat
 ) -> tuple[Tensor, Tensor]:
-    """Weight [n, k] float32 and alpha [n, 1] of a packed tensor; ValueError when damaged or another table."""
+    """Unpack weight [n, k] float32 and alpha [n, 1]; ValueError if the table is damaged or another one."""
     try:
         header = read_header(packed)
         if (header.n, header.k) != shape or header.format is not fmt:

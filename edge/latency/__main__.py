@@ -14,15 +14,15 @@ from rich.progress import Progress as ProgressBar
 from edge.cli import main_guard, refuse_unwritable
 from edge.latency import measure as measuring
 from edge.latency.arguments import Request, checked, parser
-from edge.latency.compare_words import main_compare
+from edge.latency.candidate import Candidate
 from edge.latency.devices.open import open_device
-from edge.latency.exported_subject import ExportedSubject, exporters_quality
+from edge.latency.exported import ExportedCandidate, exporters_quality
 from edge.latency.gather import gather
-from edge.latency.markdown import markdown
-from edge.latency.page import page
 from edge.latency.quality import measure_quality
+from edge.latency.report.comparison import main_compare
+from edge.latency.report.markdown import markdown
+from edge.latency.report.page import page
 from edge.latency.schema import Report, read_report, write_report
-from edge.latency.subject import Subject
 from edge.latency.versions import versions
 
 REPORT_NAME = "report.json"
@@ -48,7 +48,7 @@ def make_report(request: Request) -> int:
         raise ValueError(f"{path} is a finished report: choose another --output, or --render it anew")
     console = Console(stderr=True)
     with open_device(request.device, request.cores) as device:  # first: a missing phone is known at once
-        subjects = gather(
+        candidates = gather(
             request.programs,
             request.sizes,
             request.bits,
@@ -61,15 +61,15 @@ def make_report(request: Request) -> int:
             versions=versions(),
             device=device.record,
             settings=request.settings,
-            programs=[subject.record for subject in subjects],
+            programs=[candidate.record for candidate in candidates],
         )
         if earlier is not None:
-            report = resumed(earlier, report, path, subjects)
+            report = resumed(earlier, report, path, candidates)
         if request.eval_data:
-            evaluate(subjects, request.eval_data)
+            evaluate(candidates, request.eval_data)
         request.output.mkdir(parents=True, exist_ok=True)
         with _progress(console) as progress, _hint_on_interrupt(console, path):
-            measuring.measure(report, subjects, device, lambda: write_report(report, path), progress)
+            measuring.measure(report, candidates, device, lambda: write_report(report, path), progress)
     render(report, request.output)
     for record in report.programs:
         if record.failure is not None:
@@ -82,8 +82,8 @@ def make_report(request: Request) -> int:
     return 0
 
 
-def resumed(earlier: Report, fresh: Report, path: Path, subjects: Sequence[Subject]) -> Report:
-    """The earlier report, its records handed to the subjects, if it is of what is asked for now.
+def resumed(earlier: Report, fresh: Report, path: Path, candidates: Sequence[Candidate]) -> Report:
+    """The earlier report, its records handed to the candidates, if it is of what is asked for now.
 
     Raises:
         ValueError: it is not; names the first difference.
@@ -99,8 +99,8 @@ def resumed(earlier: Report, fresh: Report, path: Path, subjects: Sequence[Subje
             raise ValueError(
                 f"{path} was begun with other {what}: give the command it was begun with, or another --output"
             )
-    for subject, record in zip(subjects, earlier.programs, strict=True):
-        subject.record = record
+    for candidate, record in zip(candidates, earlier.programs, strict=True):
+        candidate.record = record
     return earlier
 
 
@@ -110,13 +110,13 @@ def _lasting(report: Report) -> tuple:
     return (device.kind, device.name, device.cpu, device.cores)
 
 
-def evaluate(subjects: Sequence[Subject], text: str) -> None:
+def evaluate(candidates: Sequence[Candidate], text: str) -> None:
     """Replaces the exporter's perplexity of every trained program by that on the user's text."""
-    for subject in subjects:
-        if isinstance(subject, ExportedSubject):
-            exporters = exporters_quality(subject.program.manifest)
-            if exporters is not None and subject.record.quality == exporters:
-                subject.record.quality = measure_quality(subject.program, text)
+    for candidate in candidates:
+        if isinstance(candidate, ExportedCandidate):
+            exporters = exporters_quality(candidate.program.manifest)
+            if exporters is not None and candidate.record.quality == exporters:
+                candidate.record.quality = measure_quality(candidate.program, text)
 
 
 def render(report: Report, directory: Path) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.formats import BITS_CHOICES, format_for_bits
-from edge.latency.devices.open import parse_cores
-from edge.latency.gather import OPPONENTS, default_opponents
-from edge.latency.programs import OPPONENT_RECIPES
+from edge.latency.devices.cores import parse_cores
+from edge.latency.devices.open import DEVICES
+from edge.latency.opponents.recipes import RECIPES
+from edge.latency.opponents.table import OPPONENTS, default_opponents
 from edge.latency.schema import Settings
 from edge.model.config import NAMED_MODELS
 from edge.runtime.load import MAX_THREADS
@@ -128,13 +129,14 @@ def checked(args: argparse.Namespace) -> Request:
 
 
 def _opponents(text: str | None, device: str) -> list[str] | None:
-    """None for the defaults. llama.cpp is built for this computer only."""
+    """Names given, None for the defaults. Other runtimes are built for this computer only."""
     names = default_opponents() if text is None else _list(text.replace("none", ""))
     strange = [name for name in names if name not in OPPONENTS]
     if strange:
         raise ValueError(f"--opponents {strange[0]} is unknown; choose from {', '.join(OPPONENTS)}, or none")
-    if device != "host":
-        return [name for name in names if name in OPPONENT_RECIPES]
+    kind = DEVICES.get(device.partition(":")[0])
+    if kind is None or not kind.is_this_computer:
+        return [name for name in names if name in RECIPES]
     return None if text is None else names
 
 

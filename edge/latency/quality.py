@@ -7,7 +7,7 @@ from pathlib import Path
 from edge.data import Source, load_blocks
 from edge.evaluation.language_model import ProgramModel
 from edge.evaluation.perplexity import perplexity
-from edge.latency.programs import ExportedProgram
+from edge.latency.exported import ExportedProgram
 from edge.latency.schema import Quality
 from edge.runtime.load import open_program
 

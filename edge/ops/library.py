@@ -13,13 +13,13 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from edge.formats import cpp_header
+from edge.formats.encoding import cpp_table
 from edge.ops.source_hash import source_hash
 
 DISTRIBUTION = "edge-lowbit"
 CURE = 'run "pip install ." in the repository'
 _HERE = Path(__file__).resolve().parent
-_FORMATS_TABLE = "csrc/core/formats_table.inc"
+_ENCODINGS = "csrc/core/encodings.inc"
 _LIBRARY = "lib/liblowbit_ops.so"
 _RUNNER = "bin/lowbit_runner"
 _KERNEL_BENCH = "bin/lowbit_kernel_bench"
@@ -35,10 +35,10 @@ def load_library() -> ctypes.CDLL:
             table of formats; the message says what to do.
     """
     path = _built_file(_LIBRARY)
-    if (_HERE / _FORMATS_TABLE).read_text() != cpp_header():
+    if (_HERE / _ENCODINGS).read_text() != cpp_table():
         raise ImportError(
-            f"edge/ops/{_FORMATS_TABLE} differs from edge/formats.py: run "
-            f'"python -m edge.formats > edge/ops/{_FORMATS_TABLE}", then "pip install ."'
+            f"edge/ops/{_ENCODINGS} differs from edge/formats.py: run "
+            f'"python -m edge.formats", then "pip install ."'
         )
     # Loads libexecutorch.so first, so that the op library registers with this process's copy. The extension
     # needs torch; its usual wrapper, portable_lib, would also import the exporter.

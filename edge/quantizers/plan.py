@@ -1,7 +1,7 @@
-"""Which weight format each part of a model has: every linear, and the tables (token embedding and head).
+"""The weight format of each part of a model: every linear, and the token embedding with the head.
 
-ParetoQ (arXiv 2502.02631) gives all linears one format and keeps the tables; a plan may also give some
-linears another format, keep some, and quantise the tables.
+ParetoQ (arXiv 2502.02631) gives all linears one format and keeps embedding and head; a plan may also give
+some linears another format, keep some, and quantise embedding and head.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Plan:
     Attributes:
         default: of every linear but ``others``; FULL_PRECISION where nothing is quantised.
         others: formats by full name of the linears that differ from the default.
-        tables: of token embedding and head; FULL_PRECISION where they are kept, as ParetoQ does.
+        embedding_format: of token embedding and head; FULL_PRECISION where they are kept, as ParetoQ does.
 
     Raises:
         ValueError: something is quantised though the default is not.
@@ -32,18 +32,23 @@ class Plan:
 
     default: WeightFormat = FULL_PRECISION
     others: Mapping[str, WeightFormat] = field(default_factory=dict)
-    tables: WeightFormat = FULL_PRECISION
+    embedding_format: WeightFormat = FULL_PRECISION
 
     def __post_init__(self) -> None:
-        if not self.is_quantized and (self.others or self.tables.is_quantized):
-            raise ValueError("other widths and quantised tables are for models of a low default width")
+        if not self.is_quantized and (self.others or self.embedding_format.is_quantized):
+            raise ValueError("other widths and a quantised embedding are for models of a low default width")
 
     @classmethod
     def from_formats(
-        cls, formats: Mapping[str, WeightFormat], default: WeightFormat, tables: WeightFormat = FULL_PRECISION
+        cls,
+        formats: Mapping[str, WeightFormat],
+        default: WeightFormat,
+        embedding_format: WeightFormat = FULL_PRECISION,
     ) -> Plan:
         """The plan of linears with these formats, by full name."""
-        return cls(default, {name: fmt for name, fmt in formats.items() if fmt is not default}, tables)
+        return cls(
+            default, {name: fmt for name, fmt in formats.items() if fmt is not default}, embedding_format
+        )
 
     @classmethod
     def from_patterns(
@@ -51,7 +56,7 @@ class Plan:
         linears: Iterable[str],
         default: WeightFormat,
         patterns: Sequence[tuple[str, WeightFormat]],
-        tables: WeightFormat = FULL_PRECISION,
+        embedding_format: WeightFormat = FULL_PRECISION,
     ) -> Plan:
         """The plan of these linears, by full name: the last pattern that matches decides, else the default.
 
@@ -71,7 +76,7 @@ class Plan:
             raise ValueError(
                 f"the patterns leave no linear at {default.bits:g} bits; give --bits a width that one keeps"
             )
-        return cls.from_formats(formats, default, tables)
+        return cls.from_formats(formats, default, embedding_format)
 
     @property
     def is_quantized(self) -> bool:
@@ -87,11 +92,11 @@ class Plan:
         return self.others.get(linear, self.default)
 
     def __str__(self) -> str:
-        words = f"{self.default.bits:g} bits"
+        words, embedding = f"{self.default.bits:g} bits", self.embedding_format
         for fmt in sorted(set(self.others.values()), key=lambda f: f.bits):
             names = first_of(name for name, other in self.others.items() if other is fmt)
             words += f", {fmt.bits:g} in {names}"
-        return words + (f", {self.tables.bits:g} in the embedding" if self.tables.is_quantized else "")
+        return words + (f", {embedding.bits:g} in the embedding" if embedding.is_quantized else "")
 
 
 def mean_bits(weights: Iterable[tuple[WeightFormat, int]]) -> float:

@@ -1,4 +1,4 @@
-"""Training, evaluation, and text from exported programs."""
+"""Training in full precision and quantisation-aware, on transformers' Trainer."""
 
 from edge.quiet import quiet_libraries
 

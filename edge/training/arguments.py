@@ -1,4 +1,4 @@
-"""The command line of training: our flags, and transformers' TrainingArguments behind them."""
+"""Parse the command line of training: our flags, and those of transformers' TrainingArguments."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from edge.training.stages import from_preset
 from edge.training.train_config import TrainConfig, spelled
 
 DESCRIPTION = """\
-Trains a model in full precision, then quantisation-aware from it (ParetoQ). An interrupted run continues from
-its last checkpoint when the same command is given again. Every flag of transformers' TrainingArguments is
-accepted too (--gradient_accumulation_steps 4, --gradient_checkpointing True, --torch_compile True, ...), and
-torchrun works. What is not given comes from --preset, by bit width."""
+Train a model in full precision, or quantisation-aware at 1 to 4 bits (ParetoQ).
+
+An interrupted run continues when the same command is given again. Flags that are not given come from
+--preset. Every flag of transformers' TrainingArguments works too (--gradient_accumulation_steps 4,
+--bf16 True, --torch_compile True, ...), and so does torchrun."""
 EXAMPLE = """\
 examples:
   python -m edge.training --output full --tokenizer tok --data a.txt --eval-data b.txt
   python -m edge.training --output two-bit --model full --bits 2 --data a.txt --eval-data b.txt
   python -m edge.training --output two-bit --tokenizer tok --bits 2 --tokens 1e9 --qat-fraction 0.1 \\
-    --data a.txt --eval-data b.txt        (both of the above in one: two-bit-full, then two-bit)"""
+    --data a.txt --eval-data b.txt        (both stages in one command)"""
 
-#: Flags of TrainingArguments that say what one of ours says, and what to use in their place.
+#: Flags of TrainingArguments that this loop refuses, and why or what to use instead.
 REPLACED_FLAGS = {
     "output_dir": "use --output",
     "max_steps": "use --steps",
@@ -53,19 +54,25 @@ REPLACED_FLAGS = {
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Show defaults that are not None, and each flag once, spelled with dashes."""
+
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
 
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        values = "" if action.nargs == 0 else f" {self._format_args(action, action.dest.upper())}"
+        return action.option_strings[-1] + values
+
 
 class _Parser(HfArgumentParser):
-    """Says what is wrong in a sentence of its own instead of printing the usage of a hundred flags."""
+    """Report a mistake in one sentence instead of printing the usage of a hundred flags."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see --help)")
 
 
 def parse(argv: list[str]) -> tuple[TrainConfig, list[str]]:
-    """Our flags, and what is left for TrainingArguments.
+    """Split a command line into our flags and those of TrainingArguments.
 
     Raises:
         ValueError: a flag is missing, malformed, or contradicts another.
@@ -73,6 +80,7 @@ def parse(argv: list[str]) -> tuple[TrainConfig, list[str]]:
     parser = _Parser(
         cast(Any, TrainConfig),
         prog="python -m edge.training",
+        usage="%(prog)s --output DIR --data NAME ... --eval-data NAME ... [flags]",
         description=DESCRIPTION,
         epilog=EXAMPLE,
         allow_abbrev=False,
@@ -90,7 +98,11 @@ def parse(argv: list[str]) -> tuple[TrainConfig, list[str]]:
 
 
 def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) -> TrainingArguments:
-    """Ours as defaults, and any flag of TrainingArguments from the command line on top."""
+    """Build TrainingArguments from our config, overridden by flags from the command line.
+
+    Raises:
+        ValueError: a flag is unknown, refused, malformed, or asks for something that is not installed.
+    """
     for name in flags_given(rest):
         if name in REPLACED_FLAGS:
             raise ValueError(f"{spelled(name)} is not for this command: {REPLACED_FLAGS[name]}")
@@ -113,12 +125,12 @@ def training_arguments(config: TrainConfig, rest: list[str], output_dir: str) ->
         "bf16": config.schedule.bf16,
         "logging_nan_inf_filter": False,  # it would hide a loss that is not finite
         "report_to": "none",
-        "use_cpu": not torch.accelerator.is_available(),  # processes on CPUs only meet where it is said
+        "use_cpu": not torch.accelerator.is_available(),  # ranks on CPUs only find each other if told so
         "ddp_find_unused_parameters": False,  # every parameter is used in every step
-        "disable_tqdm": True,  # progress.py draws the bar
+        "disable_tqdm": True,  # progress.py has its own bar
         "dataloader_pin_memory": False,
         "remove_unused_columns": False,
-        "label_names": "tokens",  # tells Trainer that evaluation batches carry their targets
+        "label_names": "tokens",  # evaluation batches hold their own targets
         "prediction_loss_only": True,
     }
     accumulation(rest)
@@ -146,7 +158,7 @@ def _refuse_missing_reporters(arguments: TrainingArguments) -> None:
 
 
 def _refuse_unusable(arguments: TrainingArguments) -> None:
-    """ValueError for an optimiser or schedule that this loop cannot keep or that cannot be made here."""
+    """Raise a ValueError for an optimiser or schedule that does not fit this loop, or is not installed."""
     if "schedule_free" in OptimizerNames(arguments.optim).value:
         raise ValueError(
             f"--optim {OptimizerNames(arguments.optim).value} is not for this command: the average that it "
@@ -155,7 +167,7 @@ def _refuse_unusable(arguments: TrainingArguments) -> None:
     if cast(Any, arguments.accelerator_config).split_batches:
         raise ValueError("split_batches is not for this command: --batch-size is what each process takes")
     try:
-        with suppress(ValueError):  # some want to see the model, which is not there yet
+        with suppress(ValueError):  # some optimisers need the model, which is not there yet
             Trainer.get_optimizer_cls_and_kwargs(arguments)
     except ImportError as error:
         raise ValueError(
@@ -173,7 +185,7 @@ def _refuse_unusable(arguments: TrainingArguments) -> None:
 
 
 def flags_given(rest: list[str]) -> dict[str, str]:
-    """Flags by name with their values as typed: ``["--bf16", "True"]`` is ``{"bf16": "True"}``."""
+    """Return flags by name with their values as typed: ``["--bf16", "True"]`` is ``{"bf16": "True"}``."""
     flags: dict[str, str] = {}
     name = ""
     for word in rest:
@@ -187,7 +199,7 @@ def flags_given(rest: list[str]) -> dict[str, str]:
 
 
 def accumulation(rest: list[str]) -> int:
-    """Batches that each process takes in a step."""
+    """Return --gradient_accumulation_steps: batches that each rank takes in a step."""
     said = flags_given(rest).get("gradient_accumulation_steps", "1")
     if not said.isdecimal() or int(said) < 1:
         raise ValueError(f"--gradient_accumulation_steps must be a whole number from 1 on, not {said}")
@@ -195,5 +207,5 @@ def accumulation(rest: list[str]) -> int:
 
 
 def as_flags(config: TrainConfig, rest: list[str]) -> dict[str, Any]:
-    """Everything the command line said, by flag name, for the record of a run."""
+    """Return all flags by name, for the record of a run."""
     return {**dataclasses.asdict(config), **flags_given(rest)}

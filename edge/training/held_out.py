@@ -1,4 +1,4 @@
-"""Held-out loss that does not depend on how many processes measure it."""
+"""Held-out loss that does not depend on the number of ranks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from edge.data import PackedBlocks
 
 
 def held_out_loss(trainer: Trainer, blocks: PackedBlocks) -> float:
-    """Mean cross entropy (nats) over every predicted token, of the trainer's model as it is.
+    """Return the mean cross entropy (nats) over every predicted token.
 
-    Processes take whole batches in turn. One that has none left repeats the first without counting it, as
-    all must run equally often: FSDP gathers weights in every forward pass. (Trainer's own loop counts such
-    repetitions.)
+    Ranks take whole batches in turn. A rank without a batch left repeats the first and does not count it: all
+    ranks must run equally often, since FSDP gathers weights in every forward pass. Trainer's own evaluation
+    counts such repetitions.
     """
     model, size, world = trainer.model_wrapped, trainer.args.eval_batch_size, trainer.args.world_size
     was_training = model.training

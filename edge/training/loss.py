@@ -1,4 +1,4 @@
-"""What is minimised: the cross entropy of each next token; with a teacher, also the distance to its own."""
+"""Training loss: cross entropy of the next token, mixed with the distance to a teacher if there is one."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from edge.model.decoder import Decoder, Layer
 
 
 class NextTokenLoss(nn.Module):
-    """What Trainer calls: mean cross entropy of each token given those before it, in nats.
+    """Mean cross entropy (nats) of each token given the tokens before it; the module that Trainer trains.
 
-    With a teacher, while training: (1 - weight) * cross entropy + weight * KL(teacher || model), per token
+    With a teacher, in training mode: (1 - weight) * cross entropy + weight * KL(teacher || model), per token
     (Hinton et al., arXiv 1503.02531, at temperature 1; as LLM-QAT does, arXiv 2305.17888).
     In evaluation mode it is the cross entropy alone, so held-out losses compare.
 
     Args:
         teacher: a frozen model of the same vocabulary; every device holds it whole.
         weight: of the distance to the teacher, 0 to 1.
-        bf16: matrix products in bfloat16 (autocast). Said here too, as Accelerate does not say so under FSDP.
+        bf16: matrix products in bfloat16 (autocast); set here since Accelerate skips autocast under FSDP.
     """
 
-    #: What FSDP shards, gathers and lets go as a whole.
+    #: The unit in which FSDP shards and gathers.
     _no_split_modules = (Layer.__name__,)
 
     def __init__(
@@ -37,7 +37,7 @@ class NextTokenLoss(nn.Module):
         self.model = model
         self.weight = weight
         self.bf16 = bf16
-        # In a tuple, so that it is no part of what is trained, saved or sharded.
+        # A tuple hides the teacher from torch, so that it is not trained, saved or sharded.
         self.teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
 
     def forward(self, tokens: Tensor) -> dict[str, Tensor]:
@@ -58,10 +58,10 @@ class NextTokenLoss(nn.Module):
         every_n_layers: int = 1,
         offload: bool = False,
     ) -> None:
-        """Has every n-th layer keep its input alone, and compute the rest again in the backward pass.
+        """Recompute every n-th layer in the backward pass instead of keeping its activations.
 
         Raises:
-            ValueError: the inputs are to be moved to the computer's memory.
+            ValueError: offload is asked for.
         """
         if offload:
             raise ValueError("activation checkpointing keeps its inputs on the device: leave offload out")
@@ -72,12 +72,12 @@ class NextTokenLoss(nn.Module):
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
     ) -> None:
-        """What transformers before 5.23 call in its place."""
+        """Serve transformers before 5.23, which call this method instead."""
         self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
 
 
 def _distance(teacher: Decoder, tokens: Tensor, logits: Tensor) -> Tensor:
-    """Mean over tokens [B, T] of KL(teacher || model), in nats; logits [B * T, V] float32 are the model's."""
+    """Return the mean over tokens [B, T] of KL(teacher || model), nats; logits [B * T, V] are the model's."""
     with torch.no_grad():
         wanted = teacher.to(tokens.device)(tokens).flatten(0, 1).float()
     mine, its = logits.log_softmax(dim=-1), wanted.log_softmax(dim=-1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge.checkpoints.convert import prepare_qat
 from edge.model.decoder import Decoder
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat
 
 
 def _as_it_is(model: Decoder) -> Decoder:

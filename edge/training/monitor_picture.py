@@ -1,4 +1,4 @@
-"""A run in one picture: its loss, and how far each quantised layer has moved at each reading."""
+"""Draw a run: its loss, and how far each quantised layer has moved at each reading."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-#: Beyond this many layers only the first of each block of the model is named.
+#: With more linears than this, only the first of each decoder layer gets a label.
 NAMED_LAYERS = 48
 ROW_INCHES = 0.17
 TICKS = 8
@@ -19,7 +19,7 @@ LEAST = 1e-6
 
 
 def draw(records: list[dict[str, Any]], path: Path) -> None:
-    """Writes a PNG of the lines of ``monitor.jsonl``: loss, changed codes by layer, alpha moved by layer."""
+    """Write a PNG of the lines of ``monitor.jsonl``: loss, changed codes and movement of alpha by layer."""
     readings = [record for record in records if "layers" in record]
     layers = len(readings[-1]["layers"]) if readings else 0
     height = 3 + (min(max(layers * ROW_INCHES, 3), 12) + 1 if layers else 0)
@@ -48,12 +48,12 @@ def _loss(axes: Axes, records: list[dict[str, Any]]) -> None:
 
 
 def _heat_map(axes: Axes, readings: list[dict[str, Any]], field: str, title: str) -> None:
-    """Layers down, readings across; what has not moved at all is red, so that a dead layer is a red row."""
+    """Plot layers down, readings across; a value of 0 is red, so a dead layer is a red row."""
     names = list(readings[-1]["layers"])
     percent = [[100 * reading["layers"][name][field] for reading in readings] for name in names]
     largest = max(map(max, percent))
     mesh = axes.pcolormesh(percent, cmap=COLOURS, vmin=LEAST, vmax=max(largest, 2 * LEAST))
-    axes.set_ylim(len(names), 0)  # the first layer on top, though both maps share the axis
+    axes.set_ylim(len(names), 0)  # the first layer on top
     axes.figure.colorbar(mesh, ax=axes)
     axes.set_title(title)
     axes.set_xlabel("step")
@@ -64,7 +64,7 @@ def _heat_map(axes: Axes, readings: list[dict[str, Any]], field: str, title: str
 
 
 def _first_of_blocks(names: list[str]) -> list[int]:
-    """Indices of the layers that begin a block: ``layers.3...`` after ``layers.2...``; at most 40 of them."""
+    """Return indices of the linears that begin a decoder layer, at most 40 of them."""
     blocks = [".".join(name.split(".")[:2]) for name in names]
     first = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1]]
     return first[:: math.ceil(len(first) / 40)]

@@ -1,4 +1,4 @@
-"""How long and how fast to train, by bit width: what stands where a flag is not given."""
+"""Default schedules by bit width, for flags that are not given."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge.formats import FULL_PRECISION
 
 @dataclass(frozen=True)
 class Preset:
-    """A schedule: AdamW, linear warm-up, cosine to 0.
+    """A schedule of AdamW: linear warm-up, then cosine to 0.
 
     Attributes:
         steps, batch_size, context: optimiser steps, examples per device and step, tokens per example.
@@ -29,12 +29,12 @@ class Preset:
 
 @dataclass(frozen=True)
 class PresetFamily:
-    """A preset for each of the regimes that ParetoQ (arXiv 2502.02631, section 3) tells apart.
+    """A preset for full precision, and for each of ParetoQ's two regimes (arXiv 2502.02631, section 3).
 
     Attributes:
         full: full precision, before any quantisation.
-        compensation: 3 and 4 bits, where training moves the weights little.
-        reconstruction: 2 bits and fewer, where they find new places.
+        compensation: 3 and 4 bits, where weights move little.
+        reconstruction: 2 bits and fewer, where weights move far.
     """
 
     full: Preset
@@ -42,21 +42,22 @@ class PresetFamily:
     reconstruction: Preset
 
     def at(self, bits: float) -> Preset:
+        """Return the preset of a bit width."""
         if bits == FULL_PRECISION.bits:
             return self.full
         return self.compensation if bits > 2 else self.reconstruction
 
 
 PRESETS = {
-    # What the embedded model is trained with: a few million parameters and tokens, so higher rates.
-    # In full precision 2e-3 did better than 1e-3 and 8e-3; without warm-up it learned more slowly.
+    # For the embedded model: a few million parameters and tokens want higher rates. In full precision
+    # 2e-3 was better than 1e-3 and 8e-3, and warm-up helped.
     "small": PresetFamily(
         full=Preset(2e-3, 1000, 8, 512, warmup_steps=50, weight_decay=0.1),
         compensation=Preset(3e-4, 100, 8, 512),
         reconstruction=Preset(1e-3, 100, 8, 512),
     ),
-    # ParetoQ's own, on 16 GPUs (its appendix and training script); full precision is that of MobileLLM's
-    # pretrain.sh, on 8. About 10.5 billion tokens at 3 and 4 bits, and 31.5 at 2 and fewer.
+    # ParetoQ's appendix and training script, for 16 GPUs; full precision from MobileLLM's pretrain.sh, for 8.
+    # About 10.5 billion tokens at 3 and 4 bits, and 31.5 billion at 2 and fewer.
     "paretoq": PresetFamily(
         full=Preset(5e-4, 480_000, 32, 2048, warmup_steps=1000, weight_decay=0.1, bf16=True),
         compensation=Preset(1e-5, 40_000, 8, 2048, bf16=True, adam_beta2=0.999),

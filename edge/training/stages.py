@@ -1,4 +1,4 @@
-"""From what a command says to the runs that it means."""
+"""Expand a config into one or two training stages."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from edge.training.train_config import TrainConfig
 
 
 def from_preset(config: TrainConfig, given: Collection[str] = ()) -> TrainConfig:
-    """The config with its preset's values in every field that has one, but for those given."""
+    """Fill in the preset's values, except for the fields in ``given``."""
     preset = dataclasses.asdict(config.schedule)
     ours = {field.name for field in dataclasses.fields(config)}
     return replace(config, **{n: value for n, value in preset.items() if n in ours and n not in given})
 
 
 def stages(config: TrainConfig, batches_per_step: int = 1) -> list[TrainConfig]:
-    """The runs that a command means, in order: with --qat-fraction full precision first, then low bits.
+    """Return the stages in order: with --qat-fraction full precision first, then low bits; else just one.
 
-    Batch and context are the same in both; the first has the rate that --full-learning-rate gives and the
-    warm-up of its preset. The second goes on in the text where the first ended.
+    Both have the same batch and context. The first has the rate of --full-learning-rate and the warm-up of
+    its preset. The second goes on in the text where the first ended.
 
     Args:
-        batches_per_step: processes times gradient accumulation; each takes ``batch_size`` examples.
+        batches_per_step: ranks times gradient accumulation; each takes ``batch_size`` examples.
 
     Raises:
-        ValueError: the budget is too small to be divided so.
+        ValueError: the budget is too small to be divided.
     """
     per_step = config.context * config.batch_size * batches_per_step
     steps = config.steps if config.tokens is None else math.ceil(config.tokens / per_step)

@@ -1,4 +1,4 @@
-"""What a training run is told: every field is a flag of ``python -m edge.training``."""
+"""Configuration of a training run; every field is a flag of ``python -m edge.training``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, W
 from edge.model.config import NAMED_MODELS
 from edge.training.presets import PRESETS, Preset
 
-#: What a run without any flag uses.
+#: The schedule of a run without any flag.
 _DEFAULT = next(iter(PRESETS.values())).full
 
 
@@ -19,73 +19,76 @@ def _flag(default: Any, help_text: str) -> Any:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What a run trains, on what, for how long; every field is a flag."""
+    """Model, data and schedule of a run, checked when it is made.
 
-    output: str = field(metadata={"help": "directory for the trained checkpoint (Hugging Face form)"})
+    Raises:
+        ValueError: a value is out of range, or two flags contradict each other.
+    """
+
+    output: str = field(metadata={"help": "directory for the trained checkpoint (Hugging Face format)"})
     data: list[str] = field(
         metadata={
-            "help": "text, JSONL or Parquet files, directories or patterns of such shards, or hub datasets "
-            "(OWNER/NAME[/CONFIG][@COMMIT][:SPLIT], streamed, split train if none is named); NAME:TOKENS "
-            "takes that many tokens of it, reading it again from the start where it is shorter"
+            "help": "text to train on: .txt, .jsonl or .parquet files, directories or quoted patterns of "
+            "such shards, or hub datasets (OWNER/NAME[/CONFIG][@COMMIT][:SPLIT], split train by default); "
+            "NAME:TOKENS takes that many tokens, and repeats a shorter source"
         }
     )
     eval_data: list[str] = field(
-        metadata={
-            "help": "held-out text, named as for --data, but a hub dataset with its split; its perplexity "
-            "is reported"
-        }
+        metadata={"help": "held-out text for perplexity, named like --data; a hub dataset needs its :SPLIT"}
     )
     model: str | None = _flag(
         None,
-        "what to start from: a checkpoint directory, a hub id, or default, the embedded model; low bits "
-        "start from full precision, or go on from a checkpoint of the same bits",
+        "checkpoint to start from: a directory, a hub id, or default (the embedded model); low bits start "
+        "from full precision, or continue a checkpoint of the same bits",
     )
-    shape: str | None = _flag(None, f"shape when there is no --model: {', '.join(NAMED_MODELS)} (the first)")
-    tokenizer: str | None = _flag(None, "tokenizer file or directory; the checkpoint's own where not given")
-    bits: float = _flag(16.0, f"one of {', '.join(f'{b:g}' for b in BITS_CHOICES)}; 16 is full precision")
+    shape: str | None = _flag(
+        None, f"shape of a new model, without --model: {', '.join(NAMED_MODELS)} (default: the first)"
+    )
+    tokenizer: str | None = _flag(None, "tokenizer file or directory (default: the one of --model)")
+    bits: float = _flag(
+        16.0, f"bits per weight: {', '.join(f'{b:g}' for b in BITS_CHOICES)}; 16 is full precision"
+    )
     mixed: list[str] | None = field(
         default=None,
         metadata={
-            "help": "PATTERN=BITS gives the linears whose full name the pattern matches another width than "
-            "--bits: 'layers.0.*=4' '*.down_proj=3' 'layers.5.*=16' (16 keeps them); the last that matches "
-            "decides"
+            "help": "PATTERN=BITS: other bits for linears whose name matches, for example 'layers.0.*=4' "
+            "'*.down_proj=3' 'layers.5.*=16' (16 keeps them in full precision); the last match counts"
         },
     )
     embedding_bits: int = _flag(
-        16, "bits that token embedding and output head are trained at, 4 or 8; 16 keeps them, as ParetoQ does"
+        16, "bits of token embedding and output head: 4, 8, or 16 to keep them, as ParetoQ does"
     )
     data_cache: str | None = _flag(
-        None, "directory that keeps tokenised data (edge-lowbit/tokens in the user's cache where not given)"
+        None, "directory for tokenised data (default: ~/.cache/edge-lowbit/tokens)"
     )
     preset: str = _flag(
         next(iter(PRESETS)),
-        f"where flags come from that are not given, by --bits: one of {', '.join(PRESETS)}; small is for "
-        "models of a few million parameters, paretoq the published schedule for published models; the "
-        "defaults shown are those of the first at 16 bits",
+        f"schedule for flags that are not given, by --bits: {' or '.join(PRESETS)}; small suits a few "
+        "million parameters, paretoq is the published one; the defaults shown are those of small at 16 bits",
     )
     context: int = _flag(_DEFAULT.context, "tokens per training example")
     batch_size: int = _flag(_DEFAULT.batch_size, "examples per device and step")
     steps: int = _flag(_DEFAULT.steps, "optimiser steps")
-    tokens: float | None = _flag(None, "tokens to train on, in place of --steps (1e9 is understood)")
+    tokens: float | None = _flag(None, "tokens to train on, instead of --steps, for example 1e9")
     qat_fraction: float | None = _flag(
         None,
-        "share of the steps or tokens that is quantisation-aware (ParetoQ: 0.1); the rest comes first, in "
-        "full precision, and becomes OUTPUT-full",
+        "train in two stages: this share of the budget at --bits (ParetoQ: 0.1), after full precision, which "
+        "is written to OUTPUT-full",
     )
     full_learning_rate: float | None = _flag(
-        None, "with --qat-fraction, peak rate of full precision; the preset's where not given"
+        None, "peak learning rate of the full-precision stage of --qat-fraction (default: the preset's)"
     )
-    learning_rate: float = _flag(_DEFAULT.learning_rate, "peak rate, cosine to 0")
+    learning_rate: float = _flag(_DEFAULT.learning_rate, "peak learning rate; it falls to 0 as a cosine")
     warmup_steps: int = _flag(_DEFAULT.warmup_steps, "steps of linear warm-up")
-    distill: float = _flag(0.0, "weight, 0 to 1, of the distance to a teacher's predictions in the loss")
-    teacher: str | None = _flag(None, "full-precision checkpoint for --distill; --model where not given")
-    save_steps: int = _flag(200, "steps between checkpoints to resume from, and between evaluations")
+    distill: float = _flag(0.0, "share of the loss, 0 to 1, that is the distance to a teacher's predictions")
+    teacher: str | None = _flag(None, "full-precision checkpoint for --distill (default: --model)")
+    save_steps: int = _flag(200, "steps between checkpoints, and between evaluations")
     monitor_steps: int | None = _flag(
-        None, "steps between readings of every quantised layer (what changed); --save-steps where not given"
+        None, "steps between readings of the quantised layers (default: --save-steps)"
     )
-    seed: int = _flag(0, "seed of initial weights and of the order of the data")
+    seed: int = _flag(0, "seed of new weights and of the order of the data")
     skip_examples: int = _flag(
-        0, "examples at the start of that order which a run before this one took; --qat-fraction sets it"
+        0, "examples of that order to skip because an earlier run took them; --qat-fraction sets it"
     )
 
     def __post_init__(self) -> None:
@@ -118,12 +121,12 @@ class TrainConfig:
 
     @property
     def schedule(self) -> Preset:
-        """The preset's row for these bits."""
+        """The preset of these bits."""
         return PRESETS[self.preset].at(self.bits)
 
     @property
     def patterns(self) -> list[tuple[str, WeightFormat]]:
-        """``mixed``, taken apart."""
+        """``mixed`` as pairs of pattern and format."""
         return [_pattern(text) for text in self.mixed or ()]
 
     def _check_parts(self) -> None:
@@ -152,7 +155,7 @@ class TrainConfig:
 
 
 def spelled(name: str) -> str:
-    """A field's name as a flag; ``batch_size`` and ``batch-size`` are both understood."""
+    """Spell a field's name as a flag; ``batch_size`` and ``batch-size`` are both understood."""
     return "--" + name.replace("_", "-")
 
 

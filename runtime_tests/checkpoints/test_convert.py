@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edge.checkpoints.convert import build_model, prepare_qat, qat_linears, to_checkpoint
+from edge.checkpoints.convert import build_model, to_checkpoint
 from edge.formats import BY_NAME, FORMATS, FULL_PRECISION
 from edge.model.decoder import named_linears
 from edge.quantizers.paretoq import ALPHA_FLOOR, initial_alpha
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat, qat_linears
 from runtime_tests.tiny import tiny_checkpoint, tiny_model
 
 TRAINABLE = [f for f in FORMATS if f.trainable]

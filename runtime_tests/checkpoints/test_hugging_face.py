@@ -12,10 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from edge.checkpoints.convert import build_model, qat_linears, to_checkpoint
-from edge.checkpoints.hugging_face import HEAD, Checkpoint, load_checkpoint, save_checkpoint
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.convert import build_model, to_checkpoint
+from edge.checkpoints.hugging_face import load_checkpoint
+from edge.checkpoints.tensor_files import HEAD_WEIGHT
+from edge.checkpoints.write import save_checkpoint
 from edge.formats import FORMATS, FULL_PRECISION, WeightFormat
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import qat_linears
 from runtime_tests.checkpoints.hf_models import edit_config, logits, random_llama, reload, save_llama
 from runtime_tests.conftest import shared_data
 from runtime_tests.tiny import save_tiny, tiny_checkpoint
@@ -60,7 +64,7 @@ def test_a_head_that_is_the_embedding_counts_as_tied(tmp_path: Path) -> None:
     edit_weights(tmp_path, lm_head__weight=model.model.embed_tokens.weight.detach().clone())
     checkpoint = load_checkpoint(tmp_path)
     assert checkpoint.config.tied_embedding
-    assert HEAD not in checkpoint.weights
+    assert HEAD_WEIGHT not in checkpoint.weights
 
 
 @pytest.mark.parametrize(

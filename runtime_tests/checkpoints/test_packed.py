@@ -15,8 +15,9 @@ from torch import Tensor
 
 from edge.checkpoints import __main__ as pack
 from edge.checkpoints import packed as packed_form
-from edge.checkpoints.convert import build_model, qat_linears
-from edge.checkpoints.hugging_face import Checkpoint, load_checkpoint
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.convert import build_model
+from edge.checkpoints.hugging_face import load_checkpoint
 from edge.checkpoints.packed import (
     open_model,
     quantize_table,
@@ -27,6 +28,7 @@ from edge.formats import BY_NAME, FORMATS, WeightFormat
 from edge.ops.packing import dequantize, pack_codes
 from edge.quantizers.paretoq import effective_alpha
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import qat_linears
 from runtime_tests.checkpoints.hf_models import edit_config
 from runtime_tests.tiny import save_tiny, tiny_checkpoint, tiny_config
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge.checkpoints import write
-from edge.checkpoints.hugging_face import load_checkpoint, save_checkpoint
-from edge.checkpoints.write import check_output
+from edge.checkpoints.hugging_face import load_checkpoint
+from edge.checkpoints.write import check_output, save_checkpoint
 from runtime_tests.tiny import save_tiny, tiny_checkpoint
 
 

@@ -15,7 +15,7 @@ import pytest
 from edge.cli import main_guard
 from edge.data import DOCUMENT_SEPARATOR
 from edge.latency import __main__ as command
-from edge.latency import exported_subject
+from edge.latency import exported as exporting
 from edge.latency.devices import host
 from edge.latency.schema import Report, read_report, write_report
 from edge.ops import runner_path
@@ -128,7 +128,7 @@ def test_a_finished_report_is_not_overwritten_but_rendered_anew(finished, export
 def test_an_interrupted_report_goes_on(finished, exported, capsys, tmp_path, monkeypatch):
     argv = (exported["two"], exported["four"], *SHORT, "--output", tmp_path / "report")
     measured = []
-    original = exported_subject.ExportedSubject.run
+    original = exporting.ExportedCandidate.run
 
     def interrupted(self, *arguments):
         if len(measured) == 3:
@@ -137,7 +137,7 @@ def test_an_interrupted_report_goes_on(finished, exported, capsys, tmp_path, mon
         return measured[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(exported_subject.ExportedSubject, "run", interrupted)
+        patch.setattr(exporting.ExportedCandidate, "run", interrupted)
         assert run(*argv) == 130
     assert "the same command continues" in capsys.readouterr().err
     path = tmp_path / "report" / "report.json"

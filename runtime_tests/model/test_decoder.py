@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.convert import build_model, to_checkpoint
-from edge.checkpoints.hugging_face import Checkpoint, load_checkpoint
+from edge.checkpoints.hugging_face import load_checkpoint
 from edge.model.decoder import Decoder, named_linears
 from edge.model.tokenizer import Tokenizer
 from runtime_tests.checkpoints.hf_models import logits, random_llama, reload, save_llama

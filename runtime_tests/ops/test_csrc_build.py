@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import edge.ops
-from edge.formats import cpp_header
+from edge.formats.encoding import cpp_table
 from edge.ops import source_hash as hashing
 from edge.ops.library import kernel_check_path
 from edge.ops.native import rms_norm
@@ -60,7 +60,7 @@ def clang(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_checked_in_table_of_formats_is_the_generated_one():
-    assert (CSRC / "core" / "formats_table.inc").read_text() == cpp_header()
+    assert (CSRC / "core" / "encodings.inc").read_text() == cpp_table()
 
 
 def test_another_project_adds_the_core_without_python(consumer):
@@ -110,7 +110,7 @@ def test_any_changed_source_changes_the_hash_of_the_build(tmp_path, monkeypatch)
         return (build / "generated" / "source_hash.inc").read_text().split('"')[1]
 
     seen = [hash_of_build()]
-    for name in ("core/linear.cc", "core/formats_table.inc", "kernels/new.h", "cmake/kernels.cmake"):
+    for name in ("core/linear.cc", "core/encodings.inc", "kernels/new.h", "cmake/kernels.cmake"):
         with open(csrc / name, "a") as source:
             source.write("\n")
         seen.append(hash_of_build())

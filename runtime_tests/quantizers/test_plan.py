@@ -11,8 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.convert import build_model
-from edge.checkpoints.hugging_face import Checkpoint, linear_names, load_checkpoint, save_checkpoint
+from edge.checkpoints.hugging_face import linear_names, load_checkpoint
+from edge.checkpoints.write import save_checkpoint
 from edge.formats import BY_NAME, FULL_PRECISION, format_for_bits
 from edge.quantizers.plan import Plan, mean_bits
 from runtime_tests.checkpoints.hf_models import edit_config

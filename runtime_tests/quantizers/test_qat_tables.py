@@ -8,11 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edge.checkpoints.convert import prepare_qat, to_checkpoint
+from edge.checkpoints.convert import to_checkpoint
 from edge.checkpoints.hugging_face import linear_names
 from edge.formats import format_for_bits
 from edge.quantizers.paretoq import fake_quantize, initial_alpha
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat
 from edge.quantizers.qat_tables import QATEmbedding
 from runtime_tests.tiny import tiny_config, tiny_model
 
@@ -26,7 +27,7 @@ TOKENS = torch.tensor([[5, 9, 5, 300], [9, 9, 0, 77]])
 def test_the_tables_and_nothing_else_are_added(bits: int, tied: bool) -> None:
     plain = tiny_model(tiny_config(tied_embedding=tied))
     linears = set(prepare_qat(copy.deepcopy(plain), Plan(INT2)).state_dict())
-    model = prepare_qat(copy.deepcopy(plain), Plan(INT2, tables=format_for_bits(bits)))
+    model = prepare_qat(copy.deepcopy(plain), Plan(INT2, embedding_format=format_for_bits(bits)))
     added = {"embed_tokens.grid_end"} | (set() if tied else {"lm_head.grid_end"})
     assert model.state_dict().keys() - linears == added
     start = initial_alpha(plain.embed_tokens.weight, format_for_bits(bits))
@@ -42,7 +43,9 @@ def test_the_tables_and_nothing_else_are_added(bits: int, tied: bool) -> None:
 def test_values_and_gradients_are_those_of_whole_rounded_tables(bits: int, tied: bool) -> None:
     """Against the same model with plain tables that were rounded as a whole, in double precision."""
     fmt = format_for_bits(bits)
-    model = prepare_qat(tiny_model(tiny_config(tied_embedding=tied)), Plan(INT2, tables=fmt)).double()
+    model = prepare_qat(
+        tiny_model(tiny_config(tied_embedding=tied)), Plan(INT2, embedding_format=fmt)
+    ).double()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("grid_end"):

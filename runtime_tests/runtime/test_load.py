@@ -21,7 +21,7 @@ from runtime_tests.tiny import save_tiny
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     directory = tmp_path_factory.mktemp("program")
-    save_tiny(directory / "checkpoint", format_for_bits(2))
+    save_tiny(directory / "checkpoint", format_for_bits(2), n_layers=1)
     to_pte.main(["--bits", "2", "--model", str(directory / "checkpoint"), "--output", str(directory / "out")])
     return directory / "out"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from edge.checkpoints.convert import build_model, prepare_qat, qat_linears
+from edge.checkpoints.convert import build_model
 from edge.checkpoints.packed import open_model
 from edge.data import Source, load_blocks
 from edge.evaluation.language_model import EagerModel
@@ -19,6 +19,7 @@ from edge.model.config import NAMED_MODELS
 from edge.model.decoder import named_linears
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat, qat_linears
 from edge.training.ablation import __main__ as ablation
 from edge.training.ablation import study as studying
 from edge.training.ablation.__main__ import _study

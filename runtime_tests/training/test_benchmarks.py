@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edge.model.config import NAMED_MODELS
-from edge.training.benchmarks import step
+from edge.training.benchmarks.__main__ import main
 from runtime_tests.tiny import tiny_config
 
 
@@ -18,7 +18,7 @@ def test_a_line_for_every_format(how, monkeypatch, capsys):
     monkeypatch.setitem(NAMED_MODELS, "tiny", tiny_config())
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # traced, not built
     words = ["--shape=tiny", "--bits=1.58,2", "--context=8", "--batch-size=3", "--rounds=2"]
-    assert step.main(words + how) == 0
+    assert main(["step", *words, *how]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["fp16", "ternary", "int2"]
     assert "1.00x full precision (1.00 to 1.00)" in lines[0]
@@ -39,4 +39,4 @@ def test_a_line_for_every_format(how, monkeypatch, capsys):
 )
 def test_mistakes_are_one_sentence(words, sentence):
     with pytest.raises(ValueError, match=sentence):
-        step.main(words)
+        main(["step", *words])

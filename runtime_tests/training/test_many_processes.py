@@ -1,6 +1,6 @@
-"""Two processes train what one trains on the same global batch, and what befalls one of them loses nothing.
+"""Two ranks train what one trains on the same global batch, and an accident of one rank loses nothing.
 
-Over gloo, on one CPU. FSDP2 is what accelerators run, but for the decision to use it (fsdp_on_cpu.py).
+Over gloo, on one CPU. FSDP2 is what accelerators run, except for the decision to use it (fsdp_on_cpu.py).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from edge.cli import main_guard
 from edge.training import train
 from edge.training.ablation import __main__ as ablation
+from edge.training.checkpoints import checkpoints_dir, last_checkpoint
 from edge.training.monitor import read_records
-from edge.training.resume import checkpoints_dir, last_checkpoint
 from runtime_tests.tiny import TEXT, save_tiny
+from runtime_tests.training.launch import ROOT, launch
 
-ROOT = Path(__file__).parents[2]
 KINDS = {"DDP": [], "FSDP2": ["--fsdp"]}
 #: Blocks to train on. No step's batch of 4 divides them, and the run of 9 steps goes on into a second epoch.
 BLOCKS, STEPS = 27, 9
@@ -50,24 +50,6 @@ def words(models: Path, out: Path, model: str, bits: float, **flags: object) -> 
     flat = [f"--{name}={value}" for name, value in flags.items()]
     data = ["--data", f"{text}:{BLOCKS * 17}", "--eval-data", f"{text}:200"]
     return ["--output", str(out), "--model", str(models / model), *data, *flat]
-
-
-WITH_ACCIDENTS = "runtime_tests.training.process_accidents"
-
-
-def torchrun(
-    arguments: list[str], processes: int = 2, accident: str | None = None, module: str = WITH_ACCIDENTS
-) -> tuple[int, str]:
-    """The exit status and all that was said."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    if accident is not None:
-        environment["ACCIDENT"] = accident
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    done = subprocess.run(
-        [sys.executable, "-m", *launcher, "-m", module, *arguments],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
-    )  # fmt: skip
-    return done.returncode, done.stdout
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -115,7 +97,7 @@ def test_two_processes_train_what_one_trains(
     alone, out = trained_alone(models, model, bits, embedding_bits), tmp_path / "out"
     cut = {"batch_size": 2 // accumulation, "gradient_accumulation_steps": accumulation}
     flags = {"embedding_bits": embedding_bits, **cut}
-    status, said = torchrun(words(models, out, model, bits, **flags) + KINDS[kind])
+    status, said = launch(words(models, out, model, bits, **flags) + KINDS[kind])
     assert status == 0, said
     assert_same(alone, out)
     losses, expected = held_out_losses(alone), readings(alone)
@@ -139,13 +121,13 @@ def test_a_killed_process_ends_the_run_and_the_same_command_resumes_it(
 ):
     out = tmp_path / "out"
     arguments = words(models, out, "tied", 2, batch_size=2) + KINDS[kind]
-    status, said = torchrun(arguments, accident=accident)
+    status, said = launch(arguments, accident=accident)
     assert status != 0
     assert "error: another process of this run is gone; the checkpoint of step 3 is kept" in said
     assert last_checkpoint(tmp_path / "out-checkpoints").name == "checkpoint-3"
     assert (tmp_path / "out-checkpoints" / "checkpoint-6").exists() == ("checkpoint" in accident)
     assert not out.exists()
-    status, said = torchrun(arguments)
+    status, said = launch(arguments)
     assert status == 0, said
     assert "resuming at step 3" in said
     assert_same(trained_alone(models, "tied", 2), out)
@@ -154,7 +136,7 @@ def test_a_killed_process_ends_the_run_and_the_same_command_resumes_it(
 def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path: Path, models: Path, capsys):
     """And the run goes on in one process, or not at all with another global batch."""
     out = tmp_path / "out"
-    status, said = torchrun(words(models, out, "tied", 2, batch_size=2), accident="asked to stop")
+    status, said = launch(words(models, out, "tied", 2, batch_size=2), accident="asked to stop")
     assert status != 0
     assert said.count("stopped at step 5; the same command continues") == 1
     assert last_checkpoint(tmp_path / "out-checkpoints").name == "checkpoint-5"
@@ -178,7 +160,7 @@ def test_a_run_of_one_process_goes_on_in_three(tmp_path: Path, models: Path, mon
             train.main(words(models, out, "tied", 2, batch_size=3, **flags))
     for file in (tmp_path / "out-checkpoints" / "checkpoint-4").iterdir():
         file.unlink()  # so that step 2 is the last
-    status, said = torchrun(words(models, out, "tied", 2, batch_size=1, **flags), processes=3)
+    status, said = launch(words(models, out, "tied", 2, batch_size=1, **flags), ranks=3)
     assert status == 0, said
     assert "resuming at step 2" in said
     assert_same(straight, out)
@@ -186,7 +168,7 @@ def test_a_run_of_one_process_goes_on_in_three(tmp_path: Path, models: Path, mon
 
 def test_a_loss_that_is_lost_in_one_process_stops_all(tmp_path: Path, models: Path):
     arguments = words(models, tmp_path / "out", "tied", 2, batch_size=2, logging_steps=1)
-    status, said = torchrun([*arguments, "--fsdp"], accident="no loss")
+    status, said = launch([*arguments, "--fsdp"], accident="no loss")
     assert status != 0
     assert said.count("error: training stopped at step 5: the loss is not finite") == 2
     assert last_checkpoint(tmp_path / "out-checkpoints").name == "checkpoint-3"
@@ -197,7 +179,7 @@ def test_bfloat16_is_for_products_alone(tmp_path: Path, models: Path, kind: str)
     """Weights and scales are rounded as they are exported: in float32."""
     flags = {"batch_size": 2, "bf16": True, "steps": 2, "save_steps": 2}
     arguments = words(models, tmp_path / "out", "tied", 2, **flags) + KINDS[kind]
-    status, said = torchrun(arguments, accident="shows types")
+    status, said = launch(arguments, accident="shows types")
     assert status == 0, said
     shown = {line for line in said.splitlines() if line.startswith("rounds ")}
     assert shown == {"rounds torch.float32 by torch.float32, multiplies in torch.bfloat16"}
@@ -211,17 +193,20 @@ def test_machines_that_do_not_share_a_disk_are_refused(tmp_path: Path, models: P
     for part in ("model.safetensors", "optimizer.pt", "scheduler.pt"):
         (checkpoint / part).touch()
     (checkpoint.parent / "run.json").write_text('{"flags": {}, "data_sha256": ""}')
-    status, said = torchrun(
-        words(models, tmp_path / "out", "tied", 16, batch_size=2), accident="another disk"
-    )
+    status, said = launch(words(models, tmp_path / "out", "tied", 16, batch_size=2), accident="another disk")
     assert status != 0
     assert "process 1 sees another last checkpoint (None) than process 0 (checkpoint-1)" in said
 
 
-def test_two_stages_wait_for_each_other(tmp_path: Path, models: Path):
+def test_two_stages_wait_for_each_other_under_torchrun(tmp_path: Path, models: Path):
     flags = {"batch_size": 2, "qat_fraction": 0.5, "steps": 4}
-    status, said = torchrun(words(models, tmp_path / "out", "tied", 2, **flags))
-    assert status == 0, said
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "edge.training"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launcher, *words(models, tmp_path / "out", "tied", 2, **flags)],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
@@ -234,7 +219,7 @@ def test_an_ablation_of_two_processes_finds_what_one_finds(tmp_path: Path, model
         if processes == 1:
             assert ablation.main(arguments) == 0
         else:
-            status, said = torchrun(arguments, module="edge.training.ablation")
+            status, said = launch(arguments, name="edge.training.ablation.__main__")
             assert status == 0, said
             assert said.count("2 bits, QAT, seed 0: held-out perplexity") == 1
         results = json.loads((out / "results.json").read_text())["results"]
@@ -244,12 +229,8 @@ def test_an_ablation_of_two_processes_finds_what_one_finds(tmp_path: Path, model
 
 
 def test_fsdp_without_accelerators_is_refused(tmp_path: Path, models: Path):
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, "-m", *launcher, "-m", "edge.training",
-         *words(models, tmp_path / "out", "tied", 2, batch_size=2), "--fsdp"],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "error: --fsdp shards over accelerators" in done.stderr
+    arguments = [*words(models, tmp_path / "out", "tied", 2, batch_size=2), "--fsdp"]
+    status, said = launch(arguments, shard=False)
+    assert status != 0
+    assert "error: --fsdp shards over accelerators" in said
     assert not (tmp_path / "out").exists()

@@ -10,12 +10,13 @@ import pytest
 import torch
 from transformers import TrainerControl
 
-from edge.checkpoints.convert import prepare_qat, qat_linears
 from edge.formats import BY_NAME, FORMATS
 from edge.quantizers.paretoq import initial_alpha, quantize_codes
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat, qat_linears
 from edge.training import arguments, train
-from edge.training.monitor import BLOCK, PICTURE, RECORD, LayerHistory, Monitor, read_records
+from edge.training.layer_history import BLOCK, LayerHistory
+from edge.training.monitor import PICTURE, RECORD, Monitor, read_records
 from edge.training.monitor_picture import draw
 from edge.training.progress import Progress
 from runtime_tests.tiny import tiny_config, tiny_model

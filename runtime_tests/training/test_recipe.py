@@ -15,18 +15,18 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edge.checkpoints.convert import prepare_qat
 from edge.formats import BITS_CHOICES, format_for_bits
 from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat
 from edge.training import train
 from edge.training.arguments import parse, training_arguments
-from edge.training.guard import Diverged
+from edge.training.divergence import Diverged
 from edge.training.loss import NextTokenLoss
 from edge.training.stages import stages
-from edge.training.start import teacher_of
+from edge.training.teacher import teacher_of
 from edge.training.train_config import TrainConfig
 from runtime_tests.tiny import save_tiny, tiny_config, tiny_tokenizer
 

@@ -10,11 +10,13 @@ import pytest
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file
+from transformers import TrainingArguments
 
 from edge.model.config import NAMED_MODELS
 from edge.training import train
+from edge.training.checkpoints import last_checkpoint
 from edge.training.progress import Progress
-from edge.training.resume import LOCK, last_checkpoint
+from edge.training.run_record import LOCK
 from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_tokenizer
 
 
@@ -58,13 +60,13 @@ def test_one_run_at_a_time(folder: Path, unfinished: Path):
 
 def test_a_run_that_another_has_overtaken_stops(folder: Path, tmp_path: Path, monkeypatch):
     """Between looking for checkpoints and taking the lock."""
-    look = train._refuse_full_disk
+    look = train.refuse_full_disk
 
     def overtake(model, directory):
         shutil.copytree(folder / "run-checkpoints", directory)
         look(model, directory)
 
-    monkeypatch.setattr(train, "_refuse_full_disk", overtake)
+    monkeypatch.setattr(train, "refuse_full_disk", overtake)
     with pytest.raises(ValueError, match=r"another process has trained .* meanwhile; give"):
         train.main(command(folder, tmp_path / "run"))
 
@@ -124,7 +126,7 @@ def test_flags_that_the_loop_cannot_keep(folder: Path, tmp_path: Path, words: li
 
 
 def test_several_gpus_want_processes(folder: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(train.TrainingArguments, "n_gpu", 2)
+    monkeypatch.setattr(TrainingArguments, "n_gpu", 2)
     with pytest.raises(ValueError, match=r"2 GPUs want a process each: torchrun --nproc-per-node 2"):
         train.main(command(folder, tmp_path / "new"))
 

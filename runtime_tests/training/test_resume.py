@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from transformers import Trainer
+from transformers import Trainer, TrainerState
 
-from edge.checkpoints.hugging_face import save_checkpoint
+from edge.checkpoints.write import save_checkpoint
 from edge.cli import main_guard
-from edge.training import resume, train
+from edge.training import checkpoints, train
 from edge.training.progress import Progress
 from runtime_tests.tiny import TEXT, save_tiny, tiny_checkpoint
+from runtime_tests.training.launch import start
 from runtime_tests.training.tiny_run import assert_same_weights, command, last_line
-
-ROOT = Path(__file__).parents[2]
 
 
 class Killed(BaseException):
@@ -49,11 +47,7 @@ KILLS = {
     "before the first checkpoint": (Progress, "on_step_end", kill_at_step(2)),
     "between checkpoints": (Progress, "on_step_end", kill_at_step(4)),
     "while the checkpoint is written": (Trainer, "_save_rng_state", killed),
-    "in the last file of a checkpoint": (
-        train.Trainer.__init__.__globals__["TrainerState"],
-        "save_to_json",
-        half_written,
-    ),
+    "in the last file of a checkpoint": (TrainerState, "save_to_json", half_written),
     "before the output": (train, "save_checkpoint", killed),
 }
 
@@ -108,31 +102,23 @@ def test_a_run_that_is_asked_to_stop_loses_no_step(
 def test_sigkill_in_a_process_of_its_own(tmp_path: Path, text: Path, full: Path):
     """The kill falls wherever it falls, often into a checkpoint: one is written at every second step."""
     flags = {"model": full, "bits": 2, "steps": 40, "save_steps": 2, "eval_strategy": "no"}
-    process = start(command(tmp_path / "out", text, **flags))
-    wait_for(lambda: resume.last_checkpoint(tmp_path / "out-checkpoints"), process)
+    process = start("edge.training.train", command(tmp_path / "out", text, **flags), tmp_path / "log")
+    wait_for(lambda: checkpoints.last_checkpoint(tmp_path / "out-checkpoints"), process)
     process.kill()
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
+    process.join(timeout=60)
+    assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     train.main(command(tmp_path / "out", text, **flags))
     train.main(command(tmp_path / "straight", text, **flags))
     assert_same_weights(tmp_path / "straight", tmp_path / "out")
 
 
-def start(arguments: list[str]) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "edge.training", *arguments],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def wait_for(condition, process: subprocess.Popen) -> None:
-    for _ in range(1200):
+def wait_for(condition, process: BaseProcess) -> None:
+    for _ in range(6000):
         if condition():
             return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
+        assert process.is_alive(), process.exitcode
+        time.sleep(0.02)
     raise AssertionError("no checkpoint in two minutes")
 
 

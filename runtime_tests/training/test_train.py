@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from edge.checkpoints.convert import build_model, qat_linears
+from edge.checkpoints.convert import build_model
 from edge.checkpoints.hugging_face import load_checkpoint
 from edge.cli import main_guard
 from edge.data import Source, load_blocks
@@ -19,6 +19,7 @@ from edge.formats import BY_NAME, FORMATS
 from edge.model.config import NAMED_MODELS
 from edge.quantizers.paretoq import initial_alpha
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import qat_linears
 from edge.training import train
 from edge.training.arguments import training_arguments
 from edge.training.start import starting_model

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from edge.checkpoints.convert import build_model, qat_linears
+from edge.checkpoints.convert import build_model
 from edge.checkpoints.packed import open_model
 from edge.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.evaluation.language_model import EagerModel
@@ -18,14 +18,15 @@ from edge.evaluation.perplexity import perplexity
 from edge.formats import FULL_PRECISION
 from edge.model.decoder import Decoder, named_linears
 from edge.model.tokenizer import Tokenizer
+from edge.quantizers.prepare import qat_linears
 from edge.training.ablation.results import FULL, Result, Results, read_results, write_results
 from edge.training.ablation.table import write_tables
 from edge.training.ablation.variants import TRAINED_ON, Variant
 from edge.training.arguments import flags_given
-from edge.training.guard import Diverged
+from edge.training.divergence import Diverged
 from edge.training.method import PARETOQ, Method
 from edge.training.presets import Preset
-from edge.training.resume import FREE_FLAGS
+from edge.training.run_record import FREE_FLAGS
 from edge.training.stages import from_preset
 from edge.training.start import starting_model, weights_hash
 from edge.training.train import train

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge.checkpoints.convert import prepare_qat, qat_linears
 from edge.model.decoder import Decoder
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat, qat_linears
 from edge.training.ablation.minmax import keep_rounded, prepare_min_max
 from edge.training.ablation.results import CONTINUED
 from edge.training.method import PARETOQ, Method

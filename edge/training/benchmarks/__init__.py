@@ -1,0 +1,1 @@
+"""Benchmarks of the data loader and of training steps."""

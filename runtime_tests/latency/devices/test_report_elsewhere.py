@@ -83,11 +83,11 @@ def test_an_emulated_core_is_right_and_has_no_speed(exported, tmp_path, core):
 
 
 def test_a_program_that_computes_otherwise_there_is_not_timed(exported, phone, tmp_path, monkeypatch):
-    from edge.latency.exported_subject import ExportedSubject
+    from edge.latency.exported import ExportedCandidate
 
-    original = ExportedSubject._check_logits
+    original = ExportedCandidate._check_logits
     monkeypatch.setattr(
-        ExportedSubject,
+        ExportedCandidate,
         "_check_logits",
         lambda self, device: original(self, device) + (device.record.kind == "adb"),
     )

@@ -151,6 +151,6 @@ int edge_attention_int8(const float* qkv, const float* cos, const float* sin, in
   return run_attention(job, kernel_name, threads, error, error_size);
 }
 
-int64_t edge_run_form_bytes() {
-  return run_form_bytes();
+int64_t edge_unpacked_ternary_bytes() {
+  return unpacked_ternary_bytes();
 }

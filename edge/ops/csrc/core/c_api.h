@@ -48,4 +48,4 @@ EDGE_API int edge_attention_int8(const float* qkv, const float* cos, const float
                                  int64_t positions, int64_t start_pos, const char* kernel, int threads,
                                  float* out, char* error, size_t error_size);
 // Bytes of weights that this process holds unpacked beside their files' form (unpacked_ternary.h).
-EDGE_API int64_t edge_run_form_bytes();
+EDGE_API int64_t edge_unpacked_ternary_bytes();

@@ -20,13 +20,13 @@ struct MixedDot {
 constexpr int kRowPairs = kRows / 2;
 
 // Unpacks a tile for usmmla: 8 columns of 16 rows in 128 bytes, row after row.
-template <Storage kStorage>
+template <Encoding kEncoding>
 const uint8_t* unpack_rows(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
   uint8_t* out = buffer;
   for (int64_t column = 0; column < columns; column += 32, out += 512) {
     for (int part = 0; part < kParts; ++part) {
       uint8x16_t codes[8];
-      unpack_part<kStorage, false>(lines, part, codes);
+      unpack_part<kEncoding, false>(lines, part, codes);
       for (int eight = 0; eight < 4; ++eight) {
         const uint32x4_t left = vreinterpretq_u32_u8(codes[eight * 2]);
         const uint32x4_t right = vreinterpretq_u32_u8(codes[eight * 2 + 1]);
@@ -35,7 +35,7 @@ const uint8_t* unpack_rows(const uint8_t* lines, int64_t columns, uint8_t* buffe
         vst1q_u8(rows + 16, vreinterpretq_u8_u32(vzip2q_u32(left, right)));
       }
     }
-    lines += bytes_of_group(kStorage);
+    lines += bytes_of_group(kEncoding);
   }
   return buffer;
 }
@@ -73,17 +73,17 @@ void gemm_pairs(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q
 }
 
 struct I8mm : DotAttention {
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
-    gemv_dot<MixedDot, kStorage>(lines, k_padded, q, acc);
+    gemv_dot<MixedDot, kEncoding>(lines, k_padded, q, acc);
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static const uint8_t* unpack(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
-    return unpack_rows<kStorage>(lines, columns, buffer);
+    return unpack_rows<kEncoding>(lines, columns, buffer);
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
     int64_t t = 0;

@@ -60,14 +60,25 @@ inline void merge_planes(const uint8_t* lines, int part, uint8x16_t* pairs) {
   pairs[3] = vbslq_u8(is_top, vshrq_n_u8(tops, 1), vshrq_n_u8(high, 2));
 }
 
+// Adds a plane of `bits` to the codes of a group of 32 columns, `below` bits up.
+inline void add_plane(const uint8_t* lines, int part, int bits, int below, uint8x16_t* codes) {
+  const int positions = 8 / bits;
+  const uint8x16_t mask = vdupq_n_u8(static_cast<uint8_t>((1 << bits) - 1));
+  for (int quad = 0; quad < 8; ++quad) {
+    const uint8x16_t line = load_part(lines + quad / positions * 64, part);
+    const uint8x16_t value = vandq_u8(shift_right(line, quad % positions * bits), mask);
+    codes[quad] = vorrq_u8(codes[quad], vshlq_u8(value, vdupq_n_s8(static_cast<int8_t>(below))));
+  }
+}
+
 // Unpacks columns 4 quad to 4 quad + 3 of a group of 32 into codes[quad], for one part's rows. With kSigned,
 // 8-bit codes become code - 128, for multiplications of signed bytes.
-template <Storage kStorage, bool kSigned>
+template <Encoding kEncoding, bool kSigned>
 inline void unpack_part(const uint8_t* lines, int part, uint8x16_t* codes) {
-  if constexpr (kStorage == Storage::kBits8) {
+  if constexpr (kEncoding == Encoding::kBits8) {
     const uint8x16_t flip = vdupq_n_u8(kSigned ? 0x80 : 0);
     for (int quad = 0; quad < 8; ++quad) codes[quad] = veorq_u8(load_part(lines + quad * 64, part), flip);
-  } else if constexpr (kStorage == Storage::kBits3) {
+  } else if constexpr (kEncoding == Encoding::kBits3) {
     uint8x16_t pairs[4];
     const uint8x16_t mask = vdupq_n_u8(7);
     merge_planes(lines, part, pairs);
@@ -76,12 +87,13 @@ inline void unpack_part(const uint8_t* lines, int part, uint8x16_t* codes) {
       codes[quad + 4] = vandq_u8(vshrq_n_u8(pairs[quad], 4), mask);
     }
   } else {
-    constexpr int kBits = kStorage == Storage::kBits1 ? 1 : kStorage == Storage::kBits2 ? 2 : 4;
-    constexpr int kPositions = 8 / kBits;
-    const uint8x16_t mask = vdupq_n_u8((1 << kBits) - 1);
-    for (int quad = 0; quad < 8; ++quad) {
-      const uint8x16_t line = load_part(lines + quad / kPositions * 64, part);
-      codes[quad] = vandq_u8(shift_right(line, quad % kPositions * kBits), mask);
+    for (int quad = 0; quad < 8; ++quad) codes[quad] = vdupq_n_u8(0);
+    int below = 0;
+    for (const int bits : traits_of(kEncoding).planes) {
+      if (bits == 0) break;
+      add_plane(lines, part, bits, below, codes);
+      lines += bits * 64;
+      below += bits;
     }
   }
 }
@@ -147,7 +159,7 @@ struct NeonBase : Portable {
   // core gets less than 5 GB/s from memory.
   static constexpr bool kRunsBase3 = false;
 
-  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+  static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
     int64_t t = 0;
     for (; t + 4 <= tokens; t += 4) multiply_half_tokens<4>(lines, x + t * k, k, acc + t * kRows);
     for (; t < tokens; ++t) multiply_half_tokens<1>(lines, x + t * k, k, acc + t * kRows);
@@ -155,16 +167,16 @@ struct NeonBase : Portable {
 };
 
 // Unpacks a tile to one byte per code, in lines of 16 rows x 4 columns.
-template <Storage kStorage>
+template <Encoding kEncoding>
 const uint8_t* unpack_lines(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
   uint8_t* out = buffer;
   for (int64_t column = 0; column < columns; column += 32, out += 512) {
     for (int part = 0; part < kParts; ++part) {
       uint8x16_t codes[8];
-      unpack_part<kStorage, true>(lines, part, codes);
+      unpack_part<kEncoding, true>(lines, part, codes);
       for (int quad = 0; quad < 8; ++quad) vst1q_u8(out + quad * 64 + part * 16, codes[quad]);
     }
-    lines += bytes_of_group(kStorage);
+    lines += bytes_of_group(kEncoding);
   }
   return buffer;
 }

@@ -5,7 +5,7 @@
 #include "kernels/generic/cache_write_generic.h"
 #include "kernels/generic/float_rows_generic.h"
 #include "kernels/generic/kernel.h"
-#include "kernels/generic/linear_generic.h"
+#include "kernels/generic/linear_grouped_generic.h"
 
 namespace edge {
 namespace {

@@ -280,15 +280,15 @@ struct Avx2 : Portable {
     Avx2Attention::weigh_values<kQueries>(values, quads, head_dim, weights, sums);
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
-    if constexpr (kStorage == Storage::kBits1) {
+    if constexpr (kEncoding == Encoding::kBits1) {
       gemv_bits1(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits2) {
+    } else if constexpr (kEncoding == Encoding::kBits2) {
       gemv_bits2(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits3) {
+    } else if constexpr (kEncoding == Encoding::kBits3) {
       gemv_bits3(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits4) {
+    } else if constexpr (kEncoding == Encoding::kBits4) {
       gemv_bits4(lines, k_padded, q, acc);
     } else {
       std::memset(acc, 0, kRows * sizeof(int32_t));
@@ -296,31 +296,31 @@ struct Avx2 : Portable {
     }
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
     int64_t t = 0;
     for (; t + 4 <= tokens; t += 4) {
-      multiply_tile<kStorage, 4>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
+      multiply_tile<kEncoding, 4>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
     }
     for (; t < tokens; ++t) {
-      multiply_tile<kStorage, 1>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
+      multiply_tile<kEncoding, 1>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
     }
   }
 
-  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+  static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
     int64_t t = 0;
     for (; t + 4 <= tokens; t += 4) multiply_half_columns<4>(lines, x + t * k, k, acc + t * kRows);
     for (; t < tokens; ++t) multiply_half_columns<1>(lines, x + t * k, k, acc + t * kRows);
   }
 
-  template <Storage kStorage, int kTokens>
+  template <Encoding kEncoding, int kTokens>
   static void multiply_tile(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride,
                             int32_t* acc) {
-    if constexpr (kStorage == Storage::kBits8) {
+    if constexpr (kEncoding == Encoding::kBits8) {
       gemm_bytes<kTokens>(tile, columns, q, q_stride, acc);
     } else {
-      gemm_tile<largest_code(kStorage), kTokens>(tile, columns, q, q_stride, acc);
+      gemm_tile<largest_code(kEncoding), kTokens>(tile, columns, q, q_stride, acc);
     }
   }
 };

@@ -60,12 +60,12 @@ void gemv_trits(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
 }
 
 struct Vbmi512 : Vnni512 {
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
-    if constexpr (kStorage == Storage::kBase3) {
+    if constexpr (kEncoding == Encoding::kBase3) {
       gemv_trits(lines, k_padded, q, acc);
     } else {
-      Vnni512::gemv<kStorage>(lines, k_padded, q, acc);
+      Vnni512::gemv<kEncoding>(lines, k_padded, q, acc);
     }
   }
 };

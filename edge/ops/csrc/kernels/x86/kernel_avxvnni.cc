@@ -92,29 +92,29 @@ struct AvxVnni : Portable {
   // Base 3 would take about 40 operations a line on three ports, longer than loading 2-bit codes from memory.
   static constexpr bool kRunsBase3 = false;
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
-    if constexpr (kStorage == Storage::kBits1) {
+    if constexpr (kEncoding == Encoding::kBits1) {
       gemv_positions<Ymm, 1, 1>(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits2) {
+    } else if constexpr (kEncoding == Encoding::kBits2) {
       gemv_positions<Ymm, 2, 1>(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits3) {
+    } else if constexpr (kEncoding == Encoding::kBits3) {
       gemv_bits3<Ymm, 1>(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits4) {
+    } else if constexpr (kEncoding == Encoding::kBits4) {
       gemv_positions<Ymm, 4, 2>(lines, k_padded, q, acc);
     } else {
       gemv_positions<Ymm, 8, 4>(lines, k_padded, q, acc);
     }
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
     gemm_all<Ymm, 6>(tile, columns, q, q_stride, tokens, acc);
   }
 
-  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
-    halves_all<Ymm, 4>(lines, x, k, tokens, acc);
+  static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+    gemm_fp16_all<Ymm, 4>(lines, x, k, tokens, acc);
   }
 
   template <int kQueries>
