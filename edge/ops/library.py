@@ -32,13 +32,13 @@ def load_library() -> ctypes.CDLL:
 
     Raises:
         ImportError: the library is missing, cannot be loaded, or was built from other sources or another
-            table of formats; the message says what to do.
+            table of encodings; the message says what to do.
     """
     path = _built_file(_LIBRARY)
     if (_HERE / _ENCODINGS).read_text() != cpp_table():
         raise ImportError(
-            f"edge/ops/{_ENCODINGS} differs from edge/formats.py: run "
-            f'"python -m edge.formats", then "pip install ."'
+            f"edge/ops/{_ENCODINGS} differs from edge/formats/encoding.py: run "
+            '"python -m edge.formats", then "pip install ."'
         )
     # Loads libexecutorch.so first, so that the op library registers with this process's copy. The extension
     # needs torch; its usual wrapper, portable_lib, would also import the exporter.
