@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from edge.model.decoder import Layer
-from edge.ops.packing import ROWS_PER_BLOCK
-from edge.quantizers.prepare import format_of
+from edge.ops.packed_header import ROWS_PER_BLOCK
+from edge.quantizers.base import grid_of
 from export.modules import (
     OpAttention,
     OpRMSNorm,
@@ -94,17 +94,17 @@ class AddLinear(nn.Module):
 def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> FusedLayer:
     """Lower a layer to native ops on packed tables.
 
-    q, k and v share a table if they share a format. So do gate and up, if gate's rows are a whole number of
+    q, k and v share a table if they share a grid. So do gate and up, if gate's rows are a whole number of
     blocks of 16: the op works on blocks, and must find where up begins.
     """
     qkv, out, gate_up, down = _linears(name, layer)
     fused_qkv: nn.Module
-    if _one_format(qkv):
+    if _one_grid(qkv):
         fused_qkv = PackedNormLinear(pack_linears(qkv), _rows(qkv), layer.input_layernorm)
     else:
         fused_qkv = NormCat(OpRMSNorm(layer.input_layernorm), _packed_linears(qkv))
     fused_gate_up: nn.Module
-    if _one_format(gate_up) and layer.mlp.gate_proj.out_features % ROWS_PER_BLOCK == 0:
+    if _one_grid(gate_up) and layer.mlp.gate_proj.out_features % ROWS_PER_BLOCK == 0:
         fused_gate_up = PackedNormGateUp(
             pack_linears(gate_up), _rows(gate_up), layer.post_attention_layernorm
         )
@@ -144,8 +144,8 @@ def _linears(name: str, layer: Layer) -> tuple[Linears, Linears, Linears, Linear
     )
 
 
-def _one_format(linears: Linears) -> bool:
-    return len({format_of(linear) for linear in linears.values()}) == 1
+def _one_grid(linears: Linears) -> bool:
+    return len({grid_of(linear) for linear in linears.values()}) == 1
 
 
 def _rows(linears: Linears) -> dict[str, int]:

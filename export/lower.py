@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from edge.formats import WeightFormat
+from edge.formats import Grid
 from edge.model.decoder import EMBEDDING, HEAD, Decoder, Layer, clone_structure, replace_module
 from edge.runtime.manifest import KVCacheFormat
 from export.fuse import FusedLayer
@@ -20,12 +20,12 @@ class Options:
     """A user's choices for a program, besides its model and recipe.
 
     Attributes:
-        fmt: format of the linears.
+        grid: format of the linears.
         max_seq_len: positions of the KV cache.
         embedding_bits: 4, 8 or 16, for token embedding and head.
     """
 
-    fmt: WeightFormat
+    grid: Grid
     max_seq_len: int
     embedding_bits: int = 8
     kv_cache: KVCacheFormat = "fp32"

@@ -6,10 +6,11 @@ import importlib.metadata
 from dataclasses import asdict
 from typing import Any
 
-from edge.formats import WeightFormat
+from edge.formats import Grid
 from edge.model.config import ModelConfig
-from edge.model.decoder import Decoder, is_quantized_linear
+from edge.model.decoder import Decoder, named_linears
 from edge.quantizers.plan import MIXED, mean_bits
+from edge.quantizers.prepare import plan_of
 from edge.runtime.manifest import FileRecord
 from export.lower import Options
 from export.modules import OpAttention, PackedEmbedding, PackedHead
@@ -55,18 +56,21 @@ def option_figures(recipe: Recipe, options: Options) -> dict[str, Any]:
     }
 
 
-def format_figures(lowered: Decoder, fmt: WeightFormat) -> dict[str, Any]:
-    """The linears' formats, for the manifest: ``fmt``, or each one's if their packed tables differ."""
-    formats: dict[str, str] = {}
-    weights = []
-    for _, table in tables_of(lowered):
-        linears = {name: rows for name, rows in table.rows.items() if is_quantized_linear(name)}
-        if linears and isinstance(table, PackedTable):
-            formats |= dict.fromkeys(linears, table.format.name)
-            weights.append((table.format, table.weights))
-    if len(set(formats.values())) < 2:
-        return {"format": fmt.name, "bits": fmt.bits, "formats": {}}
-    return {"format": MIXED, "bits": mean_bits(weights), "formats": formats}
+def format_figures(model: Decoder, grid: Grid) -> dict[str, Any]:
+    """The linears' grids, for the manifest: one name, or each linear's if they differ.
+
+    Args:
+        grid: of the program where the model is on none.
+    """
+    plan = plan_of(model, grid)
+    if not plan.is_quantized:
+        return {"format": grid.name, "bits": grid.bits, "formats": {}}
+    if not plan.others:
+        return {"format": plan.default.name, "bits": plan.default.bits, "formats": {}}
+    linears = named_linears(model)
+    formats = {name: plan.of(name).name for name in linears}
+    bits = mean_bits((plan.of(name), linear.weight.numel()) for name, linear in linears.items())
+    return {"format": MIXED, "bits": bits, "formats": formats}
 
 
 def program_figures(lowered: Decoder, program: FileRecord) -> dict[str, Any]:

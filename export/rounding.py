@@ -35,7 +35,7 @@ def with_int8_inputs_of(float_model: Decoder, lowered: Decoder) -> Decoder:
     """A copy of the float model that rounds the input of every linear whose packed table is quantised."""
     rounded: set[str] = set()
     for _, table in tables_of(lowered):
-        if isinstance(table, PackedTable) and table.format.is_quantized:
+        if isinstance(table, PackedTable) and table.is_quantized:
             rounded |= table.rows.keys()
     if EMBEDDING in rounded:
         rounded.remove(EMBEDDING)  # a lookup has no input to round, but a tied head reads the same table

@@ -9,7 +9,7 @@ import torch
 
 from edge.checkpoints.convert import build_model
 from edge.checkpoints.packed import ASSETS, open_model, refuse_shadowed
-from edge.formats import FULL_PRECISION, WeightFormat
+from edge.formats import FULL_PRECISION, Grid
 from edge.model.config import MOBILELLM, NAMED_MODELS
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
@@ -48,7 +48,7 @@ class Source:
         return [config.bos_id, *self.tokenizer.encode(sample)][:count], "edge/assets/sample.txt"
 
 
-def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bool) -> Source:
+def load_source(name: str, grid: Grid, recipe: Recipe, random_weights: bool) -> Source:
     """Open a model by name, directory or hub id, and prepare it for a recipe.
 
     Raises:
@@ -58,7 +58,7 @@ def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bo
         if name not in NAMED_MODELS:
             raise ValueError(f"--random-weights needs one of {', '.join(NAMED_MODELS)}, not {name}")
         random_model = Decoder(NAMED_MODELS[name]).reset_parameters(RANDOM_SEED).eval()
-        return Source(name, "random weights", "random", recipe.prepare(random_model, fmt), None)
+        return Source(name, "random weights", "random", recipe.prepare(random_model, grid), None)
     if name in MOBILELLM:
         raise ValueError(
             f"no trained weights of MobileLLM {name} come with the package: give a directory or hub id, "
@@ -67,17 +67,17 @@ def load_source(name: str, fmt: WeightFormat, recipe: Recipe, random_weights: bo
     label, directory = Path(name).resolve().name, name
     if name == "default":
         refuse_shadowed(name)
-        trained = fmt if recipe.keeps_grid else FULL_PRECISION
+        trained = grid if recipe.keeps_grid else FULL_PRECISION
         label, directory = name, f"default/{trained.bits:g}bit"
     checkpoint = open_model(directory)
     tokenizer = None if checkpoint.tokenizer is None else Tokenizer(checkpoint.tokenizer)
     model = build_model(checkpoint)
-    if checkpoint.plan.default is fmt:
-        return Source(label, name, "trained", recipe.prepare(model, fmt), tokenizer)
+    if checkpoint.plan.default.bits == grid.bits:
+        return Source(label, name, "trained", recipe.prepare(model, grid), tokenizer)
     if checkpoint.plan.is_quantized:
         raise ValueError(
             f"{name} was trained at {checkpoint.plan}, and its learned grids are kept: "
             f"export it with --bits {checkpoint.plan.default.bits:g}"
         )
-    prepared, full_precision = recipe.prepare(model, fmt), build_model(checkpoint)
+    prepared, full_precision = recipe.prepare(model, grid), build_model(checkpoint)
     return Source(label, name, "rounded after training", prepared, tokenizer, full_precision)

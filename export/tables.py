@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from edge.checkpoints.packed import quantize_table
-from edge.formats import FULL_PRECISION, WeightFormat, format_for_bits
+from edge.formats import grid_for_bits
+from edge.formats.weight import QuantizedWeight, concatenate
 from edge.model.decoder import Decoder
-from edge.ops.packing import dequantize, pack_codes, pack_half, read_header, unpack
-from edge.quantizers.paretoq import LearnedGrid, QATLinear
+from edge.ops.packing import dequantize, is_quantized, pack, pack_half, unpack, unpack_half
+from edge.quantizers.base import OnGrid
+from edge.quantizers.embedding import quantize_embedding
 
 Linears = Mapping[str, nn.Linear]  # by full name, in the order of their rows
 
@@ -37,15 +38,9 @@ class PackedTable(nn.Module):
         self.register_buffer("packed", packed)
 
     @property
-    def format(self) -> WeightFormat:
-        """The format in the table's header."""
-        return read_header(self.packed).format
-
-    @property
-    def weights(self) -> int:
-        """The number of weights, n * k."""
-        header = read_header(self.packed)
-        return header.n * header.k
+    def is_quantized(self) -> bool:
+        """Whether the table holds codes rather than halves."""
+        return is_quantized(self.packed)
 
 
 class JoinedLinear(nn.Linear):
@@ -77,17 +72,16 @@ def joined_linears(lowered: nn.Module) -> list[JoinedLinear]:
 
 
 def pack_linears(linears: Linears) -> Tensor:
-    """Pack linears of one format into one table, on the trained grid if there is one, else in half precision.
+    """Pack linears of one grid into one table: their codes, or half precision for linears without a grid.
 
     Raises:
         ValueError: a weight or scale that the table cannot hold; names the linears.
     """
     try:
-        trained = [linear for linear in linears.values() if isinstance(linear, QATLinear)]
-        if len(trained) < len(linears):
+        quantized = [linear.quantized() for linear in linears.values() if isinstance(linear, OnGrid)]
+        if len(quantized) < len(linears):
             return pack_half(torch.cat([linear.weight.detach() for linear in linears.values()]))
-        codes = torch.cat([linear.codes() for linear in trained])
-        return pack_codes(codes, torch.cat([linear.scales() for linear in trained]), trained[0].fmt)
+        return pack(concatenate(quantized))
     except ValueError as error:
         raise ValueError(f"{', '.join(linears)}: {error}") from error
 
@@ -98,18 +92,16 @@ def pack_embedding(module: nn.Module, bits: int) -> Tensor:
     Raises:
         ValueError: it was trained on the grid of another width; a learned grid is never changed.
     """
-    fmt = format_for_bits(bits)
-    if isinstance(module, LearnedGrid):
-        if module.fmt is not fmt:
+    grid = grid_for_bits(bits)
+    if isinstance(module, OnGrid):
+        if module.grid.bits != bits:
             raise ValueError(
-                f"the token embedding was trained at {module.fmt.bits:g} bits and its learned grid is kept: "
-                f"export it with --embedding-bits {module.fmt.bits:g}, or without that option"
+                f"the token embedding was trained at {module.grid.bits:g} bits and its learned grid is kept: "
+                f"export it with --embedding-bits {module.grid.bits:g}, or without that option"
             )
-        return pack_codes(module.codes(), module.scales(), fmt)
+        return pack(module.quantized())
     weight = module.get_parameter("weight").detach()
-    if fmt is FULL_PRECISION:
-        return pack_half(weight)
-    return pack_codes(*quantize_table(weight, fmt), fmt)
+    return pack(quantize_embedding(weight, grid)) if grid.is_quantized else pack_half(weight)
 
 
 def weights_in(table: Table) -> dict[str, Tensor]:
@@ -125,32 +117,35 @@ def weights_in(table: Table) -> dict[str, Tensor]:
 def mismatch(model: Decoder, table: PackedTable) -> str | None:
     """Compare every weight in a table with the model's; returns what is wrong, or None.
 
-    A linear, and an embedding or head with a learned grid, must be equal bit for bit. Another embedding or
-    head must be the model's, rounded to the nearest level.
+    A linear, and an embedding or head on a grid, must be equal bit for bit. Another embedding or head must be
+    the model's, rounded to the nearest level.
     """
-    counts = list(table.rows.values())
-    codes, alphas = (part.split(counts) for part in unpack(table.packed))
-    for name, code, alpha in zip(table.rows, codes, alphas, strict=True):
+    if not table.is_quantized:
+        return _half_mismatch(model, table)
+    parts = unpack(table.packed).split(list(table.rows.values()))
+    for name, part in zip(table.rows, parts, strict=True):
         source = model.get_submodule(name)
-        if isinstance(source, nn.Linear | LearnedGrid):
-            if not _equal(code, alpha, source):
+        if isinstance(source, OnGrid):
+            if not part.equals(source.quantized()):
                 return f"{name}: unpacking does not give the trained grid back"
-        elif not _rounded(table, source.get_parameter("weight").detach()):
+        elif isinstance(source, nn.Linear) or not _is_rounded(part, source.get_parameter("weight").detach()):
             return f"{name}: the table is not the model's, rounded to the nearest level"
     return None
 
 
-def _equal(codes: Tensor, alpha: Tensor, source: nn.Linear | LearnedGrid) -> bool:
-    """Whether codes [rows, k] and alpha [rows] of a table are exactly those of a module."""
-    if not isinstance(source, LearnedGrid):  # half precision: ``unpack`` gives the weights as codes
-        return torch.equal(codes, source.weight.detach().half())
-    return torch.equal(alpha[:, None], source.scales()) and torch.equal(codes, source.codes())
+def _half_mismatch(model: Decoder, table: PackedTable) -> str | None:
+    for name, values in zip(
+        table.rows, unpack_half(table.packed).split(list(table.rows.values())), strict=True
+    ):
+        source = model.get_submodule(name)
+        if isinstance(source, OnGrid) or not torch.equal(
+            values, source.get_parameter("weight").detach().half()
+        ):
+            return f"{name}: unpacking does not give the weights in half precision back"
+    return None
 
 
-def _rounded(table: PackedTable, weight: Tensor) -> bool:
+def _is_rounded(part: QuantizedWeight, weight: Tensor) -> bool:
     """Whether every value of a table [rows, dim] is within half a step of the weight."""
-    values = dequantize(table.packed)
-    if not table.format.is_quantized:
-        return torch.equal(values, weight.half().float())
-    half_step = unpack(table.packed)[1][:, None] * (0.5 + 1e-5)  # room for float32 in quotient and product
-    return bool(((values - weight).abs() <= half_step).all())
+    half_step = part.scale * (0.5 + 1e-5)  # room for float32 in quotient and product
+    return bool(((part.dequantize() - weight).abs() <= half_step).all())

@@ -13,11 +13,12 @@ from pathlib import Path
 from rich.console import Console
 
 from edge.cli import flag, main_guard, parse_flags
-from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, format_for_bits
+from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, grid_for_bits
 from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
+from edge.quantizers.base import grid_of
 from edge.quantizers.plan import MIXED
-from edge.quantizers.prepare import format_of, plan_of
+from edge.quantizers.prepare import plan_of
 from edge.runtime.manifest import (
     MANIFEST_NAME,
     PROGRAM_NAME,
@@ -93,9 +94,9 @@ def export_to(output: Path, source: Source, recipe: Recipe, options: Options) ->
             tokenizer=record,
             verification=proof,
             versions=package_versions(),
-            embedding_learned=format_of(model.embed_tokens).is_quantized,
+            embedding_learned=grid_of(model.embed_tokens).is_quantized,
             **option_figures(recipe, options),
-            **format_figures(lowered, options.fmt),
+            **format_figures(model, options.grid),
             **program_figures(lowered, record_file(path)),
         ).sealed()
         (directory / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
@@ -114,8 +115,8 @@ def _verified(path: Path, source: Source, lowered: Decoder, recipe: Recipe, opti
 
 
 def _default_embedding_bits(model: Decoder) -> int:
-    fmt = format_of(model.embed_tokens)
-    return int(fmt.bits) if fmt.is_quantized else Options.embedding_bits
+    grid = grid_of(model.embed_tokens)
+    return int(grid.bits) if grid.is_quantized else Options.embedding_bits
 
 
 def _default_output(source: Source, recipe: Recipe, bits: float) -> Path:
@@ -133,16 +134,16 @@ def _checked_max_seq_len(wanted: int | None, config: ModelConfig) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     flags = parse_flags(ExportFlags, argv, "export.to_pte", __doc__)
-    fmt, recipe = format_for_bits(flags.bits, BITS_CHOICES), RECIPES[flags.recipe]
+    grid, recipe = grid_for_bits(flags.bits, BITS_CHOICES), RECIPES[flags.recipe]
     if flags.output is not None:
         checked_output(flags.output)
-    with Console(stderr=True).status(f"exporting {flags.model} at {fmt.bits:g} bits"):
-        source = load_source(flags.model, fmt, recipe, flags.random_weights)
+    with Console(stderr=True).status(f"exporting {flags.model} at {grid.bits:g} bits"):
+        source = load_source(flags.model, grid, recipe, flags.random_weights)
         max_seq_len = _checked_max_seq_len(flags.max_seq_len, source.model.config)
-        output = flags.output or _default_output(source, recipe, fmt.bits)
+        output = flags.output or _default_output(source, recipe, grid.bits)
         checked_output(output)  # again: the default path is known only now
         embedding_bits = flags.embedding_bits or _default_embedding_bits(source.model)
-        options = Options(fmt, max_seq_len, embedding_bits, flags.kv_cache)
+        options = Options(grid, max_seq_len, embedding_bits, flags.kv_cache)
         manifest = export_to(output, source, recipe, options)
     print_summary(output, manifest)
     return 0

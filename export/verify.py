@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from edge.model.decoder import Decoder
-from edge.ops.packing import HEADER_BYTES, MAGIC
+from edge.ops.packed_header import HEADER_BYTES, MAGIC
 from edge.runtime.load import Program
 from edge.runtime.manifest import CacheCost, Verification
 from export.references import References, eager_logits, exp, perplexity

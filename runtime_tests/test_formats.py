@@ -11,7 +11,7 @@ import pytest
 
 from edge import formats
 from edge.checkpoints.hf_formats import format_from_hf
-from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FORMATS, AlphaInit, Gradient, WeightFormat
+from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FORMATS, AlphaInit, Gradient, Grid
 
 every_format = pytest.mark.parametrize("fmt", FORMATS, ids=lambda f: f.name)
 #: Units of alpha, from the literature (arXiv 2502.02631 and its reference code), written out by hand.
@@ -27,12 +27,12 @@ GRIDS = {
 }
 
 
-def grid(fmt: WeightFormat) -> list[float]:
+def grid(fmt: Grid) -> list[float]:
     return [(fmt.step * code + fmt.offset) * fmt.unit for code in range(fmt.levels)]
 
 
 @every_format
-def test_grid(fmt: WeightFormat):
+def test_grid(fmt: Grid):
     assert grid(fmt) == GRIDS[fmt.name]
     if fmt.is_quantized:
         assert fmt.top_level * fmt.unit == grid(fmt)[-1]
@@ -56,7 +56,7 @@ def test_published_ids_never_change():
 
 
 @every_format
-def test_accumulators_of_any_row_fit_int32(fmt: WeightFormat):
+def test_accumulators_of_any_row_fit_int32(fmt: Grid):
     """|step * acc + offset * asum| for 65536 activations of 127, the longest row a packed table may have."""
     largest_level = max(abs(fmt.step * code + fmt.offset) for code in range(max(fmt.levels, 1)))
     assert largest_level * 127 * 65536 < 2**31
@@ -64,11 +64,11 @@ def test_accumulators_of_any_row_fit_int32(fmt: WeightFormat):
 
 
 @every_format
-def test_bits_lead_back_to_the_row(fmt: WeightFormat):
+def test_bits_lead_back_to_the_row(fmt: Grid):
     if fmt.name == "ternary_2bit":
         fmt = formats.BY_NAME["ternary"]  # the one that files hold
     for spelling in (fmt.bits, str(fmt.bits), f"{fmt.bits:g}", f" {fmt.bits:g}"):
-        assert formats.format_for_bits(spelling) is fmt
+        assert formats.grid_for_bits(spelling) is fmt
     if fmt.bits in BITS_CHOICES:
         assert format_from_hf({"w_bits": fmt.paretoq_w_bits}) is fmt
 
@@ -81,12 +81,12 @@ def test_choices_are_rows():
 @pytest.mark.parametrize("wrong", [0, 5, 1.5, -2, "two", "", "nan", None, float("inf")])
 def test_unknown_bits_name_the_choices(wrong: object):
     with pytest.raises(ValueError, match=r"has .* bits; choose one of 1, 1.58, 2, 3, 4, 8, 16$"):
-        formats.format_for_bits(wrong)
+        formats.grid_for_bits(wrong)
 
 
 def test_choices_of_an_option_are_enforced():
     with pytest.raises(ValueError, match=r"choose one of 1, 1.58, 2, 3, 4, 16$"):
-        formats.format_for_bits(8, BITS_CHOICES)
+        formats.grid_for_bits(8, BITS_CHOICES)
 
 
 @pytest.mark.parametrize("wrong", [5, 8, -1, "2"])
@@ -107,7 +107,7 @@ def parsed_header(text: str) -> list[tuple]:
     return parsed
 
 
-def rows_as_cpp(table: tuple[WeightFormat, ...]) -> list[tuple]:
+def rows_as_cpp(table: tuple[Grid, ...]) -> list[tuple]:
     rows = []
     for f in table:
         numbers = (f.format_id, f.code_bits, f.levels, f.step, f.offset, np.float32(f.unit))
@@ -128,11 +128,11 @@ def test_a_new_row_reaches_the_header_and_the_quantiser(monkeypatch: pytest.Monk
 
     from edge.quantizers.paretoq import dequantize, fake_quantize, initial_alpha, quantize_codes
 
-    int5 = WeightFormat("int5", 5, 8, 5, 32, 1, -16, 1e-5, AlphaInit.MAX_ABS_OVER_TOP, Gradient.LSQ)
+    int5 = Grid("int5", 5, 8, 5, 32, 1, -16, 1e-5, AlphaInit.MAX_ABS_OVER_TOP, Gradient.LSQ)
     table = (*FORMATS, int5)
     monkeypatch.setattr(formats, "FORMATS", table)
     assert parsed_header(formats.cpp_header()) == rows_as_cpp(table)
-    assert formats.format_for_bits(5) is int5
+    assert formats.grid_for_bits(5) is int5
     plain = dataclasses.replace(int5, unit=1.0)
     weight = torch.linspace(-1, 1, 63).unsqueeze(0)
     alpha = initial_alpha(weight, plain)

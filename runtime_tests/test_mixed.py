@@ -19,7 +19,7 @@ from edge.checkpoints.convert import build_model
 from edge.checkpoints.hugging_face import linear_names, load_checkpoint
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.evaluation.subject import open_subject
-from edge.formats import FULL_PRECISION, format_for_bits
+from edge.formats import FULL_PRECISION, grid_for_bits
 from edge.model.decoder import named_linears
 from edge.ops.packing import dequantize, read_header
 from edge.quantizers.paretoq import LearnedGrid
@@ -147,7 +147,7 @@ def test_a_program_is_verified_and_says_what_it_is(drawn: Drawn, tmp_path: Path)
     to_pte.main(["--bits", f"{drawn.bits:g}", "--model", str(source), "--output", str(out)])
     manifest = read_manifest(out)
     assert manifest.format == "mixed"
-    assert {name: format_for_bits(bits).name for name, bits in drawn.widths.items()} == manifest.formats
+    assert {name: grid_for_bits(bits).name for name, bits in drawn.widths.items()} == manifest.formats
     assert manifest.embedding_bits == (8 if drawn.embedding_bits == 16 else drawn.embedding_bits)
     assert manifest.embedding_learned == (drawn.embedding_bits != 16)
     assert manifest.verification.prefill_rms == 0.0
@@ -159,8 +159,8 @@ def test_a_program_is_verified_and_says_what_it_is(drawn: Drawn, tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    linears = {"layers.0.mlp.up_proj": format_for_bits(4), "layers.1.mlp.up_proj": FULL_PRECISION}
-    plan = Plan(format_for_bits(2), linears, format_for_bits(4))
+    linears = {"layers.0.mlp.up_proj": grid_for_bits(4), "layers.1.mlp.up_proj": FULL_PRECISION}
+    plan = Plan(grid_for_bits(2), linears, grid_for_bits(4))
     return save_tiny(tmp_path_factory.mktemp("one") / "mixed", plan=plan)
 
 

@@ -12,7 +12,7 @@ from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.convert import to_checkpoint
 from edge.checkpoints.write import save_checkpoint
 from edge.data.train_tokenizer import train_tokenizer
-from edge.formats import FULL_PRECISION, WeightFormat
+from edge.formats import FULL_PRECISION, Grid
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder
 from edge.quantizers.plan import Plan
@@ -53,7 +53,7 @@ def tiny_tokenizer() -> Path:
     return directory / "tokenizer.json"
 
 
-def tiny_checkpoint(fmt: WeightFormat = FULL_PRECISION, plan: Plan | None = None, **changes) -> Checkpoint:
+def tiny_checkpoint(fmt: Grid = FULL_PRECISION, plan: Plan | None = None, **changes) -> Checkpoint:
     """One format for every linear, or a whole plan in its place."""
     model, plan = tiny_model(tiny_config(**changes)), plan or Plan(fmt)
     if plan.is_quantized:
@@ -66,7 +66,7 @@ def tiny_checkpoint(fmt: WeightFormat = FULL_PRECISION, plan: Plan | None = None
 
 
 def save_tiny(
-    directory: Path, fmt: WeightFormat = FULL_PRECISION, plan: Plan | None = None, **changes
+    directory: Path, fmt: Grid = FULL_PRECISION, plan: Plan | None = None, **changes
 ) -> Path:
     save_checkpoint(tiny_checkpoint(fmt, plan, **changes), directory)
     return directory

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from edge.formats.weight import QuantizedWeight
 from edge.model.config import ModelConfig
 from edge.model.decoder import is_quantized_linear
 from edge.quantizers.plan import Plan, mean_bits
@@ -17,8 +18,9 @@ class Checkpoint:
     """Weights and what is needed to read them; tensors are float32 under the names of ``Decoder``.
 
     Attributes:
-        plan: the formats that ``alphas`` are for; quantises nothing when there are none.
-        alphas: learned scales [rows, 1] by the full name of the linear or table.
+        plan: the grids of ``alphas`` and ``quantized``; quantises nothing when there are none.
+        alphas: learned scales [rows, 1] of latent weights, by the full name of the linear or table.
+        quantized: weights that are codes already, by full name; ``weights`` has their values too.
         tokenizer: the tokenizer file, if the directory has one.
     """
 
@@ -26,11 +28,12 @@ class Checkpoint:
     weights: dict[str, Tensor]
     plan: Plan = field(default_factory=Plan)
     alphas: dict[str, Tensor] = field(default_factory=dict)
+    quantized: dict[str, QuantizedWeight] = field(default_factory=dict)
     tokenizer: Path | None = None
 
     @property
     def bits(self) -> float:
-        """Mean bits per weight of the linears, as their formats are named."""
+        """Mean bits per weight of the linears, as their grids are named."""
         linears = {name.removesuffix(".weight"): weight for name, weight in self.weights.items()}
         return mean_bits(
             (self.plan.of(name), weight.numel())

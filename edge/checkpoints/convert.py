@@ -8,26 +8,35 @@ import torch
 from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
-from edge.formats import WeightFormat
-from edge.model.decoder import Decoder
+from edge.formats import Grid
+from edge.model.decoder import EMBEDDING, HEAD, Decoder, replace_module
+from edge.quantizers.base import QuantizedEmbedding, QuantizedHead, QuantizedLinear
 from edge.quantizers.paretoq import ALPHA_FLOOR, LearnedGrid
 from edge.quantizers.prepare import plan_of, prepare_qat, weights_of
 
+_TABLES: dict[str, type[QuantizedEmbedding] | type[QuantizedHead]] = {
+    EMBEDDING: QuantizedEmbedding,
+    HEAD: QuantizedHead,
+}
+
 
 def build_model(checkpoint: Checkpoint) -> Decoder:
-    """Build a checkpoint's model in evaluation mode, with learned grids if the checkpoint has them.
+    """Build a checkpoint's model in evaluation mode, on its grids if it has any.
 
     Its parameters are the checkpoint's own tensors, so training it changes them.
     """
     with torch.device("meta"):
         model = Decoder(checkpoint.config)
     model.load_state_dict(checkpoint.weights, strict=True, assign=True)
-    if checkpoint.plan.is_quantized:
+    if checkpoint.alphas:
         prepare_qat(model, checkpoint.plan, checkpoint.alphas)
+    for name, weight in checkpoint.quantized.items():
+        grid = checkpoint.plan.embedding_format if name in _TABLES else checkpoint.plan.of(name)
+        replace_module(model, name, _TABLES.get(name, QuantizedLinear)(weight, grid))
     return model.eval()
 
 
-def to_checkpoint(model: Decoder, tokenizer: Path | None, default: WeightFormat | None = None) -> Checkpoint:
+def to_checkpoint(model: Decoder, tokenizer: Path | None, default: Grid | None = None) -> Checkpoint:
     """Turn a model into a checkpoint that shares its tensors.
 
     An alpha that training drove to zero or below is written as the floor that it acts as.
@@ -35,9 +44,17 @@ def to_checkpoint(model: Decoder, tokenizer: Path | None, default: WeightFormat 
     Args:
         default: default of the plan, see ``plan_of``.
     """
-    grids = {name: module for name, module in model.named_modules() if isinstance(module, LearnedGrid)}
-    alphas = {name: _positive(grid.alpha.detach()) for name, grid in grids.items()}
-    return Checkpoint(model.config, weights_of(model), plan_of(model, default), alphas, tokenizer)
+    modules = dict(model.named_modules())
+    learned = {name: module for name, module in modules.items() if isinstance(module, LearnedGrid)}
+    fixed = (QuantizedLinear, QuantizedEmbedding, QuantizedHead)
+    return Checkpoint(
+        model.config,
+        weights_of(model),
+        plan_of(model, default),
+        {name: _positive(module.alpha.detach()) for name, module in learned.items()},
+        {name: module.quantized() for name, module in modules.items() if isinstance(module, fixed)},
+        tokenizer,
+    )
 
 
 def _positive(alpha: Tensor) -> Tensor:

@@ -15,18 +15,20 @@ from edge.checkpoints.tensor_files import hf_name
 from edge.formats import (
     EMBEDDING_BITS_CHOICES,
     FULL_PRECISION,
-    MODEL_FORMATS,
-    WeightFormat,
-    format_for_bits,
+    LINEAR_GRIDS,
+    Grid,
+    grid_for_bits,
 )
 from edge.quantizers.plan import Plan
 from edge.text import first_of
 
 MIXED_KEY = "w_bits_by_linear"
 EMBEDDING_KEY = "embedding_w_bits"
+#: Marks a directory whose weights are packed (``packed.py``), and the version of that form.
+PACKED_KEY, PACKED_VERSION = "packed", 2
 
 
-def format_from_hf(hf: dict[str, Any]) -> WeightFormat | None:
+def format_from_hf(hf: dict[str, Any]) -> Grid | None:
     """The format of ``w_bits``; None without that key."""
     return None if hf.get("w_bits") is None else _format_of("w_bits", hf["w_bits"])
 
@@ -61,23 +63,23 @@ def plan_to_hf(plan: Plan) -> dict[str, Any]:
     if plan.is_quantized:
         hf["w_bits"] = plan.default.paretoq_w_bits
     if plan.others:
-        hf[MIXED_KEY] = {hf_name(name): fmt.paretoq_w_bits for name, fmt in plan.others.items()}
+        hf[MIXED_KEY] = {hf_name(name): grid.paretoq_w_bits for name, grid in plan.others.items()}
     if plan.embedding_format.is_quantized:
         hf[EMBEDDING_KEY] = plan.embedding_format.paretoq_w_bits
     return hf
 
 
-def _embedding_format(bits: Any) -> WeightFormat:
+def _embedding_format(bits: Any) -> Grid:
     if bits is None:
         return FULL_PRECISION
     if type(bits) is not int:
         raise ValueError(f"{EMBEDDING_KEY} must be an integer, not {short_json(bits)}")
-    return format_for_bits(bits, EMBEDDING_BITS_CHOICES)
+    return grid_for_bits(bits, EMBEDDING_BITS_CHOICES)
 
 
-def _format_of(what: str, w_bits: Any) -> WeightFormat:
-    for fmt in MODEL_FORMATS:
-        if fmt.paretoq_w_bits == w_bits and type(w_bits) is int:
-            return fmt
-    known = ", ".join(f"{f.paretoq_w_bits} ({f.name})" for f in MODEL_FORMATS)
+def _format_of(what: str, w_bits: Any) -> Grid:
+    for grid in LINEAR_GRIDS:
+        if grid.paretoq_w_bits == w_bits and type(w_bits) is int:
+            return grid
+    known = ", ".join(f"{f.paretoq_w_bits} ({f.name})" for f in LINEAR_GRIDS)
     raise ValueError(f"{what} {w_bits!r} is unknown; known are {known}")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_from_hf, read_hf_config
-from edge.checkpoints.hf_formats import plan_from_hf
+from edge.checkpoints.hf_formats import PACKED_KEY, plan_from_hf
 from edge.checkpoints.hub import local_directory
 from edge.checkpoints.tensor_files import (
     ALPHA_SUFFIX,
@@ -36,9 +36,6 @@ from edge.model.decoder import EMBEDDING, HEAD, Decoder, is_quantized_linear
 from edge.model.tokenizer import TOKENIZER_FILES, Tokenizer
 from edge.quantizers.plan import Plan
 from edge.text import first_of
-
-#: config.json of a packed checkpoint (``edge/checkpoints/packed.py``) has this key.
-PACKED_KEY = "packed"
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -70,7 +67,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     weights = {n: as_float32(directory, n, t) for n, t in weights.items()}
     alphas = _checked_alphas(directory, alphas, _grid_shapes(plan, {n: shapes[n] for n in weights}))
     config = _settle_head(directory, config, weights, alphas, hf)
-    return Checkpoint(config, weights, plan, alphas, checked_tokenizer(directory, config))
+    return Checkpoint(config, weights, plan, alphas, tokenizer=checked_tokenizer(directory, config))
 
 
 def parse_config(directory: Path, hf: dict[str, Any]) -> tuple[ModelConfig, Plan | None]:

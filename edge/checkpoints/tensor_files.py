@@ -18,6 +18,7 @@ INDEX_NAME = "model.safetensors.index.json"
 #: Names in ``Decoder``.
 EMBEDDING_WEIGHT, HEAD_WEIGHT = "embed_tokens.weight", "lm_head.weight"
 #: A linear's learned scale is stored under its full name with this suffix, as by ParetoQ.
+PACKED_SUFFIX = ".packed"
 ALPHA_SUFFIX = ".weight_clip_val"
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 #: Other weight files, which are unsafe or slow to read.

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf
-from edge.checkpoints.hf_formats import plan_to_hf
-from edge.checkpoints.tensor_files import ALPHA_SUFFIX, WEIGHTS_NAME, hf_name
+from edge.checkpoints.hf_formats import PACKED_KEY, PACKED_VERSION, plan_to_hf
+from edge.checkpoints.tensor_files import ALPHA_SUFFIX, PACKED_SUFFIX, WEIGHTS_NAME, hf_name
 from edge.model.tokenizer import TOKENIZER_COMPANIONS
+from edge.ops.packing import pack
 from edge.text import first_of
 
 
@@ -26,15 +27,21 @@ def save_checkpoint(
 ) -> None:
     """Write a Hugging Face directory, with ParetoQ's learned scales if there are any; those stay float32.
 
+    Weights that are codes already are written packed, so that the directory is one of ``packed.py``.
+
     Raises:
         ValueError: the directory cannot be written or holds something else; a weight is NaN or beyond dtype.
     """
-    tensors = {name: tensor.detach().to(dtype) for name, tensor in checkpoint.weights.items()}
+    packed = {f"{name}.weight" for name in checkpoint.quantized}
+    kept = {name: tensor for name, tensor in checkpoint.weights.items() if name not in packed}
+    tensors = {name: tensor.detach().to(dtype) for name, tensor in kept.items()}
     beyond = [hf_name(name) for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if beyond:
         raise ValueError(f"{first_of(beyond)}: NaN, or values that {dtype} cannot hold; nothing was written")
     tensors |= {name + ALPHA_SUFFIX: alpha.detach().float() for name, alpha in checkpoint.alphas.items()}
+    tensors |= {name + PACKED_SUFFIX: pack(weight) for name, weight in checkpoint.quantized.items()}
     hf = config_to_hf(checkpoint.config) | plan_to_hf(checkpoint.plan)
+    hf |= {PACKED_KEY: PACKED_VERSION} if packed else {}
     write_directory(directory, tensors, hf, checkpoint.tokenizer)
 
 

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.formats import BITS_CHOICES, format_for_bits
+from edge.formats import BITS_CHOICES, grid_for_bits
 from edge.latency.devices.cores import parse_cores
 from edge.latency.devices.open import DEVICES
 from edge.latency.opponents.recipes import RECIPES
@@ -117,7 +117,7 @@ def checked(args: argparse.Namespace) -> Request:
     return Request(
         programs=args.programs,
         sizes=sizes,
-        bits=[format_for_bits(text, BITS_CHOICES).bits for text in _list(args.bits)] if sizes else [],
+        bits=[grid_for_bits(text, BITS_CHOICES).bits for text in _list(args.bits)] if sizes else [],
         opponents=_opponents(args.opponents, args.device),
         cache=args.cache,
         device=args.device,

@@ -1,19 +1,43 @@
-"""Put a model on learned grids for quantisation-aware training, and read its formats and weights back."""
+"""Put a model on ParetoQ's learned grids, and read the grids and weights of any model back."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from edge.formats import FULL_PRECISION, WeightFormat
+from edge.formats import FULL_PRECISION, Grid, grid_for_bits
 from edge.model.decoder import EMBEDDING, HEAD, Decoder, named_linears, replace_module
-from edge.quantizers.paretoq import LearnedGrid, QATLinear
+from edge.quantizers.base import Method, grid_of
+from edge.quantizers.paretoq import QATLinear
 from edge.quantizers.plan import Plan
 from edge.quantizers.qat_tables import QATEmbedding, QATHead, TiedQATHead
 from edge.text import first_of
 
 _MODULES: dict[str, type[QATEmbedding] | type[QATHead]] = {EMBEDDING: QATEmbedding, HEAD: QATHead}
+
+
+class ParetoQ(Method):
+    """``--method paretoq``: a learned scale per output channel (arXiv 2502.02631)."""
+
+    name = "paretoq"
+
+    def grid(self, bits: float | str, choices: tuple[float, ...] | None = None) -> Grid:
+        return grid_for_bits(bits, choices)
+
+    def prepare(self, model: Decoder, plan: Plan) -> Decoder:
+        return prepare_qat(model, plan)
+
+
+class FixedAlpha(ParetoQ):
+    """``--method paretoq-fixed-alpha``: the same, with alpha left where it starts; for comparison."""
+
+    name = "paretoq-fixed-alpha"
+
+    def prepare(self, model: Decoder, plan: Plan) -> Decoder:
+        for linear in qat_linears(super().prepare(model, plan)).values():
+            linear.weight_clip_val.requires_grad_(False)
+        return model
 
 
 def prepare_qat(model: Decoder, plan: Plan, alphas: dict[str, Tensor] | None = None) -> Decoder:
@@ -36,10 +60,10 @@ def prepare_qat(model: Decoder, plan: Plan, alphas: dict[str, Tensor] | None = N
     missing = set() if alphas is None else grids.keys() - alphas.keys()
     if missing:
         raise ValueError(f"no learned scale for {first_of(missing)}")
-    for name, fmt in grids.items():
+    for name, grid in grids.items():
         weight = model.get_submodule(name).get_parameter("weight").detach()
         alpha = None if alphas is None else alphas[name]
-        replace_module(model, name, _MODULES.get(name, QATLinear)(weight, fmt, alpha))
+        replace_module(model, name, _MODULES.get(name, QATLinear)(weight, grid, alpha))
     if plan.embedding_format.is_quantized and tied:
         replace_module(model, HEAD, TiedQATHead())
     return model
@@ -50,25 +74,20 @@ def qat_linears(model: Decoder) -> dict[str, QATLinear]:
     return {name: module for name, module in named_linears(model).items() if isinstance(module, QATLinear)}
 
 
-def format_of(module: nn.Module) -> WeightFormat:
-    """The format that a linear or table is trained in; FULL_PRECISION for a plain one."""
-    return module.fmt if isinstance(module, LearnedGrid) else FULL_PRECISION
-
-
-def plan_of(model: Decoder, default: WeightFormat | None = None) -> Plan:
-    """The formats of a model's parts.
+def plan_of(model: Decoder, default: Grid | None = None) -> Plan:
+    """Read the grids of a model's parts.
 
     Args:
-        default: the plan's default, if any linear has it; else it is the format of most quantised linears.
+        default: the plan's default, if any linear has it; else it is the grid of most quantised linears.
     """
-    formats = {name: format_of(linear) for name, linear in named_linears(model).items()}
-    if default is None or default not in formats.values():
-        counts = Counter(fmt for fmt in formats.values() if fmt.is_quantized)
+    grids = {name: grid_of(linear) for name, linear in named_linears(model).items()}
+    if default is None or default not in grids.values():
+        counts = Counter(grid for grid in grids.values() if grid.is_quantized)
         default = counts.most_common(1)[0][0] if counts else FULL_PRECISION
-    return Plan.from_formats(formats, default, format_of(model.embed_tokens))
+    return Plan.from_formats(grids, default, grid_of(model.embed_tokens))
 
 
 def weights_of(model: Decoder) -> dict[str, Tensor]:
-    """The model's weights by name, without gradient; of a quantised module those before rounding."""
+    """Read the model's weights by name, without gradient; of a quantised module those before rounding."""
     tensors = model.state_dict()
     return {name: tensor.detach() for name, tensor in tensors.items() if name.endswith(".weight")}

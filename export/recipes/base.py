@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from edge.formats import WeightFormat
+from edge.formats import Grid
 from edge.model.decoder import Decoder
 from export.lower import Options
 from export.rounding import with_int8_inputs_of
@@ -30,7 +30,7 @@ class Recipe(ABC):
     exact_prefill: bool
 
     @abstractmethod
-    def prepare(self, model: Decoder, fmt: WeightFormat) -> Decoder:
+    def prepare(self, model: Decoder, grid: Grid) -> Decoder:
         """The model on the grid it will run on; may change it in place.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.formats import FULL_PRECISION, WeightFormat
+from edge.formats import FULL_PRECISION, Grid
 from edge.model.decoder import Decoder
 from export.emit import delegate_to_xnnpack, export_forward, program_bytes, require_ops
 from export.fuse import joined_layer
@@ -22,8 +22,8 @@ class Fp32(Recipe):
     keeps_grid = False
     exact_prefill = False
 
-    def prepare(self, model: Decoder, fmt: WeightFormat) -> Decoder:
-        if fmt is not FULL_PRECISION:
+    def prepare(self, model: Decoder, grid: Grid) -> Decoder:
+        if grid is not FULL_PRECISION:
             raise ValueError(f"--recipe {self.name} is unquantised; give --bits 16")
         return model
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.formats import WeightFormat
+from edge.formats import Grid
 from edge.model.decoder import Decoder
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import plan_of, prepare_qat
@@ -23,9 +23,9 @@ class Lowbit(Recipe):
     keeps_grid = True
     exact_prefill = True
 
-    def prepare(self, model: Decoder, fmt: WeightFormat) -> Decoder:
+    def prepare(self, model: Decoder, grid: Grid) -> Decoder:
         trained = plan_of(model).is_quantized
-        return model if trained or not fmt.is_quantized else prepare_qat(model, Plan(fmt))
+        return model if trained or not grid.is_quantized else prepare_qat(model, Plan(grid))
 
     def lower(self, model: Decoder, options: Options) -> Decoder:
         return lower(model, options, packed_layer)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edge.formats import WeightFormat
+from edge.formats import Grid
 from edge.model.decoder import Decoder, Layer, named_linears, replace_module
-from edge.quantizers.prepare import qat_linears
+from edge.quantizers.prepare import plan_of
 from export.emit import delegate_to_xnnpack, export_forward, program_bytes, require_ops
 from export.fuse import FusedLayer, joined_layer
 from export.lower import Options, lower
@@ -29,8 +29,8 @@ class Xnnpack8da4w(Recipe):
     keeps_grid = False
     exact_prefill = False
 
-    def prepare(self, model: Decoder, fmt: WeightFormat) -> Decoder:
-        if fmt.bits != 4 or qat_linears(model):
+    def prepare(self, model: Decoder, grid: Grid) -> Decoder:
+        if grid.bits != 4 or plan_of(model).is_quantized:
             raise ValueError(
                 f"--recipe {self.name} takes a full-precision checkpoint with --bits 4: it has its own "
                 "grid and keeps no learned one"

@@ -17,7 +17,7 @@ from edge.checkpoints.convert import build_model, to_checkpoint
 from edge.checkpoints.hugging_face import load_checkpoint
 from edge.checkpoints.tensor_files import HEAD_WEIGHT
 from edge.checkpoints.write import save_checkpoint
-from edge.formats import FORMATS, FULL_PRECISION, WeightFormat
+from edge.formats import FORMATS, FULL_PRECISION, Grid
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import qat_linears
 from runtime_tests.checkpoints.hf_models import edit_config, logits, random_llama, reload, save_llama
@@ -124,7 +124,7 @@ def test_a_real_model_goes_through_us_back_to_transformers(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("fmt", [FULL_PRECISION, *TRAINABLE], ids=lambda f: f.name)
-def test_a_round_trip_through_the_model_keeps_every_bit(fmt: WeightFormat, tmp_path: Path) -> None:
+def test_a_round_trip_through_the_model_keeps_every_bit(fmt: Grid, tmp_path: Path) -> None:
     save_tiny(tmp_path / "first", fmt, tied_embedding=False)
     checkpoint = load_checkpoint(tmp_path / "first")
     assert checkpoint.plan == Plan(fmt)

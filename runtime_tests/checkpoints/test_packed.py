@@ -24,7 +24,7 @@ from edge.checkpoints.packed import (
     save_packed_checkpoint,
     table_alpha,
 )
-from edge.formats import BY_NAME, FORMATS, WeightFormat
+from edge.formats import BY_NAME, FORMATS, Grid
 from edge.ops.packing import dequantize, pack_codes
 from edge.quantizers.paretoq import effective_alpha
 from edge.quantizers.plan import Plan
@@ -37,7 +37,7 @@ TABLES = [BY_NAME["int8"], BY_NAME["int4"]]
 Q_PROJ = "layers.0.self_attn.q_proj"
 
 
-def with_adversarial_alphas(fmt: WeightFormat) -> Checkpoint:
+def with_adversarial_alphas(fmt: Grid) -> Checkpoint:
     """Scales below, at and just above the floor, huge ones, and all significands one could wish for."""
     checkpoint = tiny_checkpoint(fmt, tied_embedding=False)
     generator = torch.Generator().manual_seed(0)
@@ -52,7 +52,7 @@ def with_adversarial_alphas(fmt: WeightFormat) -> Checkpoint:
 
 @pytest.mark.parametrize("fmt", TRAINABLE, ids=lambda f: f.name)
 @pytest.mark.parametrize("adversarial", [False, True], ids=["learned", "adversarial"])
-def test_codes_and_scales_come_back_exactly(fmt: WeightFormat, adversarial: bool, tmp_path: Path) -> None:
+def test_codes_and_scales_come_back_exactly(fmt: Grid, adversarial: bool, tmp_path: Path) -> None:
     original = with_adversarial_alphas(fmt) if adversarial else tiny_checkpoint(fmt)
     save_packed_checkpoint(original, tmp_path / "packed")
     opened = open_model(tmp_path / "packed")
@@ -68,7 +68,7 @@ def test_codes_and_scales_come_back_exactly(fmt: WeightFormat, adversarial: bool
 
 @pytest.mark.parametrize("fmt", TRAINABLE, ids=lambda f: f.name)
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "own head"])
-def test_packing_again_gives_the_same_bytes(fmt: WeightFormat, tied: bool, tmp_path: Path) -> None:
+def test_packing_again_gives_the_same_bytes(fmt: Grid, tied: bool, tmp_path: Path) -> None:
     save_packed_checkpoint(tiny_checkpoint(fmt, tied_embedding=tied), tmp_path / "once")
     save_packed_checkpoint(open_model(tmp_path / "once"), tmp_path / "twice")
     for path in (tmp_path / "once").iterdir():
@@ -102,7 +102,7 @@ floats = st.floats(-(2.0**127), 2.0**127, width=32)
 
 @pytest.mark.parametrize("fmt", TABLES, ids=lambda f: f.name)
 @given(rows=st.lists(st.lists(floats, min_size=4, max_size=4), min_size=1, max_size=6))
-def test_tables_quantise_to_themselves(fmt: WeightFormat, rows: list[list[float]]) -> None:
+def test_tables_quantise_to_themselves(fmt: Grid, rows: list[list[float]]) -> None:
     """Any float32 up to half the largest: zeros and denormals too."""
     weight = torch.tensor(rows, dtype=torch.float32)
     codes, alpha = quantize_table(weight, fmt)
@@ -116,7 +116,7 @@ def test_tables_quantise_to_themselves(fmt: WeightFormat, rows: list[list[float]
 
 
 @pytest.mark.parametrize("fmt", TABLES, ids=lambda f: f.name)
-def test_tables_are_symmetric_and_use_the_top_level(fmt: WeightFormat) -> None:
+def test_tables_are_symmetric_and_use_the_top_level(fmt: Grid) -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(300, 40, generator=generator) * 2.0 ** torch.arange(-100, 100).repeat(2)[:300, None]
     codes, alpha = quantize_table(weight, fmt)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edge.checkpoints.convert import build_model
-from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
+from edge.formats import BITS_CHOICES, FULL_PRECISION, grid_for_bits
 from edge.model.decoder import replace_module
 from edge.ops.packing import read_header, unpack
 from edge.quantizers.paretoq import QATLinear
@@ -24,7 +24,7 @@ from runtime_tests.tiny import tiny_checkpoint
 
 LOWBIT = RECIPES["lowbit"]
 TOKENS = [1, 40, 77, 200, 303, 5, 5, 64]
-TERNARY = format_for_bits(1.58)
+TERNARY = grid_for_bits(1.58)
 OPTIONS = Options(TERNARY, max_seq_len=64)
 FUSED_OPS = {"attention", "embedding", "linear_add", "norm_gate_up", "norm_linear"}
 ALL_OPS = FUSED_OPS | {"linear", "rms_norm", "silu_mul"}
@@ -44,7 +44,7 @@ def requantized(model, name, fmt):
 
 @pytest.mark.parametrize("bits", BITS_CHOICES)
 def test_a_layer_is_five_ops(bits):
-    _, program = program_of(replace(OPTIONS, fmt=format_for_bits(bits)), ffn_dim=48)
+    _, program = program_of(replace(OPTIONS, fmt=grid_for_bits(bits)), ffn_dim=48)
     assert ops_of(program) == FUSED_OPS
 
 
@@ -58,7 +58,7 @@ def test_gate_that_ends_inside_a_block_stays_apart():
 )
 def test_mixed_formats_stay_apart_and_verify(tmp_path, name, stage):
     model = build_model(tiny_checkpoint(TERNARY, ffn_dim=48))
-    requantized(model, f"layers.1.{name}", format_for_bits(4))
+    requantized(model, f"layers.1.{name}", grid_for_bits(4))
     lowered, program = lower_and_emit(model, OPTIONS)
     assert isinstance(lowered.layers[0].get_submodule(stage), PackedTable)
     apart = lowered.layers[1].get_submodule(stage)
@@ -76,7 +76,7 @@ def test_mixed_formats_stay_apart_and_verify(tmp_path, name, stage):
 @pytest.mark.parametrize("bits", BITS_CHOICES)
 @pytest.mark.parametrize("sharing", [False, True])
 def test_fused_and_separate_ops_give_the_same_bits(bits, sharing):
-    model = build_model(tiny_checkpoint(format_for_bits(bits), ffn_dim=48, layer_sharing=sharing))
+    model = build_model(tiny_checkpoint(grid_for_bits(bits), ffn_dim=48, layer_sharing=sharing))
     fused, separate = LOWBIT.lower(model, OPTIONS), LOWBIT.lower(model, OPTIONS)
     for index, layer in enumerate(model.layers):
         split_stages(separate.layers[index], f"layers.{index}", layer)
@@ -103,7 +103,7 @@ def split_stages(fused, name, layer):
 
 @pytest.mark.parametrize("bits", [b for b in BITS_CHOICES if b != FULL_PRECISION.bits])
 def test_a_joined_table_is_its_linears_below_one_another(bits):
-    model = build_model(tiny_checkpoint(format_for_bits(bits)))
+    model = build_model(tiny_checkpoint(grid_for_bits(bits)))
     attention = model.layers[0].self_attn
     linears = {part: attention.get_submodule(part) for part in ("q_proj", "k_proj", "v_proj")}
     codes, alpha = unpack(pack_linears(linears))

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from edge.checkpoints.convert import build_model
-from edge.formats import FULL_PRECISION, format_for_bits
+from edge.formats import FULL_PRECISION, grid_for_bits
 from export.emit import keep_ops
 from export.fuse import AddLinear
 from export.lower import Options
@@ -18,7 +18,7 @@ from runtime_tests.export.lowered import lower_and_emit
 from runtime_tests.tiny import tiny_checkpoint
 
 LOWBIT = RECIPES["lowbit"]
-OPTIONS = Options(format_for_bits(2), max_seq_len=16)
+OPTIONS = Options(grid_for_bits(2), max_seq_len=16)
 
 
 def model(fmt=OPTIONS.fmt, **changes):

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from edge.cli import main_guard
-from edge.formats import format_for_bits
+from edge.formats import grid_for_bits
 from edge.model.config import MOBILELLM, NAMED_MODELS
 from edge.ops.packing import packed_nbytes
 from edge.runtime.manifest import read_manifest
@@ -28,7 +28,7 @@ def run(*argv: object) -> int:
 def ternary(tmp_path_factory):
     """A ParetoQ-form directory and its export. Do not change them."""
     directory = tmp_path_factory.mktemp("ternary")
-    source = save_tiny(directory / "checkpoint", format_for_bits(1.58), n_layers=1)
+    source = save_tiny(directory / "checkpoint", grid_for_bits(1.58), n_layers=1)
     assert run("--bits", "1.58", "--model", source, "--output", directory / "out") == 0
     return directory
 
@@ -47,7 +47,7 @@ def test_manifest_says_what_is_in_the_directory(ternary):
         == (ternary / "out/model.pte").stat().st_size
         == sum(manifest.part_bytes.values())
     )
-    fmt = format_for_bits(1.58)
+    fmt = grid_for_bits(1.58)
     qkv, out = packed_nbytes(40 + 2 * 20, 36, fmt), packed_nbytes(36, 40, fmt)
     gate, down = packed_nbytes(50, 36, fmt), packed_nbytes(36, 50, fmt)  # 50 rows: gate and up stay apart
     assert manifest.part_bytes["linears"] == qkv + out + 2 * gate + down
@@ -199,16 +199,16 @@ def test_other_recipes_export_and_verify(tmp_path, recipe, bits):
 @pytest.mark.parametrize("embedding_bits", [4, 8, 16])
 @pytest.mark.parametrize("tied", [True, False])
 def test_embedding_and_head_tables(tmp_path, embedding_bits, tied):
-    source = save_tiny(tmp_path / "model", format_for_bits(2), n_layers=1, tied_embedding=tied)
+    source = save_tiny(tmp_path / "model", grid_for_bits(2), n_layers=1, tied_embedding=tied)
     out = tmp_path / "out"
     assert run("--bits", 2, "--model", source, "--embedding-bits", embedding_bits, "--output", out) == 0
     parts = read_manifest(out).part_bytes
-    assert parts["embedding"] == packed_nbytes(304, 36, format_for_bits(embedding_bits))
+    assert parts["embedding"] == packed_nbytes(304, 36, grid_for_bits(embedding_bits))
     assert parts["head"] == (0 if tied else parts["embedding"])
 
 
 def test_manifest_says_which_weights_are_in_which_table(tmp_path):
-    source = save_tiny(tmp_path / "model", format_for_bits(2), ffn_dim=48, tied_embedding=False)
+    source = save_tiny(tmp_path / "model", grid_for_bits(2), ffn_dim=48, tied_embedding=False)
     assert run("--bits", 2, "--model", source, "--output", tmp_path / "out") == 0
     tables = read_manifest(tmp_path / "out").tables
     layers = {
@@ -226,7 +226,7 @@ def test_manifest_says_which_weights_are_in_which_table(tmp_path):
 
 @pytest.mark.parametrize(("recipe", "bits"), [("lowbit", "1.58"), ("lowbit", "16"), ("xnnpack-8da4w", "4")])
 def test_int8_cache_exports_and_verifies(tmp_path, capsys, recipe, bits):
-    fmt = format_for_bits(bits if bits == "1.58" else 16)
+    fmt = grid_for_bits(bits if bits == "1.58" else 16)
     source = save_tiny(tmp_path / "model", fmt, n_layers=1, dim=64, ffn_dim=96, head_dim=16)
     arguments = ("--bits", bits, "--recipe", recipe, "--model", source, "--kv-cache", "int8")
     assert run(*arguments, "--output", tmp_path / "out") == 0
@@ -253,7 +253,7 @@ def test_unknown_cache(tmp_path):
 
 @pytest.mark.parametrize("shape", ["125M", "1B"])
 def test_ternary_stays_below_its_bits_per_weight_at_real_widths(shape):
-    config, fmt = MOBILELLM[shape], format_for_bits(1.58)
+    config, fmt = MOBILELLM[shape], grid_for_bits(1.58)
     q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     tables = [(q + 2 * kv, config.dim), (config.dim, q), (2 * config.ffn_dim, config.dim)]
     stored = sum(packed_nbytes(n, k, fmt) for n, k in [*tables, (config.dim, config.ffn_dim)])
@@ -261,7 +261,7 @@ def test_ternary_stays_below_its_bits_per_weight_at_real_widths(shape):
 
 
 def test_layer_sharing_exports(tmp_path):
-    source = save_tiny(tmp_path / "model", format_for_bits(1), n_layers=1, layer_sharing=True)
+    source = save_tiny(tmp_path / "model", grid_for_bits(1), n_layers=1, layer_sharing=True)
     assert run("--bits", 1, "--model", source, "--output", tmp_path / "out") == 0
 
 

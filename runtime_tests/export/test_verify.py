@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edge.checkpoints.convert import build_model
-from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
+from edge.formats import BITS_CHOICES, FULL_PRECISION, grid_for_bits
 from edge.ops.packing import read_header
 from edge.quantizers.plan import Plan
 from export.lower import Options
@@ -21,12 +21,12 @@ from runtime_tests.tiny import tiny_checkpoint
 
 LOWBIT = RECIPES["lowbit"]
 TOKENS = [1, 40, 77, 200, 303, 5, 5, 64, 90, 91, 92, 17]
-OPTIONS = Options(format_for_bits(1.58), max_seq_len=64)
+OPTIONS = Options(grid_for_bits(1.58), max_seq_len=64)
 #: Rows of gate that are a whole number of blocks, so that every stage of a layer is one op.
 FUSING = {"ffn_dim": 48}
 
 
-@pytest.fixture(params=[format_for_bits(b) for b in BITS_CHOICES], ids=lambda f: f.name)
+@pytest.fixture(params=[grid_for_bits(b) for b in BITS_CHOICES], ids=lambda f: f.name)
 def exported(request, tmp_path):
     """Model, lowered model and the written program of one format."""
     return _written(tmp_path, request.param, **FUSING)
@@ -131,7 +131,7 @@ def test_another_embedding_is_refused(ternary, bits):
 @pytest.mark.parametrize("part", ["weight", "grid_end"])
 def test_a_learned_table_must_be_the_trained_grid_exactly(tmp_path, name, part):
     """Where another table may be half a step off, this one may not be off by a code or an ulp."""
-    plan = Plan(OPTIONS.fmt, embedding_format=format_for_bits(8))
+    plan = Plan(OPTIONS.fmt, embedding_format=grid_for_bits(8))
     model = build_model(tiny_checkpoint(plan=plan, tied_embedding=False))
     lowered = LOWBIT.lower(model, OPTIONS)
     path = tmp_path / "model.pte"  # the check needs the tables, not a program around them

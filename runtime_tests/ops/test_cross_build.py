@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import edge.ops
-from edge.formats import format_for_bits
+from edge.formats import grid_for_bits
 from edge.ops import cross_build as building
 from edge.ops.__main__ import main
 from edge.ops.cross_build import LOADER, TOOLS, CrossBuildError, cross_build, launch
@@ -34,7 +34,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Whole models of two layers as the command line exports them, by bit width."""
     directory = tmp_path_factory.mktemp("models")
     for bits in MODEL_BITS:
-        source = save_tiny(directory / f"{bits}-checkpoint", format_for_bits(float(bits)))
+        source = save_tiny(directory / f"{bits}-checkpoint", grid_for_bits(float(bits)))
         argv = ["--bits", bits, "--model", str(source), "--output", str(directory / bits)]
         assert to_pte.main(argv) in (0, None)
     return {bits: directory / bits / "model.pte" for bits in MODEL_BITS}

@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from edge.formats import format_for_bits
+from edge.formats import grid_for_bits
 from edge.runtime.load import Program, open_program, set_threads
 from edge.runtime.manifest import read_manifest
 from export import to_pte
@@ -21,7 +21,7 @@ from runtime_tests.tiny import save_tiny
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     directory = tmp_path_factory.mktemp("program")
-    save_tiny(directory / "checkpoint", format_for_bits(2), n_layers=1)
+    save_tiny(directory / "checkpoint", grid_for_bits(2), n_layers=1)
     to_pte.main(["--bits", "2", "--model", str(directory / "checkpoint"), "--output", str(directory / "out")])
     return directory / "out"
 

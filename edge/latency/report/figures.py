@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from edge.formats import format_for_bits
+from edge.formats import grid_for_bits
 from edge.latency.schema import ProgramRecord, Report, Run, Settings, Trace
 
 #: The format that other widths are compared with: the bits of a mixed program may be 4 too.
-OWN_4BIT = format_for_bits(4)
+OWN_4BIT = grid_for_bits(4)
 
 
 @dataclass(frozen=True)
