@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.export import Dim, export
 
 import edge.ops  # noqa: F401  (defines torch.ops.lowbit)
-from edge.formats import BY_NAME
 from edge.ops.kv_layout import cache_shapes
-from runtime_tests.ops.tables import random_table
+from runtime_tests.ops.tables import INT8, TERNARY, Form, random_table
 
 HEADS, KV_HEADS, HEAD_DIM, FFN, MAX_SEQ, VOCABULARY = 4, 2, 8, 40, 32, 50
 DIM = HEADS * HEAD_DIM
@@ -22,9 +21,8 @@ EOS = 49
 class TinyBlock(nn.Module):
     """Embedding, one layer and head; buffers hold packed tables and the KV cache."""
 
-    def __init__(self, linear_format: str = "ternary", table_format: str = "int8") -> None:
+    def __init__(self, linear: Form = TERNARY, table: Form = INT8) -> None:
         super().__init__()
-        linear, table = BY_NAME[linear_format], BY_NAME[table_format]
         shapes = {"qkv": (QKV, DIM), "gate": (FFN, DIM), "up": (FFN, DIM), "down": (DIM, FFN)}
         for seed, (name, (n, k)) in enumerate(shapes.items()):
             self.register_buffer(name, random_table(n, k, linear, seed))

@@ -45,9 +45,8 @@ def test_a_forced_kernel_is_the_one_that_runs():
 def test_an_unknown_kernel_is_refused_by_every_use():
     code = """
 import torch, edge.ops
-from edge.formats import BY_NAME
-from edge.ops.packing import pack_codes
-packed = pack_codes(torch.zeros(1, 4, dtype=torch.int64), torch.ones(1), BY_NAME["int4"])
+from edge.ops.packing import pack_half
+packed = pack_half(torch.zeros(1, 4))
 for use in (edge.ops.selected_kernel, lambda: torch.ops.lowbit.linear(torch.ones(1, 4), packed, 1)):
     try:
         use()
