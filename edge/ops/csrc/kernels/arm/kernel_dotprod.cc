@@ -80,6 +80,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kDotprod = make_kernel<Dotprod>("dotprod", supported);
+extern const Kernel kDotprod = make_kernel<Dotprod>("dotprod", supported);
 
 }  // namespace edge

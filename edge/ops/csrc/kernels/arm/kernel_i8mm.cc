@@ -103,6 +103,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kI8mm = make_kernel<I8mm>("i8mm", supported);
+extern const Kernel kI8mm = make_kernel<I8mm>("i8mm", supported);
 
 }  // namespace edge

@@ -56,6 +56,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kNeon = make_kernel<Neon>("neon", supported);
+extern const Kernel kNeon = make_kernel<Neon>("neon", supported);
 
 }  // namespace edge

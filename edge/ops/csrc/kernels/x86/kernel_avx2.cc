@@ -106,6 +106,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kAvx2 = make_kernel<Avx2>("avx2", supported);
+extern const Kernel kAvx2 = make_kernel<Avx2>("avx2", supported);
 
 }  // namespace edge

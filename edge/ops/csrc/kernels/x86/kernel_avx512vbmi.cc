@@ -76,6 +76,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kAvx512Vbmi = make_kernel<Vbmi512>("avx512vbmi", supported);
+extern const Kernel kAvx512Vbmi = make_kernel<Vbmi512>("avx512vbmi", supported);
 
 }  // namespace edge

@@ -136,6 +136,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kAvxVnni = make_kernel<AvxVnni>("avxvnni", supported);
+extern const Kernel kAvxVnni = make_kernel<AvxVnni>("avxvnni", supported);
 
 }  // namespace edge
