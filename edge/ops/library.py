@@ -38,7 +38,7 @@ def load_library() -> ctypes.CDLL:
     if (_HERE / _ENCODINGS).read_text() != cpp_table():
         raise ImportError(
             f"edge/ops/{_ENCODINGS} differs from edge/formats/encoding.py: run "
-            f'"python -m edge.formats", then "pip install ."'
+            '"python -m edge.formats", then "pip install ."'
         )
     # Loads libexecutorch.so first, so that the op library registers with this process's copy. The extension
     # needs torch; its usual wrapper, portable_lib, would also import the exporter.

@@ -1,5 +1,5 @@
-// lowbit_kernel_check compares every kernel that this CPU can run with the scalar kernel, bit for bit, on random
-// and extreme inputs, and prints which one programs get here. It exits with 1 after printing the first
+// lowbit_kernel_check compares every kernel that this CPU can run with the scalar kernel, bit for bit, on
+// random and extreme inputs, and prints which one programs get here. It exits with 1 after printing the first
 // difference, and with 2 when EDGE_FORCE_KERNEL names a kernel that cannot run.
 #include <cinttypes>
 #include <cmath>
@@ -33,7 +33,7 @@ bool Tally::same(const Kernel& kernel, const std::string& what, const std::vecto
     uint32_t a, b;
     std::memcpy(&a, &want[i], sizeof(a));
     std::memcpy(&b, &got[i], sizeof(b));
-    const bool both_nan = std::isnan(want[i]) && std::isnan(got[i]);  // whose payloads are not defined
+    const bool both_nan = std::isnan(want[i]) && std::isnan(got[i]);  // their payloads are not defined
     add(both_nan ? 0x7fc00000u : a);
     if (both_nan || a == b) continue;
     std::printf("%s: %s: value %zu is %.9g (%a), the scalar kernel has %.9g (%a)\n", kernel.name,

@@ -1,5 +1,5 @@
-// ARMv8.2 with signed dot products (sdot): Cortex-A55, A75, A76 and later. 8-bit codes go through them as
-// code - 128.
+// ARMv8.2 with signed dot products (sdot): Cortex-A55, A75, A76 and later. 8-bit codes are multiplied as code
+// - 128.
 #include "core/cpu_features.h"
 #include "kernels/arm/attention_int8_dotprod.h"
 #include "kernels/arm/linear_lowbit_dotprod.h"
@@ -16,7 +16,7 @@ struct SignedDot {
   }
 };
 
-// kTokens against 16 columns of a tile of signed bytes.
+// Multiplies kTokens by 16 columns of a tile of signed bytes.
 template <int kTokens>
 inline void add_columns(const uint8_t* tile, const int8_t* q, int64_t q_stride, DotSums* sums) {
   int8x16_t acts[kTokens];
@@ -80,6 +80,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kDotprod = make_kernel<Dotprod>("dotprod", supported);
+extern const Kernel kDotprod = make_kernel<Dotprod>("dotprod", supported);
 
 }  // namespace edge

@@ -1,6 +1,6 @@
-// ARMv8.6 with int8 matrix multiplication: Cortex-X2, A510, A710, Neoverse V1 and later. Decode uses
-// usdot, which takes codes of 8 bits as they are. Prefill uses usmmla: [2 rows, 8 columns] of codes
-// times [8 columns, 2 tokens] of activations is [2, 2] sums, twice the multiplications of a dot product.
+// ARMv8.6 with int8 matrix multiplication: Cortex-X2, A510, A710, Neoverse V1 and later. Decode uses usdot,
+// which takes unsigned 8-bit codes. Prefill uses usmmla: [2 rows, 8 columns] of codes times [8 columns, 2
+// tokens] of activations, twice the multiplications of a dot product.
 #include "core/cpu_features.h"
 #include "kernels/arm/attention_int8_dotprod.h"
 #include "kernels/arm/linear_lowbit_dotprod.h"
@@ -19,7 +19,7 @@ struct MixedDot {
 
 constexpr int kRowPairs = kRows / 2;
 
-// The tile for usmmla: 8 columns of 16 rows in 128 bytes, row after row.
+// Unpacks a tile for usmmla: 8 columns of 16 rows in 128 bytes, row after row.
 template <Encoding kEncoding>
 const uint8_t* unpack_rows(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
   uint8_t* out = buffer;
@@ -40,11 +40,11 @@ const uint8_t* unpack_rows(const uint8_t* lines, int64_t columns, uint8_t* buffe
   return buffer;
 }
 
-// kPairs pairs of tokens; the second of a pair is `second` elements behind the first.
+// Multiplies kPairs pairs of tokens; the second of a pair is `second` elements after the first.
 template <int kPairs>
 void gemm_pairs(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t second,
                 int32_t* acc) {
-  int32x4_t sums[kPairs][kRowPairs];  // {row, token}: {0, 0}, {0, 1}, {1, 0}, {1, 1}
+  int32x4_t sums[kPairs][kRowPairs];  // lanes are {row, token}: {0, 0}, {0, 1}, {1, 0}, {1, 1}
   for (int pair = 0; pair < kPairs; ++pair) {
     for (int rows = 0; rows < kRowPairs; ++rows) sums[pair][rows] = vdupq_n_s32(0);
   }
@@ -103,6 +103,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kI8mm = make_kernel<I8mm>("i8mm", supported);
+extern const Kernel kI8mm = make_kernel<I8mm>("i8mm", supported);
 
 }  // namespace edge

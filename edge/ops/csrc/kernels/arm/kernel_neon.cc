@@ -1,4 +1,4 @@
-// ARMv8.0 without dot products: Cortex-A53, A57, A72, A73.
+// ARMv8.0, without dot products: Cortex-A53, A57, A72, A73.
 #include "kernels/arm/attention_int8_neon.h"
 #include "kernels/arm/linear_lowbit_neon.h"
 
@@ -56,6 +56,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kNeon = make_kernel<Neon>("neon", supported);
+extern const Kernel kNeon = make_kernel<Neon>("neon", supported);
 
 }  // namespace edge

@@ -62,17 +62,6 @@ struct Kernel {
   void (*attend)(const AttentionJob& job, int64_t begin, int64_t end);
 };
 
-extern const Kernel kScalar;
-#if defined(__aarch64__)
-extern const Kernel kNeon;
-extern const Kernel kDotprod;
-extern const Kernel kI8mm;
-#endif
-#if defined(__x86_64__)
-extern const Kernel kAvx512Vbmi;
-extern const Kernel kAvx512Vnni;
-extern const Kernel kAvxVnni;
-extern const Kernel kAvx2;
-#endif
+extern const Kernel kScalar;  // the reference; cmake/kernels.cmake lists the others
 
 }  // namespace edge

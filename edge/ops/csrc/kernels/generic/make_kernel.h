@@ -1,4 +1,4 @@
-// The row of dispatch's table that a struct of primitives makes.
+// Makes a row of the dispatch table from a struct of primitives.
 #pragma once
 
 #include "kernels/generic/attention_generic.h"
