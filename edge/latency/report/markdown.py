@@ -6,7 +6,7 @@ import html
 import re
 
 from edge.latency.report import tables
-from edge.latency.report.answers import answer, title, unfinished, verdict
+from edge.latency.report.answers import remarks, title, unfinished, verdict
 from edge.latency.report.figures import by_model
 from edge.latency.report.notes import circumstances, definitions, fairness
 from edge.latency.report.tables import Row, Table
@@ -21,8 +21,7 @@ def markdown(report: Report) -> str:
     parts.append(escaped(verdict(report)))
     for table in filter(None, (tables.widths(report), tables.answers(report))):
         parts += [f"{escaped(table.title)}:", _table(table)]
-    if has_speed:
-        parts.append(escaped(" ".join(answer(report))))
+    parts.append(escaped(" ".join(remarks(report))))
     parts += ["## Circumstances", _list([f"{name}: {text}" for name, text in circumstances(report)])]
     if has_speed:
         meanings = [f"{name}: {text}" for name, text in definitions(report)]

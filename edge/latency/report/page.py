@@ -55,7 +55,7 @@ def page(report: Report) -> str:
         widths=tables.widths(report) if has_speed else None,
         conditions=_conditions(report) if has_speed else report.device.cpu,
         overview=tables.answers(report),
-        answer=" ".join(answers.answer(report)),
+        remarks=" ".join(answers.remarks(report)),
         circumstances=circumstances(report),
         fairness=fairness() if has_speed else [],
         definitions=definitions(report) if has_speed else [],
@@ -67,7 +67,8 @@ def page(report: Report) -> str:
 def _conditions(report: Report) -> str:
     settings = report.settings
     threads, rounds = count(settings.threads[0], "thread"), count(settings.rounds, "round")
-    return f"{report.device.cpu}, {threads}, behind {settings.contexts[0]} tokens, medians of {rounds}."
+    where = f"{report.device.cpu}, {threads}, behind {settings.contexts[0]} tokens, medians of {rounds}."
+    return f"{where} {_HOLLOW} Dashed: our 4 bits."
 
 
 def _checked(report: Report) -> Section:

@@ -55,7 +55,7 @@ def draw(title: str, finding: str, spec: Spec, left: float = 54, right: float = 
     """
     whole = {"width": WIDTH - left - right, "padding": 3, "config": _CONFIG, **spec}
     svg = vl_convert.vegalite_to_svg(whole, vl_version="5.21", allowed_base_urls=[])
-    return Drawing(title, finding, _inline(svg, f"{title}. {finding}"))
+    return Drawing(title, finding, _inline(svg, f"{title}. {finding}".strip()))
 
 
 def _inline(svg: str, label: str) -> str:
