@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from edge.latency.report import answers, figures, plots, tables
-from edge.latency.report.notes import circumstances, definitions, fairness
+from edge.latency.report.notes import circumstances, meanings
 from edge.latency.report.svg import Drawing
 from edge.latency.report.tables import Table
 from edge.latency.report.words import count, weights_words
@@ -57,8 +57,7 @@ def page(report: Report) -> str:
         overview=tables.answers(report),
         remarks=" ".join(answers.remarks(report)),
         circumstances=circumstances(report),
-        fairness=fairness() if has_speed else [],
-        definitions=definitions(report) if has_speed else [],
+        meanings=meanings() if has_speed else [],
         sections=_sections(report) if has_speed else [_checked(report)],
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
     )
