@@ -9,7 +9,7 @@ from edge.quiet import quiet_libraries
 
 LINEARS = ("lowbit::linear.", "lowbit::norm_linear.", "lowbit::norm_gate_up.", "lowbit::linear_add.")
 ATTENTION = ("lowbit::attention.", "lowbit::attention_int8.")
-#: A whole step, and a call of XNNPACK with its own overhead; the events inside both are not added to them.
+#: A whole step, and a call of XNNPACK with its overhead; events inside them are not counted again.
 STEP, DELEGATE = "Method::execute", "DELEGATE_CALL"
 
 

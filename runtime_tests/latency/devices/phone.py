@@ -1,4 +1,4 @@
-"""A made-up phone in a folder: what /proc and /sys show there, its tools, and an ``adb`` that reaches it."""
+"""A made-up phone in a folder: its /proc and /sys, its tools, and an ``adb`` that reaches it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOOLS = ("cat", "chmod", "ls", "mkdir", "rm", "sleep", "tr")
 
 @dataclass
 class State:
-    """What the stand-in is in.
+    """State of the stand-in.
 
     Attributes:
         devices: state by serial number, as ``adb devices`` lists them.

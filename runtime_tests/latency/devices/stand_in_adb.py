@@ -30,7 +30,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class AdbError(Exception):
-    """What adb says on stderr; its exit code is 1."""
+    """An error that adb prints on stderr; its exit code is 1."""
 
 
 def main(arguments: list[str]) -> int:
