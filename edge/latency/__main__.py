@@ -1,4 +1,4 @@
-"""``python -m edge.latency``: latency reports; see ``arguments.py``."""
+"""Command ``python -m edge.latency``: measure, render and compare latency reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from edge.latency.candidate import Candidate
 from edge.latency.devices.open import open_device
 from edge.latency.exported import ExportedCandidate, exporters_quality
 from edge.latency.gather import gather
-from edge.latency.quality import measure_quality
 from edge.latency.report.comparison import main_compare
 from edge.latency.report.markdown import markdown
 from edge.latency.report.page import page
@@ -40,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def make_report(request: Request) -> int:
-    """Measures, or goes on measuring, and writes the report's three files."""
+    """Measure, or go on measuring, and write the report's three files."""
     refuse_unwritable(request.output)
     path = request.output / REPORT_NAME
     earlier = read_report(path) if path.exists() else None
@@ -83,10 +82,10 @@ def make_report(request: Request) -> int:
 
 
 def resumed(earlier: Report, fresh: Report, path: Path, candidates: Sequence[Candidate]) -> Report:
-    """The earlier report, its records handed to the candidates, if it is of what is asked for now.
+    """Check that an earlier report is of the same measurement, and hand its records to the candidates.
 
     Raises:
-        ValueError: it is not; names the first difference.
+        ValueError: it is not the same; names the first difference.
     """
     differences = {
         "settings": (earlier.settings, fresh.settings),
@@ -105,13 +104,15 @@ def resumed(earlier: Report, fresh: Report, path: Path, candidates: Sequence[Can
 
 
 def _lasting(report: Report) -> tuple:
-    """What does not change on one device from one day to the next."""
+    """Facts that stay the same on one device from day to day."""
     device = report.device
     return (device.kind, device.name, device.cpu, device.cores)
 
 
 def evaluate(candidates: Sequence[Candidate], text: str) -> None:
-    """Replaces the exporter's perplexity of every trained program by that on the user's text."""
+    """Measure the perplexity of every trained program on the user's text, in place of the exporter's."""
+    from edge.latency.quality import measure_quality  # imports models, which takes seconds
+
     for candidate in candidates:
         if isinstance(candidate, ExportedCandidate):
             exporters = exporters_quality(candidate.program.manifest)
@@ -120,14 +121,14 @@ def evaluate(candidates: Sequence[Candidate], text: str) -> None:
 
 
 def render(report: Report, directory: Path) -> None:
-    """Writes the Markdown and the page of a report beside it."""
+    """Write the Markdown and the page of a report beside it."""
     (directory / "report.md").write_text(markdown(report), encoding="utf-8")
     (directory / "report.html").write_text(page(report), encoding="utf-8")
 
 
 @contextmanager
 def _progress(console: Console) -> Iterator[measuring.Progress]:
-    """A bar in a terminal, lines elsewhere."""
+    """Show progress: a bar in a terminal, lines elsewhere."""
     if not console.is_terminal:
         yield lambda what, done, total: console.print(f"{done}/{total} {what}", markup=False, highlight=False)
         return

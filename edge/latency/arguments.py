@@ -1,4 +1,4 @@
-"""The command line of ``python -m edge.latency``: flags, their defaults, and what is wrong with them."""
+"""Command line of ``python -m edge.latency``: flags, defaults and checks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Interrupt it when you like: the same command continues. Close other programs fir
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asked to be measured, checked."""
+    """A checked request to measure."""
 
     programs: list[Path]
     sizes: list[str]
@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def checked(args: argparse.Namespace) -> Request:
-    """Raises ValueError with the cure for what cannot be measured."""
+    """Check the arguments. Raises ValueError, with the cure, for what cannot be measured."""
     sizes = _list(args.sizes)
     if not args.programs and not sizes:
         raise ValueError("there is nothing to measure: give exported directories or --sizes; see --help")

@@ -86,7 +86,9 @@ def _turns(report: Report, candidates: Sequence[Candidate]) -> Iterator[Turn]:
         for threads in report.settings.threads:
             for model in models:
                 group = [s for s in candidates if s.record.model == model]
-                first = index % len(group)  # no program runs in the heat of the same neighbour every time
+                first = index % len(
+                    group
+                )  # the order rotates, so that no program always follows the same one
                 yield Turn(index, threads, group[first:] + group[:first])
 
 

@@ -1,4 +1,4 @@
-"""How programs are grouped and named, and what is exported for a report."""
+"""Grouping and naming of programs, and exports for a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of measuring, what a failure costs, and what an interrupted report is worth."""
+"""Order of measuring, failures, and interrupted reports."""
 
 from __future__ import annotations
 

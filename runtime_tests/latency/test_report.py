@@ -294,13 +294,11 @@ def test_comparing_from_the_command_line(tmp_path, capsys):
     assert slowed.programs[0].name in capsys.readouterr().out
 
 
-def test_the_help_teaches():
-    result = subprocess.run(
-        [sys.executable, "-m", "edge.latency", "--help"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert result.returncode == 0
+def test_the_help_teaches(capsys):
+    assert run("--help") == 0
+    help_text = capsys.readouterr().out
     for word in ("--random-weights", "--device adb", "--compare", "report.html"):
-        assert word in result.stdout
+        assert word in help_text
 
 
 @pytest.mark.parametrize(

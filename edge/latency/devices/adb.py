@@ -10,14 +10,7 @@ from pathlib import Path
 from edge.latency.devices.adb_connection import AdbConnection
 from edge.latency.devices.circumstances import highest, read_circumstances
 from edge.latency.devices.cores import on_cores
-from edge.latency.devices.device import (
-    TIMEOUT_SECONDS,
-    DeviceError,
-    DeviceKind,
-    DeviceRecord,
-    Ended,
-    Tool,
-)
+from edge.latency.devices.device import TIMEOUT_SECONDS, DeviceError, DeviceKind, DeviceRecord, Ended, Tool
 from edge.ops.cross_build import launch
 
 #: Android's shell may run its own programs only below /data/local/tmp. The name is fixed, so that a second
@@ -125,8 +118,5 @@ class AdbDevice:
 
 
 KIND = DeviceKind(
-    "adb",
-    "a phone, over adb",
-    lambda serial, cores, tools: AdbDevice(serial, tools, cores),
-    variant="SERIAL",
+    "adb", "a phone, over adb", lambda serial, cores, tools: AdbDevice(serial, tools, cores), variant="SERIAL"
 )

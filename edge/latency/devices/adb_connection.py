@@ -12,7 +12,7 @@ from pathlib import Path
 from edge.latency.devices.device import DeviceError, Ended
 from edge.latency.devices.process import run_process
 
-#: Starting adb's server takes seconds; what is asked of a phone beside the tools takes less.
+#: Seconds for commands other than the tools; starting adb's server takes some.
 _SHORT_SECONDS = 60.0
 _CURES = {
     "unauthorized": 'does not trust this computer: unlock it and accept its question "Allow USB debugging?"',

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 Tool = Literal["lowbit_runner", "lowbit_kernel_bench", "lowbit_kernel_check"]
-#: A hung program is a failed one. A minute's work at the most, even of a large model on a slow core.
+#: A program that takes longer counts as failed. Even large models on slow cores need about a minute.
 TIMEOUT_SECONDS = 1800.0
 
 

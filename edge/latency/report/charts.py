@@ -82,10 +82,11 @@ def dots(title: str, finding: str, axis: str, marks: Sequence[Mark], scale: str 
     x = amount("median", {"type": kind, "domain": [low, high]}, axis, domain=False, **ticks)
     y, left = rows(names)
     look = series(groups, left)
-    apart = {"y": y, "yOffset": {"field": "series", "scale": {"domain": groups}}, "stroke": look["stroke"]}
+    apart: Spec = {"y": y, "yOffset": {"field": "series", "scale": {"domain": groups}}}
+    least = {**x, "field": "least"}
     layers = [
-        layer("rule", values, x={**x, "field": "least"}, x2={"field": "most"}, **apart),
-        points(values, x=x, shape=look["shape"], **apart),
+        layer("rule", values, x=least, x2={"field": "most"}, stroke=look["stroke"], **apart),
+        points(values, look, x=x, **apart),
     ]
     if scale != "amount":
         layers.append(line_at(x=1))
@@ -166,7 +167,7 @@ def curves(title: str, finding: str, lengths: Sequence[int], axis: str, lines: S
     layers = [
         layer("rule", values, y={**y, "field": "least"}, y2={"field": "most"}, **across),
         layer("line", values, y=y, strokeDash=dash, **across),
-        points(values, 24, y=y, shape=as_is("shape"), **across),
+        points(values, {"shape": as_is("shape")}, 24, y=y, **across),
         layer(
             {"type": "rule", "strokeWidth": 0.6}, words, x=beside[0], x2=beside[1], y=end, y2={"field": "at"}
         ),

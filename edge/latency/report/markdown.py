@@ -6,9 +6,9 @@ import html
 import re
 
 from edge.latency.report import tables
-from edge.latency.report.answers import answer, title, unfinished, verdict
+from edge.latency.report.answers import remarks, title, unfinished, verdict
 from edge.latency.report.figures import by_model
-from edge.latency.report.notes import circumstances, definitions, fairness
+from edge.latency.report.notes import circumstances, meanings
 from edge.latency.report.tables import Row, Table
 from edge.latency.report.words import count, weights_words
 from edge.latency.schema import Report
@@ -21,12 +21,10 @@ def markdown(report: Report) -> str:
     parts.append(escaped(verdict(report)))
     for table in filter(None, (tables.widths(report), tables.answers(report))):
         parts += [f"{escaped(table.title)}:", _table(table)]
-    if has_speed:
-        parts.append(escaped(" ".join(answer(report))))
+    parts.append(escaped(" ".join(remarks(report))))
     parts += ["## Circumstances", _list([f"{name}: {text}" for name, text in circumstances(report)])]
     if has_speed:
-        meanings = [f"{name}: {text}" for name, text in definitions(report)]
-        parts += ["## How to read the figures", _list([*fairness(), *meanings])]
+        parts += ["## How to read the figures", _list([f"{name}: {text}" for name, text in meanings()])]
     else:
         parts += ["## Programs"]
     return "\n\n".join([*parts, *_models(report)]) + "\n"
@@ -55,11 +53,7 @@ def _table(table: Table) -> str:
 def _cells(row: Row, width: int) -> list[str]:
     name = f"**{escaped(row.name)}**" if row.is_choice else escaped(row.name)
     if row.failure is not None:
-        return [
-            name,
-            *([escaped(f"failed: {row.failure}")] if width else []),
-            *([""] * (width - 1)),
-        ]
+        return [name, *([escaped(f"failed: {row.failure}")] if width else []), *([""] * (width - 1))]
     return [name, *(escaped(f"{cell.text} {cell.aside}".strip()) for cell in row.cells)]
 
 

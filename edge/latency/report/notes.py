@@ -57,51 +57,28 @@ def kernels(programs: Iterable[ProgramRecord]) -> list[str]:
     return sorted({run.kernel for program in programs for run in program.runs if run.kernel})
 
 
-def definitions(report: Report) -> Facts:
-    """Meanings of the words in tables and plots."""
-    settings = report.settings
-    return [
-        (
-            "Figure",
-            "the median of the rounds, with the least and the most beside it. A speed-up is the median of "
-            "the rounds' own ratios, so what slowed a whole round cancels.",
-        ),
-        (
-            "Decode",
-            f"the rate of {settings.generated} tokens, one at a time, behind the tokens named; p50 and p90 "
-            "are the time of one token.",
-        ),
-        ("Prefill", "the rate of a whole prompt from an empty cache."),
-        ("Load", "from the start of loading until the program can run; its file is in the page cache."),
-        (
-            "First token",
-            "from the start of loading in a fresh process to the next token of a prompt of "
-            f"{settings.prompts[0]}.",
-        ),
-        ("Peak memory", "resident memory of the whole process."),
-        ("Bits per weight", "of the linears as stored, with scales and padding."),
-        (
-            "Read share",
-            "the time of a pure read of a token's bytes (the file, and the KV cache up to the mean position) "
-            "over the token's time. The read was timed on the program's own file after each run, with as "
-            "many threads. At 100 % memory is the limit. Kernels that unpack weights on loading read more.",
-        ),
-        (
-            "Time by group",
-            "from traced runs, which are some percent slower. The head is the last linear with its norm; "
-            "rest is everything else.",
-        ),
-    ]
+_MEANINGS = """
+Turns: programs of a model have one shape, and run in turns with the same threads, cores and lengths.
+Ops: programs of our exporter share embedding, attention and head; other runtimes have their own.
+Figure: the median of the rounds, with the least and the most beside it.
+Speed-up: the median of the rounds' own ratios, so that what slowed a whole round cancels.
+Decode: the rate of tokens, one at a time, behind a context; p50 and p90 are of one token's time.
+Prefill: the rate of a whole prompt from an empty cache.
+Load: from the start of loading until the program can run; its file is in the page cache.
+First token: from the start of loading in a fresh process to the token behind the first prompt.
+Peak memory: resident memory of the whole process.
+Bits per weight: of the linears as stored, with scales and padding.
+Read share: the time of a pure read of a token's bytes (the file, and the KV cache up to the mean position)
+ over the token's time. The read was timed on the program's own file after each run. At 100 % memory is the
+ limit. Kernels that unpack weights on loading read more.
+Time by group: from traced runs, some percent slower. The head is the last linear with its norm.
+"""
 
 
-def fairness() -> list[str]:
-    """Reasons why the programs of a model compare."""
-    return [
-        "Programs of one model have the same shape and run with the same threads, prompts and contexts on "
-        "the same cores. They take turns, round after round, so a change of the machine's speed meets all.",
-        "Programs of our exporter, XNNPACK's and fp32 included, share the embedding, attention and head ops. "
-        "llama.cpp runs its own; its notes name their formats.",
-    ]
+def meanings() -> Facts:
+    """Meanings of the words in tables and plots, and why programs compare."""
+    lines = _MEANINGS.replace("\n ", " ").strip().splitlines()
+    return [(name, text) for name, _, text in (line.partition(": ") for line in lines)]
 
 
 def _by(programs: list[ProgramRecord], attribute: str) -> str:

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from edge.latency.report import answers, figures, plots, tables
-from edge.latency.report.notes import circumstances, definitions, fairness
+from edge.latency.report.notes import circumstances, meanings
 from edge.latency.report.svg import Drawing
 from edge.latency.report.tables import Table
 from edge.latency.report.words import count, weights_words
@@ -55,10 +55,9 @@ def page(report: Report) -> str:
         widths=tables.widths(report) if has_speed else None,
         conditions=_conditions(report) if has_speed else report.device.cpu,
         overview=tables.answers(report),
-        answer=" ".join(answers.answer(report)),
+        remarks=" ".join(answers.remarks(report)),
         circumstances=circumstances(report),
-        fairness=fairness() if has_speed else [],
-        definitions=definitions(report) if has_speed else [],
+        meanings=meanings() if has_speed else [],
         sections=_sections(report) if has_speed else [_checked(report)],
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
     )
@@ -67,7 +66,8 @@ def page(report: Report) -> str:
 def _conditions(report: Report) -> str:
     settings = report.settings
     threads, rounds = count(settings.threads[0], "thread"), count(settings.rounds, "round")
-    return f"{report.device.cpu}, {threads}, behind {settings.contexts[0]} tokens, medians of {rounds}."
+    where = f"{report.device.cpu}, {threads}, behind {settings.contexts[0]} tokens, medians of {rounds}."
+    return f"{where} {_HOLLOW} Dashed: our 4 bits."
 
 
 def _checked(report: Report) -> Section:

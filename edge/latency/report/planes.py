@@ -86,7 +86,7 @@ def front(
             {"type": "line", "stroke": BLUE, "strokeWidth": 1.2}, corners, x=x, y=y, order={"field": "order"}
         ),
         layer("rule", values, x={**x, "field": "least"}, x2={"field": "most"}, y=y, stroke=stroke),
-        points(values, 46, x=x, y=y, stroke=stroke),
+        points(values, {"stroke": stroke}, 46, x=x, y=y),
         *(line_at(**at) for p in programs if p.base for at in ({"x": p.x.median}, {"y": p.y})),
         *_names(programs, scales, (WIDTH - 62, height), steps),
     ]
@@ -141,7 +141,8 @@ def _names(
         taken += [(x - 5, y - 5, x + 5, y + 5), (left, y - 1, right, y + 1)]
         if p.base:  # its dashed lines
             taken += [(0, y - 1, size[0], y + 1), (x - 1, 0, x + 1, size[1])]
-    layers, names = [], []
+    layers: list[Spec] = []
+    names: list[Box] = []
     for p in programs:
         name = shorten(p.name)
         places = list(_places(*pixels(p.x.median, p.y), text_width(name), size[0]))
@@ -216,6 +217,6 @@ def roofline(title: str, finding: str, rates: Sequence[Rate]) -> Drawing:
     layers = [
         layer("rule", values, x=x, y=y, y2={"field": "limit"}),
         layer(tick, values, x=x, y={**y, "field": "limit"}),
-        points(values, x=x, y=y, **series(groups)),
+        points(values, series(groups), x=x, y=y),
     ]
     return draw(title, finding, {"height": 230, "layer": layers})

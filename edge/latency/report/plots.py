@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from edge.latency.report import figures
@@ -10,7 +10,7 @@ from edge.latency.report.charts import Line, Mark, curves, dots, token_times
 from edge.latency.report.figures import Metric, Spread
 from edge.latency.report.planes import Point, Rate, front, roofline
 from edge.latency.report.svg import Drawing
-from edge.latency.report.words import count, least_most, listed, number, percent, weights_tag, weights_words
+from edge.latency.report.words import count, least_most, listed, weights_tag, weights_words
 from edge.latency.schema import ProgramRecord, Report
 
 Programs = Sequence[ProgramRecord]
@@ -76,20 +76,9 @@ def rates(report: Report) -> list[list[Drawing]]:
             ]
             if found:
                 title = f"{_of(model, programs)}: {metric.name}"
-                row.append(dots(title, _fastest(found, metric), f"{metric.name}, tok/s", found))
+                row.append(dots(title, "", f"{metric.name}, tok/s", found))
         rows.append(row)
     return [row for row in rows if row]
-
-
-def _fastest(marks: Sequence[Mark], metric: Metric) -> str:
-    """Fastest of ours and of the others at the first thread count."""
-    first = [mark for mark in marks if mark.series == marks[0].series]
-    best = []
-    for own, whose in ((True, "of ours"), (False, "of the others")):
-        if some := [mark for mark in first if mark.own == own]:
-            mark = max(some, key=lambda each: each.spread.median)
-            best.append(f"{mark.row} {whose} with {number(mark.spread.median)} tok/s")
-    return f"Fastest to {metric.name.split()[0]} with {first[0].series}: {listed(best)}."
 
 
 def lengths(report: Report) -> list[list[Drawing]]:
@@ -107,31 +96,16 @@ def _lengths(
 ) -> list[Drawing]:
     threads, drawings = report.settings.threads[0], []
     for model, programs in figures.measured_by_model(report).items():
-        lines = []
+        base, lines = figures.own_4bit(programs), []
         for program in programs:
             found = {value: figures.figure(program, threads, metric(value)) for value in values}
             points = {value: spread for value, spread in found.items() if spread}
             if len(points) > 1:
-                is_base = program is figures.own_4bit(programs)
-                lines.append(Line(program.label, program.is_own, is_base, points))
+                lines.append(Line(program.label, program.is_own, program is base, points))
         if any(line.own for line in lines):
             title = f"{_of(model, programs)}: {what}, {count(threads, 'thread')}"
-            ends = [
-                (line.own, line.points[max(line.points)].median / line.points[min(line.points)].median)
-                for line in lines
-            ]
-            words = _whose(ends, "{} for ours", "{} for the others", least_most)
-            finding = f"From the shortest to the longest, the rate becomes {words}."
-            drawings.append(curves(title, finding, values, axis, lines))
+            drawings.append(curves(title, "", values, axis, lines))
     return drawings
-
-
-def _whose(
-    values: Sequence[tuple[bool, float]], ours: str, others: str, write: Callable[[list[float]], str]
-) -> str:
-    """Ranges of our values and of the others', as far as there are any."""
-    groups = [(ours, [v for own, v in values if own]), (others, [v for own, v in values if not own])]
-    return listed([words.format(write(some)) for words, some in groups if some])
 
 
 def fronts(report: Report) -> list[list[Drawing]]:
@@ -182,12 +156,9 @@ def times(report: Report) -> list[list[Drawing]]:
     threads, drawings = report.settings.threads[0], []
     for model, programs in figures.measured_by_model(report).items():
         found = [(p.label, p.is_own, figures.trace_at(p, threads)) for p in programs]
-        traced = [(name, own, trace) for name, own, trace in found if trace]
-        if traced:
-            shares = [trace.group_ms.get("linears", 0) / trace.token_ms for _, own, trace in traced if own]
-            finding = f"Linears take {_percents(shares)} of a token in ours." if shares else ""
+        if traced := [(name, own, trace) for name, own, trace in found if trace]:
             title = f"{_of(model, programs)}: a traced token, {count(threads, 'thread')}"
-            drawings.append(token_times(title, finding, traced))
+            drawings.append(token_times(title, "", traced))
     return [drawings] if drawings else []
 
 
@@ -207,20 +178,9 @@ def rooflines(report: Report) -> list[list[Drawing]]:
                 marks.append(Mark(program.label, program.model, own, share))
         if points:
             title = f"decode at {context}, {count(threads, 'thread')}"
-            shares = [(mark.own, mark.spread.median) for mark in marks]
-            reached = _whose(shares, "ours {}", "the others {}", _percents)
-            finding = f"Reached of what a pure read of the bytes would allow: {reached}."
-            share_dots = dots(
-                f"Share of the limit: {title}", finding, "share of its own limit", marks, "share"
-            )
-            rows.append([roofline(f"Limit of memory: {title}", finding, points), share_dots])
+            shares = dots(f"Share of the limit: {title}", "", "share of its own limit", marks, "share")
+            rows.append([roofline(f"Limit of memory: {title}", "", points), shares])
     return rows
-
-
-def _percents(shares: Iterable[float]) -> str:
-    known = sorted(shares)
-    least, most = percent(known[0]), percent(known[-1])
-    return least if least == most else f"{least} to {most}"
 
 
 def _of(model: str, programs: Programs) -> str:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import permutation_test
 
 LEVEL = 0.025
 #: Splits tried at most; beyond, as many are drawn, with a fixed seed.
@@ -36,6 +35,8 @@ def p_above(high: Sequence[float], low: Sequence[float], factor: float = 1.0) ->
 
 def p_values(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     """The test for logarithms [..., repetitions]."""
+    from scipy.stats import permutation_test  # takes a second that no other command should pay
+
     sets = (high, low)
     options = {"alternative": "greater", "n_resamples": MOST_SPLITS - 1, "axis": -1, "rng": 0}
     return permutation_test(sets, _difference, vectorized=True, **options).pvalue

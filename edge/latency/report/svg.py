@@ -55,7 +55,7 @@ def draw(title: str, finding: str, spec: Spec, left: float = 54, right: float = 
     """
     whole = {"width": WIDTH - left - right, "padding": 3, "config": _CONFIG, **spec}
     svg = vl_convert.vegalite_to_svg(whole, vl_version="5.21", allowed_base_urls=[])
-    return Drawing(title, finding, _inline(svg, f"{title}. {finding}"))
+    return Drawing(title, finding, _inline(svg, f"{title}. {finding}".strip()))
 
 
 def _inline(svg: str, label: str) -> str:
@@ -102,10 +102,10 @@ def text(values: Sequence[Spec], align: str = "left", weight: str = "normal", **
     return layer(mark, values, text={"field": "text"}, **channels)
 
 
-def points(values: Sequence[Spec], size: int = 34, **channels: Spec) -> Spec:
+def points(values: Sequence[Spec], looks: Spec, size: int = 34, **channels: Spec) -> Spec:
     """A layer of points; the values' "fill" is their colour, or the page's for hollow ones."""
     mark = {"type": "point", "size": size, "strokeWidth": 1.4, "opacity": 1}
-    return layer(mark, values, fill=as_is("fill"), **channels)
+    return layer(mark, values, fill=as_is("fill"), **looks, **channels)
 
 
 def line_at(**channels: float) -> Spec:
@@ -142,7 +142,7 @@ def extent(left: float = 36) -> Spec:
     return {"minExtent": left, "maxExtent": left}
 
 
-def series(names: Sequence[str], left: float = 54) -> dict[str, Spec]:
+def series(names: Sequence[str], left: float = 54) -> Spec:
     """Colour and shape of the values' "series", with a legend where there are several."""
     shown = legend(names, left) if len(names) > 1 else None
     looks = {"stroke": [colour(i) for i in range(len(names))], "shape": [shape(i) for i in range(len(names))]}

@@ -54,30 +54,23 @@ def widths(report: Report) -> Table | None:
     own = [program for program in chosen.programs if program.is_own]
     threads, metric = report.settings.threads[0], figures.decode(report.settings.contexts[0])
 
-    def quality(program: ProgramRecord) -> Cell:
-        return Cell(f"{program.quality.perplexity:.2f}") if chosen.has_quality and program.quality else Cell()
+    base, best = figures.own_4bit(own), choice(report)
 
-    def speed(program: ProgramRecord) -> Cell:
+    def cells(program: ProgramRecord) -> list[Cell]:
+        quality = program.quality if chosen.has_quality else None
         rate = figures.figure(program, threads, metric)
-        return Cell(number(rate.median)) if rate else Cell()
+        ratio = base and figures.speed_up(program, base, threads, metric)
+        return [
+            Cell(f"{quality.perplexity:.2f}" if quality else NOTHING),
+            _FILE.cell(program),
+            Cell(number(rate.median) if rate else NOTHING),
+            Cell(times(ratio.median) if ratio else NOTHING),
+        ]
 
-    def ratio(program: ProgramRecord) -> Cell:
-        base = figures.own_4bit(own)
-        found = base and figures.speed_up(program, base, threads, metric)
-        return Cell(times(found.median)) if found else Cell()
-
-    columns = [
-        Column("perplexity", quality),
-        _FILE,
-        Column("decode, tok/s", speed),
-        Column("over 4 bits", ratio),
-    ]
-    if not own:
-        return None
-    table = _table(f"{chosen.model}, {weights_words(own)}", own, columns)
-    best = choice(report)
-    rows = [replace(row, is_choice=p is best) for row, p in zip(table.rows, own, strict=True)]
-    return replace(table, of="width", rows=rows)
+    rows = [Row(p.label, cells(p), is_choice=p is best) for p in own]
+    title = f"{chosen.model}, {weights_words(own)}" if own else ""
+    heads = ["perplexity", _FILE.head, "decode, tok/s", "over 4 bits"]
+    return replace(_told(title, heads, rows), of="width") if own else None
 
 
 def answers(report: Report) -> Table | None:
@@ -200,11 +193,11 @@ def _table(
     return _told(title, [column.head for column in columns], rows, prose)
 
 
-def _told(title: str, heads: Sequence[str], rows: Sequence[Row], prose: Sequence[str]) -> Table:
+def _told(title: str, heads: Sequence[str], rows: Sequence[Row], prose: Sequence[str] = ()) -> Table:
     """A table without the columns that are empty for every program."""
     told = [{i for i, cell in enumerate(row.cells) if cell.text != NOTHING} for row in rows]
     kept = sorted(set().union(*told))
-    shown = [Row(row.name, [row.cells[i] for i in kept if row.cells], row.failure) for row in rows]
+    shown = [replace(row, cells=[row.cells[i] for i in kept if row.cells]) for row in rows]
     return Table(title, "program", [heads[i] for i in kept], shown, frozenset(prose))
 
 

@@ -8,7 +8,7 @@ from edge.latency.report.figures import Spread
 from edge.latency.schema import ProgramRecord
 
 DASH = "\N{EN DASH}"
-#: Where there is no figure.
+#: Stands for a missing figure.
 NOTHING = DASH
 
 

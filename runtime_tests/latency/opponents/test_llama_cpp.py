@@ -1,4 +1,4 @@
-"""The opponent's files and reports, without the opponent: what its programs printed once is kept here."""
+"""llama.cpp's files and reports, from output of its programs that is kept here."""
 
 from __future__ import annotations
 

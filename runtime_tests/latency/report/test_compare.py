@@ -1,4 +1,4 @@
-"""What counts as a change, what as noise, and what a lab's CI is told."""
+"""Comparison of reports: changes, noise and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What samples amount to, on figures that can be checked by hand."""
+"""Figures made from samples, on values that can be checked by hand."""
 
 from __future__ import annotations
 

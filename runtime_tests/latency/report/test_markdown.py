@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from edge.latency.report.answers import answer, unfinished
+from edge.latency.report.answers import remarks, unfinished, verdict
 from edge.latency.report.figures import by_model
 from edge.latency.report.markdown import markdown
 from edge.latency.report.words import number
@@ -34,7 +34,7 @@ def test_numbers_have_three_digits():
     assert [number(value) for value in values] == ["0.012", "1.00", "9.99", "10.0", "99.9", "100", "12346"]
 
 
-def test_the_answer_is_of_one_models_figures(report):
+def test_the_verdict_is_of_one_models_figures(report):
     for program in report.programs:
         for run in program.runs:
             speed = {"2 bits": 30.0, "4 bits": 20.0, "xnnpack-8da4w": 10.0}.get(program.label, 1.0)
@@ -42,25 +42,46 @@ def test_the_answer_is_of_one_models_figures(report):
         if program.label in ("2 bits", "4 bits"):
             program.file_bytes = {"2 bits": 64, "4 bits": 100}[program.label]
     report.programs = [p for p in report.programs if p.label in ("2 bits", "4 bits", "xnnpack-8da4w", "fp32")]
-    assert answer(only(report, "125M"))[:2] == [
-        "On Imaginary CPU, 1 thread, behind 256 tokens, 125M, 2 bits decodes 1.50x as fast as our 4 bits "
-        "with 0.64x of their bytes.",
-        "Our 4 bits decode 2.00x as fast as xnnpack-8da4w, the fastest of the others.",
-    ]
+    some = only(report, "125M")
+    assert (
+        verdict(some)
+        == "Fastest: 2 bits, 1.50x as fast as 4 bits, 0.64x the bytes. Its quality is not known."
+    )
+    assert remarks(some)[0] == "Our 4 bits decode 2.00x as fast as xnnpack-8da4w, the fastest of the others."
+    for line in ("Imaginary CPU", "Threads: 1 and 2", "decode at 256"):
+        assert line in markdown(some)
 
 
-def test_the_answer_spans_models_and_says_what_weights_they_have(report):
-    text = " ".join(answer(report))
-    assert re.search(r"over 3 models, 1 bit decodes 1\.\d\d to 1\.\d\dx as fast as our 4 bits", text)
-    assert "Perplexity of story model: 1 bit 14.70, 1.58 bits 14.20, 2 bits 13.90" in text
+def test_the_width_to_ship_is_the_fastest_with_little_more_perplexity(report):
+    """The story model's 2 bits have 6.1 % more perplexity than its 4 bits, its 3 bits 1.5 %."""
+    best = "Ship 3 bits of story model: the fastest with at most 5 % more perplexity than 4 bits, 1."
+    assert verdict(report).startswith(best)
+    assert "| **3 bits** | 13.30 |" in markdown(report)
+    slow = only(report, "story model")
+    for run in next(p for p in slow.programs if p.label == "3 bits").runs:
+        run.decode[256].tokens_per_second = 1.0
+    assert verdict(slow).startswith(
+        "Ship 4 bits: every faster width has over 5 % more perplexity. Fastest: 1 bit"
+    )
+    slow.programs = [p for p in slow.programs if p.label in ("3 bits", "4 bits")]
+    assert verdict(slow) == "Ship 4 bits: no width is faster."
+
+
+def test_the_tables_span_models_and_the_remarks_say_what_weights_they_have(report):
+    widths, overview, *_ = tables(markdown(report))
+    perplexities = {row[0].strip(" *"): row[1].strip() for row in widths[2:]}
+    assert list(perplexities.items())[:3] == [("1 bit", "14.70"), ("1.58 bits", "14.20"), ("2 bits", "13.90")]
+    assert [row[0].split(",")[0].strip() for row in overview[2:]] == ["story model", "125M", "1B"]
+    assert all(re.match(r" 1\.\d\dx 0\.\d\dx the bytes ", row[1]) for row in overview[2:])
+    text = " ".join(remarks(report))
     assert "story model: trained weights; random: llama.cpp." in text
     assert "125M and 1B: random weights, which give a program its speed and size but no quality." in text
 
 
 def test_without_4_bits_no_speed_up_is_told(report):
     report.programs = [p for p in report.programs if p.label != "4 bits"]
-    assert answer(report)[0].startswith("Our own 4 bits were not measured")
-    assert "our 4 bits" not in markdown(report)
+    assert verdict(report).startswith("Fastest: 1 bit of story model. Our own 4 bits were not measured")
+    assert "our 4 bits" not in markdown(report).lower()
 
 
 def test_a_table_has_every_program_and_the_reason_of_a_failure(report):

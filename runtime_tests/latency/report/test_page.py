@@ -46,7 +46,7 @@ MEASURE = """() => {
 
 @dataclass(frozen=True)
 class Shown:
-    """What MEASURE found, and what the browser complained of or asked for."""
+    """Result of MEASURE, and the browser's complaints and requests."""
 
     found: dict[str, Any]
     complaints: list[str]
@@ -183,7 +183,7 @@ def test_words_are_large_enough_and_stand_out(shown):
 
 
 def _hex(colour: str) -> str:
-    """Of "rgb(1, 2, 3)"."""
+    """Convert "rgb(1, 2, 3)" to "#010203"."""
     return "#" + "".join(f"{int(channel):02x}" for channel in re.findall(r"\d+", colour)[:3])
 
 

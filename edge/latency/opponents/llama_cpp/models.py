@@ -30,7 +30,7 @@ SPREAD = 0.02
 
 @dataclass(frozen=True)
 class QuantizedModel:
-    """A GGUF file and what llama-quantize said of it.
+    """A GGUF file and the report of llama-quantize on it.
 
     Attributes:
         type_name: the type asked for, which is not the type of every matrix.
@@ -51,7 +51,7 @@ class QuantizedModel:
 
 
 def write_random_model(config: ModelConfig, path: Path, seed: int = 0) -> Path:
-    """Writes a float16 GGUF file that llama.cpp loads; the norms, all ones, are float32 as it requires.
+    """Write a float16 GGUF file that llama.cpp loads; the norms, all ones, are float32 as it requires.
 
     It has no tokenizer ("no_vocab", which llama.cpp fills with dummy entries): benchmarks feed token ids.
     A tied embedding is stored once, and llama.cpp then takes it as the head too.
@@ -80,7 +80,7 @@ def write_random_model(config: ModelConfig, path: Path, seed: int = 0) -> Path:
 
 
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor's name in GGUF and its shape, a matrix as [output width, input width]."""
+    """Names in GGUF and shapes of all tensors, a matrix as [output width, input width]."""
     dim, ffn_dim = config.dim, config.ffn_dim
     q_dim, kv_dim = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (config.vocab_size, dim)}
@@ -104,7 +104,7 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def quantize(binaries: Path, model: Path, type_name: str, output: Path) -> QuantizedModel:
-    """Quantises a float GGUF file into ``output``, and keeps llama-quantize's log beside it.
+    """Quantise a float GGUF file into ``output``, and keeps llama-quantize's log beside it.
 
     Args:
         binaries: what ``build`` returned.
@@ -127,7 +127,7 @@ def quantize(binaries: Path, model: Path, type_name: str, output: Path) -> Quant
 
 
 def read_quantized(path: Path, type_name: str) -> QuantizedModel:
-    """The same for a model that ``quantize`` made earlier, from the log beside it."""
+    """Read a model that ``quantize`` made earlier, from the log beside it."""
     parsed = parse_quantize_log(_log_path(path).read_text(), type_name)
     return QuantizedModel(path, type_name, *parsed, path.stat().st_size)
 
@@ -139,7 +139,7 @@ _FALLBACKS = re.compile(r"WARNING: (\d+) of \d+ tensor\(s\) required fallback qu
 
 
 def parse_quantize_log(log: str, type_name: str) -> tuple[int, int, float, tuple[str, ...]]:
-    """matrices, fell_back, fell_back_share and fallback_types of QuantizedModel.
+    """Parse matrices, fell_back, fell_back_share and fallback_types of QuantizedModel.
 
     Raises:
         OSError: the log names no matrices, or its summary does not fit them.
@@ -159,7 +159,7 @@ def parse_quantize_log(log: str, type_name: str) -> tuple[int, int, float, tuple
 def prepare(
     binaries: Path, directory: Path, name: str, config: ModelConfig, types: Sequence[str], seed: int = 0
 ) -> list[QuantizedModel]:
-    """A shape in each type, in ``directory`` under ``name``; makes only what is not there yet.
+    """Make a shape in each type, in ``directory`` under ``name``, unless it is there.
 
     Raises:
         ValueError: an unknown type, or a shape that llama.cpp cannot run.
@@ -178,7 +178,7 @@ def prepare(
 
 
 def check_type(type_name: str) -> None:
-    """ValueError unless it is one of TYPES."""
+    """Raise ValueError unless it is one of TYPES."""
     if type_name not in TYPES:
         raise ValueError(f"llama.cpp type {type_name!r} is not compared; choose from {', '.join(TYPES)}")
 
