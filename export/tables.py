@@ -141,14 +141,14 @@ def mismatch(model: Decoder, table: PackedTable) -> str | None:
 
 
 def _equal(codes: Tensor, alpha: Tensor, source: nn.Linear | LearnedGrid) -> bool:
-    """Whether codes [rows, k] and alpha [rows] of a table are exactly those of a module."""
+    """Tell whether codes [rows, k] and alpha [rows] of a table are exactly those of a module."""
     if not isinstance(source, LearnedGrid):  # half precision: ``unpack`` gives the weights as codes
         return torch.equal(codes, source.weight.detach().half())
     return torch.equal(alpha[:, None], source.scales()) and torch.equal(codes, source.codes())
 
 
 def _rounded(table: PackedTable, weight: Tensor) -> bool:
-    """Whether every value of a table [rows, dim] is within half a step of the weight."""
+    """Tell whether every value of a table [rows, dim] is within half a step of the weight."""
     values = dequantize(table.packed)
     if not table.format.is_quantized:
         return torch.equal(values, weight.half().float())

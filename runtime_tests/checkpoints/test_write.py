@@ -1,4 +1,4 @@
-"""Writing a checkpoint: whole or not at all, and never in place of something else."""
+"""Checkpoints are written whole or not at all, and never replace anything but a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runtime_tests.tiny import save_tiny, tiny_checkpoint
 
 @contextmanager
 def full_disk(bytes_left: int) -> Iterator[None]:
-    """Files cannot grow beyond ``bytes_left``: the kernel fails the write as it does on a full disk."""
+    """Limit files to ``bytes_left``: writing more fails as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
     try:
