@@ -57,7 +57,7 @@ class ExportFlags:
         f"with --random-weights one of {', '.join(NAMED_MODELS)}",
         default="default",
     )
-    recipe: str = flag("what computes the linears", default="lowbit", choices=tuple(RECIPES))
+    recipe: str = flag("what computes the linears", default=next(iter(RECIPES)), choices=tuple(RECIPES))
     embedding_bits: int | None = flag(
         "bits of the token embedding and output head; default: those they were trained at, else "
         f"{Options.embedding_bits}",
