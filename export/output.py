@@ -1,13 +1,9 @@
-"""Write an export's directory, whole or not at all."""
+"""Check where an export is written."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from edge.checkpoints.write import swap_in
 from edge.cli import refuse_unwritable
 from edge.model.tokenizer import TOKENIZER_FILES
 from edge.runtime.manifest import MANIFEST_NAME, PROGRAM_NAME
@@ -27,25 +23,3 @@ def checked_output(output: Path) -> Path:
     if output in (Path.cwd(), *Path.cwd().parents):
         raise ValueError(f"--output {output} is the directory this runs in; choose another one")
     return output
-
-
-@contextmanager
-def staging(output: Path) -> Iterator[Path]:
-    """A directory that replaces ``output`` at the end; after a failure nothing of it is left.
-
-    Raises:
-        ValueError: see ``checked_output``; or writing failed.
-    """
-    output = checked_output(output)
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of an interrupted export
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        swap_in(partial, output)
-    except OSError as error:
-        raise ValueError(
-            f"--output {output} could not be written ({error}); what was there is unchanged"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edge.cli import flag, main_guard, parse_flags
+from edge.files import replace_directory
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, grid_for_bits
 from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
@@ -35,7 +36,7 @@ from export.metadata import (
     package_versions,
     program_figures,
 )
-from export.output import checked_output, staging
+from export.output import checked_output
 from export.recipes import RECIPES, Recipe
 from export.references import eager_logits, perplexity, reference_models
 from export.source import Source, load_source
@@ -57,14 +58,16 @@ class ExportFlags:
         f"with --random-weights one of {', '.join(NAMED_MODELS)}",
         default="default",
     )
-    recipe: str = flag("what computes the linears", default="lowbit", choices=tuple(RECIPES))
+    recipe: str = flag("what computes the linears", default=next(iter(RECIPES)), choices=tuple(RECIPES))
     embedding_bits: int | None = flag(
         "bits of the token embedding and output head; default: those they were trained at, else "
         f"{Options.embedding_bits}",
         default=None,
         choices=EMBEDDING_BITS_CHOICES,
     )
-    max_seq_len: int | None = flag("positions of the KV cache; default: the model's, at most 2048", None)
+    max_seq_len: int | None = flag(
+        "positions of the KV cache; default: the model's, at most 2048", default=None
+    )
     kv_cache: KVCacheFormat = flag(
         "how keys and values are held; int8 takes a quarter of the memory (default %(default)s)",
         default=Options.kv_cache,
@@ -78,7 +81,7 @@ def export_to(output: Path, source: Source, recipe: Recipe, options: Options) ->
     model = source.model
     lowered = recipe.lower(model, options)
     program = recipe.emit(lowered, options, constant_methods(model.config, options.max_seq_len))
-    with staging(output) as directory:
+    with replace_directory(checked_output(output)) as directory:
         path = directory / PROGRAM_NAME
         path.write_bytes(program)
         del program  # frees its memory for the verification

@@ -1,4 +1,4 @@
-"""The README's path on the embedded model, at every bit width, in every runtime there is."""
+"""Export and run the embedded model at every bit width, in every runtime."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IN_A_PROCESS = "1.58"  # exported by a command of its own, as users do; the othe
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory):
-    """Exports the embedded model once per session and choice: ``programs(1.58, "int8")`` is a directory."""
+    """Export the embedded model once per session and choice: ``programs(1.58, "int8")`` is a directory."""
     directory = tmp_path_factory.mktemp("programs-whose-path-is-longer-than-a-line-of-a-terminal")
 
     def export(bits: float, kv_cache: str = "fp32") -> Path:
@@ -147,7 +147,7 @@ def _cpp_runner(directory: Path, prompt: list[int], eos: int) -> list[int]:
 
 
 def _stock_runner(directory: Path) -> str:
-    """Greedy text of ExecuTorch's own TextLLMRunner; it needs our ops loaded, and nothing else of ours."""
+    """Greedy text of ExecuTorch's TextLLMRunner, which needs nothing of ours but the ops."""
     code = (
         "import sys, torch, edge.ops\n"
         "from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner\n"

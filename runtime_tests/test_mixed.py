@@ -1,7 +1,4 @@
-"""Mixed widths all the way: trained, saved, packed, exported and evaluated, for plans drawn at random.
-
-Nothing but the numbers themselves may differ from what a model of one width goes through.
-"""
+"""Models of mixed widths, drawn at random: trained, saved, packed, exported and evaluated."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ from export.tables import PackedTable, tables_of
 from runtime_tests.tiny import TEXT, save_tiny
 
 WIDTHS = (1, 1.58, 2, 3, 4)
-#: Each pattern with what it means, written down a second time.
+#: Each pattern, and its meaning as a function.
 PATTERNS: dict[str, Callable[[str], bool]] = {
     "layers.0.*": lambda name: name.startswith("layers.0."),
     "layers.1.mlp.*": lambda name: name.startswith("layers.1.mlp."),
@@ -45,7 +42,7 @@ PATTERNS: dict[str, Callable[[str], bool]] = {
 
 
 class Drawn:
-    """A checkpoint of random widths after two steps of training, and what it was to be."""
+    """A checkpoint of random widths after two steps of training, and the widths it should have."""
 
     def __init__(self, seed: int, directory: Path) -> None:
         draw = random.Random(seed)
@@ -80,7 +77,7 @@ def grids(checkpoint: Checkpoint) -> dict[str, LearnedGrid]:
 
 
 def packed_tables(checkpoint: Checkpoint) -> dict[str, PackedTable]:
-    """Those of a program, by name."""
+    """The packed tables of a checkpoint's lowered model, by name."""
     embedding = checkpoint.plan.embedding_format
     embedding_bits = int(embedding.bits) if embedding.is_quantized else 8
     options = Options(checkpoint.plan.default, 16, embedding_bits)
@@ -122,7 +119,7 @@ def test_packed_tables_are_the_fake_quantised_weights(drawn: Drawn, tmp_path: Pa
 
 
 def test_a_programs_tables_are_the_fake_quantised_weights(drawn: Drawn) -> None:
-    """What shares an input shares a table exactly where it shares a format."""
+    """Linears of one input share a table if and only if they share a format."""
     model = build_model(drawn.checkpoint)
     of: dict[str, tuple[str, torch.Tensor]] = {}
     for table_name, table in packed_tables(drawn.checkpoint).items():
@@ -143,7 +140,7 @@ def test_a_programs_tables_are_the_fake_quantised_weights(drawn: Drawn) -> None:
 
 
 def test_a_program_is_verified_and_says_what_it_is(drawn: Drawn, tmp_path: Path) -> None:
-    """The exporter runs each program, and writes none whose logits are not the model's."""
+    """Each program passes the verification at export, and its manifest has the widths."""
     source, out = drawn.directory / "low", tmp_path / "out"
     to_pte.main(["--bits", f"{drawn.bits:g}", "--model", str(source), "--output", str(out)])
     manifest = read_manifest(out)

@@ -1,4 +1,4 @@
-"""Tiny models for tests: odd widths, random weights large enough that logits say something."""
+"""Tiny models for tests: odd widths, and random weights large enough for logits that vary."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def tiny_tokenizer() -> Path:
 
 
 def tiny_checkpoint(fmt: Grid = FULL_PRECISION, plan: Plan | None = None, **changes) -> Checkpoint:
-    """One format for every linear, or a whole plan in its place."""
+    """A checkpoint with one format for every linear, or with a plan."""
     model, plan = tiny_model(tiny_config(**changes)), plan or Plan(fmt)
     if plan.is_quantized:
         prepare_qat(model, plan)
-        with torch.no_grad():  # as if learned: no longer where alpha starts
+        with torch.no_grad():  # as if learned: not the starting alpha
             for name, parameter in model.named_parameters():
                 if name.endswith(("weight_clip_val", "grid_end")):
                     parameter.mul_(0.83)

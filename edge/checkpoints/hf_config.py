@@ -3,9 +3,9 @@
 Absent keys have the defaults of transformers' ``LlamaConfig``. A model that this project cannot run (biases,
 another activation, RoPE that depends on the text's length) is refused.
 
-``LlamaConfig`` does not parse the file, because it accepts what must be refused here (sizes of 0, key/value
-heads that do not divide, a rope_theta that is text), refuses a head_dim that is no part of hidden_size, and
-names fields of its own in its errors.
+``LlamaConfig`` does not parse the file, because it accepts values that must be refused here (sizes of 0,
+key/value heads that do not divide the heads, a rope_theta that is text), and refuses a hidden_size that the
+heads do not divide even if there is a head_dim.
 """
 
 from __future__ import annotations

@@ -200,6 +200,6 @@ def _settle_head(
 
 
 def _same_scales(alphas: Mapping[str, Tensor]) -> bool:
-    """Whether head and embedding have the same learned scales, if both have any."""
+    """Tell whether head and embedding have the same learned scales, if both have any."""
     embedding, head = alphas.get(EMBEDDING), alphas.get(HEAD)
     return embedding is None or head is None or torch.equal(embedding, head)

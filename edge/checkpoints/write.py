@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf
 from edge.checkpoints.hf_formats import PACKED_KEY, PACKED_VERSION, plan_to_hf
 from edge.checkpoints.tensor_files import ALPHA_SUFFIX, PACKED_SUFFIX, WEIGHTS_NAME, hf_name
+from edge.files import replace_directory
 from edge.model.tokenizer import TOKENIZER_COMPANIONS
 from edge.ops.packing import pack
 from edge.text import first_of
@@ -59,9 +59,7 @@ def check_output(directory: str | Path) -> None:
 def write_directory(
     directory: str | Path, tensors: Mapping[str, Tensor], hf_config: dict[str, Any], tokenizer: Path | None
 ) -> None:
-    """Write config.json, model.safetensors and the tokenizer, in place of an earlier checkpoint.
-
-    They are written to a second directory first, so that a failure leaves the earlier checkpoint as it was.
+    """Write config.json, model.safetensors and the tokenizer, in place of an earlier checkpoint if any.
 
     Args:
         tensors: by their names in ``Decoder``.
@@ -70,46 +68,13 @@ def write_directory(
     Raises:
         ValueError: the directory may not be replaced, or it cannot be written (permissions, disk full).
     """
-    directory = Path(directory)
     check_output(directory)
-    partial = directory.with_name(directory.name + ".partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)  # of an interrupted run
-        partial.mkdir(parents=True)
-        _write_files(partial, tensors, hf_config, tokenizer)
-        swap_in(partial, directory)
-    except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{directory} could not be written ({reason}); what was there is unchanged"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write_files(
-    directory: Path, tensors: Mapping[str, Tensor], hf_config: dict[str, Any], tokenizer: Path | None
-) -> None:
-    (directory / CONFIG_NAME).write_text(json.dumps(hf_config, indent=2) + "\n")
     on_disk = {hf_name(name): tensor.detach().contiguous() for name, tensor in tensors.items()}
-    save_file(on_disk, directory / WEIGHTS_NAME, metadata={"format": "pt"})
-    shutil.copymode(directory / CONFIG_NAME, directory / WEIGHTS_NAME)  # save_file makes it private
-    if tokenizer is not None:
-        beside = [tokenizer.with_name(name) for name in TOKENIZER_COMPANIONS]
-        for path in (tokenizer, *filter(Path.is_file, beside)):
-            shutil.copyfile(path, directory / path.name)
-
-
-def swap_in(partial: Path, directory: Path) -> None:
-    """Rename partial to directory; an earlier directory is moved away first, and back if that fails."""
-    replaced = directory.with_name(directory.name + ".replaced")
-    if directory.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        directory.rename(replaced)
-    try:
-        partial.rename(directory)
-    except BaseException:
-        if replaced.exists():
-            replaced.rename(directory)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)  # also that of a run that was killed at this point
+    with replace_directory(Path(directory)) as partial:
+        (partial / CONFIG_NAME).write_text(json.dumps(hf_config, indent=2) + "\n")
+        save_file(on_disk, partial / WEIGHTS_NAME, metadata={"format": "pt"})
+        shutil.copymode(partial / CONFIG_NAME, partial / WEIGHTS_NAME)  # save_file makes it private
+        if tokenizer is not None:
+            beside = [tokenizer.with_name(name) for name in TOKENIZER_COMPANIONS]
+            for path in (tokenizer, *filter(Path.is_file, beside)):
+                shutil.copyfile(path, partial / path.name)

@@ -115,7 +115,7 @@ class ModelConfig:
 
     @property
     def passes_per_layer(self) -> int:
-        """How often each layer is run in a row."""
+        """Number of times that each layer is run in a row."""
         return 2 if self.layer_sharing else 1
 
     @property
@@ -147,7 +147,7 @@ _LARGEST_FLOAT32 = 3.4e38
 
 
 def is_positive_number(value: Any) -> bool:
-    """Whether a value is an int or float above 0 and within float32's range; a bool is not."""
+    """Tell whether a value is an int or float above 0 and within float32's range; a bool is not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _LARGEST_FLOAT32
 
 

@@ -196,7 +196,7 @@ QUANTIZED_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_pr
 
 
 def is_quantized_linear(name: str) -> bool:
-    """Whether a weight format applies to the module of this full name."""
+    """Tell whether a weight format applies to the module of this full name."""
     return name.rsplit(".", 1)[-1] in QUANTIZED_LINEARS
 
 

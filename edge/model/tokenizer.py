@@ -51,7 +51,7 @@ class Tokenizer:
         return self._backend.piece(id_)
 
     def is_marker(self, id_: int) -> bool:
-        """Whether an id is a marker, such as the end of a text."""
+        """Tell whether an id is a marker, such as the end of a text."""
         return self._backend.is_marker(id_)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -130,7 +130,7 @@ class Manifest(_Record):
         return self.model_copy(update={"checksum": self._content_sha256()})
 
     def is_intact(self) -> bool:
-        """Whether the checksum is that of the content."""
+        """Tell whether the checksum is that of the content."""
         return self.checksum == self._content_sha256()
 
     def _content_sha256(self) -> str:

@@ -1,4 +1,4 @@
-"""config.json to a shape: defaults, every spelling of rope, token ids, and every refusal."""
+"""Shapes from config.json: defaults, every form of RoPE, token ids, and every refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are in order: every published form loads, and what is written back is the same model."""
+"""Valid checkpoints: every published form loads, and is the same model when written again."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_half_precision_leaves_learned_scales_alone(tmp_path: Path) -> None:
 
 
 def test_loading_leaves_the_files_alone(tmp_path: Path) -> None:
-    """Weights may be mapped from the file; training in place must not reach it."""
+    """Training in place must not change the file, from which weights may be mapped."""
     directory = save_tiny(tmp_path / "model")
     shutil.copytree(directory, tmp_path / "before")
     model = build_model(load_checkpoint(directory))

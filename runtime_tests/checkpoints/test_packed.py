@@ -1,4 +1,4 @@
-"""Packed checkpoints: the same codes, the same scales, the same bytes; and no damage goes unnoticed."""
+"""Packed checkpoints: codes, scales and bytes are kept, and every damage is noticed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Q_PROJ = "layers.0.self_attn.q_proj"
 
 
 def with_adversarial_alphas(fmt: Grid) -> Checkpoint:
-    """Scales below, at and just above the floor, huge ones, and all significands one could wish for."""
+    """Scales below, at and just above the floor, huge ones, and many significands."""
     checkpoint = tiny_checkpoint(fmt, tied_embedding=False)
     generator = torch.Generator().manual_seed(0)
     alphas = {}

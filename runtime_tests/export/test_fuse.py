@@ -1,4 +1,4 @@
-"""Which parts of a layer fuse, and that fusing changes no number."""
+"""Fusing: the parts of a layer that fuse, and proof that fusing changes no number."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_fused_and_separate_ops_give_the_same_bits(bits, sharing):
 
 
 def split_stages(fused, name, layer):
-    """Puts one op per part of the model in place of a layer's stages."""
+    """Replace a layer's fused ops by one op for each part of the model."""
 
     def linear(part):
         return PackedLinear(

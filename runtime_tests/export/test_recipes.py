@@ -67,3 +67,8 @@ def test_linears_that_no_delegate_takes_are_refused(monkeypatch):
     monkeypatch.setattr(fp32, "delegate_to_xnnpack", keep_ops)
     with pytest.raises(ValueError, match="delegate; 0 matrix products in delegates instead of 5"):
         lower_and_emit(model(FULL_PRECISION), OPTIONS, RECIPES["fp32"])
+
+
+def test_a_layer_that_runs_twice_has_its_linears_delegated_twice():
+    _, program = lower_and_emit(model(FULL_PRECISION, layer_sharing=True), OPTIONS, RECIPES["fp32"])
+    assert b"XnnpackBackend" in program

@@ -1,4 +1,4 @@
-"""The command line: what it writes, and what it says to bad input."""
+"""The export command: the files it writes, and its messages for bad input."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_output_below_a_file(ternary, tmp_path, capsys):
 
 
 def test_a_full_disk_leaves_nothing(ternary, tmp_path, capsys):
-    """A limit on file size stands in for a full disk: writing the program fails half way."""
+    """A limit on file size acts like a full disk: writing the program fails half way."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))
     try:

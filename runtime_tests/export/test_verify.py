@@ -1,4 +1,4 @@
-"""The exporter's own checks: each must catch the damage it is there for."""
+"""The verification at export: each check must catch the damage that it is for."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ternary(tmp_path):
 
 
 def _written(tmp_path, fmt=OPTIONS.grid, kv_cache="fp32", **changes):
-    """A model of its own for each test to damage, with the program that was exported from its like."""
+    """A model for one test to damage, and the shared program of an equal model."""
     lowered, program = program_of(replace(OPTIONS, grid=fmt, kv_cache=kv_cache), **changes)
     path = tmp_path / "model.pte"
     path.write_bytes(program)
@@ -66,8 +66,8 @@ def test_an_int8_cache_is_judged_by_itself_too(tmp_path):
 
 
 def test_keys_that_int8_cannot_hold_are_refused(tmp_path):
-    """One pair of each key's elements is 1000 times the others, and the queries' pair as much smaller: scores
-    are the same, but in int8 nothing is left of the other elements."""
+    """One pair of elements of each key is 1000 times larger, and of each query 1000 times smaller. The scores
+    are the same, but int8 keys lose all other elements."""
     options = replace(OPTIONS, grid=FULL_PRECISION, kv_cache="int8")
     model = build_model(tiny_checkpoint(head_dim=12))
     with torch.no_grad():
@@ -130,7 +130,7 @@ def test_another_embedding_is_refused(ternary, bits):
 @pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
 @pytest.mark.parametrize("part", ["weight", "grid_end"])
 def test_a_learned_table_must_be_the_trained_grid_exactly(tmp_path, name, part):
-    """Where another table may be half a step off, this one may not be off by a code or an ulp."""
+    """A table with a learned grid may not differ by one code or one ulp; others may by half a step."""
     plan = Plan(OPTIONS.grid, embedding_format=grid_for_bits(8))
     model = build_model(tiny_checkpoint(plan=plan, tied_embedding=False))
     lowered = LOWBIT.lower(model, OPTIONS)
@@ -149,7 +149,7 @@ def test_a_learned_table_must_be_the_trained_grid_exactly(tmp_path, name, part):
 
 
 def test_rows_of_another_linear_are_refused(ternary):
-    """k and v have the same shape: only contents tell that a joined table has them the other way round."""
+    """k and v have the same shape, so only their values show that a joined table has them swapped."""
     model, lowered, path = ternary
     attention = model.layers[1].self_attn
     attention.k_proj, attention.v_proj = attention.v_proj, attention.k_proj
@@ -185,7 +185,7 @@ def test_nan_in_the_program_is_refused(tmp_path):
 
 
 def test_rounding_activations_in_the_reference_matters(ternary):
-    """The int8 reference really rounds: it differs from the float one, and the program is nearer to it."""
+    """The rounded reference differs from the float one, and our ops are nearer to it."""
     model, lowered, _ = ternary
     references = reference_models(model, lowered, LOWBIT, OPTIONS)
     float_logits = eager_logits(references.float_model, TOKENS[:1])

@@ -1,4 +1,4 @@
-"""The model against transformers' Llama: whole texts, token by token, every rope type, shared layers."""
+"""The decoder against transformers' Llama: whole texts, token by token, every RoPE type, shared layers."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_batches_do_not_mix() -> None:
 
 
 def test_shared_layers_equal_the_unrolled_model() -> None:
-    """A Llama of transformers with every layer written out twice in a row is the oracle."""
+    """The reference is a Llama of transformers that has every layer twice in a row."""
     shared = tiny_model(tiny_config(layer_sharing=True, n_layers=3, tied_embedding=False))
     c = shared.config
     unrolled = random_llama(
