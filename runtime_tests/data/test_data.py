@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge.data import Source, documents, readers
-from edge.data.sources import Shards, open_source
+from edge.data.shards import Shards
+from edge.data.sources import open_source
 
 
 def write(path: Path, text: str) -> str:
