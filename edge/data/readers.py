@@ -128,7 +128,7 @@ def text_of(row: Any, where: str) -> str:
 
 
 def is_whole_text(text: str) -> bool:
-    """Reject half a surrogate pair, which JSON can spell and no tokenizer takes."""
+    """Tell whether no half of a surrogate pair is in a text; JSON can spell one, no tokenizer takes it."""
     try:
         text.encode()
     except UnicodeEncodeError:

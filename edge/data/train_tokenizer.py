@@ -49,7 +49,7 @@ def train_tokenizer(sources: list[str], vocab_size: int) -> Tokenizer:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m edge.data", description=__doc__)
-    parser.add_argument("--data", nargs="+", required=True, help="text, JSONL or Parquet files")
+    parser.add_argument("--data", nargs="+", required=True, help="text, named as for training")
     parser.add_argument(
         "--vocab-size", type=int, default=4096, help="number of entries (default: %(default)s)"
     )

@@ -18,6 +18,7 @@ from edge.evaluation.perplexity import Perplexity, block_length, file_perplexity
 from edge.evaluation.questions import ChoiceFile, read_questions
 from edge.evaluation.table import Row, as_json, cell, heading, markdown
 from edge.evaluation.wikitext import wikitext_rows
+from edge.files import write_atomically
 
 #: Value of --wikitext when none is given.
 HUB = "hub"
@@ -149,13 +150,6 @@ def _checked_tasks(names: list[str]) -> list[str]:
     return tasks
 
 
-def _write(path: Path | None, text: str) -> None:
-    if path is not None:
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-
-
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     work = _prepared(args)
@@ -169,8 +163,10 @@ def main(argv: list[str] | None = None) -> int:
             figures.append(figure)
             print(f"{name}: {heading(figure)} {cell(figure)}", flush=True)
         rows.append(Row(candidate.facts, figures))
-        _write(args.output, markdown(rows))  # after every model, so that an interruption costs only one
-        _write(args.json, as_json(rows))
+        # After every model, so that an interruption costs only one.
+        for path, text in ((args.output, markdown(rows)), (args.json, as_json(rows))):
+            if path is not None:
+                write_atomically(path, text)
     print("\n" + markdown(rows), end="")
     return 0
 

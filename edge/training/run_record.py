@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from edge.files import write_atomically
 from edge.training.checkpoints import last_checkpoint
 from edge.training.train_config import TrainConfig, spelled
 
@@ -49,9 +49,7 @@ def mark_diverged(directory: Path) -> None:
 
 
 def _write(directory: Path, record: dict[str, Any]) -> None:
-    partial = directory / (RECORD + ".partial")
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(partial, directory / RECORD)
+    write_atomically(directory / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:

@@ -108,7 +108,7 @@ BAD_INPUT = {
     "no context": ({"context": 0}, "--context must be at least 1"),
     "no steps": ({"steps": 0}, "--steps must be at least 1"),
     "a rate that is no rate": ({"learning_rate": "nan"}, "--learning-rate must be positive"),
-    "negative warm-up": ({"warmup_steps": -1}, "--warmup-steps must not be negative"),
+    "negative warm-up": ({"warmup_steps": -1}, "--warmup-steps must be at least 0, not -1"),
     "negative seed": ({"seed": -1}, "--seed must lie in 0..2^32 - 1, not -1"),
     "output without a name": ({"out": "/"}, "--output / has no name of its own"),
     "unknown flag": (

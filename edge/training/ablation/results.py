@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edge.files import write_atomically
 from edge.formats import FULL_PRECISION
 
 RESULTS = "results.json"
@@ -23,7 +23,7 @@ class Result:
 
     Attributes:
         moved: |W - W0| / |W0| in L1 norms over the weights (before rounding) of all quantised linears, W0
-            those of the full-precision model; None without such a start, or if only rounded weights are known.
+            those of the full-precision model; None without such a start or without weights before rounding.
     """
 
     bits: float
@@ -113,6 +113,4 @@ def read_results(directory: Path, settings: dict[str, Any]) -> Results:
 def write_results(results: Results, directory: Path) -> None:
     """Write ``results.json`` atomically."""
     held = {"settings": results.settings, "results": [asdict(result) for result in results.found]}
-    partial = directory / (RESULTS + ".partial")
-    partial.write_text(json.dumps(held, indent=2) + "\n")
-    os.replace(partial, directory / RESULTS)
+    write_atomically(directory / RESULTS, json.dumps(held, indent=2) + "\n")

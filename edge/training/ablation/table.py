@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from edge.files import write_atomically
 from edge.formats import FULL_PRECISION
 from edge.training.ablation.picture import picture
 from edge.training.ablation.results import CONTINUED, Reference, Results, references_of, widths_of
@@ -19,9 +20,7 @@ NONE = "-"
 
 def write_tables(results: Results, directory: Path) -> None:
     """Write ``table.md`` and ``table.png``, each atomically."""
-    partial = directory / (TABLE + ".partial")
-    partial.write_text(markdown(results))
-    os.replace(partial, directory / TABLE)
+    write_atomically(directory / TABLE, markdown(results))
     partial = directory / (PICTURE + ".partial")
     picture(results).savefig(partial, format="png", dpi=144)
     os.replace(partial, directory / PICTURE)
