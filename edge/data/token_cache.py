@@ -12,14 +12,13 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from tqdm import tqdm
 
 from edge.data.hub import HubDataset
@@ -91,7 +90,7 @@ def tokenise(
         return known
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _only_one(path, source.name):
+        with _locked(path, source.name):
             return _recorded(path) or _write(path, opened, source, tokenizer, config)
     except OSError as error:  # of the cache; readers raise ValueError
         raise ValueError(
@@ -123,19 +122,14 @@ def _recorded(path: Path) -> TokenFile | None:
     return file if whole else None
 
 
-@contextmanager
-def _only_one(path: Path, name: str) -> Iterator[None]:
+def _locked(path: Path, name: str) -> AcquireReturnProxy:
     """Lock the cache entry; the system releases the lock of a dead process."""
     lock = FileLock(path.with_suffix(".lock"))
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         print(f"waiting for another process that tokenises {name}", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
 def _write(

@@ -27,7 +27,7 @@ from edge.training.ablation.picture import picture
 from edge.training.ablation.results import Result, Results
 from edge.training.ablation.table import markdown
 from edge.training.ablation.variants import TRAINED_ON, VARIANTS
-from edge.training.arguments import training_arguments
+from edge.training.trainer_arguments import training_arguments
 from runtime_tests.tiny import TEXT, save_tiny, tiny_config
 
 QAT, FROM_SCRATCH = (next(v for v in VARIANTS if v.name == name) for name in ("QAT", "from scratch"))

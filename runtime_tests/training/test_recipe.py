@@ -23,12 +23,13 @@ from edge.model.tokenizer import Tokenizer
 from edge.quantizers.paretoq import QATLinear
 from edge.quantizers.plan import Plan
 from edge.training import train
-from edge.training.arguments import parse, training_arguments
+from edge.training.arguments import parse
 from edge.training.divergence import Diverged
 from edge.training.loss import NextTokenLoss
 from edge.training.stages import stages
 from edge.training.teacher import teacher_of
 from edge.training.train_config import TrainConfig
+from edge.training.trainer_arguments import training_arguments
 from runtime_tests.tiny import save_tiny, tiny_config, tiny_tokenizer
 
 NEEDED = ["--output", "out", "--data", "a.txt", "--eval-data", "b.txt"]

@@ -20,9 +20,9 @@ from edge.model.config import NAMED_MODELS
 from edge.quantizers.paretoq import initial_alpha
 from edge.quantizers.plan import Plan
 from edge.training import train
-from edge.training.arguments import training_arguments
 from edge.training.start import starting_model
 from edge.training.train_config import TrainConfig
+from edge.training.trainer_arguments import training_arguments
 from runtime_tests.tiny import save_tiny, tiny_config, tiny_tokenizer
 from runtime_tests.training.tiny_run import command, last_line, weights
 
