@@ -46,7 +46,7 @@ class Shards:
             raise ValueError(f"{name} is not a readable file of one of the kinds {', '.join(READERS)}")
         for file in files:
             if not file.is_file():
-                raise ValueError(f"{file} leads nowhere: mend or remove that link")
+                raise ValueError(f"{file} is a broken link: repair or remove it")
             if file.stat().st_size == 0:
                 raise ValueError(f"{file} is empty: it holds no text")
         return Shards(files)

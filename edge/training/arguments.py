@@ -61,7 +61,7 @@ def parse(argv: list[str]) -> tuple[TrainConfig, list[str]]:
     config, rest = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
     given = flags_given(argv).keys()
     if {"steps", "tokens"} <= given:
-        raise ValueError("--steps and --tokens say the same; give one")
+        raise ValueError("give --steps or --tokens, not both")
     if config.qat_fraction is not None and not {"steps", "tokens"} & given:
         raise ValueError("--qat-fraction divides a budget: give --tokens or --steps")
     if config.full_learning_rate is not None and config.qat_fraction is None:

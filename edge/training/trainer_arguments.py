@@ -103,8 +103,8 @@ def _refuse_unusable(arguments: TrainingArguments) -> None:
     optimiser = OptimizerNames(arguments.optim).value
     if "schedule_free" in optimiser:
         raise ValueError(
-            f"--optim {optimiser} is not for this command: the average that it makes is not what would be "
-            "measured and kept"
+            f"--optim {optimiser} is not for this command: its average of the weights would be neither "
+            "measured nor saved"
         )
     if cast(Any, arguments.accelerator_config).split_batches:
         raise ValueError("split_batches is not for this command: --batch-size is what each process takes")

@@ -127,7 +127,7 @@ BAD_INPUT = {
     ),
     "an optimiser whose average is not kept": (
         {"optim": "schedule_free_adamw"},
-        "--optim schedule_free_adamw is not for this command: the average",
+        "--optim schedule_free_adamw is not for this command: its average",
     ),
     "a batch that finds its own size": (
         {"auto_find_batch_size": True},
