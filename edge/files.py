@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,3 +58,10 @@ def swap_in(partial: Path, directory: Path) -> None:
             replaced.rename(directory)
         raise
     shutil.rmtree(replaced, ignore_errors=True)  # also that of a run that was killed at this point
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

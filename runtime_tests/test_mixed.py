@@ -15,7 +15,7 @@ from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.convert import build_model
 from edge.checkpoints.hugging_face import linear_names, load_checkpoint
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
-from edge.evaluation.subject import open_subject
+from edge.evaluation.candidate import open_candidate
 from edge.formats import FULL_PRECISION, grid_for_bits
 from edge.model.decoder import named_linears
 from edge.ops.packing import dequantize, read_header
@@ -149,10 +149,10 @@ def test_a_program_is_verified_and_says_what_it_is(drawn: Drawn, tmp_path: Path)
     assert manifest.embedding_bits == (8 if drawn.embedding_bits == 16 else drawn.embedding_bits)
     assert manifest.embedding_learned == (drawn.embedding_bits != 16)
     assert manifest.verification.prefill_rms == 0.0
-    subjects = [open_subject(str(path)) for path in (source, out)]
+    subjects = [open_candidate(str(path)) for path in (source, out)]
     assert [subject.facts.bits for subject in subjects] == [manifest.bits] * 2
     assert manifest.bits == drawn.checkpoint.bits
-    assert (subjects[1].agreement is None) == (16 in drawn.widths.values())
+    assert (subjects[1].bounds is None) == (16 in drawn.widths.values())
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Text to packed blocks of tokens: local files and shards, or hub datasets, tokenised once into a cache."""
+"""Text from local files or hub datasets, tokenised once into a cache and packed into blocks."""
 
 from edge.data.blocks import PackedBlocks, TokenStream, load_blocks, token_stream
 from edge.data.order import EpochAfterEpoch

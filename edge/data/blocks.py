@@ -1,4 +1,4 @@
-"""Tokens packed into blocks: the examples of training, and the lines of evaluation."""
+"""Pack tokens into blocks, the examples of training and evaluation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edge.model.tokenizer import Tokenizer
 
 
 class Ids(Protocol):
-    """Token ids in a row, of which slices are taken; an array is one."""
+    """A sequence of token ids that can be sliced, such as an array."""
 
     def __len__(self) -> int: ...
 
@@ -28,7 +28,7 @@ class Ids(Protocol):
 
 
 class TokenStream:
-    """Files of tokens one after another; a file begins again where more is asked for than it has.
+    """A sequence of token files; a file repeats if more tokens are asked for than it has.
 
     Args:
         pieces: each file and how many tokens it contributes.
@@ -42,7 +42,7 @@ class TokenStream:
         return self.ends[-1]
 
     def __getitem__(self, where: slice, /) -> np.ndarray:
-        """Consecutive tokens, [n] uint16 or uint32."""
+        """Return consecutive tokens, [n] uint16 or uint32."""
         start, stop, _ = where.indices(len(self))
         parts = []
         while start < stop:
@@ -55,7 +55,7 @@ class TokenStream:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 that only the same tokens in the same files have, wherever those lie; reads no token."""
+        """Return a SHA-256 of the files' hashes and token counts; paths do not matter."""
         said = [(file.sha256, count) for file, count in self.pieces]
         return hashlib.sha256(repr(said).encode()).hexdigest()
 
@@ -63,7 +63,7 @@ class TokenStream:
 class PackedBlocks(Dataset):
     """Blocks of ``context + 1`` consecutive tokens: each position but the last predicts the next.
 
-    What is left behind the last whole block is dropped.
+    Tokens after the last whole block are dropped.
 
     Raises:
         ValueError: the stream is shorter than one block.
@@ -80,12 +80,12 @@ class PackedBlocks(Dataset):
 
     @property
     def blocks(self) -> np.ndarray:
-        """Every block, [blocks, context + 1]: for held-out texts, since all of it comes into memory."""
+        """Return all blocks, [blocks, context + 1]; they come into memory, so only for held-out texts."""
         return self.stream[: self.count * self.size].reshape(self.count, self.size)
 
     @property
     def predicted(self) -> int:
-        """Tokens that a pass over the blocks predicts: all but each block's first."""
+        """Count the predicted tokens: all but each block's first."""
         return self.count * (self.size - 1)
 
     def __len__(self) -> int:
@@ -105,11 +105,11 @@ def token_stream(
     cache: Path | None = None,
     repeats: bool = True,
 ) -> TokenStream:
-    """Every source, in order; documents stand between bos and eos.
+    """Tokenise sources in order; each document stands between bos and eos.
 
     Args:
-        cache: directory of the tokenised sources; ``edge-lowbit/tokens`` in the user's cache where None.
-        repeats: a source that is shorter than asked for is read again; else all of it is taken once.
+        cache: directory of tokenised sources; None is ``edge-lowbit/tokens`` in the user's cache.
+        repeats: whether a source shorter than asked for repeats.
 
     Raises:
         ValueError: a source is missing, empty, unreadable, or of an unknown kind; the hub cannot be reached;
@@ -124,5 +124,5 @@ def token_stream(
 def load_blocks(
     sources: list[Source], tokenizer: Tokenizer, config: ModelConfig, context: int, cache: Path | None = None
 ) -> PackedBlocks:
-    """Held-out sources, each once, in blocks of ``context + 1`` tokens; raises as ``token_stream`` does."""
+    """Pack held-out sources, each once, into blocks of ``context + 1``; raises like ``token_stream``."""
     return PackedBlocks(token_stream(sources, tokenizer, config, cache, repeats=False), context)

@@ -1,4 +1,4 @@
-"""Hub datasets, streamed: nothing is downloaded but the rows that are read."""
+"""Stream datasets of the Hugging Face hub; only the rows that are read are downloaded."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ CURE = "give a local .txt, .jsonl or .parquet file, or download the dataset firs
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A split of a hub dataset, ``OWNER/NAME[/CONFIG][@REVISION][:SPLIT]``, at one commit; train if not said.
+    """A split (default: train) of a hub dataset, ``OWNER/NAME[/CONFIG][@REVISION][:SPLIT]``, at one commit.
 
-    Where ``HF_HUB_OFFLINE`` is set, it is what ``datasets`` has in its own cache.
+    With ``HF_HUB_OFFLINE`` it comes from the cache of ``datasets``.
     """
 
     name: str
@@ -29,7 +29,7 @@ class HubDataset:
 
     @staticmethod
     def find(name: str) -> HubDataset:
-        """Asks the hub for the newest commit; a name that ends in a whole commit needs no hub yet.
+        """Ask the hub for the commit; a name with a whole commit needs no hub yet.
 
         Raises:
             ValueError: the hub does not answer within ten seconds, or knows no such dataset.
@@ -43,12 +43,12 @@ class HubDataset:
         return HubDataset(name, repo, config or None, commit, split or HubDataset.split)
 
     def identity(self) -> Any:
-        """The commit; offline the files in the cache of ``datasets``, whose path has a hash of the data."""
+        """Return what identifies the rows: the commit; offline the cached files, whose paths hold a hash."""
         version = self.commit or [file["filename"] for file in self._load().cache_files]
         return {"hub": self.repo, "config": self.config, "version": version, "split": self.split}
 
     def texts(self) -> Iterator[str]:
-        """The text of every row.
+        """Yield the text of every row.
 
         Raises:
             ValueError: the hub cannot be reached or stops answering, or a row holds no text.
@@ -57,15 +57,17 @@ class HubDataset:
             yield text_of(row, f"{self.name} row {number}")
 
     def _rows(self) -> Iterator[Any]:
-        # Asked first: load_dataset itself tries an unreachable hub for half a minute.
+        # load_dataset tries an unreachable hub for half a minute.
         _commit_of(self.name, self.repo, self.commit)
         number, rows = 0, self._load()
         try:
             for row in rows:
                 yield row
                 number += 1
-        except Exception as error:  # the library raises many kinds for one cause
-            raise ValueError(f"{self.name} broke off after {number} rows ({_said(error)}); {CURE}") from error
+        except Exception as error:  # datasets raises many kinds
+            raise ValueError(
+                f"{self.name} broke off after {number} rows ({_summary(error)}); {CURE}"
+            ) from error
 
     def _load(self) -> Any:
         import datasets
@@ -90,10 +92,10 @@ def _commit_of(name: str, repo: str, revision: str) -> str:
 
 
 def ask_hub(repo: str, revision: str = "") -> str:
-    """The commit that a revision (empty: the newest) of a dataset stands for; offline, the revision itself.
+    """Return the commit of a dataset's revision (empty: the newest); offline, the revision itself.
 
     Raises:
-        Exception: of many kinds, within ten seconds, where the hub does not answer or knows no such dataset.
+        Exception: of many kinds, within ten seconds, if the hub does not answer or knows no such dataset.
     """
     import huggingface_hub
 
@@ -110,10 +112,10 @@ def _offline() -> bool:
 
 
 def _refusal(name: str, error: Exception) -> str:
-    return f"{name} is neither a local file nor a dataset that the hub gave ({_said(error)}); {CURE}"
+    return f"{name} is neither a local file nor a dataset that the hub gave ({_summary(error)}); {CURE}"
 
 
-def _said(error: Exception) -> str:
-    """The kind of an error and the first line of its message, which can be a page."""
+def _summary(error: Exception) -> str:
+    """Return an error's type and the first line of its message, which can be a page."""
     first = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {first[:160]}" if first else type(error).__name__

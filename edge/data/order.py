@@ -1,4 +1,4 @@
-"""Which example is trained on when."""
+"""Order of training examples."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from itertools import chain, count, islice
 import numpy as np
 from torch.utils.data import Sampler
 
-#: A quarter of a billion: 2 GiB of order, and at 2048 tokens each half a trillion tokens.
+#: The order of so many takes 2 GiB; at 2048 tokens each they are half a trillion tokens.
 MOST_EXAMPLES = 1 << 28
 
 
 class EpochAfterEpoch(Sampler[int]):
-    """Indices of all the examples of a run: every example once, shuffled, before any comes again.
+    """Indices of a run's examples: each once, shuffled, before any comes again.
 
-    Epochs follow each other without a seam, within a batch where it falls so. Each step therefore has a
-    whole batch, and the same one however it is divided among processes and accumulated batches.
+    A batch may span two epochs, so every step has a whole batch, and the same one however it is divided among
+    ranks and accumulated batches.
 
     Args:
-        examples: to choose from.
-        length: of the run, in examples.
-        seed: of the order, any integer from 0 on.
-        start: where in the order the run begins: behind those that another took before it.
+        examples: number of examples in an epoch.
+        length: number of examples in the run.
+        seed: of the order, at least 0.
+        start: examples of the order to skip because an earlier run took them.
 
     Raises:
-        ValueError: there are more examples than an epoch's order, 8 bytes of each, is to take memory for.
+        ValueError: an epoch has more than MOST_EXAMPLES.
     """
 
     def __init__(self, examples: int, length: int, seed: int, start: int = 0) -> None:

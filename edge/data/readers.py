@@ -1,4 +1,8 @@
-"""The documents of one local file, read piece by piece; only a JSON list is read as a whole."""
+"""Read the documents of one local file, piece by piece; only a JSON list is read as a whole.
+
+The readers of ``datasets`` do not fit: they do not split a text at separators, they read a JSON line without
+text as null where it must be refused, and they do not name the line that is damaged.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-#: What separates the documents of a .txt file; a file without it is one document.
+#: Separator of the documents of a .txt file.
 DOCUMENT_SEPARATOR = "<|endoftext|>"
 TEXT_COLUMN = "text"
-#: Characters. A longer document of a text file is several, cut behind a line, so that memory stays bounded.
+#: Characters. Longer documents of a text file are cut after a line, which bounds the memory.
 LONGEST_DOCUMENT = 1 << 22
 CHUNK_CHARACTERS = 1 << 20
 PARQUET_ROWS = 256
@@ -24,13 +28,13 @@ def _text_documents(path: Path) -> Iterator[str]:
             *whole, rest = (rest + chunk).split(DOCUMENT_SEPARATOR)
             for document in whole:
                 yield from _pieces(document)
-            *done, rest = _pieces(rest, spare=len(DOCUMENT_SEPARATOR))  # its end may be half a separator
+            *done, rest = _pieces(rest, spare=len(DOCUMENT_SEPARATOR))  # it may end in half a separator
             yield from done
     yield from _pieces(rest)
 
 
 def _pieces(text: str, spare: int = 0) -> list[str]:
-    """A text cut to documents that are short enough, the last of them perhaps by ``spare`` too long."""
+    """Cut a text into documents of at most LONGEST_DOCUMENT; the last may be longer by ``spare``."""
     pieces = []
     while len(text) > LONGEST_DOCUMENT + spare:
         cut = text.rfind("\n", 0, LONGEST_DOCUMENT) + 1 or LONGEST_DOCUMENT
@@ -52,7 +56,7 @@ def _jsonl_documents(path: Path) -> Iterator[str]:
 
 
 def _json_documents(path: Path) -> Iterator[str]:
-    """A list of objects; anything else is read as JSONL."""
+    """Read a list of objects; anything else is read as JSONL."""
     with _text_file(path) as file:
         line = next((line for line in file if line.strip()), "")
     if not line.lstrip().startswith("["):
@@ -83,7 +87,7 @@ def _parquet_documents(path: Path) -> Iterator[str]:
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-#: Kinds of local files, by suffix.
+#: Readers by suffix.
 READERS = {
     ".txt": _text_documents,
     ".md": _text_documents,
@@ -96,7 +100,7 @@ READERS = {
 @contextmanager
 def _text_file(path: Path) -> Iterator[TextIO]:
     try:
-        with path.open(encoding="utf-8-sig") as file:  # without the mark that Windows editors put first
+        with path.open(encoding="utf-8-sig") as file:  # drops the byte order mark of Windows editors
             yield file
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
@@ -105,7 +109,7 @@ def _text_file(path: Path) -> Iterator[TextIO]:
 
 
 def text_of(row: Any, where: str) -> str:
-    """The text of a row; a null counts as empty.
+    """Return the text of a row; null counts as empty.
 
     Raises:
         ValueError: the row has no text column, or what it holds is not text.
@@ -124,7 +128,7 @@ def text_of(row: Any, where: str) -> str:
 
 
 def is_whole_text(text: str) -> bool:
-    """JSON can spell halves of characters, which no tokenizer takes."""
+    """Tell whether no half of a surrogate pair is in a text; JSON can spell one, no tokenizer takes it."""
     try:
         text.encode()
     except UnicodeEncodeError:

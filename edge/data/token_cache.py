@@ -1,9 +1,8 @@
-"""A source's tokens, made once and kept on disk, so that no run holds a corpus in memory.
+"""Tokenise a source once into a file, which runs map into memory.
 
-In the cache directory, ``KEY.ids`` holds the token ids, little-endian uint16 where the vocabulary fits and
-uint32 where not, and ``KEY.json`` says how many, of what, and their SHA-256. The record is written last:
-ids without one do not count. KEY is a hash of all that decides the ids, so nothing in the cache goes stale;
-any of it may be deleted.
+``KEY.ids`` holds the token ids, little-endian, uint16 if the vocabulary fits and else uint32; ``KEY.json``
+holds their number, origin and SHA-256. The JSON file is written last; ids without it do not count. KEY is a
+hash of all that decides the ids, so nothing goes stale, and any file may be deleted.
 """
 
 from __future__ import annotations
@@ -13,28 +12,28 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from tqdm import tqdm
 
 from edge.data.hub import HubDataset
-from edge.data.sources import Shards, Source, open_source, texts_of
+from edge.data.shards import Shards
+from edge.data.sources import Source, open_source, texts_of
 from edge.files import sha256_of
 from edge.model.config import ModelConfig
 from edge.model.tokenizer import Tokenizer
 
-#: Part of every key; raise it when the same source would give other ids.
+#: Part of every key; raise it when a change gives other ids for the same source.
 VERSION = 2
-#: Documents tokenised at a time, and characters after which a batch is full with fewer.
+#: Limits of a batch to tokenise: documents, and characters.
 BATCH = 256
 BATCH_CHARACTERS = 1 << 20
-#: Without a terminal, the bar is for logs of long runs only.
+#: Seconds between lines of progress in a log.
 LOG_SECONDS = 60
 
 
@@ -45,11 +44,11 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True)
 class TokenFile:
-    """Token ids in a file: bos, document, eos, bos, ...
+    """A file of token ids: bos, document, eos, bos, ...
 
     Attributes:
         dtype: ``<u2`` or ``<u4``.
-        sha256: of the file's bytes, taken while they were written.
+        sha256: of the file's bytes as they were written.
     """
 
     path: Path
@@ -62,20 +61,20 @@ class TokenFile:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """[length], mapped from the file: only what is looked at is read."""
+        """Map the file into memory: [length]."""
         return np.asarray(np.memmap(self.path, self.dtype, mode="r", shape=(self.length,)))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the map, so that a data loader's worker opens the file instead of being sent it."""
+        """Leave out the map, so that a data loader's worker opens the file instead of receiving a copy."""
         return {name: value for name, value in self.__dict__.items() if name != "ids"}
 
 
 def tokenise(
     source: Source, tokenizer: Tokenizer, config: ModelConfig, cache: Path | None = None
 ) -> TokenFile:
-    """The tokens of a source, at most as many as it asks for, from the cache where they are there.
+    """Return a source's tokens, at most as many as it asks for, from the cache if they are there.
 
-    Of several processes that ask for the same tokens at once, one makes them and the others wait.
+    If several processes want the same tokens at once, one tokenises and the others wait.
 
     Raises:
         ValueError: the source cannot be read or holds no text, the tokenizer does not fit the model,
@@ -91,9 +90,9 @@ def tokenise(
         return known
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _only_one(path, source.name):
+        with _locked(path, source.name):
             return _recorded(path) or _write(path, opened, source, tokenizer, config)
-    except OSError as error:  # of the cache: the readers make theirs a ValueError
+    except OSError as error:  # of the cache; readers raise ValueError
         raise ValueError(
             f"the tokens of {source.name} cannot be kept in {directory} ({error.strerror}); "
             "name another directory with XDG_CACHE_HOME or, for training, --data-cache"
@@ -101,41 +100,36 @@ def tokenise(
 
 
 def _key(opened: Shards | HubDataset, source: Source, tokenizer: Tokenizer, config: ModelConfig) -> str:
-    decides = {
+    parts = {
         "version": VERSION,
         "source": opened.identity(),
         "tokens": source.tokens,
         "tokenizer": hashlib.sha256(tokenizer.path.read_bytes()).hexdigest(),
         "special ids": [config.bos_id, config.eos_id],
     }
-    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def _recorded(path: Path) -> TokenFile | None:
-    """The tokens at a path, where they are those that were written there."""
+    """Return the token file at a path; None if it is missing or damaged."""
     try:
         record = json.loads(path.with_suffix(".json").read_text())
         file = TokenFile(path, record["dtype"], record["length"], record["sha256"])
-        # Read whole: little beside the run, and no run is on what a failing disk made.
+        # Reading it all costs little, and finds what a failing disk has changed.
         whole = sha256_of(path) == file.sha256
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return file if whole else None
 
 
-@contextmanager
-def _only_one(path: Path, name: str) -> Iterator[None]:
-    """One process at a time; the system releases the lock of one that dies."""
+def _locked(path: Path, name: str) -> AcquireReturnProxy:
+    """Lock the cache entry; the system releases the lock of a dead process."""
     lock = FileLock(path.with_suffix(".lock"))
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         print(f"waiting for another process that tokenises {name}", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
 def _write(
@@ -169,7 +163,7 @@ def _write(
 
 
 def _bar(source: Source) -> tqdm:
-    """On a terminal at once; in a log a line a minute, from the second minute on."""
+    """Show a bar on a terminal, and one line a minute in a log."""
     quiet = 0 if sys.stderr.isatty() else LOG_SECONDS
     return tqdm(
         desc=f"tokenising {source.name}",
@@ -184,7 +178,7 @@ def _bar(source: Source) -> tqdm:
 def _batches_of_ids(
     opened: Shards | HubDataset, name: str, tokenizer: Tokenizer, config: ModelConfig
 ) -> Iterator[list[int]]:
-    end = [] if config.eos_id == config.bos_id else [config.eos_id]  # one marker between documents, not two
+    end = [] if config.eos_id == config.bos_id else [config.eos_id]  # no double marker
     for texts in _batches(texts_of(opened, name)):
         together: list[int] = []
         for ids in tokenizer.encode_batch(texts):

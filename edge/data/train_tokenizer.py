@@ -12,19 +12,19 @@ from edge.cli import refuse_unwritable
 from edge.data import documents
 from edge.model.tokenizer import TOKENIZER_FILES
 
-#: Ids 0, 1 and 2, the places Llama gives them.
+#: Ids 0, 1 and 2, as in Llama.
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 BEGIN = "<s>"
-#: Every byte is an entry, and so is every special token; merges come on top.
+#: Bytes and special tokens; merges come on top.
 SMALLEST_VOCAB = 256 + len(SPECIAL_TOKENS)
 LARGEST_VOCAB = 1 << 24
 
 
 def train_tokenizer(sources: list[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE of at most ``vocab_size`` entries; every byte is a token, so no text is unknown.
+    """Train byte-level BPE with at most ``vocab_size`` entries; every byte is a token.
 
     Raises:
-        ValueError: a size without room for the bytes, or a source that cannot be read.
+        ValueError: the vocabulary is too small for the bytes, or a source cannot be read.
     """
     if not SMALLEST_VOCAB <= vocab_size < LARGEST_VOCAB:
         raise ValueError(
@@ -33,7 +33,7 @@ def train_tokenizer(sources: list[str], vocab_size: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    # Runners learn from this template what to put before a text when they are asked for a begin token.
+    # Runners take the begin token from this template.
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BEGIN} $A", special_tokens=[(BEGIN, SPECIAL_TOKENS.index(BEGIN))]
     )
@@ -49,8 +49,10 @@ def train_tokenizer(sources: list[str], vocab_size: int) -> Tokenizer:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m edge.data", description=__doc__)
-    parser.add_argument("--data", nargs="+", required=True, help="text, JSONL or Parquet files")
-    parser.add_argument("--vocab-size", type=int, default=4096, help="entries, special tokens included")
+    parser.add_argument("--data", nargs="+", required=True, help="text, named as for training")
+    parser.add_argument(
+        "--vocab-size", type=int, default=4096, help="number of entries (default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, required=True, help="directory for tokenizer.json")
     return parser
 

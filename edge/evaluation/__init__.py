@@ -1,1 +1,1 @@
-"""Quality of checkpoints and exported programs: ``python -m edge.evaluation``."""
+"""Evaluation of checkpoints and exported programs: perplexity and accuracy."""

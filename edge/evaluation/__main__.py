@@ -1,4 +1,4 @@
-"""``python -m edge.evaluation``: perplexity and zero-shot accuracy, one row per model."""
+"""Measure perplexity and multiple-choice accuracy of models, in one table."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ from pathlib import Path
 from edge.cli import main_guard
 from edge.data import Source, documents
 from edge.data.hub import ask_hub
-from edge.evaluation.multiple_choice import Accuracy, ChoiceFile, accuracy, read_questions
-from edge.evaluation.perplexity import (
-    Perplexity,
-    block_length,
-    file_perplexity,
-    wikitext_perplexities,
-)
-from edge.evaluation.subject import Subject, open_subject
+from edge.evaluation.candidate import Candidate, open_candidate
+from edge.evaluation.multiple_choice import Accuracy, accuracy
+from edge.evaluation.perplexity import Perplexity, block_length, file_perplexity, wikitext_perplexities
+from edge.evaluation.questions import ChoiceFile, read_questions
 from edge.evaluation.table import Row, as_json, cell, heading, markdown
 from edge.evaluation.wikitext import wikitext_rows
+from edge.files import write_atomically
 
-#: What --wikitext without a value, and --tasks without names, stand for.
+#: Value of --wikitext when none is given.
 HUB = "hub"
-#: One of the datasets of --tasks, asked for to see whether the hub answers at all.
+#: A dataset of --tasks, used to check that the hub answers.
 A_DATASET = "allenai/ai2_arc"
 EXAMPLE = """\
 examples:
@@ -35,7 +32,7 @@ examples:
 
 @dataclass(frozen=True)
 class Work:
-    """What every model is put through; read and checked before the first one is."""
+    """Texts, questions and tasks that every model is measured on, read and checked beforehand."""
 
     data: list[str]
     context: int | None
@@ -44,17 +41,17 @@ class Work:
     tasks: list[str]
     limit: int | None
 
-    def figures(self, subject: Subject) -> Iterator[Perplexity | Accuracy]:
+    def figures(self, candidate: Candidate) -> Iterator[Perplexity | Accuracy]:
         for file in self.data:
-            yield file_perplexity(subject, file, self.context)
+            yield file_perplexity(candidate, file, self.context)
         if self.wikitext is not None:
-            yield from wikitext_perplexities(subject, self.wikitext)
+            yield from wikitext_perplexities(candidate, self.wikitext)
         for questions in self.choices:
-            yield accuracy(subject, questions)
+            yield accuracy(candidate, questions)
         if self.tasks:
             from edge.evaluation.harness import harness_accuracies
 
-            yield from harness_accuracies(subject, self.tasks, self.limit)
+            yield from harness_accuracies(candidate, self.tasks, self.limit)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,37 +65,41 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         nargs="+",
         required=True,
-        help="embedded models, checkpoint directories or hub ids of any bit width, and exported programs "
-        "(their directory or .pte file); a row each",
+        help="checkpoints of any bit width (directory, hub id, or default/2bit and the like) and exported "
+        "programs (directory or .pte file); a row each",
     )
-    parser.add_argument("--data", nargs="+", default=[], help="held-out files for perplexity")
     parser.add_argument(
-        "--context", type=int, help="tokens per block of --data (default: the model's positions)"
+        "--data", nargs="+", default=[], help="held-out text for perplexity, named as in training"
+    )
+    parser.add_argument(
+        "--context", type=int, help="tokens per block of --data (default: all of the model's positions)"
     )
     parser.add_argument(
         "--wikitext",
         nargs="?",
         const=HUB,
         metavar="PATH",
-        help="WikiText-2 perplexity in both published conventions, of a local wiki.test.raw (or the folder "
-        "that holds it), else of the hub's copy",
+        help="WikiText-2 perplexity in both published conventions, from a local wiki.test.raw or its folder "
+        "(default: the hub's copy)",
     )
     parser.add_argument(
-        "--choices", nargs="+", default=[], help='JSONL files of {"query", "choices", "gold"}; accuracy'
+        "--choices", nargs="+", default=[], help='JSONL files of {"query", "choices", "gold"} for accuracy'
     )
     parser.add_argument(
-        "--tasks", nargs="*", help="tasks of lm-eval by name (default: the eight that ParetoQ reports)"
+        "--tasks", nargs="*", help="lm-eval tasks for accuracy (default: the eight that ParetoQ reports)"
     )
-    parser.add_argument(
-        "--limit", type=int, help="first questions of every --choices file and task (default: all)"
-    )
-    parser.add_argument("--output", type=Path, help="file for the table, which is printed anyway")
-    parser.add_argument("--json", type=Path, help="file for every figure and how it was taken")
+    parser.add_argument("--limit", type=int, help="questions of every --choices file and task (default: all)")
+    parser.add_argument("--output", type=Path, help="file for the table, which is also printed")
+    parser.add_argument("--json", type=Path, help="file for every figure and how it was measured")
     return parser
 
 
 def _prepared(args: argparse.Namespace) -> Work:
-    """Reads what was asked for; ValueError where that cannot be done."""
+    """Read and check all texts and questions.
+
+    Raises:
+        ValueError: nothing is asked for, a flag is out of range, or a file cannot be read or written.
+    """
     if not (args.data or args.wikitext or args.choices or args.tasks is not None):
         raise ValueError("there is nothing to evaluate on: give --data, --wikitext, --choices or --tasks")
     if args.limit is not None and args.limit < 1:
@@ -117,7 +118,7 @@ def _prepared(args: argparse.Namespace) -> Work:
 
 
 def _refuse_targets(args: argparse.Namespace) -> None:
-    """ValueError where a result cannot be written or would take the place of something else."""
+    """Raise a ValueError if a result cannot be written, or would overwrite an input or the other result."""
     taken = [Path(name).resolve() for name in (*args.data, *args.choices, args.wikitext) if name]
     for flag, path in (("--output", args.output), ("--json", args.json)):
         if path is None:
@@ -137,7 +138,7 @@ def _checked_tasks(names: list[str]) -> list[str]:
         )
     try:
         ask_hub(A_DATASET)
-    except Exception as error:  # besides its own errors the client lets those of its HTTP library through
+    except Exception as error:  # the client also raises errors of its HTTP library
         raise ValueError(
             f"the hub, which has the data of --tasks, cannot be reached ({type(error).__name__}); with "
             "HF_HUB_OFFLINE=1 what was downloaded before is used, and --choices scores local files"
@@ -149,28 +150,23 @@ def _checked_tasks(names: list[str]) -> list[str]:
     return tasks
 
 
-def _write(path: Path | None, text: str) -> None:
-    if path is not None:
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-
-
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     work = _prepared(args)
     for name in args.model:
-        block_length(open_subject(name), args.context)  # what is wrong shows before hours of work, not after
+        block_length(open_candidate(name), args.context)  # find mistakes before hours of work
     rows: list[Row] = []
     for name in args.model:
-        subject = open_subject(name)
+        candidate = open_candidate(name)
         figures = []
-        for figure in work.figures(subject):
+        for figure in work.figures(candidate):
             figures.append(figure)
             print(f"{name}: {heading(figure)} {cell(figure)}", flush=True)
-        rows.append(Row(subject.facts, figures))
-        _write(args.output, markdown(rows))  # after every model: an interruption costs only the one under way
-        _write(args.json, as_json(rows))
+        rows.append(Row(candidate.facts, figures))
+        # After every model, so that an interruption costs only one.
+        for path, text in ((args.output, markdown(rows)), (args.json, as_json(rows))):
+            if path is not None:
+                write_atomically(path, text)
     print("\n" + markdown(rows), end="")
     return 0
 

@@ -1,11 +1,11 @@
-"""Zero-shot tasks through lm-eval (github.com/EleutherAI/lm-evaluation-harness), the optional extra ``eval``.
+"""Run zero-shot tasks of lm-eval (github.com/EleutherAI/lm-evaluation-harness, the optional extra ``eval``).
 
-Prompts, data and metrics are lm-eval's. Every text begins with the begin token, which these models were
-trained to see. Importing this module needs lm-eval.
+Prompts, data and metrics are lm-eval's. Every text begins with the begin token, as in training.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from typing import Any
@@ -15,13 +15,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
+from edge.evaluation.candidate import Candidate
 from edge.evaluation.language_model import continuation, fitted
 from edge.evaluation.multiple_choice import Accuracy, Share, share
 from edge.evaluation.progress import progress
-from edge.evaluation.subject import Subject
 
-#: The eight of ParetoQ's table (arXiv 2502.02631), by lm-eval's names. The paper's figures come from a code
-#: base of its own (its README says so), with other prompts: near what these give, not equal to it.
+#: ParetoQ's eight tasks (arXiv 2502.02631) by lm-eval's names. The paper's code has other prompts, so its
+#: figures are close to these, not equal.
 PAPER_TASKS = (
     "arc_easy",
     "arc_challenge",
@@ -37,21 +37,21 @@ AVERAGE = f"mean of the {len(PAPER_TASKS)} tasks"
 
 
 class HarnessModel(LM):
-    """A subject as lm-eval asks models: for the log-probabilities of texts after others."""
+    """A candidate behind lm-eval's interface."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, candidate: Candidate) -> None:
         super().__init__()
-        self.subject = subject
+        self.candidate = candidate
         self.shortened: Counter[str | None] = Counter()  # by task
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Summed log-probability of each text, and whether greedy decoding would give it."""
-        subject = self.subject
-        whole = [continuation(subject.tokenizer, subject.config.bos_id, *each.args) for each in requests]
-        fitting = [fitted(each, subject.model.positions) for each in whole]
+        """Return the summed log-probability of each text, and whether greedy decoding gives that text."""
+        candidate = self.candidate
+        whole = [continuation(candidate.tokenizer, candidate.config.bos_id, *each.args) for each in requests]
+        fitting = [fitted(each, candidate.model.positions) for each in whole]
         for each, a, b in zip(requests, whole, fitting, strict=True):
             self.shortened[each.task_name] += len(a.context) != len(b.context)
-        scores = progress(subject.model.scores(fitting), len(fitting), "requests")
+        scores = progress(candidate.model.scores(fitting), len(fitting), "requests")
         return [(score.total, score.is_greedy) for score in scores]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
@@ -61,28 +61,36 @@ class HarnessModel(LM):
         raise ValueError("--tasks takes tasks that are answered by choosing, not by writing")
 
 
+@functools.cache
+def task_manager() -> TaskManager:
+    """Return lm-eval's index of tasks; making it takes seconds."""
+    return TaskManager()
+
+
 def check_tasks(names: list[str]) -> None:
-    """ValueError for a task that lm-eval does not know, before anything is evaluated."""
-    known = TaskManager().all_tasks
+    """Raise a ValueError for a task that lm-eval does not know."""
+    known = task_manager().all_tasks
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"lm-eval has no task {unknown[0]}; `lm-eval ls tasks` lists them")
 
 
-def harness_accuracies(subject: Subject, tasks: list[Any], limit: int | None) -> list[Accuracy]:
-    """Accuracy of every task, and the mean where they are the paper's eight.
+def harness_accuracies(candidate: Candidate, tasks: list[Any], limit: int | None) -> list[Accuracy]:
+    """Measure the accuracy of every task, and the mean if they are the paper's eight.
 
     Args:
-        tasks: names, or what else ``lm_eval.simple_evaluate`` takes for a task.
+        tasks: names, or anything else that ``lm_eval.simple_evaluate`` takes for a task.
         limit: questions of each task; all where None.
 
     Raises:
         ValueError: lm-eval cannot load a task, or it is not answered by choosing.
     """
-    model = HarnessModel(subject)
+    model = HarnessModel(candidate)
     try:
-        report = simple_evaluate(model=model, tasks=tasks, limit=limit, log_samples=False)
-    except Exception as error:  # of its own, of datasets, of the hub's client
+        report = simple_evaluate(
+            model=model, tasks=tasks, limit=limit, log_samples=False, task_manager=task_manager()
+        )
+    except Exception as error:  # also of datasets and of the hub's client
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"lm-eval could not run --tasks ({type(error).__name__}: {reason})") from error
     results = [
@@ -93,7 +101,7 @@ def harness_accuracies(subject: Subject, tasks: list[Any], limit: int | None) ->
 
 
 def average(results: list[Accuracy]) -> Accuracy:
-    """The plain mean over tasks; where a task has no normalised accuracy its raw one counts in both."""
+    """Return the plain mean over tasks; a task without normalised accuracy counts with its raw one."""
     return Accuracy(
         AVERAGE,
         "raw accuracy counts for a task that has no normalised one",

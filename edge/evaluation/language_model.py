@@ -1,4 +1,4 @@
-"""What evaluation asks of a model, and the two that answer: eager PyTorch and an exported program."""
+"""Score texts with a model in eager PyTorch or with an exported program."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ HEAD_ROWS = 256
 
 
 class Continuation(NamedTuple):
-    """Tokens whose probability is asked for, after a context of at least one token."""
+    """Tokens to score, after a context of at least one token."""
 
     context: list[int]
     tokens: list[int]
 
     @property
     def fed(self) -> list[int]:
-        """What a model must read to predict the tokens: all but the last of them."""
+        """Return the tokens that a model must read: all but the last."""
         return [*self.context, *self.tokens][:-1] if self.tokens else self.context
 
 
 class Score(NamedTuple):
-    """What a model makes of a continuation.
+    """Score of a continuation.
 
     Attributes:
         log_probabilities: float64 [len(tokens)], natural logarithms, each given all tokens before it.
@@ -50,7 +50,7 @@ class Score(NamedTuple):
 
 
 class LanguageModel(ABC):
-    """Something that gives probabilities to tokens.
+    """A model that gives probabilities to tokens.
 
     Attributes:
         positions: the most tokens it can read at once.
@@ -60,7 +60,7 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def scores(self, continuations: Iterable[Continuation]) -> Iterator[Score]:
-        """The score of each, in order, none of which may have the model read more than ``positions``."""
+        """Score each in order; none may be longer than ``positions``."""
 
 
 class EagerModel(LanguageModel):
@@ -77,13 +77,13 @@ class EagerModel(LanguageModel):
 
     @torch.no_grad()
     def _score(self, batch: list[Continuation]) -> list[Score]:
-        # Padding comes after everything that is read, so a causal model does not see it.
+        # Padding comes last, so a causal model does not see it.
         tokens = pad_sequence([torch.tensor(each.fed) for each in batch], batch_first=True)  # [B, T]
         hidden = self.model.hidden(tokens.to(self.device))  # [B, T, dim]
         return [self._predict(row, each) for row, each in zip(hidden, batch, strict=True)]
 
     def _predict(self, hidden: Tensor, continuation: Continuation) -> Score:
-        """Applies the head to no more of hidden [T, dim] than what predicts the tokens."""
+        """Apply the head only to the rows of hidden [T, dim] that predict the tokens."""
         first, count = len(continuation.context) - 1, len(continuation.tokens)
         parts = []
         for rows, tokens in zip(
@@ -96,9 +96,9 @@ class EagerModel(LanguageModel):
 
 
 class ProgramModel(LanguageModel):
-    """An exported program, fed as a device feeds it: a context in one piece, then token by token.
+    """An exported program, run as on a device: the context in one prefill, then token by token.
 
-    What a context shares with what was read before stays in the KV cache and is not read again.
+    A prefix shared with the previous context stays in the KV cache and is not read again.
     """
 
     def __init__(self, program: Program) -> None:
@@ -112,9 +112,9 @@ class ProgramModel(LanguageModel):
 
     def _score(self, continuation: Continuation) -> Score:
         context, tokens = continuation
-        # The last token of the context is always read: its logits predict the first of the tokens.
+        # The last context token is always read: its logits predict the first of the tokens.
         start = shared_length(self._cached, context[:-1])
-        self._cached = []  # should the program fail, nothing is known of its cache
+        self._cached = []  # unknown, should the program fail
         logits = self.program.forward(context[start:], start)  # [V]
         parts = []
         for position, token in enumerate(tokens, start=len(context)):
@@ -126,10 +126,10 @@ class ProgramModel(LanguageModel):
 
 
 def continuation(tokenizer: Tokenizer, bos_id: int, context: str, text: str) -> Continuation:
-    """Text after a context, both as the tokenizer sees them when they stand together.
+    """Tokenise a context and a text together, and split the tokens between them as lm-eval does.
 
-    Split as lm-eval does: white space at the end of the context counts as the text's, since tokens begin with
-    it. Where the two merge into one token at the seam, that token is the text's.
+    White space at the end of the context belongs to the text, since tokens begin with it. A token that covers
+    the seam belongs to the text.
     """
     before = context.rstrip()
     whole = tokenizer.encode(context + text)
@@ -138,12 +138,10 @@ def continuation(tokenizer: Tokenizer, bos_id: int, context: str, text: str) -> 
 
 
 def fitted(long: Continuation, positions: int) -> Continuation:
-    """A continuation that a model of so many positions can read: of its context, the first token and the end.
-
-    The first is the begin token, which these models were trained to see.
+    """Shorten the context to fit the model's positions: keep its first token, the begin token, and its end.
 
     Raises:
-        ValueError: there is not even room for the tokens.
+        ValueError: the tokens alone do not fit.
     """
     context, tokens = long
     room = positions - max(len(tokens) - 1, 0)  # the last token is predicted, not read
@@ -155,12 +153,12 @@ def fitted(long: Continuation, positions: int) -> Continuation:
 
 
 def shared_length(a: list[int], b: list[int]) -> int:
-    """How many tokens two lists begin with alike."""
+    """Count the tokens that two lists begin with alike."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def _batches(continuations: Iterable[Continuation]) -> Iterator[list[Continuation]]:
-    """Consecutive continuations, as many as BATCH_TOKENS hold, but at least one."""
+    """Group consecutive continuations of at most BATCH_TOKENS, padding included; at least one each."""
     batch: list[Continuation] = []
     longest = 0
     for each in continuations:
@@ -174,7 +172,7 @@ def _batches(continuations: Iterable[Continuation]) -> Iterator[list[Continuatio
 
 
 def _judge(logits: Tensor, tokens: Tensor) -> Score:
-    """Logits float32 [n, V] and the tokens int64 [n] that followed."""
+    """Score tokens int64 [n] by the logits float32 [n, V] that predict them."""
     chosen = logits.log_softmax(dim=-1).gather(1, tokens[:, None])[:, 0]  # [n]
     return Score(chosen.cpu().double(), bool((logits.argmax(dim=-1) == tokens).all()))
 

@@ -1,4 +1,4 @@
-"""Perplexity of text in blocks: of any file, and of WikiText-2 in the two conventions that papers use."""
+"""Measure perplexity in blocks: of any text, and of WikiText-2 in the two published conventions."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.data import PackedBlocks, Source, load_blocks
+from edge.evaluation.candidate import Candidate
 from edge.evaluation.language_model import Continuation, LanguageModel
 from edge.evaluation.progress import progress
-from edge.evaluation.subject import Subject
 from edge.evaluation.wikitext import CONVENTIONS
 
 
 @dataclass(frozen=True)
 class Perplexity:
-    """A perplexity and what it is of.
+    """A perplexity and how it was measured.
 
     Attributes:
         text: heading of its column.
         convention: how the text was cut and averaged, in words.
         value: exp of the mean cross entropy in nats; None where the convention was refused.
         tokens: predicted.
-        factor: a program's fake-quantised model lies within this factor of the value.
+        factor: a program's fake-quantised model lies within this factor.
         refused: why there is no value.
     """
 
@@ -35,7 +35,7 @@ class Perplexity:
 
 
 def perplexity(model: LanguageModel, blocks: PackedBlocks) -> tuple[float, int]:
-    """exp of the mean cross entropy (nats) over every predicted token of the blocks, and how many those are.
+    """Return exp of the mean cross entropy (nats) over every predicted token, and the number of tokens.
 
     Each block predicts all of its tokens but the first, each from those before it in the block.
     """
@@ -45,8 +45,8 @@ def perplexity(model: LanguageModel, blocks: PackedBlocks) -> tuple[float, int]:
     return (math.inf if loss >= 700 else math.exp(loss)), blocks.predicted  # a double ends at exp(709.8)
 
 
-def file_perplexity(subject: Subject, file: str, context: int | None) -> Perplexity:
-    """Of a file as training reads it: documents between begin and end tokens, cut into blocks.
+def file_perplexity(candidate: Candidate, file: str, context: int | None) -> Perplexity:
+    """Measure a text as training reads it: documents between begin and end tokens, cut into blocks.
 
     Args:
         file: PATH or PATH:TOKENS, or a hub dataset with its split.
@@ -55,28 +55,28 @@ def file_perplexity(subject: Subject, file: str, context: int | None) -> Perplex
     Raises:
         ValueError: the file cannot be read or is shorter than a block, or the model has fewer positions.
     """
-    block = block_length(subject, context)
+    block = block_length(candidate, context)
     source = Source.held_out(file)
-    blocks = load_blocks([source], subject.tokenizer, subject.config, block)
+    blocks = load_blocks([source], candidate.tokenizer, candidate.config, block)
     convention = f"documents between begin and end tokens, in blocks that predict {block} tokens each"
-    return _measured(subject, "/".join(Path(source.name).parts[-2:]), convention, blocks)
+    return _measured(candidate, "/".join(Path(source.name).parts[-2:]), convention, blocks)
 
 
-def block_length(subject: Subject, context: int | None) -> int:
-    """Tokens that a block predicts: ``context``, or where None as many as the model has positions.
+def block_length(candidate: Candidate, context: int | None) -> int:
+    """Return the tokens that a block predicts: ``context``, or all of the model's positions if None.
 
     Raises:
         ValueError: the model has fewer positions.
     """
-    positions = subject.model.positions
+    positions = candidate.model.positions
     if context is not None and not 1 <= context <= positions:
-        raise ValueError(f"--context must lie in 1..{positions} for {subject.facts.model}, not {context}")
+        raise ValueError(f"--context must lie in 1..{positions} for {candidate.facts.model}, not {context}")
     return context or positions
 
 
-def wikitext_perplexities(subject: Subject, rows: list[str]) -> list[Perplexity]:
-    """Of WikiText-2's test split, in every published convention; one that does not fit says so."""
-    positions = subject.model.positions
+def wikitext_perplexities(candidate: Candidate, rows: list[str]) -> list[Perplexity]:
+    """Measure WikiText-2's test split in each published convention; refuse one that does not fit."""
+    positions = candidate.model.positions
     results = []
     for convention in CONVENTIONS:
         size = convention.block_tokens(positions)
@@ -88,12 +88,12 @@ def wikitext_perplexities(subject: Subject, rows: list[str]) -> list[Perplexity]
             continue
         if size < convention.published:
             words += f" where the published figures have {convention.published}, so not comparable with them"
-        stream = convention.tokens(rows, subject.tokenizer, subject.config)
-        results.append(_measured(subject, text, words, PackedBlocks(stream, size - 1)))
+        stream = convention.tokens(rows, candidate.tokenizer, candidate.config)
+        results.append(_measured(candidate, text, words, PackedBlocks(stream, size - 1)))
     return results
 
 
-def _measured(subject: Subject, text: str, convention: str, blocks: PackedBlocks) -> Perplexity:
-    value, tokens = perplexity(subject.model, blocks)
-    factor = None if subject.agreement is None else subject.agreement.perplexity_factor(tokens)
+def _measured(candidate: Candidate, text: str, convention: str, blocks: PackedBlocks) -> Perplexity:
+    value, tokens = perplexity(candidate.model, blocks)
+    factor = None if candidate.bounds is None else candidate.bounds.perplexity_factor(tokens)
     return Perplexity(text, convention, value, tokens, factor)

@@ -1,4 +1,4 @@
-"""A bar for long work, on a terminal only."""
+"""Progress bar."""
 
 from __future__ import annotations
 
@@ -11,4 +11,5 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], total: int, unit: str) -> Iterable[T]:
+    """Show a bar on a terminal."""
     return tqdm(items, total=total, unit=f" {unit}", leave=False, disable=None)

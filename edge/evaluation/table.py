@@ -1,4 +1,4 @@
-"""The results as one Markdown table with notes, and as JSON."""
+"""Write the results as one Markdown table with notes, and as JSON."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from edge.evaluation.candidate import Facts
 from edge.evaluation.multiple_choice import Accuracy, Share
 from edge.evaluation.perplexity import Perplexity
-from edge.evaluation.subject import Facts
 
 NONE = "-"
 #: Packages whose release can change a figure.
@@ -24,19 +24,19 @@ ABOUT_ACCURACY = (
 
 @dataclass(frozen=True)
 class Row:
-    """All that was found out about one model; every row has the same figures in the same order."""
+    """Figures of one model; every row has the same figures in the same order."""
 
     facts: Facts
     figures: list[Perplexity | Accuracy]
 
 
 def as_json(rows: list[Row]) -> str:
-    """Every field of every figure; shares are of 1, and a perplexity beyond float64 is ``Infinity``."""
+    """Return every field of every figure; shares are of 1, a perplexity beyond float64 is ``Infinity``."""
     return json.dumps({"versions": _versions(), "models": [_record(row) for row in rows]}, indent=2) + "\n"
 
 
 def markdown(rows: list[Row]) -> str:
-    """A line for each model and a column for each figure; behind it what the figures mean."""
+    """Return a row per model and a column per figure, and notes on what the figures mean."""
     head = ["model", "kind", "bits", *map(heading, rows[0].figures), "weight bytes"]
     lines = [head, ["---", "---"] + ["---:"] * (len(head) - 2)]
     for row in rows:
@@ -61,7 +61,7 @@ def _share(share: Share | None) -> str:
 
 
 def _notes(rows: list[Row]) -> Iterator[str]:
-    """Column by column; what does not hold for all models names those it holds for."""
+    """Explain each column; a note that does not hold for all models names its models."""
     for column in zip(*(row.figures for row in rows), strict=True):
         models: dict[str, list[str]] = {}
         for row, figure in zip(rows, column, strict=True):

@@ -1,4 +1,4 @@
-"""WikiText-2's test split, and how ParetoQ and MobileLLM cut it into blocks. Their figures differ."""
+"""WikiText-2's test split, cut into blocks as ParetoQ and as MobileLLM do; their figures differ."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ TEST_ROWS = 4358
 
 @dataclass(frozen=True)
 class Convention:
-    """How a publication reads the split: all but whole blocks is dropped, and every block predicts its tokens
-    but the first; the figure is exp of the mean loss.
+    """A publication's convention. Only whole blocks count; each predicts all its tokens but the first.
 
     Attributes:
-        tokens: the split's rows as one stream, int32 [N].
+        tokens: makes one stream of the split's rows, int32 [N].
         published: tokens of a block.
-        shrinks: blocks are as long as the model's positions where these are fewer.
+        shrinks: to the model's positions, if these are fewer.
     """
 
     name: str
@@ -58,7 +57,7 @@ CONVENTIONS = (
 
 
 def wikitext_rows(source: str | None) -> list[str]:
-    """The split's rows: lines with their ends, blank ones empty, as the hub's dataset has them.
+    """Read the split's rows as the hub's dataset has them: lines with their ends, blank lines empty.
 
     Args:
         source: ``wiki.test.raw`` or the directory that holds it; None for the hub.
@@ -72,7 +71,7 @@ def wikitext_rows(source: str | None) -> list[str]:
     if not path.is_file():
         raise ValueError(f"--wikitext {source}: no file {path}; give {TEST_FILE} or its directory")
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # splitlines would end lines elsewhere too
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # splitlines would split at more characters
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
     rows = [f"{line}\n" if line.strip() else "" for line in lines]
@@ -89,7 +88,7 @@ def _hub_rows() -> list[str]:
 
     repository, configuration, split = HUB_DATASET
     try:
-        ask_hub(repository)  # load_dataset itself tries an unreachable hub for half a minute
+        ask_hub(repository)  # load_dataset tries an unreachable hub for half a minute
         return list(datasets.load_dataset(repository, configuration, split=split)["text"])
     except Exception as error:  # both libraries raise many kinds for one cause
         raise ValueError(

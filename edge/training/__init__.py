@@ -2,4 +2,4 @@
 
 from edge.quiet import quiet_libraries
 
-quiet_libraries()  # before transformers imports what chatters
+quiet_libraries()  # before transformers imports noisy libraries

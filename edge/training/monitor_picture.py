@@ -8,9 +8,10 @@ from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
-#: With more linears than this, only the first of each decoder layer gets a label.
+#: Labels of layers and of steps.
 NAMED_LAYERS = 48
 ROW_INCHES = 0.17
 TICKS = 8
@@ -57,14 +58,12 @@ def _heat_map(axes: Axes, readings: list[dict[str, Any]], field: str, title: str
     axes.figure.colorbar(mesh, ax=axes)
     axes.set_title(title)
     axes.set_xlabel("step")
-    shown = range(0, len(readings), math.ceil(len(readings) / TICKS))
-    axes.set_xticks([i + 0.5 for i in shown], [str(readings[i]["step"]) for i in shown])
-    rows = range(len(names)) if len(names) <= NAMED_LAYERS else _first_of_blocks(names)
-    axes.set_yticks([i + 0.5 for i in rows], [names[i] for i in rows], fontsize=7)
+    _label(axes.xaxis, [str(reading["step"]) for reading in readings], TICKS)
+    _label(axes.yaxis, names, NAMED_LAYERS)
+    axes.tick_params(axis="y", labelsize=7)
 
 
-def _first_of_blocks(names: list[str]) -> list[int]:
-    """Return indices of the linears that begin a decoder layer, at most 40 of them."""
-    blocks = [".".join(name.split(".")[:2]) for name in names]
-    first = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1]]
-    return first[:: math.ceil(len(first) / 40)]
+def _label(axis: Axis, names: list[str], most: int) -> None:
+    """Label at most so many cells, evenly, in their middle."""
+    shown = range(0, len(names), math.ceil(len(names) / most))
+    axis.set_ticks([i + 0.5 for i in shown], [names[i] for i in shown])

@@ -16,7 +16,7 @@ def refuse_several_gpus(arguments: TrainingArguments) -> None:
     """Raise a ValueError if one process sees several GPUs: Trainer would use DataParallel."""
     if arguments.n_gpu > 1:
         raise ValueError(
-            f"{arguments.n_gpu} GPUs want a process each: torchrun --nproc-per-node {arguments.n_gpu} -m "
+            f"{arguments.n_gpu} GPUs need one process each: torchrun --nproc-per-node {arguments.n_gpu} -m "
             "edge.training ...; for one of them set CUDA_VISIBLE_DEVICES=0"
         )
 

@@ -24,8 +24,8 @@ def require_same_on_all_ranks(what: str, value: Any) -> None:
     for rank, other in enumerate(values):
         if other != values[0]:
             raise ValueError(
-                f"process {rank} sees another {what} ({other}) than process 0 ({values[0]}): --output and "
-                "--data must be the same files on every machine, the output on a file system that all share"
+                f"rank {rank} sees a different {what} ({other}) from rank 0 ({values[0]}): --data must be "
+                "the same on every machine, and --output on a file system that all machines share"
             )
 
 

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
+from edge.files import write_atomically
 from edge.training.checkpoints import last_checkpoint
 from edge.training.train_config import TrainConfig, spelled
 
@@ -49,9 +47,7 @@ def mark_diverged(directory: Path) -> None:
 
 
 def _write(directory: Path, record: dict[str, Any]) -> None:
-    partial = directory / (RECORD + ".partial")
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(partial, directory / RECORD)
+    write_atomically(directory / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:
@@ -109,25 +105,19 @@ def _examples_per_step(flags: dict[str, Any]) -> int:
     return flags.get("examples_per_step", one_rank)
 
 
-@contextmanager
-def only_run(directory: Path) -> Iterator[None]:
+def only_run(directory: Path) -> AcquireReturnProxy:
     """Hold the lock of a directory of checkpoints; the system frees the lock of a dead process.
 
     Raises:
         ValueError: another process holds it.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / LOCK)
     try:
-        lock.acquire(timeout=0)
+        return FileLock(directory / LOCK).acquire(timeout=0)
     except Timeout as error:
         raise ValueError(
             f"another process trains in {directory}; wait for its end, or choose another --output"
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _another_run(directory: Path, difference: str) -> str:

@@ -38,7 +38,9 @@ def stages(config: TrainConfig, batches_per_step: int = 1) -> list[TrainConfig]:
         return [replace(config, steps=steps, tokens=None)]
     qat_steps = round(steps * config.qat_fraction)
     if not 0 < qat_steps < steps:
-        raise ValueError(f"--qat-fraction {config.qat_fraction:g} of {steps} steps is none of them or all")
+        raise ValueError(
+            f"--qat-fraction {config.qat_fraction:g} of {steps} steps leaves a stage without steps"
+        )
     schedule = PRESETS[config.preset].full
     rate = schedule.learning_rate if config.full_learning_rate is None else config.full_learning_rate
     full = replace(

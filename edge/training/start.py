@@ -106,6 +106,6 @@ def _refuse_without_markers(tokenizer: Tokenizer, config: ModelConfig) -> None:
     for marker in (config.bos_id, config.eos_id):
         if marker < tokenizer.vocab_size and not tokenizer.is_marker(marker):
             raise ValueError(
-                f"id {marker} marks where documents begin or end, and in {tokenizer.path} it is the text "
-                f"{tokenizer.piece(marker)!r}; python -m edge.data makes one that fits"
+                f"id {marker} must be a begin or end marker, but is the text {tokenizer.piece(marker)!r} in "
+                f"{tokenizer.path}; python -m edge.data trains a tokenizer that fits"
             )

@@ -51,5 +51,5 @@ def refuse_another_vocabulary(tokenizer: Tokenizer, other: Tokenizer, name: str)
         if (mine := tokenizer.piece(id_)) != (theirs := other.piece(id_)):
             raise ValueError(
                 f"id {id_} is {mine!r} in {tokenizer.path} and {theirs!r} in the tokenizer of {name}; "
-                "both must be one"
+                "they must be the same"
             )

@@ -20,7 +20,7 @@ from edge.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.methods import METHODS
-from edge.training.arguments import accumulation, as_flags, parse, training_arguments
+from edge.training.arguments import accumulation, as_flags, parse
 from edge.training.checkpoints import checkpoints_dir, last_checkpoint, step_of
 from edge.training.divergence import Diverged, StopWhenDiverged, how_to_go_on
 from edge.training.failures import failures_explained
@@ -42,6 +42,7 @@ from edge.training.stop import StopOnSignal
 from edge.training.teacher import teacher_of
 from edge.training.train_config import TrainConfig
 from edge.training.trainer import BlockTrainer, build_trainer, final_loss, whole_model
+from edge.training.trainer_arguments import training_arguments
 
 
 def train(config: TrainConfig, rest: list[str]) -> float | None:

@@ -97,15 +97,10 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("context", "batch_size", "steps", "save_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{spelled(name)} must be at least 1, not {getattr(self, name)}")
-        if self.monitor_steps is not None and self.monitor_steps < 1:
-            raise ValueError(f"--monitor-steps must be at least 1, not {self.monitor_steps}")
-        if self.warmup_steps < 0:
-            raise ValueError(f"--warmup-steps must not be negative, but is {self.warmup_steps}")
-        if self.skip_examples < 0:
-            raise ValueError(f"--skip-examples must be at least 0, not {self.skip_examples}")
+        least = dict.fromkeys(("context", "batch_size", "steps", "save_steps", "monitor_steps"), 1)
+        for name, bound in {**least, "warmup_steps": 0, "skip_examples": 0}.items():
+            if (value := getattr(self, name)) is not None and value < bound:
+                raise ValueError(f"{spelled(name)} must be at least {bound}, not {value}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed must lie in 0..2^32 - 1, not {self.seed}")
         for name in ("learning_rate", "full_learning_rate"):

@@ -87,8 +87,8 @@ def build_trainer(
     )  # fmt: skip
     if arguments.fsdp and not trainer.is_fsdp_enabled:
         raise ValueError(
-            "--fsdp shards over accelerators, one for each process of torchrun; without these nothing is "
-            "sharded: leave it out"
+            "--fsdp needs accelerators, one for each process of torchrun; on CPUs nothing would be sharded: "
+            "leave it out"
         )
     trainer.speed, trainer.is_distilled, trainer.skipped = speed, config.distill > 0, config.skip_examples
     trainer.remove_callback(PrinterCallback)  # Progress prints instead

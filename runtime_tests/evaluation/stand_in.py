@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from edge.evaluation.candidate import Candidate, Facts
 from edge.evaluation.language_model import Continuation, LanguageModel, Score
-from edge.evaluation.subject import Facts, Subject
 from edge.model.tokenizer import Tokenizer
 from runtime_tests.tiny import tiny_config, tiny_tokenizer
 
@@ -51,6 +51,6 @@ class CountingProgram:
         return torch.randn(self.vocab_size, generator=generator)
 
 
-def subject_of(model: LanguageModel, **changes) -> Subject:
+def candidate_of(model: LanguageModel, **changes) -> Candidate:
     facts = Facts("stand-in", "checkpoint", 16.0, 0, model.positions)
-    return Subject(facts, tiny_config(**changes), Tokenizer(tiny_tokenizer()), model)
+    return Candidate(facts, tiny_config(**changes), Tokenizer(tiny_tokenizer()), model)

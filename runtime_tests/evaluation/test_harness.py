@@ -11,8 +11,9 @@ import pytest
 
 from edge.evaluation.__main__ import main
 from edge.evaluation.language_model import EagerModel
-from edge.evaluation.multiple_choice import Accuracy, accuracy, read_questions, share
-from runtime_tests.evaluation.stand_in import ScriptedModel, subject_of
+from edge.evaluation.multiple_choice import Accuracy, accuracy, share
+from edge.evaluation.questions import read_questions
+from runtime_tests.evaluation.stand_in import ScriptedModel, candidate_of
 from runtime_tests.tiny import save_tiny, tiny_model
 
 QUERIES = ("The mouse", "The cake sat", "All night the ants", "And the baker kept")
@@ -59,9 +60,9 @@ def task_of(path, **changes):
 
 @pytest.mark.parametrize("limit", [None, 7])
 def test_a_local_task_counts_what_our_scoring_counts(harness, questions, limit):
-    subject = subject_of(EagerModel(tiny_model()))
-    (found,) = harness.harness_accuracies(subject, [task_of(questions)], limit)
-    own = accuracy(subject, read_questions(str(questions), limit))
+    candidate = candidate_of(EagerModel(tiny_model()))
+    (found,) = harness.harness_accuracies(candidate, [task_of(questions)], limit)
+    own = accuracy(candidate, read_questions(str(questions), limit))
     assert (found.text, found.questions) == ("mice", 20 if limit is None else limit)
     assert (found.raw.value, found.normalized.value) == (own.raw.value, own.normalized.value)
     assert 0 < own.raw.value < 1
@@ -74,7 +75,7 @@ def test_shortened_contexts_count_for_their_own_task(harness, tmp_path, question
     rows = [{"query": "the ants " * 60, "choices": list(CHOICES), "gold": 0}] * 2
     long.write_text("".join(json.dumps(row) + "\n" for row in rows))
     tasks = [task_of(questions), task_of(long, task="long")]
-    found = harness.harness_accuracies(subject_of(EagerModel(tiny_model())), tasks, None)
+    found = harness.harness_accuracies(candidate_of(EagerModel(tiny_model())), tasks, None)
     shortened = {each.text: each.shortened for each in found}
     assert shortened == {"mice": 0, "long": 2 * len(CHOICES)}
     assert harness.average(found).shortened == 2 * len(CHOICES)
@@ -83,7 +84,7 @@ def test_shortened_contexts_count_for_their_own_task(harness, tmp_path, question
 def test_requests_are_answered_in_order(harness):
     model = ScriptedModel({" ants": -3.0, " cake": -5.0}.__getitem__)
     requests = [SimpleNamespace(args=("The", text), task_name="t") for text in (" cake", " ants", " cake")]
-    assert harness.HarnessModel(subject_of(model)).loglikelihood(requests) == [
+    assert harness.HarnessModel(candidate_of(model)).loglikelihood(requests) == [
         (pytest.approx(-5.0), False),
         (pytest.approx(-3.0), False),
         (pytest.approx(-5.0), False),
@@ -95,7 +96,7 @@ def test_tasks_of_another_kind_are_refused(harness, questions):
         questions, output_type="generate_until", doc_to_choice=None, metric_list=[{"metric": "exact_match"}]
     )
     with pytest.raises(ValueError, match="answered by choosing"):
-        harness.harness_accuracies(subject_of(EagerModel(tiny_model())), [task], 2)
+        harness.harness_accuracies(candidate_of(EagerModel(tiny_model())), [task], 2)
 
 
 def test_the_mean_of_the_eight(harness):
@@ -111,7 +112,7 @@ def test_the_mean_of_the_eight(harness):
 
 
 def test_lm_eval_knows_the_eight(harness):
-    assert set(harness.PAPER_TASKS) <= set(harness.TaskManager().all_tasks)
+    assert set(harness.PAPER_TASKS) <= set(harness.task_manager().all_tasks)
 
 
 def test_an_unknown_task_is_refused(harness):

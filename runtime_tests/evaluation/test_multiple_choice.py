@@ -9,11 +9,12 @@ from statistics import NormalDist
 
 import pytest
 
-from edge.evaluation.agreement import Agreement
+from edge.evaluation.bounds import ErrorBounds
 from edge.evaluation.language_model import EagerModel
-from edge.evaluation.multiple_choice import Scored, accuracy, read_questions, share
+from edge.evaluation.multiple_choice import Scored, accuracy, share
+from edge.evaluation.questions import read_questions
 from runtime_tests.conftest import shared_data
-from runtime_tests.evaluation.stand_in import ScriptedModel, subject_of
+from runtime_tests.evaluation.stand_in import ScriptedModel, candidate_of
 from runtime_tests.tiny import tiny_model
 
 
@@ -32,7 +33,7 @@ def test_raw_and_normalised_answers(tmp_path: Path):
         {"query": "The mouse", "choices": ["the baker", "a", "cake"], "gold": 1},  # -8/9, -1, -1
     ]
     model = ScriptedModel(script.__getitem__)
-    result = accuracy(subject_of(model), read_questions(write(tmp_path / "mice.jsonl", rows)))
+    result = accuracy(candidate_of(model), read_questions(write(tmp_path / "mice.jsonl", rows)))
     assert (result.text, result.questions, result.shortened) == ("mice", 4, 0)
     assert result.raw.value == 0.5  # the second and the last
     assert result.normalized.value == 0.75  # all but the last
@@ -49,7 +50,7 @@ def test_raw_and_normalised_answers(tmp_path: Path):
 def test_equal_choices_count_for_the_first(tmp_path: Path):
     rows = [{"query": "The", "choices": ["ants", "cake"], "gold": gold} for gold in (0, 1, 1)]
     result = accuracy(
-        subject_of(ScriptedModel(lambda _: -1.0)), read_questions(write(tmp_path / "a.jsonl", rows))
+        candidate_of(ScriptedModel(lambda _: -1.0)), read_questions(write(tmp_path / "a.jsonl", rows))
     )
     assert result.raw.value == pytest.approx(1 / 3)
 
@@ -62,7 +63,7 @@ def test_a_blank_is_filled_and_judged_by_what_follows(tmp_path: Path):
     model = ScriptedModel(len)
     file = read_questions(write(tmp_path / "blank.jsonl", rows))
     assert "blank" in file.scoring
-    accuracy(subject_of(model), file)
+    accuracy(candidate_of(model), file)
     found = [tuple(map(model.tokenizer.decode, each)) for each in model.asked]
     assert found == [
         ("The cat met a dog; the cat", " 's tail was up."),
@@ -94,8 +95,8 @@ def test_a_long_context_is_shortened_and_counted(tmp_path: Path):
         {"query": "the ants " * 60, "choices": ["cake", "night"], "gold": 0},
         {"query": "the ants", "choices": ["cake", "night"], "gold": 0},
     ]
-    subject = subject_of(EagerModel(tiny_model()))
-    assert accuracy(subject, read_questions(write(tmp_path / "a.jsonl", rows))).shortened == 2
+    candidate = candidate_of(EagerModel(tiny_model()))
+    assert accuracy(candidate, read_questions(write(tmp_path / "a.jsonl", rows))).shortened == 2
 
 
 def test_limit_takes_the_first(tmp_path: Path):
@@ -156,23 +157,23 @@ def test_standard_error_is_binomial():
     ],
 )
 def test_the_chance_that_errors_change_a_mark(totals, tokens, deviations):
-    bounds = Agreement(1 / math.sqrt(2))
+    bounds = ErrorBounds(1 / math.sqrt(2))
     scored = Scored(totals, tokens, [5] * len(totals), gold=0)
     expected = sum(1 - NormalDist().cdf(d) for d in deviations)
-    assert scored.changing(False, bounds) == pytest.approx(expected)
+    assert scored.chance_to_change(False, bounds) == pytest.approx(expected)
     # Divided by the same number of characters, leads and errors shrink alike.
-    assert scored.changing(True, bounds) == pytest.approx(expected)
+    assert scored.chance_to_change(True, bounds) == pytest.approx(expected)
 
 
 def test_equal_scores_may_always_change():
     scored = Scored([-1.0, -1.0], [1, 1], [1, 1], gold=1)
     assert not scored.is_right(False)
-    assert scored.changing(False, Agreement(0.1)) == 0.5
+    assert scored.chance_to_change(False, ErrorBounds(0.1)) == 0.5
 
 
 def test_distance_of_accuracies():
     """The larger sum of chances and four of its standard deviations, over all questions, 1 at most."""
-    bounds = Agreement(0.1)
+    bounds = ErrorBounds(0.1)
     assert bounds.accuracy_distance([0.5, 0.5, 0.0], [0.25] * 97) == pytest.approx(
         (24.25 + 4 * 24.25**0.5) / 100
     )

@@ -15,7 +15,7 @@ from edge.evaluation.perplexity import file_perplexity, perplexity, wikitext_per
 from edge.evaluation.wikitext import TEST_ROWS, wikitext_rows
 from edge.model.tokenizer import Tokenizer
 from runtime_tests.conftest import shared_data
-from runtime_tests.evaluation.stand_in import subject_of
+from runtime_tests.evaluation.stand_in import candidate_of
 from runtime_tests.tiny import TEXT, tiny_config, tiny_model, tiny_tokenizer
 
 ROWS = ["", " = Ants = \n", "", " The mouse sat beside the cake . \n", " And the baker was glad . \n"]
@@ -47,23 +47,23 @@ def test_a_model_that_knows_nothing_scores_its_vocabulary():
 def test_blocks_of_a_file_predict_as_many_tokens_as_the_model_has_positions(tmp_path: Path):
     text = tmp_path / "a.txt"
     text.write_text(TEXT)
-    subject = subject_of(EagerModel(tiny_model()))
-    stream = len(subject.tokenizer.encode(TEXT.strip())) + 2
-    assert file_perplexity(subject, str(text), None).tokens == stream // 65 * 64
-    assert file_perplexity(subject, str(text), 16).tokens == stream // 17 * 16
+    candidate = candidate_of(EagerModel(tiny_model()))
+    stream = len(candidate.tokenizer.encode(TEXT.strip())) + 2
+    assert file_perplexity(candidate, str(text), None).tokens == stream // 65 * 64
+    assert file_perplexity(candidate, str(text), 16).tokens == stream // 17 * 16
 
 
 @pytest.fixture(scope="module")
-def long_subject():
+def long_candidate():
     config = tiny_config(max_seq_len=2048)
-    return subject_of(EagerModel(tiny_model(config)), max_seq_len=2048)
+    return candidate_of(EagerModel(tiny_model(config)), max_seq_len=2048)
 
 
-def test_both_conventions_of_wikitext(long_subject):
+def test_both_conventions_of_wikitext(long_candidate):
     """Streams, blocks and means are built here again, from the published scripts' words."""
     rows, tokenizer = ROWS * 60, Tokenizer(tiny_tokenizer())
-    paretoq, mobilellm = wikitext_perplexities(long_subject, rows)
-    model = long_subject.model.model
+    paretoq, mobilellm = wikitext_perplexities(long_candidate, rows)
+    model = long_candidate.model.model
     streams = {
         1024: [token for row in rows for token in tokenizer.encode(row)],
         2048: [1, *tokenizer.encode("\n\n".join(rows))],
@@ -84,8 +84,8 @@ def test_both_conventions_of_wikitext(long_subject):
 
 
 def test_a_convention_that_does_not_fit_says_so():
-    subject = subject_of(EagerModel(tiny_model()))
-    paretoq, mobilellm = wikitext_perplexities(subject, ROWS * 60)
+    candidate = candidate_of(EagerModel(tiny_model()))
+    paretoq, mobilellm = wikitext_perplexities(candidate, ROWS * 60)
     assert mobilellm.value is None
     assert "blocks of 2048 tokens do not fit the model's 64 positions" in mobilellm.refused
     assert paretoq.value is not None

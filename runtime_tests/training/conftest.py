@@ -6,18 +6,11 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from edge.training import monitor
+from runtime_tests.threads import one_thread
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bit-for-bit promises hold on one thread, on which a tiny model is faster too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+__all__ = ["one_thread"]
 
 
 @pytest.fixture(scope="module", autouse=True)

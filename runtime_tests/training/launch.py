@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from importlib import import_module
 from multiprocessing import forkserver, get_context
 from multiprocessing.process import BaseProcess
@@ -68,11 +69,22 @@ def launch(
         for rank in range(ranks):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCIDENT": accident * (rank == 1)}
             processes.append(start(name, arguments, log, **world, **own))
-        for process in processes:
-            process.join(timeout=240)
-        codes = [process.exitcode for process in processes]
-        assert None not in codes, f"a rank did not end: {codes} {log.read_text()}"
-        return next((code for code in codes if code), 0), log.read_text()
+        return _wait(processes, log), log.read_text()
+
+
+def _wait(processes: list[BaseProcess], log: Path) -> int:
+    """Wait for all ranks. As torchrun does, end those that live on when one has failed."""
+    code, since = 0, 0.0
+    for _ in range(12_000):
+        if not any(process.is_alive() for process in processes):
+            return code or next((process.exitcode for process in processes if process.exitcode), 0)
+        time.sleep(0.02)
+        if code := code or next((process.exitcode for process in processes if process.exitcode), 0):
+            since += 0.02
+        if 1 <= since < 1.02:  # torchrun looks every 0.1 s, but its processes take longer to exit
+            for process in processes:
+                process.terminate()
+    raise AssertionError(f"a rank did not end: {log.read_text()}")
 
 
 def _free_port() -> int:

@@ -24,10 +24,11 @@ from edge.quantizers.prepare import prepare_qat, qat_linears
 from edge.training.ablation import __main__ as ablation
 from edge.training.ablation import study as studying
 from edge.training.ablation.__main__ import _study
+from edge.training.ablation.picture import picture
 from edge.training.ablation.results import Result, Results
-from edge.training.ablation.table import markdown, picture
+from edge.training.ablation.table import markdown
 from edge.training.ablation.variants import TRAINED_ON, VARIANTS
-from edge.training.arguments import training_arguments
+from edge.training.trainer_arguments import training_arguments
 from runtime_tests.tiny import TEXT, save_tiny, tiny_config
 
 QAT, FROM_SCRATCH = (next(v for v in VARIANTS if v.name == name) for name in ("QAT", "from scratch"))

@@ -15,7 +15,7 @@ from runtime_tests.tiny import tiny_config
 
 @pytest.mark.parametrize("how", [[], ["--compile"]], ids=["eager", "compiled"])
 def test_a_line_for_every_format(how, monkeypatch, capsys):
-    monkeypatch.setitem(NAMED_MODELS, "tiny", tiny_config())
+    monkeypatch.setitem(NAMED_MODELS, "tiny", tiny_config(n_layers=1))
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # traced, not built
     words = ["--shape=tiny", "--bits=1.58,2", "--context=8", "--batch-size=3", "--rounds=2"]
     assert main(["step", *words, *how]) == 0

@@ -14,7 +14,7 @@ from edge.formats import BY_NAME, LINEAR_GRIDS
 from edge.quantizers.paretoq import initial_alpha, quantize_codes
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import prepare_qat, qat_linears
-from edge.training import arguments, train
+from edge.training import train, trainer_arguments
 from edge.training.layer_history import BLOCK, LayerHistory
 from edge.training.monitor import PICTURE, RECORD, Monitor, read_records
 from edge.training.monitor_picture import draw
@@ -180,7 +180,7 @@ def test_any_number_of_layers_makes_a_picture(tmp_path: Path, layers: int):
 
 
 def test_a_reporter_that_is_not_installed_is_named(tmp_path: Path, full: Path, monkeypatch):
-    monkeypatch.setattr(arguments, "get_available_reporting_integrations", lambda: [])
+    monkeypatch.setattr(trainer_arguments, "get_available_reporting_integrations", lambda: [])
     with pytest.raises(ValueError, match=r"--report_to tensorboard is not available.*\[monitor\]"):
         train.main(command(tmp_path / "out", full, report_to="tensorboard"))
     assert list(tmp_path.iterdir()) == []

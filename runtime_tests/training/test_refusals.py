@@ -127,7 +127,7 @@ def test_flags_that_the_loop_cannot_keep(folder: Path, tmp_path: Path, words: li
 
 def test_several_gpus_want_processes(folder: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(TrainingArguments, "n_gpu", 2)
-    with pytest.raises(ValueError, match=r"2 GPUs want a process each: torchrun --nproc-per-node 2"):
+    with pytest.raises(ValueError, match=r"2 GPUs need one process each: torchrun --nproc-per-node 2"):
         train.main(command(folder, tmp_path / "new"))
 
 
@@ -138,7 +138,7 @@ def test_a_tokenizer_without_markers(folder: Path, tmp_path: Path, monkeypatch):
     words = command(folder, tmp_path / "new", "--shape=tiny", "--tokenizer", str(tmp_path / "plain.json"))
     del words[words.index("--model") : words.index("--model") + 2]
     with pytest.raises(
-        ValueError, match=r"id 1 marks where documents begin or end, and in .*plain.json it is"
+        ValueError, match=r"id 1 must be a begin or end marker, but is the text .* in .*plain.json"
     ):
         train.main(words)
 

@@ -21,9 +21,9 @@ from edge.quantizers.paretoq import initial_alpha
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import qat_linears
 from edge.training import train
-from edge.training.arguments import training_arguments
 from edge.training.start import starting_model
 from edge.training.train_config import TrainConfig
+from edge.training.trainer_arguments import training_arguments
 from runtime_tests.tiny import save_tiny, tiny_config, tiny_tokenizer
 from runtime_tests.training.tiny_run import command, last_line, weights
 
@@ -84,11 +84,12 @@ def test_another_directory_is_never_overwritten(tmp_path: Path, text: Path, full
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_compiled_steps_train_the_same(tmp_path: Path, text: Path, full: Path):
+def test_compiled_steps_train_the_same(tmp_path: Path, text: Path):
     """Two widths in one graph, and a held-out batch of another size; traced as always, but not built."""
+    full = save_tiny(tmp_path / "full", n_layers=1)
     for name, flags in (("eager", {}), ("compiled", {"torch_compile_backend": "aot_eager"})):
         torch.compiler.reset()
-        mixed = {"bits": 2, "mixed": "layers.0.*=4", **flags}
+        mixed = {"bits": 2, "mixed": "*.down_proj=4", **flags}
         assert train.main(command(tmp_path / name, text, model=full, **mixed)) == 0
     eager, compiled = weights(tmp_path / "eager"), weights(tmp_path / "compiled")
     assert eager.keys() == compiled.keys()
@@ -108,7 +109,7 @@ BAD_INPUT = {
     "no context": ({"context": 0}, "--context must be at least 1"),
     "no steps": ({"steps": 0}, "--steps must be at least 1"),
     "a rate that is no rate": ({"learning_rate": "nan"}, "--learning-rate must be positive"),
-    "negative warm-up": ({"warmup_steps": -1}, "--warmup-steps must not be negative"),
+    "negative warm-up": ({"warmup_steps": -1}, "--warmup-steps must be at least 0, not -1"),
     "negative seed": ({"seed": -1}, "--seed must lie in 0..2^32 - 1, not -1"),
     "output without a name": ({"out": "/"}, "--output / has no name of its own"),
     "unknown flag": (
@@ -127,7 +128,7 @@ BAD_INPUT = {
     ),
     "an optimiser whose average is not kept": (
         {"optim": "schedule_free_adamw"},
-        "--optim schedule_free_adamw is not for this command: the average",
+        "--optim schedule_free_adamw is not for this command: its average",
     ),
     "a batch that finds its own size": (
         {"auto_find_batch_size": True},

@@ -1,1 +1,1 @@
-"""Ways to a low-bit model, trained on one budget and set side by side."""
+"""Compare ways to a low-bit model on one training budget."""

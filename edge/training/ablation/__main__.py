@@ -1,8 +1,8 @@
-"""``python -m edge.training.ablation``: ways to a low-bit model, all on one budget, in one table.
+"""Compare ways to a low-bit model on one training budget, in one table.
 
-Takes every flag of ``python -m edge.training``. Without --model it trains full precision first (the part
-of the budget that --qat-fraction leaves), with --model it starts from that one. Every run continues where it
-stopped when the same command is given again, and what was measured is not measured again.
+Takes every flag of ``python -m edge.training``. With --model all runs start from that checkpoint; without, a
+full-precision model is trained first, on the part of the budget that --qat-fraction leaves. The same command
+given again continues unfinished runs and repeats nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _widths(text: str) -> list[float]:
 
 
 def _variants(text: str | None, has_budget: bool) -> Iterator[Variant]:
-    """By name; all that can be made where None."""
+    """Find variants by name; all that are possible if None."""
     known = {variant.name: variant for variant in VARIANTS}
     for name in known if text is None else text.split(","):
         if name not in known:
@@ -73,11 +73,13 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--output", type=Path, required=True, help="directory for runs, results and table")
-    parser.add_argument("--bits", default="4,3,2,1.58,1", help="bit widths (default: %(default)s)")
-    parser.add_argument("--variants", help=f"of {', '.join(v.name for v in VARIANTS)} (default: all)")
     parser.add_argument(
-        "--seeds", type=int, default=1, help="low-bit runs of each kind (default: %(default)s)"
+        "--output", type=Path, required=True, help="directory for checkpoints, results and table"
+    )
+    parser.add_argument("--bits", default="4,3,2,1.58,1", help="bit widths to compare (default: %(default)s)")
+    parser.add_argument("--variants", help=f"some of {', '.join(v.name for v in VARIANTS)} (default: all)")
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="runs of each trained variant (default: %(default)s)"
     )
     args, words = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     if args.seeds < 1:

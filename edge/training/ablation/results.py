@@ -1,27 +1,29 @@
-"""What was found, kept as JSON that a later call goes on from."""
+"""Results of an ablation, kept as JSON so that a later call continues."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
+import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from edge.files import write_atomically
+from edge.formats import FULL_PRECISION
 
 RESULTS = "results.json"
-#: The full-precision model itself, and the same trained on for the low-bit runs' share.
+#: The full-precision model, and the same trained further with the low-bit runs' budget.
 FULL, CONTINUED = "full precision", "trained on"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One model: held-out perplexity, or why there is none.
+    """Held-out perplexity of one model, or why there is none.
 
     Attributes:
-        moved: |W - W0| / |W0| in L1 norms over the weights (before rounding) of all quantised linears, in
-            full precision of those that could be, W0 of the full-precision model; None where there is no
-            such start or only rounded weights are known.
+        moved: |W - W0| / |W0| in L1 norms over the weights (before rounding) of all quantised linears, W0
+            those of the full-precision model; None without such a start or without weights before rounding.
     """
 
     bits: float
@@ -35,36 +37,61 @@ class Result:
 
 @dataclass
 class Results:
-    """Everything that one directory of runs found.
+    """All results in one directory.
 
     Attributes:
-        settings: what all runs have in common; results of others are never mixed in.
+        settings: common to all runs; results of other settings are never mixed in.
     """
 
     settings: dict[str, Any]
     found: list[Result] = field(default_factory=list)
 
     def losses(self, bits: float, variant: str) -> list[float]:
-        """Held-out loss in nats per token, one per seed."""
+        """Return the held-out losses in nats per token, one per seed."""
         rows = (r for r in self.found if (r.bits, r.variant) == (bits, variant))
         return [math.log(r.perplexity) for r in rows if r.perplexity is not None]
 
     def has(self, bits: float, variant: str, seed: int) -> bool:
-        """Whether it was measured; what failed is tried again."""
+        """Tell whether it was measured; failures are tried again."""
         return any((r.bits, r.variant, r.seed) == (bits, variant, seed) for r in self.found if not r.failure)
 
     def moves(self, bits: float, variant: str) -> list[float]:
-        """How far training moved the weights, one per seed."""
+        """Return how far training moved the weights, one per seed."""
         rows = (r for r in self.found if (r.bits, r.variant) == (bits, variant))
         return [r.moved for r in rows if r.moved is not None]
 
     def add(self, result: Result) -> None:
+        """Add a result, in place of an earlier one of the same model."""
         key = (result.bits, result.variant, result.seed)
         self.found = [r for r in self.found if (r.bits, r.variant, r.seed) != key] + [result]
 
 
+class Reference(NamedTuple):
+    """A full-precision model to compare with: its name, loss (nats per token), and variant when rounded."""
+
+    words: str
+    loss: float
+    rounded: str
+
+
+def references_of(results: Results) -> list[Reference]:
+    """Return the full-precision models that were measured."""
+    kinds = (("as it was", FULL, "RTN"), ("trained on for as many steps", CONTINUED, "RTN of trained on"))
+    losses = ((words, results.losses(FULL_PRECISION.bits, name), rounded) for words, name, rounded in kinds)
+    return [Reference(words, statistics.mean(found), rounded) for words, found, rounded in losses if found]
+
+
+def widths_of(results: Results) -> list[float]:
+    """Return the low bit widths, highest first."""
+    return sorted({r.bits for r in results.found if r.bits != FULL_PRECISION.bits}, reverse=True)
+
+
 def read_results(directory: Path, settings: dict[str, Any]) -> Results:
-    """What a directory holds already; ValueError where that is of other settings."""
+    """Read a directory's results.
+
+    Raises:
+        ValueError: they are damaged, or of other settings.
+    """
     path = directory / RESULTS
     if not path.is_file():
         return Results(settings)
@@ -84,8 +111,6 @@ def read_results(directory: Path, settings: dict[str, Any]) -> Results:
 
 
 def write_results(results: Results, directory: Path) -> None:
-    """``results.json``, whole or not at all."""
+    """Write ``results.json`` atomically."""
     held = {"settings": results.settings, "results": [asdict(result) for result in results.found]}
-    partial = directory / (RESULTS + ".partial")
-    partial.write_text(json.dumps(held, indent=2) + "\n")
-    os.replace(partial, directory / RESULTS)
+    write_atomically(directory / RESULTS, json.dumps(held, indent=2) + "\n")

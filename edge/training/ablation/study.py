@@ -1,4 +1,4 @@
-"""The runs of one budget: trained, measured, written down."""
+"""Train and measure all runs of an ablation."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from edge.training.start import starting_model, weights_hash
 from edge.training.train import train
 from edge.training.train_config import TrainConfig
 
-#: Flags that decide nothing that is measured.
+#: Flags that do not decide what is measured.
 FREE = FREE_FLAGS - {
     "data", "tokenizer", "eval_data", "batch_size", "gradient_accumulation_steps", "full_learning_rate",
 }  # fmt: skip
 
 
 class Study:
-    """The runs of one budget, their checkpoints under ``output``, and what they came to.
+    """The runs of one budget, with their checkpoints and results under the low-bit config's output.
 
-    Of several processes (torchrun) each trains and measures, and the first one writes.
+    Under torchrun every rank trains and measures, and the first one writes.
     """
 
     def __init__(self, low: TrainConfig, full: TrainConfig | None, rest: list[str], given: dict[str, str]):
-        """Args: low, full: what the parts of the budget train, no full where --model is there already;
-        rest: flags of TrainingArguments; given: every flag of the command line, as typed.
+        """Take the configs of both parts of the budget (``full`` is None with --model), flags of
+        TrainingArguments, and every flag of the command line as typed.
         """
         self.low, self.full, self.rest, self.given = low, full, rest, given
         self.output = Path(low.output)
-        self.writes = int(os.environ.get("RANK", 0)) == 0  # torchrun says so before any process group exists
+        self.writes = int(os.environ.get("RANK", 0)) == 0  # set by torchrun before any process group exists
         self.held_out: PackedBlocks
         self.results: Results
 
@@ -76,7 +76,7 @@ class Study:
         return from_preset(replace(self.low, bits=bits), self.given).learning_rate
 
     def _try(self, bits: float, variant: Variant, seed: int) -> None:
-        """Trains and measures one model; a run that diverges is a result too."""
+        """Train and measure one model; a run that diverges is a result too."""
         if self.results.has(bits, variant.name, seed):
             return
         config, rest = self._planned(bits, variant, seed)
@@ -95,7 +95,7 @@ class Study:
 
     def _planned(self, bits: float, variant: Variant, seed: int) -> tuple[TrainConfig, list[str]]:
         is_full, full = bits == FULL_PRECISION.bits, self.full
-        # Training on in full precision fine-tunes, so its schedule is that of 3 and 4 bits.
+        # Training further in full precision is fine-tuning, so it has the schedule of 3 and 4 bits.
         like = replace(self.low, bits=4 if is_full else bits)
         config = replace(
             from_preset(like, self.given), bits=bits, mixed=None if is_full else self.low.mixed,
@@ -103,7 +103,7 @@ class Study:
             output=self._place(bits, variant, seed), seed=seed, steps=self.low.steps,
             context=self.low.context, batch_size=self.low.batch_size,
         )  # fmt: skip
-        if is_full:  # a teacher would be the model itself
+        if is_full:  # the teacher would be the model itself
             return replace(config, distill=0.0, teacher=None), _optimised_as(like.schedule, self.rest)
         if variant.of_continued:
             continued = self._place(FULL_PRECISION.bits, TRAINED_ON, self.low.seed)
@@ -144,7 +144,7 @@ class Study:
         self._keep(Result(bits, variant, seed, steps, value, moved=moved))
 
     def _moved(self, output: str, bits: float) -> float | None:
-        """How far training moved the weights that are rounded; None where only rounded ones are left."""
+        """Measure how far training moved the weights before rounding; None if only rounded ones are left."""
         start, trained = named_linears(self._loaded(str(self.low.model))), self._loaded(output)
         linears = named_linears(trained) if bits == FULL_PRECISION.bits else qat_linears(trained)
         pairs = [(linear.weight, start[name].weight) for name, linear in linears.items()]
@@ -153,7 +153,7 @@ class Study:
             return moved / sum(float(before.abs().sum()) for _, before in pairs) if pairs else None
 
     def _texts(self) -> tuple[PackedBlocks, dict[str, str]]:
-        """The held-out blocks, and by what weights and the tokens of both texts are known again."""
+        """Return the held-out blocks, and hashes that identify the weights and both texts."""
         checkpoint, cache = open_model(str(self.low.model)), self.low.data_cache
         if checkpoint.plan.is_quantized:
             raise ValueError(f"{self.low.model} has {checkpoint.plan}; the study starts from full precision")
@@ -182,7 +182,7 @@ class Study:
 
 
 def _optimised_as(schedule: Preset, rest: list[str]) -> list[str]:
-    """Flags of TrainingArguments with a schedule's for those that are not given: of other bits, say."""
+    """Complete flags of TrainingArguments with those of another schedule."""
     wanted = {name: getattr(schedule, name) for name in ("weight_decay", "adam_beta2", "bf16")}
     given = flags_given(rest)
     return [*rest, *(f"--{name}={value}" for name, value in wanted.items() if name not in given)]

@@ -20,7 +20,7 @@ from edge.checkpoints.convert import build_model
 from edge.checkpoints.packed import open_model
 from edge.data import PackedBlocks, TokenStream
 from edge.data.token_cache import TokenFile
-from edge.training.benchmarks.trained import Trained, refuse_long_context
+from edge.training.benchmarks.step import Trained, refuse_long_context
 from edge.training.loss import NextTokenLoss
 from edge.training.trainer import BlockTrainer
 

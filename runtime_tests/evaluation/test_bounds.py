@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from edge.data import PackedBlocks
-from edge.evaluation.agreement import agreement
-from edge.evaluation.multiple_choice import accuracy, read_questions
+from edge.evaluation.bounds import error_bounds
+from edge.evaluation.candidate import open_candidate
+from edge.evaluation.multiple_choice import accuracy
 from edge.evaluation.perplexity import file_perplexity, perplexity
-from edge.evaluation.subject import open_subject
+from edge.evaluation.questions import read_questions
 from edge.formats import grid_for_bits
 from edge.runtime.manifest import read_manifest
 from export import to_pte
@@ -28,7 +29,7 @@ WORDS = ["mouse", "cake", "night", "baker", "ants", "sat", "beside", "glad", "ke
 
 def export(directory, bits, *options):
     to_pte.main(["--bits", f"{bits:g}", *options, "--output", str(directory)])
-    return open_subject(str(directory))
+    return open_candidate(str(directory))
 
 
 @pytest.fixture(scope="module", params=OPTIONS, ids=str)
@@ -38,7 +39,7 @@ def pair(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("pair")
     checkpoint = str(save_tiny(directory / "checkpoint", grid_for_bits(bits), head_dim=12))
     options = ["--model", checkpoint, "--embedding-bits", str(embedding_bits), "--kv-cache", cache]
-    return open_subject(checkpoint), export(directory / "out", bits, *options)
+    return open_candidate(checkpoint), export(directory / "out", bits, *options)
 
 
 def test_logits_and_perplexity(pair):
@@ -51,10 +52,10 @@ def test_logits_and_perplexity(pair):
             logits = checkpoint.model.model(torch.tensor([block]))[0]
         steps = [program.model.program.forward([token], at) for at, token in enumerate(block)]
         errors.append(torch.stack(steps) - logits)
-    assert 0 < torch.stack(errors).square().mean().sqrt() <= program.agreement.logit_rms
+    assert 0 < torch.stack(errors).square().mean().sqrt() <= program.bounds.logit_rms
 
-    (value, count), (of_program, _) = (perplexity(subject.model, blocks) for subject in pair)
-    distance, bound = abs(math.log(of_program / value)), math.log(program.agreement.perplexity_factor(count))
+    (value, count), (of_program, _) = (perplexity(candidate.model, blocks) for candidate in pair)
+    distance, bound = abs(math.log(of_program / value)), math.log(program.bounds.perplexity_factor(count))
     print(f"log-perplexities differ by {distance:.4f} of {bound:.4f}")
     assert distance <= bound
 
@@ -76,7 +77,7 @@ def test_accuracy(pair, tmp_path):
 
 def _check_accuracies(pair, questions, widest=0.1):
     """Args: widest: the bound must be worth something; it grows with the questions that are nearly a tie."""
-    checkpoint, program = (accuracy(subject, questions) for subject in pair)
+    checkpoint, program = (accuracy(candidate, questions) for candidate in pair)
     for a, b in ((checkpoint.raw, program.raw), (checkpoint.normalized, program.normalized)):
         print(f"accuracy {a.value:.3f}, of the program {b.value:.3f}, within {b.distance:.3f}")
         assert abs(a.value - b.value) <= b.distance < widest
@@ -84,29 +85,29 @@ def _check_accuracies(pair, questions, widest=0.1):
 
 def test_a_program_without_a_fake_quantised_model_has_no_bound(pair):
     manifest = read_manifest(Path(pair[1].facts.model))
-    assert agreement(manifest) == pair[1].agreement
+    assert error_bounds(manifest) == pair[1].bounds
     kept = {"format": "mixed", "formats": {"layers.0.mlp.up_proj": "fp16", "layers.1.mlp.up_proj": "int2"}}
     for change in ({"recipe": "xnnpack-8da4w"}, {"recipe": "fp32"}, {"format": "fp16"}, kept):
-        assert agreement(manifest.model_copy(update=change)) is None
+        assert error_bounds(manifest.model_copy(update=change)) is None
 
 
 def test_a_table_on_its_learned_grid_adds_no_error(pair):
     manifest = read_manifest(Path(pair[1].facts.model)).model_copy(update={"embedding_learned": True})
     proof = manifest.verification
-    assert agreement(manifest).logit_rms == math.hypot(proof.rounding_rms, proof.program_rms)
+    assert error_bounds(manifest).logit_rms == math.hypot(proof.rounding_rms, proof.program_rms)
 
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory):
     """The embedded 2-bit model and its program."""
-    return open_subject("default/2bit"), export(tmp_path_factory.mktemp("embedded") / "out", 2)
+    return open_candidate("default/2bit"), export(tmp_path_factory.mktemp("embedded") / "out", 2)
 
 
 def test_perplexity_of_the_embedded_model(embedded):
     """On held-out stories; the bound is narrow enough to tell the model from that of another bit width."""
     text = f"{shared_data('tinystories/heldout.txt')}:4000"
-    other = open_subject("default/1bit")
-    checkpoint, program, another = (file_perplexity(subject, text, None) for subject in (*embedded, other))
+    other = open_candidate("default/1bit")
+    checkpoint, program, another = (file_perplexity(each, text, None) for each in (*embedded, other))
     bound = math.log(program.factor)
     print(f"{checkpoint.value:.4f}, of the program {program.value:.4f}, within a factor {program.factor:.4f}")
     assert abs(math.log(program.value / checkpoint.value)) <= bound

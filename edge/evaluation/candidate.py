@@ -1,4 +1,4 @@
-"""What can be evaluated, opened by name: checkpoints of any bit width, and exported programs."""
+"""Open a model to evaluate: a checkpoint of any bit width or an exported program."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from edge.checkpoints.convert import build_model
 from edge.checkpoints.packed import open_model
-from edge.evaluation.agreement import Agreement, agreement
+from edge.evaluation.bounds import ErrorBounds, error_bounds
 from edge.evaluation.language_model import EagerModel, LanguageModel, ProgramModel
 from edge.model.config import ModelConfig
 from edge.model.tokenizer import Tokenizer
@@ -18,10 +18,10 @@ from edge.runtime.manifest import MANIFEST_NAME, PROGRAM_NAME
 
 @dataclass(frozen=True)
 class Facts:
-    """What a report says of a model.
+    """Facts about a model for the report.
 
     Attributes:
-        bits: per weight of the linears, as their formats are named; the mean where they differ.
+        bits: per weight of the linears; the mean if they differ.
         weight_bytes: of the checkpoint's weight files, or of the whole program.
         positions: the most tokens it can read at once.
     """
@@ -34,23 +34,23 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model under evaluation.
+class Candidate:
+    """A model to evaluate.
 
     Attributes:
-        agreement: how far a program may lie from its fake-quantised model; None for a checkpoint, and for a
-            program that does not keep that model's weights.
+        bounds: how far a program's figures may lie from its fake-quantised model's; None for a checkpoint,
+            and for a program that does not keep that model's weights.
     """
 
     facts: Facts
     config: ModelConfig
     tokenizer: Tokenizer
     model: LanguageModel
-    agreement: Agreement | None = None
+    bounds: ErrorBounds | None = None
 
 
-def open_subject(name: str) -> Subject:
-    """An embedded model, a directory, a hub id, or an exported program by its directory or ``.pte`` file.
+def open_candidate(name: str) -> Candidate:
+    """Open an embedded model, a directory, a hub id, or a program by its directory or ``.pte`` file.
 
     Raises:
         ValueError: it cannot be read, was altered since its export, or has no tokenizer.
@@ -63,7 +63,7 @@ def open_subject(name: str) -> Subject:
     return _open_checkpoint(name)
 
 
-def _open_program(name: str, directory: Path, file: str | None = None) -> Subject:
+def _open_program(name: str, directory: Path, file: str | None = None) -> Candidate:
     manifest, program, tokenizer = open_program(directory)
     if file not in (None, manifest.program.name):
         raise ValueError(f"{name} is not {manifest.program.name}, which the manifest beside it describes")
@@ -71,10 +71,10 @@ def _open_program(name: str, directory: Path, file: str | None = None) -> Subjec
         raise ValueError(f"{name} has no tokenizer (its weights are {manifest.weights}); it cannot read text")
     config = ModelConfig(**{**manifest.config, "eos_ids": tuple(manifest.config["eos_ids"])})
     facts = Facts(name, "program", manifest.bits, manifest.program.bytes, program.max_seq_len)
-    return Subject(facts, config, tokenizer, ProgramModel(program), agreement(manifest))
+    return Candidate(facts, config, tokenizer, ProgramModel(program), error_bounds(manifest))
 
 
-def _open_checkpoint(name: str) -> Subject:
+def _open_checkpoint(name: str) -> Candidate:
     checkpoint = open_model(name)
     if checkpoint.tokenizer is None:
         raise ValueError(f"{name} has no tokenizer; it cannot read text")
@@ -82,4 +82,4 @@ def _open_checkpoint(name: str) -> Subject:
     size = sum(file.stat().st_size for file in files)
     config = checkpoint.config
     facts = Facts(name, "checkpoint", checkpoint.bits, size, config.max_seq_len)
-    return Subject(facts, config, Tokenizer(checkpoint.tokenizer), EagerModel(build_model(checkpoint)))
+    return Candidate(facts, config, Tokenizer(checkpoint.tokenizer), EagerModel(build_model(checkpoint)))
