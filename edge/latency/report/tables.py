@@ -73,7 +73,7 @@ def widths(report: Report) -> Table | None:
     return replace(_told(title, heads, rows), of="width") if own else None
 
 
-def answers(report: Report) -> Table | None:
+def overview(report: Report) -> Table | None:
     """Table of every model's widths beside its 4 bits; None where fewer than two models have any."""
     metric, threads = figures.decode(report.settings.contexts[0]), report.settings.threads[0]
     rows: list[tuple[str, dict[str, Cell]]] = []
