@@ -18,7 +18,7 @@ from edge.latency.candidate import Candidate
 from edge.latency.devices.open import open_device
 from edge.latency.exported import ExportedCandidate, exporters_quality
 from edge.latency.gather import gather
-from edge.latency.report.comparison import main_compare
+from edge.latency.report.compare_markdown import main_compare
 from edge.latency.report.markdown import markdown
 from edge.latency.report.page import page
 from edge.latency.schema import Report, read_report, write_report

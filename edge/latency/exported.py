@@ -16,7 +16,7 @@ from edge.latency.devices.device import Device, Ended, Tool
 from edge.latency.devices.host import HostDevice
 from edge.latency.devices.open import DEVICES
 from edge.latency.opponents.recipes import RECIPES
-from edge.latency.schema import DecodeSample, ProgramRecord, Quality, Run, Settings, Trace
+from edge.latency.schema import OWN_RECIPE, DecodeSample, ProgramRecord, Quality, Run, Settings, Trace
 from edge.latency.trace import read_trace
 from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.ops.source_hash import source_hash
@@ -32,7 +32,7 @@ class Variant:
     """Exporter options that tell programs of one shape apart."""
 
     bits: float
-    recipe: str = "lowbit"
+    recipe: str = OWN_RECIPE
     kv_cache: str = "fp32"
 
 
@@ -71,10 +71,8 @@ def export_named(model: str, variant: Variant, directory: Path) -> ExportedProgr
     name = f"{model}-{variant.bits:g}bit-{variant.recipe}-{variant.kv_cache}-{source_hash()[:12]}"
     output = directory / name
     if not output.exists():
-        words = (
-            f"--model {model} --bits {variant.bits:g} --recipe {variant.recipe} --kv-cache {variant.kv_cache}"
-        )
-        command = [sys.executable, "-m", "export.to_pte", *words.split(), "--output", str(output)]
+        options = f"--bits {variant.bits:g} --recipe {variant.recipe} --kv-cache {variant.kv_cache}".split()
+        command = [sys.executable, "-m", "export.to_pte", "--model", model, *options, "--output", str(output)]
         command += [] if model == "default" else ["--random-weights"]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode != 0:
@@ -95,7 +93,7 @@ class ExportedCandidate:
             model=model,
             label=label,
             recipe=manifest.recipe,
-            format=manifest.recipe if opponent else manifest.format,
+            format=manifest.format if manifest.recipe == OWN_RECIPE else manifest.recipe,
             bits=opponent.shown_bits if opponent else manifest.bits,
             weights=manifest.weights,
             parameters=manifest.parameters,

@@ -19,7 +19,7 @@ def markdown(report: Report) -> str:
     warning, has_speed = unfinished(report), report.device_kind.has_speed
     parts = [f"# {escaped(title(report))}", *([f"**{escaped(warning)}**"] if warning else [])]
     parts.append(escaped(verdict(report)))
-    for table in filter(None, (tables.widths(report), tables.answers(report))):
+    for table in filter(None, (tables.widths(report), tables.overview(report))):
         parts += [f"{escaped(table.title)}:", _table(table)]
     parts.append(escaped(" ".join(remarks(report))))
     parts += ["## Circumstances", _list([f"{name}: {text}" for name, text in circumstances(report)])]

@@ -69,9 +69,10 @@ First token: from the start of loading in a fresh process to the token behind th
 Peak memory: resident memory of the whole process.
 Bits per weight: of the linears as stored, with scales and padding.
 Read share: the time of a pure read of a token's bytes (the file, and the KV cache up to the mean position)
- over the token's time. The read was timed on the program's own file after each run. At 100 % memory is the
- limit. Kernels that unpack weights on loading read more.
-Time by group: from traced runs, some percent slower. The head is the last linear with its norm.
+ over the token's time. The read was timed on the program's own file after each run, with as many threads.
+ At 100 % memory is the limit. Kernels that unpack weights on loading read more.
+Time by group: from traced runs, some percent slower. The head is the last linear with its norm;
+ rest is everything else.
 """
 
 

@@ -54,7 +54,7 @@ def page(report: Report) -> str:
         picture=plots.headline(report) if has_speed else None,
         widths=tables.widths(report) if has_speed else None,
         conditions=_conditions(report) if has_speed else report.device.cpu,
-        overview=tables.answers(report),
+        overview=tables.overview(report),
         remarks=" ".join(answers.remarks(report)),
         circumstances=circumstances(report),
         meanings=meanings() if has_speed else [],

@@ -145,12 +145,17 @@ def _names(
     names: list[Box] = []
     for p in programs:
         name = shorten(p.name)
-        places = list(_places(*pixels(p.x.median, p.y), text_width(name), size[0]))
+        centre, bar = pixels(p.x.median, p.y), (pixels(p.x.least, p.y)[0], pixels(p.x.most, p.y)[0])
+        places = list(_places(*centre, bar, text_width(name), size[0]))
         inside = [each for each in places if _is_inside(each[3], size)]
         clear = (each for each in inside if not _meets(each[3], [*taken, *names]))
         apart = (each for each in inside if not _meets(each[3], names))
         x, y, align, box = next(clear, next(apart, inside[0]))
         names.append(box)
+        edge = [min(max(centre[i], box[i]), box[i + 2]) for i in (0, 1)]
+        if math.dist(centre, edge) > 16:  # a line to a name that stands apart
+            ends = dict(zip(("x", "y", "x2", "y2"), ({"value": v} for v in (*centre, *edge)), strict=True))
+            layers.append(layer({"type": "rule", "strokeWidth": 0.6, "opacity": 0.6}, [{}], **ends))
         weight = "bold" if p.base else "normal"
         layers.append(text([{"text": name}], align, weight, x={"value": x}, y={"value": y}))
     return layers
@@ -164,12 +169,17 @@ def _meets(a: Box, others: Sequence[Box]) -> bool:
     return any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in others)
 
 
-def _places(x: float, y: float, width: float, most: float) -> Iterator[tuple[float, float, str, Box]]:
-    """Places for a name near a point, the best first: position, alignment and box.
+def _places(
+    x: float, y: float, bar: tuple[float, float], width: float, most: float
+) -> Iterator[tuple[float, float, str, Box]]:
+    """Places for a name near a point with a bar, the best first: position, alignment and box.
 
     Names above and below a point stay between 0 and ``most``.
     """
-    directions = [(9, 0), (6, -10), (0, -13), (-6, 10), (-9, 0), (0, 13), (-6, -10), (6, 10)]
+    for end, dx, align, before in ((bar[1], 4, "left", 0.0), (bar[0], -4, "right", 1.0)):
+        at = (max(end, x + 5) if dx > 0 else min(end, x - 5)) + dx
+        yield at, y, align, (at - before * width, y - 6, at - before * width + width, y + 6)
+    directions = [(6, -10), (0, -13), (-6, 10), (0, 13), (-6, -10), (6, 10)]
     for reach in (1, 1.8, 3, 4.5, 6, 8, 11, 14):
         for dx, dy in directions:
             align, before = ("left", 0.0) if dx > 0 else ("right", 1.0) if dx < 0 else ("center", 0.5)

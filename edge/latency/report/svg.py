@@ -116,7 +116,8 @@ def line_at(**channels: float) -> Spec:
 
 def amount(field: str, scale: Spec, title: str = "", **axis: Any) -> Spec:
     """A channel of numbers. ``scale`` holds the domain, and the type unless it is linear."""
-    axis = {"title": title or None, "tickCount": 4, "format": "~r", **axis}
+    has_grid = scale.get("type") != "log" or "values" in axis  # a logarithmic grid hides what it carries
+    axis = {"title": title or None, "tickCount": 4, "format": "~r", "grid": has_grid, **axis}
     return {
         "field": field,
         "type": "quantitative",

@@ -73,7 +73,7 @@ def widths(report: Report) -> Table | None:
     return replace(_told(title, heads, rows), of="width") if own else None
 
 
-def answers(report: Report) -> Table | None:
+def overview(report: Report) -> Table | None:
     """Table of every model's widths beside its 4 bits; None where fewer than two models have any."""
     metric, threads = figures.decode(report.settings.contexts[0]), report.settings.threads[0]
     rows: list[tuple[str, dict[str, Cell]]] = []
@@ -133,7 +133,7 @@ def facts(programs: Sequence[ProgramRecord]) -> Table:
     """Table of a model's programs as files, those that failed too."""
     columns = [
         Column("format", lambda p: Cell(p.format)),
-        Column("bits per weight", _bits_per_weight),
+        Column("bits per weight", lambda p: _known(p.linear_bits_per_weight, number)),
         _FILE,
         Column("parameters, millions", lambda p: Cell(_millions(p.parameters))),
         Column("KV cache", lambda p: Cell(p.kv_cache, f"{p.kv_bytes_per_position} B a position")),
@@ -205,17 +205,14 @@ _FILE = Column("file, MB", lambda program: Cell(_millions(program.file_bytes)))
 
 
 def _figure(metric: Metric, threads: int) -> Column:
-    def cell(program: ProgramRecord) -> Cell:
-        return _spread(figures.figure(program, threads, metric), number)
-
-    return Column(f"{metric.name}, {metric.unit}", cell)
+    head = f"{metric.name}, {metric.unit}"
+    return Column(head, lambda p: _spread(figures.figure(p, threads, metric), number))
 
 
 def _memory(threads: int) -> Column:
-    def cell(program: ProgramRecord) -> Cell:
-        return _spread(figures.figure(program, threads, figures.PEAK_MEMORY), _millions)
-
-    return Column("peak memory, MB", cell)
+    return Column(
+        "peak memory, MB", lambda p: _spread(figures.figure(p, threads, figures.PEAK_MEMORY), _millions)
+    )
 
 
 def _read_share(report: Report, threads: int, context: int) -> Column:
@@ -227,14 +224,17 @@ def _read_share(report: Report, threads: int, context: int) -> Column:
 
 
 def _ratio(metric: Metric, base: ProgramRecord, threads: int) -> Column:
-    def cell(program: ProgramRecord) -> Cell:
-        return _spread(figures.speed_up(program, base, threads, metric), "{:.2f}".format, "x")
-
-    return Column(f"{metric.name} over {'our ' * base.is_own}{base.label}", cell)
+    head = f"{metric.name} over {'our ' * base.is_own}{base.label}"
+    write = "{:.2f}".format
+    return Column(head, lambda p: _spread(figures.speed_up(p, base, threads, metric), write, "x"))
 
 
 def _spread(spread: Spread | None, write: Callable[[float], str], unit: str = "") -> Cell:
     return Cell(write(spread.median) + unit, spread_words(spread, write)) if spread else Cell()
+
+
+def _known(value: float | None, write: Callable[[float], str]) -> Cell:
+    return Cell() if value is None else Cell(write(value))
 
 
 def _millions(amount: float) -> str:
@@ -244,11 +244,6 @@ def _millions(amount: float) -> str:
 def _note(program: ProgramRecord) -> Cell:
     failure = f"failed: {program.failure}" if program.failure else ""
     return Cell("; ".join(filter(None, [failure, program.note])) or NOTHING)
-
-
-def _bits_per_weight(program: ProgramRecord) -> Cell:
-    bits = program.linear_bits_per_weight
-    return Cell() if bits is None else Cell(number(bits))
 
 
 def _perplexity(program: ProgramRecord) -> Cell:

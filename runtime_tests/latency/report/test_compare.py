@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edge.latency.report.compare import Change, _change, _Figure, compare
-from edge.latency.report.comparison import _table, main_compare
-from edge.latency.report.comparison import markdown as words
+from edge.latency.report.compare_markdown import _table, main_compare
+from edge.latency.report.compare_markdown import markdown as words
 from edge.latency.report.significance import p_above, p_values
 from edge.latency.schema import Report, write_report
 from runtime_tests.latency.reports import emulated_report, made_up_report

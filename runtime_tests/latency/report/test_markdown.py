@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,10 @@ from edge.latency.report.answers import remarks, unfinished, verdict
 from edge.latency.report.figures import by_model
 from edge.latency.report.markdown import markdown
 from edge.latency.report.words import number
-from edge.latency.schema import Report
+from edge.latency.schema import Report, read_report
 from runtime_tests.latency.reports import emulated_report, made_up_report
+
+REPORTS = Path(__file__).resolve().parents[3] / "edge/latency/reports"
 
 
 @pytest.fixture
@@ -129,6 +132,14 @@ def test_nothing_in_a_report_is_markup(report):
     text = markdown(only(report, "story model"))
     assert r"a\|b &lt;i&gt;\*c\*&lt;/i&gt; \`d\` \[e\](f) g" in text
     assert "<i>" not in text
+
+
+def test_the_report_in_the_tree_is_what_its_samples_give():
+    paths = sorted(REPORTS.glob("*/report.json"))
+    assert paths
+    for path in paths:
+        made = markdown(read_report(path))
+        assert path.with_name("report.md").read_text(encoding="utf-8") == made, f"--render {path} anew"
 
 
 @pytest.mark.parametrize("change", ["one program", "one round", "nothing"])
