@@ -1,4 +1,4 @@
-"""Keeps other libraries' start-up chatter off the terminal, so that what is printed is meant for the user."""
+"""Silence other libraries' start-up messages, so that all output is meant for the user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 
 def quiet_libraries() -> None:
-    """Mutes what no user can act on: absent CUDA parts, deprecations between libraries, zeroed caches."""
+    """Silence messages that no user can act on: absent CUDA parts, deprecations, zeroed caches."""
     for name in ("torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
@@ -21,7 +21,7 @@ def quiet_libraries() -> None:
 
 @contextmanager
 def native_stderr_held_back() -> Iterator[None]:
-    """Withholds what native code writes to stderr; it is shown after all if the block raises."""
+    """Hold back what native code writes to stderr, and show it if the block raises."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:

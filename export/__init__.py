@@ -1,5 +1,5 @@
-"""Export of a checkpoint to an ExecuTorch program that calls the native low-bit ops."""
+"""Export a checkpoint to a verified ExecuTorch program."""
 
 from edge.quiet import quiet_libraries
 
-quiet_libraries()  # before any submodule imports what chatters
+quiet_libraries()  # before a submodule imports a library that prints

@@ -1,7 +1,7 @@
-"""A layer of the model as five calls: what stands in front of a product and behind it goes into its op.
+"""Fuse norm, activation and residual add into the linear ops: a layer becomes five calls.
 
-Where weights share an input they share a table, the rows of one below the rows of another. A row knows
-nothing of its neighbours, so joining changes no number.
+Weights of one input share a table, the rows of one above the rows of the next. Each row is computed by
+itself, so sharing changes no result.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from edge.checkpoints.convert import format_of
 from edge.model.decoder import Layer
-from edge.ops.packing import ROWS_PER_BLOCK, pack_codes, pack_half
-from edge.quantizers.paretoq import QATLinear
+from edge.ops.packed_header import ROWS_PER_BLOCK
+from edge.quantizers.base import grid_of
 from export.modules import (
-    JoinedLinear,
     OpAttention,
     OpRMSNorm,
     OpSiluMul,
@@ -25,8 +23,7 @@ from export.modules import (
     PackedNormGateUp,
     PackedNormLinear,
 )
-
-Linears = dict[str, nn.Linear]  # by full name, in the order of their rows
+from export.tables import JoinedLinear, Linears, pack_linears
 
 
 class FusedLayer(nn.Module):
@@ -71,6 +68,8 @@ class NormCat(nn.Module):
 
 
 class NormGateUp(nn.Module):
+    """SiLU(gate h) * (up h) of h = RMSNorm(x), as four ops."""
+
     def __init__(self, norm: OpRMSNorm, gate: nn.Module, up: nn.Module) -> None:
         super().__init__()
         self.norm, self.gate, self.up = norm, gate, up
@@ -82,6 +81,8 @@ class NormGateUp(nn.Module):
 
 
 class AddLinear(nn.Module):
+    """residual + a linear of x, as two ops."""
+
     def __init__(self, linear: nn.Module) -> None:
         super().__init__()
         self.linear = linear
@@ -91,34 +92,35 @@ class AddLinear(nn.Module):
 
 
 def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> FusedLayer:
-    """A layer of native ops on packed tables.
+    """Lower a layer to native ops on packed tables.
 
-    q, k and v share a table where they share a format; gate and up too, where the op can also tell their
-    rows apart: it works on blocks of 16, so neither may end inside one.
+    q, k and v share a table if they share a grid. So do gate and up, if gate's rows are a whole number of
+    blocks of 16: the op works on blocks, and must find where up begins.
     """
     qkv, out, gate_up, down = _linears(name, layer)
-    before_attention, before_mlp = OpRMSNorm(layer.input_layernorm), OpRMSNorm(layer.post_attention_layernorm)
     fused_qkv: nn.Module
-    if _one_format(qkv):
-        fused_qkv = PackedNormLinear(pack(qkv), _rows(qkv), before_attention)
+    if _one_grid(qkv):
+        fused_qkv = PackedNormLinear(pack_linears(qkv), _rows(qkv), layer.input_layernorm)
     else:
-        fused_qkv = NormCat(before_attention, _packed_linears(qkv))
+        fused_qkv = NormCat(OpRMSNorm(layer.input_layernorm), _packed_linears(qkv))
     fused_gate_up: nn.Module
-    if _one_format(gate_up) and layer.mlp.gate_proj.out_features % ROWS_PER_BLOCK == 0:
-        fused_gate_up = PackedNormGateUp(pack(gate_up), _rows(gate_up), before_mlp)
+    if _one_grid(gate_up) and layer.mlp.gate_proj.out_features % ROWS_PER_BLOCK == 0:
+        fused_gate_up = PackedNormGateUp(
+            pack_linears(gate_up), _rows(gate_up), layer.post_attention_layernorm
+        )
     else:
-        fused_gate_up = NormGateUp(before_mlp, *_packed_linears(gate_up))
+        fused_gate_up = NormGateUp(OpRMSNorm(layer.post_attention_layernorm), *_packed_linears(gate_up))
     return FusedLayer(
         fused_qkv,
         cores,
-        PackedLinearAdd(pack(out), _rows(out)),
+        PackedLinearAdd(pack_linears(out), _rows(out)),
         fused_gate_up,
-        PackedLinearAdd(pack(down), _rows(down)),
+        PackedLinearAdd(pack_linears(down), _rows(down)),
     )
 
 
 def joined_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> FusedLayer:
-    """The same layer of plain linears, for XNNPACK: attention reads q, k and v from one tensor here too."""
+    """Lower a layer to plain linears for XNNPACK; q, k and v are one, because attention reads one tensor."""
     qkv, out, gate_up, down = _linears(name, layer)
     gate, up = ({part: linear} for part, linear in gate_up.items())
     return FusedLayer(
@@ -128,22 +130,6 @@ def joined_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> Fused
         NormGateUp(OpRMSNorm(layer.post_attention_layernorm), JoinedLinear(gate), JoinedLinear(up)),
         AddLinear(JoinedLinear(down)),
     )
-
-
-def pack(linears: Linears) -> Tensor:
-    """The packed table of linears of one format: the trained grid where they have one, else half precision.
-
-    Raises:
-        ValueError: a weight or scale that the table cannot hold; names the linears.
-    """
-    try:
-        if any(not isinstance(linear, QATLinear) for linear in linears.values()):
-            return pack_half(torch.cat([linear.weight.detach() for linear in linears.values()]))
-        trained = [linear for linear in linears.values() if isinstance(linear, QATLinear)]
-        codes, alphas = ([linear.codes() for linear in trained], [linear.scales() for linear in trained])
-        return pack_codes(torch.cat(codes), torch.cat(alphas), trained[0].fmt)
-    except ValueError as error:
-        raise ValueError(f"{', '.join(linears)}: {error}") from error
 
 
 def _linears(name: str, layer: Layer) -> tuple[Linears, Linears, Linears, Linears]:
@@ -158,8 +144,8 @@ def _linears(name: str, layer: Layer) -> tuple[Linears, Linears, Linears, Linear
     )
 
 
-def _one_format(linears: Linears) -> bool:
-    return len({format_of(linear) for linear in linears.values()}) == 1
+def _one_grid(linears: Linears) -> bool:
+    return len({grid_of(linear) for linear in linears.values()}) == 1
 
 
 def _rows(linears: Linears) -> dict[str, int]:
@@ -168,4 +154,4 @@ def _rows(linears: Linears) -> dict[str, int]:
 
 def _packed_linears(linears: Linears) -> list[PackedLinear]:
     parts = [{name: linear} for name, linear in linears.items()]
-    return [PackedLinear(pack(part), _rows(part)) for part in parts]
+    return [PackedLinear(pack_linears(part), _rows(part)) for part in parts]

@@ -1,4 +1,4 @@
-"""What travels with a program: constant methods for the stock runners, and the manifest's figures."""
+"""Collect what a program says about itself: constant methods for runners, and figures for the manifest."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import importlib.metadata
 from dataclasses import asdict
 from typing import Any
 
-from edge.formats import WeightFormat
+from edge.formats import Grid
 from edge.model.config import ModelConfig
-from edge.model.decoder import Decoder, is_quantized_linear
-from edge.ops.packing import read_header
+from edge.model.decoder import Decoder, named_linears
 from edge.quantizers.plan import MIXED, mean_bits
+from edge.quantizers.prepare import plan_of
 from edge.runtime.manifest import FileRecord
-from export.modules import OpAttention, PackedEmbedding, PackedHead, PackedTable, tables
-from export.recipes import Options
+from export.lower import Options
+from export.modules import OpAttention, PackedEmbedding, PackedHead
+from export.recipes import Recipe
+from export.tables import PackedTable, tables_of
 
 VERSIONED_PACKAGES = ("edge-lowbit", "torch", "executorch", "torchao", "transformers")
 
 
 def constant_methods(config: ModelConfig, max_seq_len: int) -> dict[str, Any]:
-    """What TextLLMRunner and the Android LlmModule ask a program; without some they run, but badly."""
+    """The constants that TextLLMRunner and Android's LlmModule read; without some they run, but slowly."""
     return {
         "get_max_seq_len": max_seq_len,
         "get_max_context_len": max_seq_len,
@@ -34,6 +36,7 @@ def constant_methods(config: ModelConfig, max_seq_len: int) -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
+    """Versions of the packages that a program depends on; "unknown" if one is not installed."""
     versions = {}
     for package in VERSIONED_PACKAGES:
         try:
@@ -43,40 +46,42 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def option_figures(options: Options) -> dict[str, Any]:
-    """What the manifest says of the user's choices."""
+def option_figures(recipe: Recipe, options: Options) -> dict[str, Any]:
+    """The user's choices, for the manifest."""
     return {
-        "recipe": options.recipe.name,
+        "recipe": recipe.name,
         "embedding_bits": options.embedding_bits,
         "max_seq_len": options.max_seq_len,
         "kv_cache": options.kv_cache,
     }
 
 
-def format_figures(lowered: Decoder, fmt: WeightFormat) -> dict[str, Any]:
-    """What the manifest says of the linears' formats: ``fmt`` unless their packed tables differ."""
-    formats: dict[str, str] = {}
-    weights = []
-    for _, table in tables(lowered):
-        linears = {name: rows for name, rows in table.rows.items() if is_quantized_linear(name)}
-        if linears and isinstance(table, PackedTable):
-            header = read_header(table.packed)
-            formats |= dict.fromkeys(linears, header.format.name)
-            weights.append((header.format, header.n * header.k))
-    if len(set(formats.values())) < 2:
-        return {"format": fmt.name, "bits": fmt.bits, "formats": {}}
-    return {"format": MIXED, "bits": mean_bits(weights), "formats": formats}
+def format_figures(model: Decoder, grid: Grid) -> dict[str, Any]:
+    """The linears' grids, for the manifest: one name, or each linear's if they differ.
+
+    Args:
+        grid: of the program where the model is on none.
+    """
+    plan = plan_of(model, grid)
+    if not plan.is_quantized:
+        return {"format": grid.name, "bits": grid.bits, "formats": {}}
+    if not plan.others:
+        return {"format": plan.default.name, "bits": plan.default.bits, "formats": {}}
+    linears = named_linears(model)
+    formats = {name: plan.of(name).name for name in linears}
+    bits = mean_bits((plan.of(name), linear.weight.numel()) for name, linear in linears.items())
+    return {"format": MIXED, "bits": bits, "formats": formats}
 
 
 def program_figures(lowered: Decoder, program: FileRecord) -> dict[str, Any]:
-    """What the manifest says of a written program: its shape, tables and sizes."""
+    """The shape, tables and sizes of a written program, for the manifest."""
     config, parts = lowered.config, part_bytes(lowered, program.bytes)
     record = asdict(config)
     return {
         "config": {k: list(value) if isinstance(value, tuple) else value for k, value in record.items()},
         "parameters": config.parameters,
         "program": program,
-        "tables": {name: list(t.rows) for name, t in tables(lowered) if isinstance(t, PackedTable)},
+        "tables": {name: list(t.rows) for name, t in tables_of(lowered) if isinstance(t, PackedTable)},
         "kv_cache_bytes": sum(
             cache.nbytes
             for module in lowered.modules()
@@ -90,9 +95,9 @@ def program_figures(lowered: Decoder, program: FileRecord) -> dict[str, Any]:
 
 
 def part_bytes(lowered: Decoder, program_bytes: int) -> dict[str, int]:
-    """Bytes of a lowered model's packed tables by part; what is left of the file is ``rest``."""
+    """Bytes of a program by part of the model; ``rest`` is all that is not in a table."""
     parts = {"linears": 0, "embedding": 0, "head": 0}
-    for _, table in tables(lowered):
+    for _, table in tables_of(lowered):
         if isinstance(table, PackedTable):
             part = {PackedEmbedding: "embedding", PackedHead: "head"}.get(type(table), "linears")
             parts[part] += table.packed.numel()

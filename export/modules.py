@@ -1,23 +1,37 @@
-"""The model's parts as calls of native ops. Every weight stands in a table that says which rows are whose."""
+"""The model's parts as calls of the native ops ``torch.ops.lowbit``.
+
+Every module here calls its ``op`` once in a forward pass, so that a program's calls can be counted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import edge.ops  # noqa: F401  registers torch.ops.lowbit
 from edge.model.config import ModelConfig
-from edge.model.decoder import RMSNorm
+from edge.model.decoder import Decoder, RMSNorm
 from edge.ops.kv_layout import cache_shapes
-from edge.ops.packing import dequantize
 from edge.runtime.manifest import KVCacheFormat
+from export.tables import PackedTable
 
 lowbit = torch.ops.lowbit
 
 
-class OpRMSNorm(nn.Module):
+class OpModule(nn.Module):
+    """A module whose forward pass is one call of ``op``."""
+
+    op: Any  # an op of torch.ops.lowbit
+
+
+class OpRMSNorm(OpModule):
+    """RMSNorm(x) of x [..., dim]."""
+
+    op = lowbit.rms_norm
+
     def __init__(self, norm: RMSNorm) -> None:
         super().__init__()
         self.eps = norm.eps
@@ -25,98 +39,89 @@ class OpRMSNorm(nn.Module):
         self.register_buffer("weight", norm.weight.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        return lowbit.rms_norm(x, self.weight, self.eps)
+        return self.op(x, self.weight, self.eps)
 
 
-class OpSiluMul(nn.Module):
+class OpSiluMul(OpModule):
+    """SiLU(gate) * up, both [..., ffn]."""
+
+    op = lowbit.silu_mul
+
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:
-        return lowbit.silu_mul(gate, up)
+        return self.op(gate, up)
 
 
-class PackedTable(nn.Module):
-    """A packed [n, k] table that holds weights of the model, the rows of one below the rows of another.
-
-    Args:
-        packed: uint8 [bytes].
-        rows: how many rows each weight has, by the full name of its module, in their order.
-    """
-
-    def __init__(self, packed: Tensor | None, rows: dict[str, int]) -> None:
-        super().__init__()
-        self.rows = rows
-        self.n = sum(rows.values())
-        self.packed: Tensor
-        self.register_buffer("packed", packed)
-
-
-class PackedLinear(PackedTable):
+class PackedLinear(PackedTable, OpModule):
     """y [..., n] = x [..., k] times the table."""
 
+    op = lowbit.linear
+
     def forward(self, x: Tensor) -> Tensor:
-        return lowbit.linear(x, self.packed, self.n)
+        return self.op(x, self.packed, self.n)
 
 
-class PackedLinearAdd(PackedTable):
+class PackedLinearAdd(PackedTable, OpModule):
     """residual [..., n] + x [..., k] times the table."""
 
+    op = lowbit.linear_add
+
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        return lowbit.linear_add(x, self.packed, residual)
+        return self.op(x, self.packed, residual)
 
 
-class PackedNormLinear(PackedTable):
+class PackedNormTable(PackedTable, OpModule):
+    """A table and the RMSNorm of its input."""
+
+    def __init__(self, packed: Tensor | None, rows: dict[str, int], norm: RMSNorm) -> None:
+        super().__init__(packed, rows)
+        self.eps = norm.eps
+        self.norm_weight: Tensor
+        self.register_buffer("norm_weight", norm.weight.detach())
+
+
+class PackedNormLinear(PackedNormTable):
     """RMSNorm(x) times the table."""
 
-    def __init__(self, packed: Tensor, rows: dict[str, int], norm: OpRMSNorm) -> None:
-        super().__init__(packed, rows)
-        self.norm = norm
+    op = lowbit.norm_linear
 
     def forward(self, x: Tensor) -> Tensor:
-        return lowbit.norm_linear(x, self.norm.weight, self.norm.eps, self.packed, self.n)
+        return self.op(x, self.norm_weight, self.eps, self.packed, self.n)
 
 
-class PackedNormGateUp(PackedNormLinear):
+class PackedNormGateUp(PackedNormTable):
     """SiLU(gate h) * (up h) of h = RMSNorm(x); the table is gate above up."""
 
+    op = lowbit.norm_gate_up
+
     def forward(self, x: Tensor) -> Tensor:
-        return lowbit.norm_gate_up(x, self.norm.weight, self.norm.eps, self.packed, self.n // 2)
+        return self.op(x, self.norm_weight, self.eps, self.packed, self.n // 2)
 
 
-class PackedEmbedding(PackedTable):
+class PackedEmbedding(PackedTable, OpModule):
     """Rows of a packed [vocab, dim] table."""
+
+    op = lowbit.embedding
 
     def __init__(self, packed: Tensor, rows: dict[str, int], dim: int) -> None:
         super().__init__(packed, rows)
         self.dim = dim
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return lowbit.embedding(tokens, self.packed, self.dim)
+        return self.op(tokens, self.packed, self.dim)
 
 
-class PackedHead(PackedTable):
-    """Final norm and logits from a packed [vocab, dim] table: its own, or else the embedding's."""
+class PackedHead(PackedNormTable):
+    """Final norm and logits, from a packed [vocab, dim] table of its own or the embedding's if tied."""
 
-    def __init__(self, packed: Tensor | None, rows: dict[str, int], norm: OpRMSNorm) -> None:
-        super().__init__(packed, rows)
-        self.norm = norm
+    op = lowbit.norm_linear
 
     def forward(self, x: Tensor, embedding: PackedEmbedding) -> Tensor:
         table = embedding if self.packed is None else self
-        return lowbit.norm_linear(x, self.norm.weight, self.norm.eps, table.packed, table.n)
+        return self.op(x, self.norm_weight, self.eps, table.packed, table.n)
 
 
-class JoinedLinear(nn.Linear):
-    """Plain linears of one input as one, the rows of the first above those of the next; for XNNPACK."""
-
-    def __init__(self, linears: dict[str, nn.Linear]) -> None:
-        self.rows = {name: linear.out_features for name, linear in linears.items()}
-        weights = [linear.weight.detach() for linear in linears.values()]
-        super().__init__(weights[0].shape[1], sum(self.rows.values()), bias=False, device="meta")
-        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-        self.weight = nn.Parameter(weight, requires_grad=False)
-
-
-class OpAttention(nn.Module):
-    """RoPE, cache write and attention in one op, with the caches it writes.
+class OpAttention(OpModule):
+    """RoPE, KV cache and causal attention in one op; the cache belongs to the module.
 
     qkv [1, T, (H + 2 Hkv) * D] -> [1, T, H * D]; ``start`` may be a symbolic integer.
     """
@@ -140,27 +145,19 @@ class OpAttention(nn.Module):
         return self.op(qkv, cos, sin, *self.caches(), start, self.heads)
 
     def caches(self) -> list[Tensor]:
-        """What the op reads and writes, in its order."""
+        """The tensors that the op reads and writes, in its order."""
         return [self.get_buffer(name) for name in self.cache_names]
 
 
-Table = PackedTable | JoinedLinear
+def op_calls(lowered: Decoder) -> Counter[str]:
+    """Count the calls of native ops in one forward pass of a lowered model, by op (``lowbit.linear``).
 
-
-def tables(lowered: nn.Module) -> Iterator[tuple[str, Table]]:
-    """Every table of a lowered model by its full name; a tied head has none of its own."""
+    A layer that is run twice calls its ops twice, but has an attention module for each pass.
+    """
+    passes = lowered.config.passes_per_layer
+    calls: Counter[str] = Counter()
     for name, module in lowered.named_modules():
-        if isinstance(module, PackedTable) and module.packed is None:
-            continue
-        if isinstance(module, PackedTable | JoinedLinear):
-            yield name, module
-
-
-def weights_in(table: Table) -> dict[str, Tensor]:
-    """The float32 weights that a table computes with, by the full names of the modules they come from."""
-    if isinstance(table, PackedTable):
-        joined = dequantize(table.packed)
-    else:
-        weight = table.weight  # torchao's, or a plain one
-        joined = weight.dequantize() if hasattr(weight, "qdata") else weight.detach()
-    return dict(zip(table.rows, joined.split(list(table.rows.values())), strict=True))
+        if isinstance(module, OpModule):
+            repeated = name.startswith("layers.") and not isinstance(module, OpAttention)
+            calls[str(module.op)] += passes if repeated else 1
+    return calls

@@ -1,23 +1,19 @@
-"""Where an export is written: it appears whole or not at all."""
+"""Check where an export is written."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from edge.checkpoints.write import swap_in
 from edge.cli import refuse_unwritable
 from edge.model.tokenizer import TOKENIZER_FILES
 from edge.runtime.manifest import MANIFEST_NAME, PROGRAM_NAME
 
 
 def checked_output(output: Path) -> Path:
-    """Where an export may be written, with links followed; looked at before the work begins.
+    """Check that an export may be written there, and resolve links.
 
     Raises:
-        ValueError: it cannot be made, or is something other than an earlier export or an empty directory.
+        ValueError: it cannot be made, or is neither an earlier export nor an empty directory.
     """
     output = output.resolve()
     refuse_unwritable(output)
@@ -27,25 +23,3 @@ def checked_output(output: Path) -> Path:
     if output in (Path.cwd(), *Path.cwd().parents):
         raise ValueError(f"--output {output} is the directory this runs in; choose another one")
     return output
-
-
-@contextmanager
-def staging(output: Path) -> Iterator[Path]:
-    """A directory beside ``output`` that takes its place at the end; on any failure nothing is left.
-
-    Raises:
-        ValueError: see ``checked_output``; or it could not be written to its end.
-    """
-    output = checked_output(output)
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted export left
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        swap_in(partial, output)
-    except OSError as error:
-        raise ValueError(
-            f"--output {output} could not be written ({error}); what was there is unchanged"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

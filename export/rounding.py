@@ -1,34 +1,46 @@
-"""Eager PyTorch models that round what a program rounds: the inputs of its linears, and an int8 KV cache.
+"""Round in eager PyTorch what a program rounds to int8: inputs of linears, and queries, keys and values.
 
-Written without the ops, so that a program has something to be held against.
+Written without our ops, so that a program is compared with something independent of them.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge.model.decoder import AttentionCore, Decoder, replace_module
+from edge.model.decoder import EMBEDDING, HEAD, AttentionCore, Decoder, clone_structure, replace_module
 from edge.model.rope import apply_rope
+from export.tables import PackedTable, tables_of
 
 
 def round_to_int8(x: Tensor) -> Tensor:
-    """x [..., n] on the int8 grid of its row, as the ops quantise: symmetric, 127 steps each way."""
+    """x [..., n] on the int8 grid of its row, as the ops quantise it: symmetric, 127 steps each way."""
     largest = x.abs().amax(dim=-1, keepdim=True)
     codes = torch.round(x * (127 / largest).nan_to_num(posinf=0.0)).clamp(-127, 127)
     return codes * (largest / 127)
 
 
 def with_int8_inputs(model: Decoder, names: Iterable[str]) -> Decoder:
-    """A copy whose modules of these names round their first argument."""
+    """A copy whose modules of these names round their first argument to int8."""
     rounding = clone_structure(model)
     for name in names:
         rounding.get_submodule(name).register_forward_pre_hook(_round_first_argument)
     return rounding
+
+
+def with_int8_inputs_of(float_model: Decoder, lowered: Decoder) -> Decoder:
+    """A copy of the float model that rounds the input of every linear whose packed table is quantised."""
+    rounded: set[str] = set()
+    for _, table in tables_of(lowered):
+        if isinstance(table, PackedTable) and table.is_quantized:
+            rounded |= table.rows.keys()
+    if EMBEDDING in rounded:
+        rounded.remove(EMBEDDING)  # a lookup has no input to round, but a tied head reads the same table
+        rounded |= {HEAD} if float_model.lm_head.weight is None else set()
+    return with_int8_inputs(float_model, rounded)
 
 
 def with_int8_cache(model: Decoder) -> Decoder:
@@ -41,21 +53,15 @@ def with_int8_cache(model: Decoder) -> Decoder:
 
 
 class Int8CacheCore(nn.Module):
-    """Attention over whole sequences from position 0, with one scale per position and head."""
+    """Attention on int8 queries, keys and values, with one scale per position and head; from position 0."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: int) -> Tensor:
-        assert start == 0  # verification runs a text in one piece
+        assert start == 0  # verification runs the whole text at once
         cos, sin = cos[: q.shape[1]], sin[: q.shape[1]]  # [T, D/2]
         q, k, v = (round_to_int8(x) for x in (apply_rope(q, cos, sin), apply_rope(k, cos, sin), v))
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [B, H or Hkv, T, D]
         grouped = q.shape[1] != k.shape[1]
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped).transpose(1, 2)
-
-
-def clone_structure(model: Decoder) -> Decoder:
-    """A deep copy of the modules that shares every tensor with the original."""
-    memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, memo)
 
 
 def _round_first_argument(module: nn.Module, args: tuple) -> tuple:

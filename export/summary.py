@@ -1,4 +1,4 @@
-"""What the exporter prints: files, sizes, what was proven, speed, and a piece of text."""
+"""Print the summary of an export: files, sizes, verification, speed, and a sample of text."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SAMPLE_TOKENS = 80
 
 
 def print_summary(output: Path, manifest: Manifest) -> None:
-    """Everything a user should see after an export, on standard output."""
+    """Print the summary to standard output."""
     speed, sample = _try_out(output, manifest)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
-    grid.add_column(overflow="fold")  # a long path stays whole: it is there to be copied
+    grid.add_column(overflow="fold")  # a long path stays whole, to be copied
     rows = [
         (
             "model",
@@ -99,7 +99,7 @@ def _warnings(manifest: Manifest) -> list[str]:
 
 
 def _try_out(output: Path, manifest: Manifest) -> tuple[str, str]:
-    """Speed of one greedy generation, and its text where there is a tokenizer."""
+    """Speed of one greedy generation, and its text if there is a tokenizer."""
     _, program, tokenizer = open_program(output)
     config = manifest.config
     if tokenizer is None:

@@ -45,13 +45,14 @@ def tiny_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tools built for aarch64; skips the test where that, or running them, lacks a tool."""
     from edge.ops.cross_build import cross_build, missing_tools
+    from runtime_tests.native_builds import made_once
 
     lacking = missing_tools()
     if shutil.which("qemu-aarch64") is None:
         lacking.append("qemu-aarch64 is missing: apt-get install qemu-user")
     if lacking:
         pytest.skip("; ".join(lacking))
-    return cross_build(tmp_path_factory.mktemp("build") / "aarch64").parent
+    return made_once(tmp_path_factory, "aarch64", lambda folder: cross_build(folder))
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
-"""The whole model a second time, in plain numpy: from a checkpoint's files to logits, nothing from ``edge``.
+"""A second implementation of the model in numpy, from a checkpoint's files to logits, without ``edge``.
 
 Formulas: ParetoQ's reference code for the grids (arXiv 2502.02631; floor of 1e-5, clip of 0.99), Hugging
 Face's Llama for the network, and the project's numerics for int8: per token, symmetric,
-``round_half_even(x * 127/amax)``. Weights are quantised in float32, where a boundary decides; everything
-after that is float64, so that what is between these logits and a program's is the program's float32.
+``round_half_even(x * 127/amax)``. Weights are quantised in float32, because boundaries depend on it.
+Everything else is float64, so that a difference to a program's logits comes from the program's float32.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Result:
 
 
 class OracleModel:
-    """A Hugging Face or ParetoQ directory, or one of mixed widths, which its config.json names.
+    """The model of a Hugging Face or ParetoQ directory, or one of mixed widths.
 
     Args:
         bits: 1, 1.58, 2, 3, 4 or 16 (half precision).
@@ -162,13 +162,13 @@ def quantize_linear(w: Array, alpha: Array | None, bits: float) -> Array:
 
 
 def read_table(raw: dict[str, Array], name: str, bits: int) -> Array:
-    """A token embedding or head [vocab, dim], on its learned grid where it has one."""
+    """A token embedding or head [vocab, dim], on its learned grid if it has one."""
     weight, alpha = raw[f"{name}.weight"], raw.get(f"{name}.weight_clip_val")
     return quantize_table(weight, bits) if alpha is None else quantize_linear(weight, alpha, bits)
 
 
 def quantize_table(w: Array, bits: int) -> Array:
-    """Symmetric per row; the scale keeps 16 significant bits, rounded up, which makes code * scale exact."""
+    """Quantise symmetrically per row; the scale has 16 significant bits, so that code * scale is exact."""
     if bits == 16:
         return w.astype(np.float16).astype(F32)
     top = 2 ** (bits - 1) - 1

@@ -1,9 +1,9 @@
-"""Signals as a process of a terminal has them, whatever started the tests."""
+"""Give a process the signal handlers that it would have in a terminal."""
 
 import signal
 
 
 def as_in_a_terminal() -> None:
-    """For ``preexec_fn``: nohup and background jobs of shells hand down that these are ignored."""
+    """Stop ignoring signals, which nohup and background jobs make children do; for ``preexec_fn``."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

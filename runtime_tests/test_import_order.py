@@ -1,4 +1,4 @@
-"""Imports go one way, so that data does: a module may import only what stands before it."""
+"""Imports go one way: a module may import only modules that come before it in ORDER."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Mixed widths all the way: trained, saved, packed, exported and evaluated, for plans drawn at random.
-
-Nothing but the numbers themselves may differ from what a model of one width goes through.
-"""
+"""Models of mixed widths, drawn at random: trained, saved, packed, exported and evaluated."""
 
 from __future__ import annotations
 
@@ -14,23 +11,26 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edge.checkpoints.convert import build_model, named_linears
-from edge.checkpoints.hugging_face import Checkpoint, linear_names, load_checkpoint
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.convert import build_model
+from edge.checkpoints.hugging_face import linear_names, load_checkpoint
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.evaluation.candidate import open_candidate
-from edge.formats import FULL_PRECISION, format_for_bits
+from edge.formats import FULL_PRECISION, grid_for_bits
+from edge.model.decoder import named_linears
 from edge.ops.packing import dequantize, read_header
 from edge.quantizers.paretoq import LearnedGrid
 from edge.quantizers.plan import Plan
 from edge.runtime.manifest import read_manifest
 from edge.training import train
 from export import to_pte
-from export.modules import PackedTable, tables
-from export.recipes import RECIPES, Options, lower
+from export.lower import Options
+from export.recipes import RECIPES
+from export.tables import PackedTable, tables_of
 from runtime_tests.tiny import TEXT, save_tiny
 
 WIDTHS = (1, 1.58, 2, 3, 4)
-#: Each pattern with what it means, written down a second time.
+#: Each pattern, and its meaning as a function.
 PATTERNS: dict[str, Callable[[str], bool]] = {
     "layers.0.*": lambda name: name.startswith("layers.0."),
     "layers.1.mlp.*": lambda name: name.startswith("layers.1.mlp."),
@@ -42,7 +42,7 @@ PATTERNS: dict[str, Callable[[str], bool]] = {
 
 
 class Drawn:
-    """A checkpoint of random widths after two steps of training, and what it was to be."""
+    """A checkpoint of random widths after two steps of training, and the widths it should have."""
 
     def __init__(self, seed: int, directory: Path) -> None:
         draw = random.Random(seed)
@@ -77,11 +77,11 @@ def grids(checkpoint: Checkpoint) -> dict[str, LearnedGrid]:
 
 
 def packed_tables(checkpoint: Checkpoint) -> dict[str, PackedTable]:
-    """Those of a program, by name."""
+    """The packed tables of a checkpoint's lowered model, by name."""
     embedding = checkpoint.plan.embedding_format
     embedding_bits = int(embedding.bits) if embedding.is_quantized else 8
-    options = Options(RECIPES["lowbit"], checkpoint.plan.default, 16, embedding_bits)
-    found = dict(tables(lower(build_model(checkpoint), options)))
+    options = Options(checkpoint.plan.default, 16, embedding_bits)
+    found = dict(tables_of(RECIPES["lowbit"].lower(build_model(checkpoint), options)))
     assert all(isinstance(table, PackedTable) for table in found.values())
     return found
 
@@ -90,7 +90,7 @@ def test_every_part_is_trained_at_its_width(drawn: Drawn) -> None:
     tables_at = {"embed_tokens"} if drawn.tied else {"embed_tokens", "lm_head"}
     expected = {name: bits for name, bits in drawn.widths.items() if bits != 16}
     expected |= dict.fromkeys(tables_at, drawn.embedding_bits) if drawn.embedding_bits != 16 else {}
-    assert {name: grid.fmt.bits for name, grid in grids(drawn.checkpoint).items()} == expected
+    assert {name: module.grid.bits for name, module in grids(drawn.checkpoint).items()} == expected
     assert drawn.checkpoint.plan.default.bits == drawn.bits
     before = load_file(drawn.directory / "full" / "model.safetensors")
     after = load_file(drawn.directory / "low" / "model.safetensors")
@@ -103,7 +103,7 @@ def test_packed_tables_are_the_fake_quantised_weights(drawn: Drawn, tmp_path: Pa
     packed, opened = load_file(tmp_path / "packed/model.safetensors"), open_model(tmp_path / "packed")
     assert opened.plan == drawn.checkpoint.plan
     learned = grids(drawn.checkpoint)
-    assert opened.alphas.keys() == learned.keys()
+    assert opened.quantized.keys() == learned.keys()
     for name, grid in learned.items():
         values = dequantize(packed[("" if name == "lm_head" else "model.") + name + ".packed"])
         assert torch.equal(values, grid.quantized_weight()), name
@@ -119,7 +119,7 @@ def test_packed_tables_are_the_fake_quantised_weights(drawn: Drawn, tmp_path: Pa
 
 
 def test_a_programs_tables_are_the_fake_quantised_weights(drawn: Drawn) -> None:
-    """What shares an input shares a table exactly where it shares a format."""
+    """Linears of one input share a table if and only if they share a format."""
     model = build_model(drawn.checkpoint)
     of: dict[str, tuple[str, torch.Tensor]] = {}
     for table_name, table in packed_tables(drawn.checkpoint).items():
@@ -140,12 +140,12 @@ def test_a_programs_tables_are_the_fake_quantised_weights(drawn: Drawn) -> None:
 
 
 def test_a_program_is_verified_and_says_what_it_is(drawn: Drawn, tmp_path: Path) -> None:
-    """The exporter runs each program, and writes none whose logits are not the model's."""
+    """Each program passes the verification at export, and its manifest has the widths."""
     source, out = drawn.directory / "low", tmp_path / "out"
     to_pte.main(["--bits", f"{drawn.bits:g}", "--model", str(source), "--output", str(out)])
     manifest = read_manifest(out)
     assert manifest.format == "mixed"
-    assert {name: format_for_bits(bits).name for name, bits in drawn.widths.items()} == manifest.formats
+    assert {name: grid_for_bits(bits).name for name, bits in drawn.widths.items()} == manifest.formats
     assert manifest.embedding_bits == (8 if drawn.embedding_bits == 16 else drawn.embedding_bits)
     assert manifest.embedding_learned == (drawn.embedding_bits != 16)
     assert manifest.verification.prefill_rms == 0.0
@@ -157,8 +157,8 @@ def test_a_program_is_verified_and_says_what_it_is(drawn: Drawn, tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    linears = {"layers.0.mlp.up_proj": format_for_bits(4), "layers.1.mlp.up_proj": FULL_PRECISION}
-    plan = Plan(format_for_bits(2), linears, format_for_bits(4))
+    linears = {"layers.0.mlp.up_proj": grid_for_bits(4), "layers.1.mlp.up_proj": FULL_PRECISION}
+    plan = Plan(grid_for_bits(2), linears, grid_for_bits(4))
     return save_tiny(tmp_path_factory.mktemp("one") / "mixed", plan=plan)
 
 

@@ -1,19 +1,18 @@
 """Exported programs against an implementation that shares no code with the project (``oracle_model.py``).
 
-The two differ by the program's float32, 2^-24 per operation, which adds up to less than ``CLOSE``. Only int8
-activations can make more of it, where a value lies so near the boundary between two codes that float32 falls
-to the other side. The oracle reports that distance. So
+The two differ by the program's float32, 2^-24 per operation, which adds up to less than ``CLOSE``. Int8
+activations can make the difference larger: a value near the boundary between two codes may be rounded to the
+other side. The oracle reports how near any value came. So
 
-- positions that nothing within ``NEAR`` of a boundary leads to must agree to CLOSE, and each case has to
-  have such positions. The largest activation is 127 steps: 8 of its roundings move it by less than NEAR;
+- positions that depend on no value within ``NEAR`` of a boundary must agree to CLOSE, and each case must have
+  such positions. The largest activation is 127 steps, so 8 of its roundings move it by less than NEAR;
 - an int8 cache rounds queries, keys and values the same way, and the op then weighs the values with 14 bits,
   which the oracle does not: there CLOSE allows half a step for each of the six positions. The model has one
   layer, for a second one would round to int8 what differs by as much;
 - programs without int8 (16 bits for linears and tables) must agree everywhere, to FAR: RoPE's angles grow
   with the position, and so does their rounding;
-- elsewhere a flipped code is a rounding that fell otherwise: two independent roundings of the same
-  activations differ by sqrt(2) times what rounding itself changes, which the oracle measures by leaving
-  it out.
+- elsewhere codes differ: two independent roundings of the same activations differ by sqrt(2) times the change
+  by rounding itself, which the oracle measures by leaving rounding out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tiny models for tests: odd widths, random weights large enough that logits say something."""
+"""Tiny models for tests: odd widths, and random weights large enough for logits that vary."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from pathlib import Path
 
 import torch
 
-from edge.checkpoints.convert import prepare_qat, to_checkpoint
-from edge.checkpoints.hugging_face import Checkpoint, save_checkpoint
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.convert import to_checkpoint
+from edge.checkpoints.write import save_checkpoint
 from edge.data.train_tokenizer import train_tokenizer
-from edge.formats import FULL_PRECISION, WeightFormat
+from edge.formats import FULL_PRECISION, Grid
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat
 
 TEXT = "The mouse sat beside the cake all night and kept the ants away, and the baker was glad of it. " * 40
 
@@ -51,20 +53,18 @@ def tiny_tokenizer() -> Path:
     return directory / "tokenizer.json"
 
 
-def tiny_checkpoint(fmt: WeightFormat = FULL_PRECISION, plan: Plan | None = None, **changes) -> Checkpoint:
-    """One format for every linear, or a whole plan in its place."""
+def tiny_checkpoint(fmt: Grid = FULL_PRECISION, plan: Plan | None = None, **changes) -> Checkpoint:
+    """A checkpoint with one format for every linear, or with a plan."""
     model, plan = tiny_model(tiny_config(**changes)), plan or Plan(fmt)
     if plan.is_quantized:
         prepare_qat(model, plan)
-        with torch.no_grad():  # as if learned: no longer where alpha starts
+        with torch.no_grad():  # as if learned: not the starting alpha
             for name, parameter in model.named_parameters():
                 if name.endswith(("weight_clip_val", "grid_end")):
                     parameter.mul_(0.83)
     return to_checkpoint(model, tiny_tokenizer(), plan.default)
 
 
-def save_tiny(
-    directory: Path, fmt: WeightFormat = FULL_PRECISION, plan: Plan | None = None, **changes
-) -> Path:
+def save_tiny(directory: Path, fmt: Grid = FULL_PRECISION, plan: Plan | None = None, **changes) -> Path:
     save_checkpoint(tiny_checkpoint(fmt, plan, **changes), directory)
     return directory

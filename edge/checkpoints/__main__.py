@@ -1,29 +1,30 @@
-"""``python -m edge.checkpoints``: a trained checkpoint in the small form that ships with the package."""
+"""Write a trained checkpoint in the packed form that ships with the package."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
-from edge.checkpoints.hugging_face import PACKED_KEY
+from edge.checkpoints.hf_formats import PACKED_KEY
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
-from edge.cli import main_guard
+from edge.cli import flag, main_guard, parse_flags
+
+DESCRIPTION = """\
+Writes a trained checkpoint small: learned grids as packed codes, other embeddings as int8; a
+full-precision one as float16. The exporter reads either form."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m edge.checkpoints",
-        description="Writes a trained checkpoint small: learned grids as packed codes, other "
-        "embeddings as int8; a full-precision one as float16. The exporter reads either form.",
-    )
-    parser.add_argument("--model", required=True, help="checkpoint directory or hub id")
-    parser.add_argument("--output", type=Path, required=True, help="directory to write")
-    return parser
+@dataclass(frozen=True)
+class PackFlags:
+    """Flags of ``python -m edge.checkpoints``."""
+
+    model: str = flag("checkpoint directory or hub id")
+    output: Path = flag("directory to write")
 
 
 def _refuse_trained(output: Path) -> None:
-    """ValueError where a packed form would take the place of what was trained, and could not give it back."""
+    """Raise ValueError if the output is a trained checkpoint, which the packed form could not give back."""
     if (output / CONFIG_NAME).is_file() and PACKED_KEY not in read_hf_config(output):
         raise ValueError(
             f"--output {output} holds a checkpoint that is not packed; remove it or choose another"
@@ -31,7 +32,7 @@ def _refuse_trained(output: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    args = parse_flags(PackFlags, argv, "edge.checkpoints", DESCRIPTION)
     _refuse_trained(args.output)
     checkpoint = open_model(args.model)
     save_packed_checkpoint(checkpoint, args.output)

@@ -1,11 +1,11 @@
-"""Where a model's files are: a local directory, or the hub's copy of a repository."""
+"""Find a model's files: a local directory, or a repository of the hub, which is downloaded."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-#: All that a checkpoint is read from; nothing else of a repository is downloaded.
+#: Files of a repository that are downloaded.
 HUB_FILES = (
     "config.json",
     "model*.safetensors",
@@ -18,7 +18,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCI
 
 
 def local_directory(name: str | Path) -> Path:
-    """The directory of a model: ``name`` itself, or what the hub gives for ``owner/name``.
+    """The directory of a model: ``name`` itself, or the download of the hub id ``owner/name``.
 
     Raises:
         ValueError: neither a directory nor a hub id, or the hub cannot give it.
@@ -34,13 +34,13 @@ def local_directory(name: str | Path) -> Path:
 
 
 def _download(repo_id: str) -> str:
-    # Imported here: the client takes a moment to load, and a local directory needs none of it.
+    # Imported here because the client is slow to load, and a local directory does not need it.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         return snapshot_download(repo_id, allow_patterns=list(HUB_FILES))
-    except Exception as error:  # besides its own errors the client lets those of its HTTP library through
+    except Exception as error:  # its own errors and those of its HTTP library
         if isinstance(error, GatedRepoError):
             reason = "its owner has not granted access"
         elif isinstance(error, RepositoryNotFoundError):

@@ -1,10 +1,10 @@
-"""Packed checkpoints: what the embedded models ship as. Small, and exact where exactness was learned.
+"""Read and write packed checkpoints: weights as codes, in the layout that the ops read.
 
-``config.json`` has ``"packed": 1`` and ``w_bits``; ``model.safetensors`` has ``<linear>.packed`` per linear
-(codes and effective alpha in the layout of ``edge/ops/packing.py``; half precision of linears that a mixed
-model keeps), ``embed_tokens.packed`` (and ``lm_head.packed`` where the head is its own) on the learned grid
-where there is one, else as an int8 table, and the norms in float32. Reading one gives the weights that the
-codes stand for; quantising those again gives the same bytes, for linears and tables alike.
+``config.json`` has ``"packed": 2`` beside ``w_bits``. ``model.safetensors`` has, for each linear, the
+embedding and a head of its own, either ``<name>.packed`` (a table of ``edge/ops/packing.py``, codes or
+halves) or ``<name>.weight``; and the norms in float32. Training writes it for methods whose weights end as
+codes. The
+embedded models are the small form: every linear packed, an embedding without a grid of its own as int8.
 """
 
 from __future__ import annotations
@@ -16,63 +16,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf, read_hf_config
+from edge.checkpoints.hf_formats import PACKED_KEY, PACKED_VERSION, plan_to_hf
 from edge.checkpoints.hub import local_directory
 from edge.checkpoints.hugging_face import (
-    EMBEDDING,
-    HEAD,
-    PACKED_KEY,
-    Checkpoint,
     checked_tokenizer,
     load_checkpoint,
     parse_config,
     quantized_linear_shapes,
-    save_checkpoint,
     weight_shapes,
 )
-from edge.checkpoints.tensor_files import as_float32, check_names, check_shapes, hf_name, read_tensors
-from edge.checkpoints.write import write_directory
-from edge.formats import BY_NAME, WeightFormat
-from edge.ops.packing import dequantize, pack_codes, pack_half, read_header, unpack
+from edge.checkpoints.tensor_files import (
+    HEAD_WEIGHT,
+    PACKED_SUFFIX,
+    as_float32,
+    check_names,
+    check_shapes,
+    hf_name,
+    read_tensors,
+)
+from edge.checkpoints.write import save_checkpoint, write_directory
+from edge.formats import GRIDS, Grid
+from edge.formats.weight import QuantizedWeight
+from edge.model.decoder import EMBEDDING, HEAD, is_quantized_linear
+from edge.ops.packed_header import PackedHeader
+from edge.ops.packing import pack, pack_half, read_header, unpack, unpack_half
 from edge.quantizers import paretoq
+from edge.quantizers.embedding import EMBEDDING_GRIDS, quantize_embedding
 from edge.quantizers.plan import Plan
 
-PACKED_VERSION = 1
-PACKED_SUFFIX = ".packed"
-TABLE_FORMAT = BY_NAME["int8"]
-#: Formats that a token embedding or head is stored in besides half precision.
-TABLE_FORMATS = (TABLE_FORMAT, BY_NAME["int4"])
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-
-
-def table_alpha(weight: Tensor, fmt: WeightFormat) -> Tensor:
-    """Scale [rows, 1] float32 of a table [rows, dim]: max|w| / top level, rounded up to 16 significant bits.
-
-    A code (at most 7 bits) times such a scale is exact in float32, and the largest code of a row is always
-    the top level, so a table that was dequantised quantises to the same codes and scales again.
-
-    Raises:
-        ValueError: a format that tables are not stored in, or values that are NaN or so close to the largest
-            float32 that rounding up leaves its range.
-    """
-    if fmt not in TABLE_FORMATS:
-        raise ValueError(f"tables are stored as {' or '.join(f.name for f in TABLE_FORMATS)}, not {fmt.name}")
-    largest = weight.detach().float().abs().amax(dim=1, keepdim=True)  # [rows, 1]
-    alpha = (largest / fmt.top_level).clamp_min(torch.finfo(torch.float32).tiny)  # zeros need a scale too
-    bits = alpha.view(torch.int32)
-    rounded = ((bits + 0xFF) & ~0xFF).view(torch.float32)  # of 24 significant bits the low 8 go, upwards
-    if not bool(torch.isfinite(rounded * fmt.top_level).all()):
-        raise ValueError("a table cannot hold NaN, or values at the end of float32's range")
-    return rounded
-
-
-def quantize_table(weight: Tensor, fmt: WeightFormat) -> tuple[Tensor, Tensor]:
-    """Codes uint8 [rows, dim] and alpha float32 [rows, 1] of a table; symmetric: -128 (or -8) is unused."""
-    alpha = table_alpha(weight, fmt)
-    levels = torch.round(
-        weight.detach().float() / alpha
-    )  # within the top level, because alpha was rounded up
-    return (levels - fmt.offset).to(torch.uint8), alpha
 
 
 def embedded_models() -> tuple[str, ...]:
@@ -82,10 +56,10 @@ def embedded_models() -> tuple[str, ...]:
 
 
 def model_directory(name: str | Path) -> Path:
-    """Where a model's files lie: an embedded model by name, a directory, or a hub id, which is downloaded.
+    """Find the directory of an embedded model, a directory, or a hub id, which is downloaded.
 
     Raises:
-        ValueError: there is no such model, its name is that of a directory too, or the hub cannot be reached.
+        ValueError: there is no such model, a directory has its name too, or the hub cannot be reached.
     """
     if str(name) in embedded_models():
         refuse_shadowed(str(name))
@@ -94,7 +68,7 @@ def model_directory(name: str | Path) -> Path:
 
 
 def refuse_shadowed(name: str) -> None:
-    """ValueError where an embedded model's name is that of a checkpoint in this directory too."""
+    """Raise ValueError if a checkpoint in the current directory has the name of an embedded model."""
     here = Path(name)
     if (here / CONFIG_NAME).is_file() and here.resolve() != (ASSETS / name).resolve():
         raise ValueError(
@@ -103,10 +77,10 @@ def refuse_shadowed(name: str) -> None:
 
 
 def open_model(name: str | Path) -> Checkpoint:
-    """The checkpoint a user means: an embedded model's name, a directory of either form, or a hub id.
+    """Open an embedded model by name, a directory of either form, or a hub id.
 
     Raises:
-        ValueError: none of these, or its files are not in order.
+        ValueError: it is none of these, or a file is wrong.
     """
     directory = model_directory(name)
     if PACKED_KEY in read_hf_config(directory):
@@ -115,25 +89,24 @@ def open_model(name: str | Path) -> Checkpoint:
 
 
 def save_packed_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> None:
-    """Writes the packed form, whole or not at all; full precision becomes a plain directory in float16.
+    """Write the small form, whole or not at all; a full-precision checkpoint is written in float16.
 
     Raises:
-        ValueError: the directory cannot be written, or float32 cannot hold what a huge scale stands for.
+        ValueError: the directory cannot be written, or a scale is so large that weights overflow float32.
     """
     plan = checkpoint.plan
     if not plan.is_quantized:
         save_checkpoint(checkpoint, directory, torch.float16)
         return
     tensors = dict(checkpoint.weights)
-    for name, fmt in _formats(plan, {n: tuple(t.shape) for n, t in tensors.items()}).items():
-        weight, alpha = tensors.pop(f"{name}.weight"), checkpoint.alphas.get(name)
-        tensors[name + PACKED_SUFFIX] = _pack(name, weight, alpha, fmt)
-    hf = config_to_hf(checkpoint.config, plan) | {PACKED_KEY: PACKED_VERSION}
+    for name in _tables(tensors):
+        tensors[name + PACKED_SUFFIX] = _pack(checkpoint, name, tensors.pop(f"{name}.weight"))
+    hf = config_to_hf(checkpoint.config) | plan_to_hf(plan) | {PACKED_KEY: PACKED_VERSION}
     write_directory(directory, tensors, hf, checkpoint.tokenizer)
 
 
 def load_packed_checkpoint(directory: Path) -> Checkpoint:
-    """Reads the packed form: weights are the values that the codes stand for, alphas the packed scales.
+    """Read a packed checkpoint: ``quantized`` are its codes, ``weights`` their values.
 
     Raises:
         ValueError: one sentence for everything that is wrong with the files.
@@ -143,30 +116,49 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
     plan = _packed_plan(directory, hf, plan)
     shapes = weight_shapes(config)
     if config.tied_embedding:
-        del shapes[HEAD]
-    formats = _formats(plan, shapes)
-    tables = {name: shapes[f"{name}.weight"] for name in formats}
-    norms = {n: s for n, s in shapes.items() if n.removesuffix(".weight") not in formats}
+        del shapes[HEAD_WEIGHT]
     tensors = read_tensors(directory)
-    check_names(directory, tensors, norms.keys() | {n + PACKED_SUFFIX for n in tables})
-    weights = {n: tensors[n] for n in norms}
-    check_shapes(directory, weights, norms)
-    weights = {n: as_float32(directory, n, t) for n, t in weights.items()}
-    alphas = {}
-    for name, shape in tables.items():
-        weight, alpha = _unpack_table(directory, name, tensors[name + PACKED_SUFFIX], shape, formats[name])
+    packed = [name for name in _tables(shapes) if name + PACKED_SUFFIX in tensors]
+    plain = {name: shape for name, shape in shapes.items() if name.removesuffix(".weight") not in packed}
+    check_names(directory, tensors, plain.keys() | {name + PACKED_SUFFIX for name in packed})
+    weights = {name: tensors[name] for name in plain}
+    check_shapes(directory, weights, plain)
+    weights = {name: as_float32(directory, name, tensor) for name, tensor in weights.items()}
+    quantized, grids = {}, {name: plan.of(name) for name in quantized_linear_shapes(shapes)}
+    for name in packed:
+        table, shape = tensors[name + PACKED_SUFFIX], shapes[f"{name}.weight"]
+        wanted = _expected_grid(plan, name)
+        weight, stored, grid = _unpack(directory, name, table, shape, wanted)
         weights[f"{name}.weight"] = weight
-        learned = plan.embedding_format if f"{name}.weight" in (EMBEDDING, HEAD) else formats[name]
-        if learned.is_quantized:
-            alphas[name] = alpha
-    return Checkpoint(config, weights, plan, alphas, checked_tokenizer(directory, config))
+        if name in grids:
+            grids[name] = grid
+        if stored is not None and _is_learned(plan, name):
+            quantized[name] = stored
+    plan = Plan.from_formats(grids, _default_of(plan, grids), plan.embedding_format)
+    return Checkpoint(config, weights, plan, {}, quantized, checked_tokenizer(directory, config))
 
 
-def _formats(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, WeightFormat]:
-    """What each of a model's linears and tables is packed as, by its full name."""
-    tables = plan.embedding_format if plan.embedding_format.is_quantized else TABLE_FORMAT
-    formats = {name: plan.of(name) for name in quantized_linear_shapes(shapes)}
-    return formats | {n.removesuffix(".weight"): tables for n in (EMBEDDING, HEAD) if n in shapes}
+def _tables(weights: Mapping[str, object]) -> list[str]:
+    """Full names of the linears, embedding and head among a model's weights."""
+    names = [name.removesuffix(".weight") for name in weights]
+    return [name for name in names if is_quantized_linear(name) or name in (EMBEDDING, HEAD)]
+
+
+def _is_learned(plan: Plan, name: str) -> bool:
+    """Whether a table's grid is the model's own, rather than one that it was rounded to for storage."""
+    return plan.embedding_format.is_quantized if name in (EMBEDDING, HEAD) else plan.of(name).is_quantized
+
+
+def _expected_grid(plan: Plan, name: str) -> Grid:
+    if name not in (EMBEDDING, HEAD):
+        return plan.of(name)
+    return plan.embedding_format if plan.embedding_format.is_quantized else EMBEDDING_GRIDS[0]
+
+
+def _default_of(plan: Plan, grids: Mapping[str, Grid]) -> Grid:
+    """The plan's default, or the grid of its width that the tables have."""
+    same_width = [grid for grid in grids.values() if grid.bits == plan.default.bits]
+    return same_width[0] if same_width else plan.default
 
 
 def _packed_plan(directory: Path, hf: dict[str, Any], plan: Plan | None) -> Plan:
@@ -181,36 +173,50 @@ def _packed_plan(directory: Path, hf: dict[str, Any], plan: Plan | None) -> Plan
     return plan
 
 
-def _pack(name: str, weight: Tensor, alpha: Tensor | None, fmt: WeightFormat) -> Tensor:
-    """A linear or table as its format says: on the learned grid where it has one."""
-    if not fmt.is_quantized:
-        try:
-            return pack_half(weight)
-        except ValueError as error:
-            raise ValueError(f"{hf_name(name)}: {error}") from error
-    if alpha is None:
-        return pack_codes(*quantize_table(weight, fmt), fmt)
-    alpha = paretoq.effective_alpha(alpha.detach().float())
-    codes = paretoq.quantize_codes(weight.detach(), alpha, fmt)
-    values = paretoq.dequantize(codes, alpha, fmt)
-    again = paretoq.quantize_codes(values, alpha, fmt)
-    if not torch.equal(again, codes) or not bool(torch.isfinite(values).all()):
-        raise ValueError(f"{hf_name(name)}: a learned scale is so large that float32 cannot hold its weights")
-    return pack_codes(codes, alpha, fmt)
+def _pack(checkpoint: Checkpoint, name: str, weight: Tensor) -> Tensor:
+    """Pack a linear or table: its codes, its learned grid, or else int8 (embedding) or halves (linear)."""
+    if name in checkpoint.quantized:
+        return pack(checkpoint.quantized[name])
+    grid = _expected_grid(checkpoint.plan, name)
+    try:
+        if name in checkpoint.alphas:
+            return pack(_on_learned_grid(weight, checkpoint.alphas[name].detach().float(), grid))
+        return pack(quantize_embedding(weight, grid)) if grid.is_quantized else pack_half(weight)
+    except ValueError as error:
+        raise ValueError(f"{hf_name(name)}: {error}") from error
 
 
-def _unpack_table(
-    directory: Path, name: str, packed: Tensor, shape: tuple[int, ...], fmt: WeightFormat
-) -> tuple[Tensor, Tensor]:
-    """Weight [n, k] float32 and alpha [n, 1] of a packed tensor; ValueError when damaged or another table."""
+def _on_learned_grid(weight: Tensor, alpha: Tensor, grid: Grid) -> QuantizedWeight:
+    stored = paretoq.quantize(weight, alpha, grid)
+    if not bool(torch.isfinite(stored.dequantize()).all()):
+        raise ValueError("a learned scale is so large that float32 cannot hold its weights")
+    return stored
+
+
+def _unpack(
+    directory: Path, name: str, packed: Tensor, shape: tuple[int, ...], grid: Grid
+) -> tuple[Tensor, QuantizedWeight | None, Grid]:
+    """Unpack a table: values [n, k] float32, codes (None for halves), and the grid of its width that it is on.
+
+    Raises:
+        ValueError: the table is damaged, or another one than config.json implies.
+    """
     try:
         header = read_header(packed)
-        if (header.n, header.k) != shape or header.format is not fmt:
-            found = f"{header.format.name} [{header.n}, {header.k}]"
-            raise ValueError(f"the table is {found} where config.json implies {fmt.name} {list(shape)}")
-        weight, (_, alpha) = dequantize(packed), unpack(packed)
-        if not bool((alpha > 0).all()) or not bool(torch.isfinite(weight).all()):
+        found = _grid_of(header, grid.bits)
+        if (header.n, header.k) != shape or found is None:
+            seen = f"{header.encoding.name} [{header.n}, {header.k}]"
+            raise ValueError(f"the table is {seen} where config.json implies {grid.name} {list(shape)}")
+        stored = unpack(packed) if header.encoding.codes else None
+        weight = unpack_half(packed).float() if stored is None else stored.dequantize()
+        if not bool(torch.isfinite(weight).all()):
             raise ValueError("its row scales must be positive and finite")
     except ValueError as error:
         raise ValueError(f"{directory}: {hf_name(name + PACKED_SUFFIX)}: {error}") from error
-    return weight, alpha[:, None]
+    return weight, stored, found
+
+
+def _grid_of(header: PackedHeader, bits: float) -> Grid | None:
+    """The grid of this width that a table's encoding and zero belong to."""
+    candidates = (g for g in GRIDS if g.bits == bits and g.encoding is header.encoding)
+    return next((g for g in candidates if g.zero == header.zero), None)

@@ -1,4 +1,4 @@
-"""The safetensors files of a checkpoint directory: reading them all, and checking what was read."""
+"""Read the safetensors files of a checkpoint directory, and check names, shapes and values."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from edge.text import first_of
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
+#: Names in ``Decoder``.
+EMBEDDING_WEIGHT, HEAD_WEIGHT = "embed_tokens.weight", "lm_head.weight"
+#: A linear's learned scale is stored under its full name with this suffix, as by ParetoQ.
+PACKED_SUFFIX = ".packed"
+ALPHA_SUFFIX = ".weight_clip_val"
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-#: What other tools leave behind, none of which is safe or quick to read.
+#: Other weight files, which are unsafe or slow to read.
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack")
-#: Frequencies that transformers before 4.32 stored; they follow from config.json.
+#: RoPE frequencies, which transformers before 4.32 stored; they follow from config.json.
 _DERIVED_BUFFER = "rotary_emb.inv_freq"
 
 
 def read_tensors(directory: Path) -> dict[str, Tensor]:
-    """Every tensor of a directory, dtypes as stored, under the names of ``Decoder``.
+    """Read every tensor of a directory, dtypes as stored, under the names of ``Decoder``.
 
     Raises:
         ValueError: no safetensors, a file that is missing, truncated or corrupt, or a name twice.
@@ -53,7 +58,7 @@ def hf_name(name: str) -> str:
 def check_names(
     directory: Path, found: Iterable[str], required: Iterable[str], allowed: Iterable[str] = ()
 ) -> None:
-    """Names must be all of ``required`` and else only ``allowed``; ValueError names the first others."""
+    """Check that all required names are there, and besides them only allowed ones; else ValueError."""
     found, required = set(found), set(required)
     missing, extra = required - found, found - required - set(allowed)
     faults = []
@@ -68,7 +73,7 @@ def check_names(
 def check_shapes(
     directory: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Every tensor must have its shape; ValueError names the first few that differ."""
+    """Check the shape of every tensor; ValueError names the first few that differ."""
     wrong = {n: list(t.shape) for n, t in tensors.items() if tuple(t.shape) != shapes[n]}
     if wrong:
         told = [
@@ -78,7 +83,7 @@ def check_shapes(
 
 
 def as_float32(directory: Path, name: str, tensor: Tensor) -> Tensor:
-    """The tensor in float32; ValueError when it is of no plain float dtype, or not finite."""
+    """The tensor in float32; ValueError if it has another dtype than FLOAT_DTYPES, or is not finite."""
     if tensor.dtype not in FLOAT_DTYPES:
         allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in FLOAT_DTYPES)
         found = str(tensor.dtype).removeprefix("torch.")
@@ -94,7 +99,7 @@ def as_float32(directory: Path, name: str, tensor: Tensor) -> Tensor:
 
 
 def _weight_files(directory: Path) -> tuple[list[Path], set[str]]:
-    """The files to read, and the names that the index promises (none without an index)."""
+    """The files to read, and the tensor names in the index (none without an index)."""
     if (directory / WEIGHTS_NAME).is_file():
         return [directory / WEIGHTS_NAME], set()
     if (directory / INDEX_NAME).is_file():

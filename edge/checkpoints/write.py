@@ -1,4 +1,4 @@
-"""Writing a checkpoint directory: it appears whole or not at all."""
+"""Write a checkpoint directory, whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,17 +8,45 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from edge.checkpoints.hf_config import CONFIG_NAME
-from edge.checkpoints.tensor_files import WEIGHTS_NAME, hf_name
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf
+from edge.checkpoints.hf_formats import PACKED_KEY, PACKED_VERSION, plan_to_hf
+from edge.checkpoints.tensor_files import ALPHA_SUFFIX, PACKED_SUFFIX, WEIGHTS_NAME, hf_name
+from edge.files import replace_directory
 from edge.model.tokenizer import TOKENIZER_COMPANIONS
+from edge.ops.packing import pack
+from edge.text import first_of
+
+
+def save_checkpoint(
+    checkpoint: Checkpoint, directory: str | Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a Hugging Face directory, with ParetoQ's learned scales if there are any; those stay float32.
+
+    Weights that are codes already are written packed, so that the directory is one of ``packed.py``.
+
+    Raises:
+        ValueError: the directory cannot be written or holds something else; a weight is NaN or beyond dtype.
+    """
+    packed = {f"{name}.weight" for name in checkpoint.quantized}
+    kept = {name: tensor for name, tensor in checkpoint.weights.items() if name not in packed}
+    tensors = {name: tensor.detach().to(dtype) for name, tensor in kept.items()}
+    beyond = [hf_name(name) for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if beyond:
+        raise ValueError(f"{first_of(beyond)}: NaN, or values that {dtype} cannot hold; nothing was written")
+    tensors |= {name + ALPHA_SUFFIX: alpha.detach().float() for name, alpha in checkpoint.alphas.items()}
+    tensors |= {name + PACKED_SUFFIX: pack(weight) for name, weight in checkpoint.quantized.items()}
+    hf = config_to_hf(checkpoint.config) | plan_to_hf(checkpoint.plan)
+    hf |= {PACKED_KEY: PACKED_VERSION} if packed else {}
+    write_directory(directory, tensors, hf, checkpoint.tokenizer)
 
 
 def check_output(directory: str | Path) -> None:
-    """ValueError unless there is nothing yet, an empty directory, or an earlier checkpoint to replace."""
+    """Raise ValueError unless the directory is absent, empty, or an earlier checkpoint to replace."""
     directory = Path(directory)
     if not directory.name:
         raise ValueError(f"the output {directory} has no name of its own; give a directory to be made")
@@ -31,57 +59,22 @@ def check_output(directory: str | Path) -> None:
 def write_directory(
     directory: str | Path, tensors: Mapping[str, Tensor], hf_config: dict[str, Any], tokenizer: Path | None
 ) -> None:
-    """Writes config.json, model.safetensors and the tokenizer, in place of an earlier checkpoint.
-
-    Everything is written beside the directory first, so that a failure leaves what was there before.
+    """Write config.json, model.safetensors and the tokenizer, in place of an earlier checkpoint if any.
 
     Args:
         tensors: by their names in ``Decoder``.
-        tokenizer: the tokenizer file; what transformers reads beside it comes along.
+        tokenizer: the tokenizer file; the files that transformers reads beside it are copied too.
 
     Raises:
         ValueError: the directory may not be replaced, or it cannot be written (permissions, disk full).
     """
-    directory = Path(directory)
     check_output(directory)
-    partial = directory.with_name(directory.name + ".partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
-        partial.mkdir(parents=True)
-        _write_files(partial, tensors, hf_config, tokenizer)
-        swap_in(partial, directory)
-    except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{directory} could not be written ({reason}); what was there is unchanged"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write_files(
-    directory: Path, tensors: Mapping[str, Tensor], hf_config: dict[str, Any], tokenizer: Path | None
-) -> None:
-    (directory / CONFIG_NAME).write_text(json.dumps(hf_config, indent=2) + "\n")
     on_disk = {hf_name(name): tensor.detach().contiguous() for name, tensor in tensors.items()}
-    save_file(on_disk, directory / WEIGHTS_NAME, metadata={"format": "pt"})
-    shutil.copymode(directory / CONFIG_NAME, directory / WEIGHTS_NAME)  # save_file lets nobody else read it
-    if tokenizer is not None:
-        beside = [tokenizer.with_name(name) for name in TOKENIZER_COMPANIONS]
-        for path in (tokenizer, *filter(Path.is_file, beside)):
-            shutil.copyfile(path, directory / path.name)
-
-
-def swap_in(partial: Path, directory: Path) -> None:
-    """Renames partial to directory; an earlier one makes way whole, and comes back should that fail."""
-    replaced = directory.with_name(directory.name + ".replaced")
-    if directory.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        directory.rename(replaced)
-    try:
-        partial.rename(directory)
-    except BaseException:
-        if replaced.exists():
-            replaced.rename(directory)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)  # also what a run that was killed right here left
+    with replace_directory(Path(directory)) as partial:
+        (partial / CONFIG_NAME).write_text(json.dumps(hf_config, indent=2) + "\n")
+        save_file(on_disk, partial / WEIGHTS_NAME, metadata={"format": "pt"})
+        shutil.copymode(partial / CONFIG_NAME, partial / WEIGHTS_NAME)  # save_file makes it private
+        if tokenizer is not None:
+            beside = [tokenizer.with_name(name) for name in TOKENIZER_COMPANIONS]
+            for path in (tokenizer, *filter(Path.is_file, beside)):
+                shutil.copyfile(path, partial / path.name)

@@ -1,1 +1,1 @@
-"""Speed: whole models against their opponents."""
+"""Latency reports: whole models against their opponents, on one device."""

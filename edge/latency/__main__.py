@@ -1,4 +1,4 @@
-"""``python -m edge.latency``: latency reports; see ``arguments.py``."""
+"""Command ``python -m edge.latency``: measure, render and compare latency reports."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from rich.progress import Progress as ProgressBar
 from edge.cli import main_guard, refuse_unwritable
 from edge.latency import measure as measuring
 from edge.latency.arguments import Request, checked, parser
-from edge.latency.compare_words import main_compare
+from edge.latency.candidate import Candidate
 from edge.latency.devices.open import open_device
-from edge.latency.exported_subject import ExportedSubject, exporters_quality
+from edge.latency.exported import ExportedCandidate, exporters_quality
 from edge.latency.gather import gather
-from edge.latency.markdown import markdown
-from edge.latency.page import page
-from edge.latency.quality import measure_quality
+from edge.latency.report.comparison import main_compare
+from edge.latency.report.markdown import markdown
+from edge.latency.report.page import page
 from edge.latency.schema import Report, read_report, write_report
-from edge.latency.subject import Subject
 from edge.latency.versions import versions
 
 REPORT_NAME = "report.json"
@@ -40,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def make_report(request: Request) -> int:
-    """Measures, or goes on measuring, and writes the report's three files."""
+    """Measure, or go on measuring, and write the report's three files."""
     refuse_unwritable(request.output)
     path = request.output / REPORT_NAME
     earlier = read_report(path) if path.exists() else None
@@ -48,7 +47,7 @@ def make_report(request: Request) -> int:
         raise ValueError(f"{path} is a finished report: choose another --output, or --render it anew")
     console = Console(stderr=True)
     with open_device(request.device, request.cores) as device:  # first: a missing phone is known at once
-        subjects = gather(
+        candidates = gather(
             request.programs,
             request.sizes,
             request.bits,
@@ -61,15 +60,15 @@ def make_report(request: Request) -> int:
             versions=versions(),
             device=device.record,
             settings=request.settings,
-            programs=[subject.record for subject in subjects],
+            programs=[candidate.record for candidate in candidates],
         )
         if earlier is not None:
-            report = resumed(earlier, report, path, subjects)
+            report = resumed(earlier, report, path, candidates)
         if request.eval_data:
-            evaluate(subjects, request.eval_data)
+            evaluate(candidates, request.eval_data)
         request.output.mkdir(parents=True, exist_ok=True)
         with _progress(console) as progress, _hint_on_interrupt(console, path):
-            measuring.measure(report, subjects, device, lambda: write_report(report, path), progress)
+            measuring.measure(report, candidates, device, lambda: write_report(report, path), progress)
     render(report, request.output)
     for record in report.programs:
         if record.failure is not None:
@@ -82,11 +81,11 @@ def make_report(request: Request) -> int:
     return 0
 
 
-def resumed(earlier: Report, fresh: Report, path: Path, subjects: Sequence[Subject]) -> Report:
-    """The earlier report, its records handed to the subjects, if it is of what is asked for now.
+def resumed(earlier: Report, fresh: Report, path: Path, candidates: Sequence[Candidate]) -> Report:
+    """Check that an earlier report is of the same measurement, and hand its records to the candidates.
 
     Raises:
-        ValueError: it is not; names the first difference.
+        ValueError: it is not the same; names the first difference.
     """
     differences = {
         "settings": (earlier.settings, fresh.settings),
@@ -99,35 +98,37 @@ def resumed(earlier: Report, fresh: Report, path: Path, subjects: Sequence[Subje
             raise ValueError(
                 f"{path} was begun with other {what}: give the command it was begun with, or another --output"
             )
-    for subject, record in zip(subjects, earlier.programs, strict=True):
-        subject.record = record
+    for candidate, record in zip(candidates, earlier.programs, strict=True):
+        candidate.record = record
     return earlier
 
 
 def _lasting(report: Report) -> tuple:
-    """What does not change on one device from one day to the next."""
+    """Facts that stay the same on one device from day to day."""
     device = report.device
     return (device.kind, device.name, device.cpu, device.cores)
 
 
-def evaluate(subjects: Sequence[Subject], text: str) -> None:
-    """Replaces the exporter's perplexity of every trained program by that on the user's text."""
-    for subject in subjects:
-        if isinstance(subject, ExportedSubject):
-            exporters = exporters_quality(subject.program.manifest)
-            if exporters is not None and subject.record.quality == exporters:
-                subject.record.quality = measure_quality(subject.program, text)
+def evaluate(candidates: Sequence[Candidate], text: str) -> None:
+    """Measure the perplexity of every trained program on the user's text, in place of the exporter's."""
+    from edge.latency.quality import measure_quality  # imports models, which takes seconds
+
+    for candidate in candidates:
+        if isinstance(candidate, ExportedCandidate):
+            exporters = exporters_quality(candidate.program.manifest)
+            if exporters is not None and candidate.record.quality == exporters:
+                candidate.record.quality = measure_quality(candidate.program, text)
 
 
 def render(report: Report, directory: Path) -> None:
-    """Writes the Markdown and the page of a report beside it."""
+    """Write the Markdown and the page of a report beside it."""
     (directory / "report.md").write_text(markdown(report), encoding="utf-8")
     (directory / "report.html").write_text(page(report), encoding="utf-8")
 
 
 @contextmanager
 def _progress(console: Console) -> Iterator[measuring.Progress]:
-    """A bar in a terminal, lines elsewhere."""
+    """Show progress: a bar in a terminal, lines elsewhere."""
     if not console.is_terminal:
         yield lambda what, done, total: console.print(f"{done}/{total} {what}", markup=False, highlight=False)
         return

@@ -1,4 +1,4 @@
-"""The command line of ``python -m edge.latency``: flags, their defaults, and what is wrong with them."""
+"""Command line of ``python -m edge.latency``: flags, defaults and checks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.formats import BITS_CHOICES, format_for_bits
-from edge.latency.devices.open import parse_cores
-from edge.latency.gather import OPPONENTS, default_opponents
-from edge.latency.programs import OPPONENT_RECIPES
+from edge.formats import BITS_CHOICES, grid_for_bits
+from edge.latency.devices.cores import parse_cores
+from edge.latency.devices.open import DEVICES
+from edge.latency.opponents.recipes import RECIPES
+from edge.latency.opponents.table import OPPONENTS, default_opponents
 from edge.latency.schema import Settings
 from edge.model.config import NAMED_MODELS
 from edge.runtime.load import MAX_THREADS
@@ -31,7 +32,7 @@ Interrupt it when you like: the same command continues. Close other programs fir
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asked to be measured, checked."""
+    """A checked request to measure."""
 
     programs: list[Path]
     sizes: list[str]
@@ -100,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def checked(args: argparse.Namespace) -> Request:
-    """Raises ValueError with the cure for what cannot be measured."""
+    """Check the arguments. Raises ValueError, with the cure, for what cannot be measured."""
     sizes = _list(args.sizes)
     if not args.programs and not sizes:
         raise ValueError("there is nothing to measure: give exported directories or --sizes; see --help")
@@ -116,7 +117,7 @@ def checked(args: argparse.Namespace) -> Request:
     return Request(
         programs=args.programs,
         sizes=sizes,
-        bits=[format_for_bits(text, BITS_CHOICES).bits for text in _list(args.bits)] if sizes else [],
+        bits=[grid_for_bits(text, BITS_CHOICES).bits for text in _list(args.bits)] if sizes else [],
         opponents=_opponents(args.opponents, args.device),
         cache=args.cache,
         device=args.device,
@@ -128,13 +129,14 @@ def checked(args: argparse.Namespace) -> Request:
 
 
 def _opponents(text: str | None, device: str) -> list[str] | None:
-    """None for the defaults. llama.cpp is built for this computer only."""
+    """Names given, None for the defaults. Other runtimes are built for this computer only."""
     names = default_opponents() if text is None else _list(text.replace("none", ""))
     strange = [name for name in names if name not in OPPONENTS]
     if strange:
         raise ValueError(f"--opponents {strange[0]} is unknown; choose from {', '.join(OPPONENTS)}, or none")
-    if device != "host":
-        return [name for name in names if name in OPPONENT_RECIPES]
+    kind = DEVICES.get(device.partition(":")[0])
+    if kind is None or not kind.is_this_computer:
+        return [name for name in names if name in RECIPES]
     return None if text is None else names
 
 

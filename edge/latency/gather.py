@@ -1,31 +1,21 @@
-"""From what a user names to the programs of a report: found or exported, grouped by shape, and named."""
+"""Collect the programs of a report: found or exported, grouped by shape, and named."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from edge.latency.exported_subject import ExportedSubject
-from edge.latency.llama_cpp import LlamaSubject
-from edge.latency.llama_cpp_build import build
-from edge.latency.llama_cpp_models import TYPES, prepare
-from edge.latency.programs import OPPONENT_RECIPES, ExportedProgram, Variant, export_named, open_exported
-from edge.latency.subject import Subject
+from edge.latency.candidate import Candidate
+from edge.latency.exported import ExportedCandidate, ExportedProgram, Variant, export_named, open_exported
+from edge.latency.opponents.recipes import RECIPES
+from edge.latency.opponents.table import RUNTIMES, default_opponents
+from edge.latency.schema import OWN_RECIPE
 from edge.model.config import MOBILELLM, ModelConfig
 
-#: Every opponent that a user can name.
-OPPONENTS = (*OPPONENT_RECIPES, *TYPES)
-
 Announce = Callable[[str], None]
-
-
-def default_opponents() -> list[str]:
-    """All of them; llama.cpp's types only where the optional package that writes their files is installed."""
-    return list(OPPONENTS if importlib.util.find_spec("gguf") else OPPONENT_RECIPES)
 
 
 def gather(
@@ -35,8 +25,8 @@ def gather(
     opponents: Sequence[str] | None,
     cache: Path,
     announce: Announce,
-) -> list[Subject]:
-    """Every program of a report, in its order.
+) -> list[Candidate]:
+    """Collect every program of a report, in its order.
 
     Args:
         directories: exported programs as they are.
@@ -57,22 +47,22 @@ def gather(
         for width in bits:
             announce(f"preparing {size} at {width:g} bits")
             programs.append(export_named(size, Variant(width), cache / "programs"))
-        for recipe in (name for name in wanted if name in OPPONENT_RECIPES):
-            announce(f"preparing {size} as {recipe}")
-            variant = Variant(OPPONENT_RECIPES[recipe], recipe)
-            with _left_out_on_failure(opponents is None, f"{size} as {recipe}", announce):
-                programs.append(export_named(size, variant, cache / "programs"))
-    subjects: list[Subject] = []
-    types = [name for name in wanted if name in TYPES]
+        for recipe in (RECIPES[name] for name in wanted if name in RECIPES):
+            announce(f"preparing {size} as {recipe.name}")
+            with _left_out_on_failure(opponents is None, f"{size} as {recipe.name}", announce):
+                programs.append(export_named(size, Variant(recipe.bits, recipe.name), cache / "programs"))
+    candidates: list[Candidate] = []
     for model, found in _by_shape(programs).items():
         members = sorted(found, key=_rank)
         labels = _labels(members)
-        subjects += [ExportedSubject(p, model, label) for p, label in zip(members, labels, strict=True)]
-        if types:
-            announce(f"preparing {model} in llama.cpp's types")
-            with _left_out_on_failure(opponents is None, f"{model} in llama.cpp's types", announce):
-                subjects += _llama_subjects(model, members[0].config, types, cache / "llama.cpp")
-    return subjects
+        candidates += [ExportedCandidate(p, model, label) for p, label in zip(members, labels, strict=True)]
+        config = members[0].config
+        for runtime in RUNTIMES:
+            if types := [name for name in wanted if name in runtime.types]:
+                announce(f"preparing {model} in {runtime.words}")
+                with _left_out_on_failure(opponents is None, f"{model} in {runtime.words}", announce):
+                    candidates += runtime.candidates(model, config, _file_name(config), types, cache)
+    return candidates
 
 
 @contextmanager
@@ -85,21 +75,13 @@ def _left_out_on_failure(is_optional: bool, what: str, announce: Announce) -> It
         announce(f"{what} is left out: {error}")
 
 
-def _llama_subjects(model: str, config: ModelConfig, types: Sequence[str], cache: Path) -> list[Subject]:
-    binaries = build(cache)
-    return [
-        LlamaSubject(binaries, quantized, config, model)
-        for quantized in prepare(binaries, cache / "models", _file_name(config), config, types)
-    ]
-
-
 def _rank(program: ExportedProgram) -> tuple[bool, float]:
-    """Ours by bit width, then the others."""
-    return (program.manifest.recipe != "lowbit", program.manifest.bits)
+    """Sort key: ours by bit width, then the others."""
+    return (program.manifest.recipe != OWN_RECIPE, program.manifest.bits)
 
 
 def _by_shape(programs: Sequence[ExportedProgram]) -> dict[str, list[ExportedProgram]]:
-    """Programs of one shape by that model's name: theirs if they agree, else the published or a size."""
+    """Group programs by shape, under the name that they agree on, else the published one, else a size."""
     shapes: dict[ModelConfig, list[ExportedProgram]] = {}
     for program in programs:
         shapes.setdefault(_shape(program.config), []).append(program)
@@ -114,7 +96,7 @@ def _by_shape(programs: Sequence[ExportedProgram]) -> dict[str, list[ExportedPro
 
 
 def _shape(config: ModelConfig) -> ModelConfig:
-    """What a program's speed depends on: two that agree in it can be compared."""
+    """The part of a config that speed depends on: programs that agree in it can be compared."""
     return replace(config, max_seq_len=1, bos_id=0, eos_ids=(0,), rope_scaling=None, rope_theta=1.0)
 
 
@@ -125,7 +107,7 @@ def _file_name(config: ModelConfig) -> str:
 
 
 def _labels(programs: Sequence[ExportedProgram]) -> list[str]:
-    """What tells the programs of one shape apart: options of the export, else their directories."""
+    """Labels that tell programs of one shape apart: options of the export, else their directories."""
     labels = [_label(program) for program in programs]
     counts = Counter(labels)
     full = [
@@ -143,7 +125,7 @@ def _labels(programs: Sequence[ExportedProgram]) -> list[str]:
 def _label(program: ExportedProgram) -> str:
     manifest = program.manifest
     width = f"{manifest.bits:g} bit{'s' * (manifest.bits != 1)}" + " mixed" * bool(manifest.formats)
-    parts = [width if manifest.recipe == "lowbit" else manifest.recipe]
+    parts = [width if manifest.recipe == OWN_RECIPE else manifest.recipe]
     parts += ["int8 cache"] * (manifest.kv_cache == "int8")
     parts += [f"{manifest.embedding_bits}-bit embedding"] * (manifest.embedding_bits != 8)
     return ", ".join(parts)

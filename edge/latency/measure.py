@@ -1,4 +1,4 @@
-"""The order of measuring: programs of a model take turns, round after round; every sample is kept at once."""
+"""Measuring loop: programs of a model take turns, round after round, and every sample is saved at once."""
 
 from __future__ import annotations
 
@@ -6,50 +6,50 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from edge.latency.candidate import Candidate, ProgramFailed
 from edge.latency.devices.device import Device, DeviceError
 from edge.latency.schema import Report, Run
-from edge.latency.subject import ProgramFailed, Subject
 
-#: Called after everything that was learnt; writes the report.
+#: Writes the report; called after every step.
 Save = Callable[[], None]
-#: Called with what is done next, how many steps are done, and how many there are.
+#: Called with the next step, the number of steps done, and the number of all.
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Programs of one model, one after the other: what a speed-up is taken within."""
+    """Programs of one model, run one after the other; speed-ups are taken within a turn."""
 
     index: int
     threads: int
-    subjects: list[Subject]
+    candidates: list[Candidate]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One process, or a few, of one program. ``action`` adds what it learns to the program's record."""
+    """One check, run or trace of one program; ``action`` adds the result to the program's record."""
 
-    subject: Subject
+    candidate: Candidate
     what: str
     action: Callable[[Device, Report], None]
 
 
 def measure(
-    report: Report, subjects: Sequence[Subject], device: Device, save: Save, progress: Progress
+    report: Report, candidates: Sequence[Candidate], device: Device, save: Save, progress: Progress
 ) -> None:
-    """Fills the report's programs with what is missing: checks, runs, then traces.
+    """Fill in what the report's programs lack: checks, runs, then traces.
 
     A program that fails gets the reason in its record and is left out from then on. A turn that was cut off
-    is measured again as a whole, because its programs would otherwise not have run beside each other.
+    is measured again as a whole, so that its programs run beside each other.
 
     Raises:
         DeviceError: the device is lost, or computes wrongly; the report holds all that was measured before.
     """
     progress("checking the kernels on the device", 0, 1)
     _check_kernels(device)
-    steps = list(_steps(report, subjects))
+    steps = list(_steps(report, candidates))
     for index, step in enumerate(steps):
-        record = step.subject.record
+        record = step.candidate.record
         if record.failure is not None:
             continue
         progress(f"{record.name}: {step.what}", index, len(steps))
@@ -62,31 +62,33 @@ def measure(
     save()
 
 
-def _steps(report: Report, subjects: Sequence[Subject]) -> Iterator[Step]:
-    for subject in subjects:
-        yield Step(subject, "check", partial(_prepare, subject))
-    if report.device.kind == "emulator":
+def _steps(report: Report, candidates: Sequence[Candidate]) -> Iterator[Step]:
+    for candidate in candidates:
+        yield Step(candidate, "check", partial(_prepare, candidate))
+    if not report.device_kind.has_speed:
         return
-    for turn in _turns(report, subjects):
+    for turn in _turns(report, candidates):
         if _is_done(turn):
             continue
-        for subject in turn.subjects:
+        for candidate in turn.candidates:
             what = f"round {turn.index + 1}, {turn.threads} thread{'s' * (turn.threads > 1)}"
-            yield Step(subject, what, partial(_run, subject, turn))
+            yield Step(candidate, what, partial(_run, candidate, turn))
     for threads in report.settings.threads:
-        for subject in subjects:
-            if not any(trace.threads == threads for trace in subject.record.traces):
-                yield Step(subject, "trace", partial(_trace, subject, threads))
+        for candidate in candidates:
+            if not any(trace.threads == threads for trace in candidate.record.traces):
+                yield Step(candidate, "trace", partial(_trace, candidate, threads))
 
 
-def _turns(report: Report, subjects: Sequence[Subject]) -> Iterator[Turn]:
-    """Rounds outermost, so that what an interrupted report has covers every program."""
-    models = list(dict.fromkeys(subject.record.model for subject in subjects))
+def _turns(report: Report, candidates: Sequence[Candidate]) -> Iterator[Turn]:
+    """All turns, rounds outermost, so that an interrupted report covers every program."""
+    models = list(dict.fromkeys(candidate.record.model for candidate in candidates))
     for index in range(report.settings.rounds):
         for threads in report.settings.threads:
             for model in models:
-                group = [s for s in subjects if s.record.model == model]
-                first = index % len(group)  # no program runs in the heat of the same neighbour every time
+                group = [s for s in candidates if s.record.model == model]
+                first = index % len(
+                    group
+                )  # the order rotates, so that no program always follows the same one
                 yield Turn(index, threads, group[first:] + group[:first])
 
 
@@ -95,8 +97,8 @@ def _belongs(run: Run, turn: Turn) -> bool:
 
 
 def _is_done(turn: Turn) -> bool:
-    """Whether all of its programs ran; what a turn that was cut off has measured is dropped."""
-    records = [subject.record for subject in turn.subjects if subject.record.failure is None]
+    """Tell that all of its programs ran; if not, drop the runs of a turn that was cut off."""
+    records = [candidate.record for candidate in turn.candidates if candidate.record.failure is None]
     if all(any(_belongs(run, turn) for run in record.runs) for record in records):
         return True
     for record in records:
@@ -111,15 +113,15 @@ def _check_kernels(device: Device) -> None:
         raise DeviceError(f"nothing is measured on {device.record.name}: its kernels are not right ({last})")
 
 
-def _prepare(subject: Subject, device: Device, report: Report) -> None:
-    subject.record.verified = subject.prepare(device, report.settings)
+def _prepare(candidate: Candidate, device: Device, report: Report) -> None:
+    candidate.record.verified = candidate.prepare(device, report.settings)
 
 
-def _run(subject: Subject, turn: Turn, device: Device, report: Report) -> None:
-    subject.record.runs.append(subject.run(device, report.settings, turn.threads, turn.index))
+def _run(candidate: Candidate, turn: Turn, device: Device, report: Report) -> None:
+    candidate.record.runs.append(candidate.run(device, report.settings, turn.threads, turn.index))
 
 
-def _trace(subject: Subject, threads: int, device: Device, report: Report) -> None:
-    trace = subject.trace(device, report.settings, threads)
+def _trace(candidate: Candidate, threads: int, device: Device, report: Report) -> None:
+    trace = candidate.trace(device, report.settings, threads)
     if trace is not None:
-        subject.record.traces.append(trace)
+        candidate.record.traces.append(trace)

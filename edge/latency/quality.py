@@ -7,7 +7,7 @@ from pathlib import Path
 from edge.data import Source, load_blocks
 from edge.evaluation.language_model import ProgramModel
 from edge.evaluation.perplexity import perplexity
-from edge.latency.programs import ExportedProgram
+from edge.latency.exported import ExportedProgram
 from edge.latency.schema import Quality
 from edge.runtime.load import open_program
 
@@ -16,7 +16,7 @@ BLOCK = 512
 
 
 def measure_quality(program: ExportedProgram, text: str) -> Quality:
-    """exp of the mean cross entropy (nats) over every predicted token of a text.
+    """Measure exp of the mean cross entropy (nats) over every predicted token of a text.
 
     Blocks are those of ``edge.evaluation``: each predicts all of its tokens but the first. The program
     runs on this computer; our ops give the same logits on every other.

@@ -1,6 +1,6 @@
-"""What a latency report holds, as one JSON file: every sample with its circumstances, nothing derived.
+"""Schema of a latency report, one JSON file: every sample with its circumstances, nothing derived.
 
-A report is written after every sample, so an interrupted run has lost nothing and is resumed from it.
+It is written after every sample, so an interrupted run loses nothing and can go on.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edge.latency.devices.device import DeviceKind, DeviceRecord
+from edge.latency.devices.open import DEVICES
 from edge.runtime.manifest import Weights
 
 SCHEMA_VERSION = 1
+#: The exporter's recipe for our own programs.
+OWN_RECIPE = "lowbit"
 
-#: Where programs run. An emulator shows that they are right there, and never how fast.
-DeviceKind = Literal["host", "adb", "emulator"]
-#: What a token's time is spent on.
+#: Groups of ops that a token's time is split into.
 OpGroup = Literal["linears", "attention", "head", "rest"]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -27,32 +29,8 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
 
-class DeviceRecord(_Record):
-    """The machine that ran the programs, as far as it lets itself be read.
-
-    Attributes:
-        name: as a reader would call it; a phone's with its model.
-        cpu: the processor, and its core types where they differ.
-        features: instruction sets that the kernels can use, by the system's own names.
-        cores: the cores that the programs were allowed to run on.
-        max_khz: of those cores, the highest frequency of the fastest; None where it is not readable.
-        governors: of those cores, each named once.
-        system: kernel name, release and machine.
-    """
-
-    kind: DeviceKind
-    name: str
-    cpu: str
-    features: list[str]
-    cores: list[int]
-    max_khz: int | None
-    governors: list[str]
-    memory_bytes: int | None
-    system: str
-
-
 class Settings(_Record):
-    """What every program is measured at; the first of each list is the headline.
+    """Settings that every program is measured at; the first of each list is the headline.
 
     Attributes:
         threads: of the runtime; every program runs at each.
@@ -76,7 +54,7 @@ class Settings(_Record):
         return self
 
     def within(self, positions: int) -> Settings | None:
-        """Those that a KV cache of so many positions can hold; None where no prompt or no context is left."""
+        """Settings that fit a KV cache of so many positions; None where no prompt or no context does."""
         prompts = [prompt for prompt in self.prompts if prompt <= positions]
         contexts = [context for context in self.contexts if context + self.generated <= positions]
         if not prompts or not contexts:
@@ -93,7 +71,7 @@ class DecodeSample(_Record):
 
 
 class Run(_Record):
-    """One process that measured one program once. What a runtime does not tell is None.
+    """One process that measured one program once; None where a runtime does not tell a figure.
 
     Attributes:
         round: counted from 0; all programs of a round ran in turns, so that they compare.
@@ -120,7 +98,7 @@ class Run(_Record):
 
 
 class Trace(_Record):
-    """Where a token's time went, in a run of its own: tracing slows a program by some percent.
+    """Time of one token by group of ops, from a run of its own: tracing slows a program by some percent.
 
     Attributes:
         token_ms: median over the decoded tokens of the whole step, without the choice of the token.
@@ -187,6 +165,11 @@ class ProgramRecord(_Record):
     runs: list[Run] = []
     traces: list[Trace] = []
 
+    @property
+    def is_own(self) -> bool:
+        """True for programs of our low-bit ops, False for opponents."""
+        return self.recipe == OWN_RECIPE
+
 
 class Report(_Record):
     """One device, one session of measuring.
@@ -211,13 +194,19 @@ class Report(_Record):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two programs are called {twice[0]}")
-        if self.device.kind == "emulator" and any(p.runs or p.traces for p in self.programs):
+        if self.device.kind not in DEVICES:
+            raise ValueError(f"{self.device.kind!r} is no kind of device; choose from {', '.join(DEVICES)}")
+        if not self.device_kind.has_speed and any(p.runs or p.traces for p in self.programs):
             raise ValueError("an emulated device has no speeds")
         return self
 
+    @property
+    def device_kind(self) -> DeviceKind:
+        return DEVICES[self.device.kind]
+
 
 def read_report(path: Path) -> Report:
-    """Reads and validates a report.
+    """Read and validate a report.
 
     Raises:
         ValueError: it is missing, of another version, or not a report.
@@ -235,7 +224,7 @@ def read_report(path: Path) -> Report:
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Replaces ``path`` at once, so that it is whole at every moment.
+    """Write a report to ``path`` in one step, so that the file is whole at every moment.
 
     Raises:
         OSError: it cannot be written; what was there is unchanged.

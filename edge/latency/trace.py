@@ -1,4 +1,4 @@
-"""Reads the runner's traces: where the time of one decoded token went, by group of ops."""
+"""Reader of the runner's traces: time of one decoded token by group of ops."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from edge.quiet import quiet_libraries
 
 LINEARS = ("lowbit::linear.", "lowbit::norm_linear.", "lowbit::norm_gate_up.", "lowbit::linear_add.")
 ATTENTION = ("lowbit::attention.", "lowbit::attention_int8.")
-#: A whole step, and a call of XNNPACK with its own overhead; the events inside both are not added to them.
+#: A whole step, and a call of XNNPACK with its overhead; events inside them are not counted again.
 STEP, DELEGATE = "Method::execute", "DELEGATE_CALL"
 
 
 def read_trace(etdump: bytes, steps: int, threads: int, context: int) -> Trace:
-    """The step of median length among the last ``steps`` of a trace, whose groups so add up.
+    """Read the step of median length among the last ``steps`` of a trace; its groups add up.
 
     The head is the last low-bit linear of a step: every recipe fuses the final norm with it. What no group
     claims, the framework's own time between ops included, is "rest".
@@ -46,7 +46,7 @@ def _executes(etdump: bytes) -> list[list[Any]]:
 
 
 def _grouped(events: list[Any]) -> tuple[float, dict[OpGroup, float]]:
-    """ms of a whole step, and of its groups."""
+    """Milliseconds of a whole step, and of its groups."""
     linears = [event for event in events if (event.name or "").startswith(LINEARS)]
     head = max(linears, key=lambda event: event.instruction_id, default=None)
     groups: dict[OpGroup, float] = {"linears": 0.0, "attention": 0.0, "head": 0.0}

@@ -1,4 +1,4 @@
-"""What a report says of the software that made it."""
+"""Versions of the software that made a report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def versions() -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
-    """git's answer about this checkout; nothing where there is none, or no git."""
+    """Ask git about this checkout; empty where there is none, or no git."""
     if not (_ROOT / ".git").exists():
         return ""
     try:

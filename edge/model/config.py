@@ -1,35 +1,35 @@
-"""Shapes of the models this project runs: one frozen dataclass, and the published MobileLLM sizes."""
+"""The shape of a model: one frozen dataclass, and the published MobileLLM sizes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-#: Rope types whose frequencies do not depend on the length of the running text, with the numbers they need.
+#: RoPE types whose frequencies do not depend on the text's length, with the numbers they need.
 ROPE_NUMBERS: dict[str, tuple[str, ...]] = {
     "default": (),
     "linear": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     "yarn": ("factor", "original_max_position_embeddings"),
 }
-#: Numbers that yarn may carry besides.
+#: Optional numbers of yarn.
 _YARN_OPTIONS = ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shape of a Llama-shaped decoder; checked once, here.
+    """Shape of a Llama-like decoder; its values are checked here.
 
     Attributes:
         rope_scaling: Hugging Face's dictionary with ``rope_type`` (or ``type``) and the numbers that
             ROPE_NUMBERS lists for it; None is plain RoPE.
         tied_embedding: the head is the transposed token embedding.
         layer_sharing: run every layer twice in a row (MobileLLM-LS, arXiv 2402.14905 section 3.3).
-        bos_id: stands in front of every text.
+        bos_id: first token of every text.
         eos_ids: any of them ends a text; the first separates documents in training.
 
     Raises:
-        ValueError: a value has the wrong type or range, or two sizes do not fit each other.
+        ValueError: a value has the wrong type or range, or two sizes do not fit together.
     """
 
     vocab_size: int
@@ -86,7 +86,7 @@ class ModelConfig:
     def _check_rope(self) -> None:
         if self.rope_scaling is not None and not isinstance(self.rope_scaling, dict):
             raise ValueError(f"model config: rope_scaling must be a dictionary, not {self.rope_scaling!r}")
-        if self.rope_type not in tuple(ROPE_NUMBERS):  # a tuple: what a JSON holds may not be hashable
+        if self.rope_type not in tuple(ROPE_NUMBERS):  # a tuple: JSON values may not be hashable
             raise ValueError(
                 f"model config: rope type {self.rope_type!r} is not supported; "
                 f"supported are {', '.join(ROPE_NUMBERS)}"
@@ -104,31 +104,35 @@ class ModelConfig:
 
     @property
     def eos_id(self) -> int:
+        """The first end token, which separates documents in training."""
         return self.eos_ids[0]
 
     @property
     def rope_type(self) -> str:
+        """A key of ROPE_NUMBERS."""
         scaling = self.rope_scaling or {}
         return scaling.get("rope_type") or scaling.get("type") or "default"
 
     @property
     def passes_per_layer(self) -> int:
+        """Number of times that each layer is run in a row."""
         return 2 if self.layer_sharing else 1
 
     @property
     def linear_parameters(self) -> int:
-        """Weights in q, k, v, o, gate, up and down of all layers: what the low-bit formats apply to."""
+        """Number of weights in q, k, v, o, gate, up and down of all layers: those that are quantised."""
         attention = self.dim * self.head_dim * 2 * (self.n_heads + self.n_kv_heads)
         return self.n_layers * (attention + 3 * self.dim * self.ffn_dim)
 
     @property
     def parameters(self) -> int:
+        """Number of all weights, a shared embedding counted once."""
         embeddings = self.vocab_size * self.dim * (1 if self.tied_embedding else 2)
         norms = self.dim * (2 * self.n_layers + 1)
         return self.linear_parameters + embeddings + norms
 
 
-#: What the packed layout can hold, and beyond any model: nonsense is refused before it is allocated.
+#: Beyond any model, and within the packed layout: larger sizes are refused before memory is allocated.
 _LARGEST_SIZES = {
     "vocab_size": 1 << 24,
     "dim": 1 << 16,
@@ -143,7 +147,7 @@ _LARGEST_FLOAT32 = 3.4e38
 
 
 def is_positive_number(value: Any) -> bool:
-    """An int or float above 0 within float32's range; True and False are no numbers."""
+    """Tell whether a value is an int or float above 0 and within float32's range; a bool is not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _LARGEST_FLOAT32
 
 
@@ -151,7 +155,7 @@ def _mobilellm(dim: int, n_layers: int, n_heads: int, n_kv_heads: int, ffn_dim: 
     return ModelConfig(32000, dim, n_layers, n_heads, n_kv_heads, ffn_dim)
 
 
-#: arXiv 2402.14905, and the published config.json files for 600M to 1.5B.
+#: From arXiv 2402.14905, and for 600M to 1.5B from the published config.json files.
 MOBILELLM: dict[str, ModelConfig] = {
     "125M": _mobilellm(576, 30, 9, 3, 1536),
     "350M": _mobilellm(960, 32, 15, 5, 2560),
@@ -160,9 +164,9 @@ MOBILELLM: dict[str, ModelConfig] = {
     "1.5B": _mobilellm(1600, 54, 25, 5, 4352),
 }
 
-#: The embedded default model: trained here on children's stories, see edge/assets/TRAINING.md.
+#: The embedded default model, trained on children's stories: see edge/assets/TRAINING.md.
 DEFAULT_MODEL = ModelConfig(
     vocab_size=4096, dim=256, n_layers=6, n_heads=4, n_kv_heads=2, ffn_dim=704, max_seq_len=512
 )
-#: Every name that ``--model`` and ``--shape`` understand.
+#: Names for ``--model`` and ``--shape``.
 NAMED_MODELS: dict[str, ModelConfig] = {"default": DEFAULT_MODEL, **MOBILELLM}

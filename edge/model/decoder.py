@@ -1,11 +1,13 @@
-"""MobileLLM (arXiv 2402.14905), and with it every Llama-shaped decoder. Knows no quantisation.
+"""A Llama-like decoder, as MobileLLM is (arXiv 2402.14905); the config says which parts it has.
 
-RMSNorm before each half of a layer, grouped-query attention with rotary positions, SwiGLU, no
-biases, an output head that may be the token embedding, and optionally each layer run twice in a row.
+RMSNorm before each half of a layer, grouped-query attention with RoPE, SwiGLU, no biases; optionally
+the head shares the token embedding, and each layer is run twice in a row. Nothing here is quantised.
 Parameter names are those of Hugging Face's ``LlamaForCausalLM`` without the leading ``model.``.
 """
 
 from __future__ import annotations
+
+import copy
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,8 @@ from edge.model.rope import apply_rope, rope_tables
 
 
 class RMSNorm(nn.Module):
+    """x [..., dim] / sqrt(mean(x^2) + eps) * weight [dim]."""
+
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
         self.eps = eps
@@ -27,7 +31,7 @@ class RMSNorm(nn.Module):
 
 
 class AttentionCore(nn.Module):
-    """RoPE, causal softmax attention, and the KV cache where there is one.
+    """RoPE, causal softmax attention, and the KV cache if there is one.
 
     q is [B, T, H, D]; k and v are [B, T, Hkv, D]; the result is [B, T, H, D].
     ``start`` is the position of the first of the T tokens.
@@ -58,6 +62,8 @@ class AttentionCore(nn.Module):
 
 
 class Attention(nn.Module):
+    """Grouped-query attention of x [B, T, dim], with its four projections."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.head_dim = config.head_dim
@@ -66,7 +72,7 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.dim, kv_dim, bias=False)
         self.v_proj = nn.Linear(config.dim, kv_dim, bias=False)
         self.o_proj = nn.Linear(q_dim, config.dim, bias=False)
-        # One core, so one cache, per pass: a shared layer sees other keys in its second pass.
+        # One core, and so one cache, per pass: a layer that is run twice has other keys in its second pass.
         self.cores = nn.ModuleList(AttentionCore() for _ in range(config.passes_per_layer))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, start: int, pass_index: int) -> Tensor:
@@ -79,11 +85,15 @@ class Attention(nn.Module):
 
 
 class SiluMul(nn.Module):
+    """SiLU(gate) * up, both [..., ffn]."""
+
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:
         return F.silu(gate) * up
 
 
 class MLP(nn.Module):
+    """SwiGLU of x [B, T, dim]."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(config.dim, config.ffn_dim, bias=False)
@@ -96,6 +106,8 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
+    """Attention and MLP, each with a norm before it and a residual add behind it."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.self_attn = Attention(config)
@@ -109,7 +121,7 @@ class Layer(nn.Module):
 
 
 class Head(nn.Module):
-    """The output head; with ``embedding`` given it owns no weight and multiplies by that one's."""
+    """The output head; a tied one has no weight and multiplies by the embedding's."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -141,7 +153,7 @@ class Decoder(nn.Module):
         self.register_buffer("sin", sin, persistent=False)  # [max_seq_len, D/2]
 
     def reset_parameters(self, seed: int) -> Decoder:
-        """Draws fresh weights: N(0, 0.02), and 0.02 / sqrt(2 * layers run) into the residual (GPT-2)."""
+        """Draw weights with std 0.02, and 0.02 / sqrt(2 * layers run) into the residual, as GPT-2 does."""
         generator = torch.Generator().manual_seed(seed)
         depth = 2 * self.config.n_layers * self.config.passes_per_layer
         for name, parameter in self.named_parameters():
@@ -164,7 +176,7 @@ class Decoder(nn.Module):
         return self.lm_head(self.hidden(tokens, start), self.embed_tokens)
 
     def with_cache(self, max_seq_len: int) -> Decoder:
-        """Gives every attention pass a fresh cache of ``max_seq_len`` positions; batch is 1 from then on.
+        """Give every attention pass an empty cache of ``max_seq_len`` positions; the batch must be 1 then.
 
         Raises:
             ValueError: more positions than the model has.
@@ -177,12 +189,14 @@ class Decoder(nn.Module):
         return self
 
 
-#: What the weight formats apply to: ParetoQ quantises every linear of a layer, but not embedding and head.
+#: Full names of the token embedding and the output head.
+EMBEDDING, HEAD = "embed_tokens", "lm_head"
+#: Last names of the linears that a weight format applies to: ParetoQ quantises every linear of a layer.
 QUANTIZED_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def is_quantized_linear(name: str) -> bool:
-    """Whether a weight format applies to the module of this full name."""
+    """Tell whether a weight format applies to the module of this full name."""
     return name.rsplit(".", 1)[-1] in QUANTIZED_LINEARS
 
 
@@ -196,7 +210,13 @@ def named_linears(model: Decoder) -> dict[str, nn.Linear]:
     }
 
 
+def clone_structure(model: Decoder) -> Decoder:
+    """A deep copy of the modules that shares every tensor with the original."""
+    memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, memo)
+
+
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Puts a module where another stands in the model, by its full name."""
+    """Replace the module of a full name by another."""
     parent, _, child = name.rpartition(".")
     model.get_submodule(parent)._modules[child] = module

@@ -18,7 +18,7 @@ class KVCache(nn.Module):
         self.register_buffer("values", torch.zeros(shape), persistent=False)
 
     def update(self, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        """Writes T positions from ``start`` on and returns all filled so far: [1, start + T, Hkv, D]."""
+        """Write T positions from ``start`` on; returns all positions so far: [1, start + T, Hkv, D]."""
         if keys.shape[0] != 1:
             raise ValueError(f"a cache serves one sequence, not a batch of {keys.shape[0]}")
         end = start + keys.shape[1]

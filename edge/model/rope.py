@@ -1,8 +1,7 @@
-"""Rotary position embedding (arXiv 2104.09864): tables and their application.
+"""Rotary position embedding (arXiv 2104.09864): its tables, and their application.
 
-Frequencies come from transformers, which keeps every published scaling rule; the tables are
-computed once, in float32, and travel inside the exported program, so that every CPU rotates
-by the same bits.
+transformers computes the frequencies, because it has every published scaling rule. The tables are computed
+once, in float32, and are part of the exported program, so that every CPU rotates by the same bits.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from edge.model.config import ModelConfig
 def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
     """cos and sin, each [max_seq_len, head_dim / 2] float32, scaled as ``rope_scaling`` asks.
 
-    Computed on the CPU whatever the default device, so that a model built on the meta device has real tables.
+    They are computed on the CPU even if the default device is meta, so that such a model has real tables.
     """
     with torch.device("cpu"):
         inv_freq, factor = _inverse_frequencies(config)  # [D/2]

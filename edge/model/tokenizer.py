@@ -1,4 +1,4 @@
-"""One face for the two tokenizer files Llama-shaped models come with."""
+"""Encode and decode text with either of the two tokenizer files that Llama-like models have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 #: In order of preference.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
-#: What transformers reads beside them; travels along when a checkpoint is written back.
+#: Files that transformers reads beside them; copied when a checkpoint is written.
 TOKENIZER_COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -25,7 +25,7 @@ class Tokenizer:
         vocab_size: one more than the highest id.
 
     Raises:
-        ValueError: no such file, or it cannot be read as what its name says.
+        ValueError: no such file, or it cannot be read as its name says.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -43,18 +43,19 @@ class Tokenizer:
         return self._backend.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, without begin or end markers."""
         return self._backend.encode_batch(list(texts))
 
     def piece(self, id_: int) -> str | None:
-        """An entry as the vocabulary spells it; None where there is none."""
+        """The vocabulary's spelling of an id; None if it has none."""
         return self._backend.piece(id_)
 
     def is_marker(self, id_: int) -> bool:
-        """Whether an entry stands for no text."""
+        """Tell whether an id is a marker, such as the end of a text."""
         return self._backend.is_marker(id_)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; markers, and ids that only pad the model's vocabulary, have none."""
+        """Text of ids; markers and ids beyond the vocabulary, which pad the model, are left out."""
         return self._backend.decode([i for i in ids if i < self.vocab_size])
 
 
@@ -65,7 +66,7 @@ class _HuggingFace:
         import tokenizers
 
         self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        # Files saved by a training script may carry its length limit, which would cut text without a word.
+        # A file saved by a training script may have its length limit, which would silently cut text.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
@@ -107,7 +108,7 @@ class _SentencePiece:
 
 
 def find_tokenizer(path: Path) -> Path:
-    """The tokenizer file at path, or in the directory path; ValueError when there is none."""
+    """Find the tokenizer file at path, or in the directory path; ValueError if there is none."""
     candidates = [path] if path.is_file() else [path / name for name in TOKENIZER_FILES]
     for candidate in candidates:
         if candidate.is_file():

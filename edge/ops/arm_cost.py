@@ -1,23 +1,21 @@
-"""What decode should cost on ARM cores, estimated: a model of the core executes our inner loops.
+"""Estimate what decode costs on ARM cores: llvm-mca simulates our inner loops.
 
-    python -m edge.ops.arm_cost
+    python -m edge.ops arm-cost
 
-compiles the ARM kernels as the cross build does, takes the loop that multiplies one token out of their
-assembly (``EDGE_LOOP`` in csrc/kernels marks it), and asks llvm-mca how many cycles it takes when all loads
-hit the first cache. No ARM machine is needed, and nothing here is a timing: llvm-mca knows neither caches
-nor memory, and a core is as right as LLVM's table of its instructions. LLVM 14, Debian's default, lends
-the Cortex-A57's table to the A76 and the X1; Debian's llvm-19 has one for each.
+compiles the ARM kernels as the cross build does, finds the decode loops in their assembly (``EDGE_LOOP`` in
+csrc/kernels marks them), and asks llvm-mca how many cycles a loop takes when all loads hit the first cache.
+It needs no ARM machine and times nothing: llvm-mca knows neither caches nor memory, and is as right about a
+core as LLVM's table of its instructions. LLVM 14, Debian's default, uses the Cortex-A57's table for the A76
+and the X1; Debian's llvm-19 has a table for each.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +30,7 @@ _ITERATIONS = 500
 
 @dataclass(frozen=True)
 class Core:
-    """A core, the kernel that dispatch selects there, and a clock it is often sold with."""
+    """A core, the kernel that runs there, and a clock it is often sold with."""
 
     name: str
     mcpu: str  # LLVM's name of the same pipelines
@@ -52,7 +50,7 @@ CORES = (
 
 @dataclass(frozen=True)
 class Loop:
-    """The decode loop of one format: its instructions and how much one pass multiplies."""
+    """The decode loop of one format: its instructions and what one pass multiplies."""
 
     name: str
     columns: int
@@ -82,11 +80,11 @@ class Estimate:
 
 
 class CostError(Exception):
-    """A sentence that says what is missing or failed, and what to do."""
+    """Error whose message says what is missing or failed, and what to do."""
 
 
 def find_mca() -> str:
-    """The newest llvm-mca: later versions know more cores. Raises CostError where there is none."""
+    """Find the newest llvm-mca: later versions know more cores. Raises CostError where there is none."""
     for name in (*(f"llvm-mca-{version}" for version in LLVM_VERSIONS), "llvm-mca"):
         path = shutil.which(name)
         if path is not None:
@@ -95,7 +93,7 @@ def find_mca() -> str:
 
 
 def compile_kernels(names: set[str]) -> dict[str, str]:
-    """Assembly of each kernel file with its loops marked, by the flags that its build uses.
+    """Compile each kernel to assembly with its loops marked, with the flags of the real build.
 
     Raises:
         CostError: a tool is missing or a kernel does not compile.
@@ -122,10 +120,10 @@ def _assemble(entry: dict[str, str]) -> str:
 
 
 def decode_loops(assembly: str) -> dict[str, Loop]:
-    """The marked loops by format; a loop that was inlined twice counts once.
+    """Find the marked loops, by format; a loop that was inlined twice counts once.
 
     Raises:
-        CostError: a mark stands in no loop.
+        CostError: a mark is in no loop.
     """
     lines = assembly.splitlines()
     loops: dict[str, Loop] = {}
@@ -137,7 +135,7 @@ def decode_loops(assembly: str) -> dict[str, Loop]:
 
 
 def _loop_around(lines: list[str], index: int) -> list[str]:
-    """From the label above the mark to the branch back to it."""
+    """Return the lines from the label above the mark to the branch back to it."""
     first = next((i for i in range(index, -1, -1) if re.match(r"\.L\w+:", lines[i])), None)
     if first is not None:
         label = re.escape(lines[first].rstrip(":"))
@@ -148,7 +146,7 @@ def _loop_around(lines: list[str], index: int) -> list[str]:
 
 
 def estimate(mca: str, core: Core, loop: Loop) -> tuple[Estimate, str]:
-    """Cycles of a pass in the steady state, and the name of LLVM's model behind them."""
+    """Return the cycles of a pass in the steady state, and the name of LLVM's model."""
     options = ["-mtriple=aarch64", f"-mcpu={core.mcpu}", f"--iterations={_ITERATIONS}"]
     result = _run([mca, *options, "--instruction-info=false"], stdin=loop.assembly)
     cycles = re.search(r"Total Cycles:\s+(\d+)", result.stdout)
@@ -161,7 +159,7 @@ def estimate(mca: str, core: Core, loop: Loop) -> tuple[Estimate, str]:
 
 
 def report() -> str:
-    """One table per core, as text. Raises CostError."""
+    """Return one table per core, as text. Raises CostError."""
     mca = find_mca()
     assemblies = compile_kernels({core.kernel for core in CORES})
     loops = {kernel: decode_loops(text) for kernel, text in assemblies.items()}
@@ -195,17 +193,3 @@ def _run(
     command: list[str], stdin: str | None = None, cwd: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, input=stdin, cwd=cwd, capture_output=True, text=True)
-
-
-def main() -> int:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
-    try:
-        print(report())
-    except (CostError, cross_build.CrossBuildError, OSError) as error:
-        print(f"arm_cost: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,11 @@
-"""Builds the op library and the runner for 64-bit ARM Linux, into one relocatable folder.
+"""Build the op library and the runner for 64-bit ARM Linux, into one relocatable folder.
 
-    python -m edge.ops.cross_build --output DIR
+    python -m edge.ops cross-build --output DIR
 
-It downloads the aarch64 wheel of the installed ExecuTorch version with pip, compiles against it with
-Debian's g++-aarch64-linux-gnu, and puts the tools, ``liblowbit_ops.so``, the ExecuTorch libraries and the C
-and C++ libraries they stand on side by side, with their loader. So the folder runs on any 64-bit ARM Linux
-kernel, an Android phone's shell included, whatever is installed there; or emulated, here::
+The build downloads the aarch64 wheel of the installed ExecuTorch version with pip and compiles against it
+with Debian's g++-aarch64-linux-gnu. The folder holds the tools, every library that they need (ExecuTorch's,
+C's and C++'s) and the loader, so it runs on any 64-bit ARM Linux kernel, also in an Android phone's shell,
+or emulated::
 
     DIR/ld-linux-aarch64.so.1 --library-path DIR DIR/lowbit_runner --model model.pte --tokens 1,2,3
     qemu-aarch64 DIR/ld-linux-aarch64.so.1 --library-path DIR DIR/lowbit_runner ...
@@ -13,7 +13,6 @@ kernel, an Android phone's shell included, whatever is installed there; or emula
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import os
 import re
@@ -48,16 +47,16 @@ _CURES = {
 
 
 class CrossBuildError(Exception):
-    """A sentence that says what is missing or failed, and what to do."""
+    """Error whose message says what is missing or failed, and what to do."""
 
 
 def missing_tools() -> list[str]:
-    """One line per tool that a cross build lacks, with the command that gets it."""
+    """Name the tools that a cross build lacks, one line each, with the command that installs it."""
     return [f"{tool} is missing: {cure}" for tool, cure in _CURES.items() if _which(tool) is None]
 
 
 def cross_build(output: Path) -> Path:
-    """Builds into ``output`` (created if needed) and returns the runner's path there.
+    """Build into ``output`` (created if needed) and return the runner's path there.
 
     Raises:
         CrossBuildError: a tool is missing, the wheel cannot be had, or the build fails.
@@ -75,12 +74,12 @@ def cross_build(output: Path) -> Path:
 
 
 def launch(folder: str, tool: str) -> list[str]:
-    """The words that start one of TOOLS from a folder of ``cross_build``, wherever that is now."""
+    """Return the command that starts one of TOOLS from ``folder``, which ``cross_build`` made."""
     return [f"{folder}/{LOADER}", "--library-path", folder, f"{folder}/{tool}"]
 
 
 def _fetch_executorch(scratch: Path) -> Path:
-    """Downloads and unpacks what a build needs of the aarch64 wheel; returns its executorch/ folder."""
+    """Download the aarch64 wheel, unpack what a build needs, and return its executorch/ folder."""
     requirement = f"executorch=={importlib.metadata.version('executorch')}"
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     _run(
@@ -94,11 +93,10 @@ def _fetch_executorch(scratch: Path) -> Path:
 
 
 def configure(build: Path, options: list[str]) -> None:
-    """Runs cmake for aarch64 in the folder ``build``. Raises CrossBuildError."""
+    """Run cmake for aarch64 in the folder ``build``. Raises CrossBuildError."""
     toolchain = [
         f"-DCMAKE_TOOLCHAIN_FILE={_CSRC / 'cmake' / 'aarch64-linux-gnu.cmake'}",
         f"-DCMAKE_MAKE_PROGRAM={_which('ninja')}",
-        f"-DPython_EXECUTABLE={sys.executable}",
     ]
     command = [str(_which("cmake")), "-S", str(_CSRC), "-B", str(build), "-G", "Ninja"]
     _run([*command, *toolchain, *options], "cmake cannot configure")
@@ -106,7 +104,7 @@ def configure(build: Path, options: list[str]) -> None:
 
 def _compile(executorch: Path, build: Path, output: Path) -> None:
     cmake = str(_which("cmake"))
-    configure(build, [f"-DEXECUTORCH_ROOT={executorch}", "-DEDGE_FLAT=ON", "-DEDGE_CHECKS=ON"])
+    configure(build, [f"-DEXECUTORCH_ROOT={executorch}", "-DEDGE_FLAT=ON"])
     _run([cmake, "--build", str(build)], "the aarch64 build failed")
     _run(
         [cmake, "--install", str(build), "--prefix", str(output), "--strip"], f"cannot install into {output}"
@@ -114,9 +112,9 @@ def _compile(executorch: Path, build: Path, output: Path) -> None:
 
 
 def _add_system_libraries(folder: Path) -> None:
-    """Copies what the built files need and are not themselves, from the cross compiler's libraries.
+    """Copy the cross compiler's libraries that the built files need, replacing older copies.
 
-    The folder may hold other files, such as models. Libraries that an older compiler left are replaced.
+    The folder may hold other files, such as models.
     """
     waiting = [LOADER, *_BUILT]
     seen = set(waiting)
@@ -130,7 +128,7 @@ def _add_system_libraries(folder: Path) -> None:
 
 
 def _needed(path: Path) -> list[str]:
-    """The shared libraries that an ELF file names."""
+    """List the shared libraries that an ELF file needs."""
     return re.findall(
         r"\(NEEDED\)[^\[]*\[([^\]]+)\]", _run([READELF, "-d", str(path)], f"cannot read {path}")
     )
@@ -146,32 +144,13 @@ def _system_library(name: str) -> Path:
 
 
 def _which(tool: str) -> str | None:
-    """Looks beside the interpreter first: a distribution's own cmake may be too old."""
+    """Find a program, beside the interpreter first: a distribution's own cmake may be too old."""
     return shutil.which(tool, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 
 
 def _run(command: list[str], failure: str) -> str:
-    """What a command prints. Raises CrossBuildError, with the end of its output, when it fails."""
+    """Run a command and return what it prints. Raises CrossBuildError with the end of its output."""
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         raise CrossBuildError(f"{failure}:\n{(result.stdout + result.stderr).strip()[-2000:]}")
     return result.stdout
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Build the ops and the runner for aarch64 Linux.")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the runner and its libraries")
-    output = parser.parse_args().output
-    try:
-        runner = cross_build(output)
-    except (CrossBuildError, OSError) as error:
-        print(f"cross_build: {error}", file=sys.stderr)
-        return 2
-    print(f"{runner} and its libraries are ready; copy the folder to the device and start it there with")
-    print(f"  {' '.join(launch('DIR', runner.name))} --help")
-    print("or emulate it here, with qemu-aarch64 in front")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

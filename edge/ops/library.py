@@ -1,4 +1,4 @@
-"""Finds, checks and loads the native library: one loader, one canonical path.
+"""Find, check and load the native library: one loader, one canonical path.
 
 The library registers the ops with ExecuTorch when it is loaded, and two copies in one process
 abort it, so nothing else may load it.
@@ -13,11 +13,13 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+from edge.formats.encoding import cpp_table
 from edge.ops.source_hash import source_hash
 
 DISTRIBUTION = "edge-lowbit"
 CURE = 'run "pip install ." in the repository'
 _HERE = Path(__file__).resolve().parent
+_ENCODINGS = "csrc/core/encodings.inc"
 _LIBRARY = "lib/liblowbit_ops.so"
 _RUNNER = "bin/lowbit_runner"
 _KERNEL_BENCH = "bin/lowbit_kernel_bench"
@@ -26,15 +28,20 @@ _KERNEL_CHECK = "bin/lowbit_kernel_check"
 
 @lru_cache(maxsize=1)
 def load_library() -> ctypes.CDLL:
-    """Loads the op library once per process and registers its ops with ExecuTorch.
+    """Load the op library once per process and register its ops with ExecuTorch.
 
     Raises:
-        ImportError: the library is missing, cannot be loaded, or was built from other sources; the
-            message says what to do.
+        ImportError: the library is missing, cannot be loaded, or was built from other sources or another
+            table of encodings; the message says what to do.
     """
     path = _built_file(_LIBRARY)
-    # Brings in libexecutorch.so, whose registry this process uses, before the op library asks for it.
-    # The extension itself, which needs torch loaded: its wrapper, portable_lib, imports the exporter.
+    if (_HERE / _ENCODINGS).read_text() != cpp_table():
+        raise ImportError(
+            f"edge/ops/{_ENCODINGS} differs from edge/formats/encoding.py: run "
+            '"python -m edge.formats", then "pip install ."'
+        )
+    # Loads libexecutorch.so first, so that the op library registers with this process's copy. The extension
+    # needs torch; its usual wrapper, portable_lib, would also import the exporter.
     import torch  # noqa: F401
     from executorch.extension.pybindings import _C as runtime
 
@@ -54,27 +61,27 @@ def load_library() -> ctypes.CDLL:
 
 
 def library_path() -> Path:
-    """The op library; ImportError with the cure when it was not built."""
+    """Path of the op library; ImportError with the cure when it was not built."""
     return _built_file(_LIBRARY)
 
 
 def runner_path() -> Path:
-    """The C++ runner ``lowbit_runner``; ImportError with the cure when it was not built."""
+    """Path of the C++ runner ``lowbit_runner``; ImportError with the cure when it was not built."""
     return _built_file(_RUNNER)
 
 
 def kernel_bench_path() -> Path:
-    """The kernels' benchmark ``lowbit_kernel_bench``; ImportError with the cure when it was not built."""
+    """Path of the benchmark ``lowbit_kernel_bench``; ImportError with the cure when it was not built."""
     return _built_file(_KERNEL_BENCH)
 
 
 def kernel_check_path() -> Path:
-    """The kernels' check ``lowbit_kernel_check``; ImportError with the cure when it was not built."""
+    """Path of the check ``lowbit_kernel_check``; ImportError with the cure when it was not built."""
     return _built_file(_KERNEL_CHECK)
 
 
 def runner_environment() -> dict[str, str]:
-    """An environment in which the runner finds ExecuTorch's libraries wherever they are installed."""
+    """Return an environment in which the runner finds ExecuTorch's libraries."""
     spec = importlib.util.find_spec("executorch")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(f"executorch is not installed; {CURE}")
@@ -83,7 +90,7 @@ def runner_environment() -> dict[str, str]:
 
 
 def _built_file(relative: str) -> Path:
-    """Beside this file (an installed package), else in the installed distribution (a source tree)."""
+    """Find a built file: beside this one (an installed package), else in the installed distribution."""
     candidates = [_HERE / relative]
     try:
         distribution = importlib.metadata.distribution(DISTRIBUTION)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edge.ops.kv_layout import KEY_BLOCK, cache_shapes
 from edge.ops.library import load_library
-from edge.ops.packing import K_MULTIPLE
+from edge.ops.packed_header import K_MULTIPLE
 
 _ERROR_BYTES = 256
 
@@ -69,7 +69,7 @@ def linear_add(
 
 @dataclass(frozen=True)
 class Fusion:
-    """What stands in front of a product and behind it (``csrc/core/linear.h``)."""
+    """Operations fused with a product (``csrc/core/linear.h``)."""
 
     norm_weight: Tensor | None = None  # float32 [k]
     eps: float = 0.0
@@ -242,9 +242,9 @@ def attention_sizes(
     return AttentionSizes(kv_heads, head_dim, room)
 
 
-def run_form_bytes() -> int:
-    """Bytes of ternary weights that the process holds as 2-bit codes beside their tables."""
-    function = load_library().edge_run_form_bytes
+def unpacked_ternary_bytes() -> int:
+    """Count the bytes of ternary weights that the process holds as 2-bit codes beside their tables."""
+    function = load_library().edge_unpacked_ternary_bytes
     function.restype = ctypes.c_int64
     return int(function())
 

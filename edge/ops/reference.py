@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edge.formats.weight import QuantizedWeight
 from edge.ops.kv_layout import (
     KEY_BLOCK,
     KEY_ELEMENTS,
@@ -22,7 +23,7 @@ from edge.ops.kv_layout import (
     read_keys,
     read_values,
 )
-from edge.ops.packing import read_header, unpack
+from edge.ops.packing import is_quantized, unpack, unpack_half
 
 _F32 = np.float32
 
@@ -53,14 +54,27 @@ def code_sums(q: Tensor, codes: Tensor) -> Tensor:
 
 def linear(x: Tensor, packed: Tensor) -> Tensor:
     """x float32 [tokens, k], packed [n, k] -> float32 [tokens, n], bit for bit the native result."""
-    fmt = read_header(packed).format
-    table, alpha = unpack(packed)
-    if not fmt.is_quantized:
-        return _linear_half(x, table)
-    q, scale = quantize_activations(x)
-    level_sums = fmt.step * code_sums(q, table) + fmt.offset * q.sum(dim=1, keepdim=True)
-    row_scale = alpha * torch.tensor(fmt.unit, dtype=torch.float32)
-    return (level_sums.to(torch.float32) * row_scale) * scale[:, None]
+    if not is_quantized(packed):
+        return _linear_half(x, unpack_half(packed))
+    weight = unpack(packed)
+    q, act_scale = quantize_activations(x)
+    size = weight.group_size or x.shape[1]
+    total = torch.zeros(x.shape[0], weight.rows)
+    for group, first in enumerate(range(0, x.shape[1], size)):
+        columns = slice(first, first + size)
+        share = _group(q[:, columns], weight.codes[:, columns], weight, group)
+        total = share if weight.group_size is None else total + share
+    return total * act_scale[:, None]
+
+
+def _group(q: Tensor, codes: Tensor, weight: QuantizedWeight, group: int) -> Tensor:
+    """One group of columns: exact integers, then the float expression of ``csrc/core/linear.h``."""
+    acc, act_sum, scale = code_sums(q, codes), q.sum(dim=1, keepdim=True), weight.scale[:, group]
+    if isinstance(weight.zero, Tensor):
+        return (acc.float() - weight.zero[:, group] * act_sum.float()) * scale
+    step = 1 if float(weight.zero).is_integer() else 2
+    level_sums = step * acc - round(step * weight.zero) * act_sum
+    return level_sums.to(torch.float32) * (scale / step)
 
 
 def _linear_half(x: Tensor, weight: Tensor) -> Tensor:

@@ -1,32 +1,20 @@
-"""The hash that ties a built library to the sources it was built from.
+"""Compute the hash that ties a built library to its C++ sources.
 
-CMake runs this file as a script and bakes the result in; ``library.py`` compares it at load time,
-so that a library older than the sources is refused instead of giving other numbers. It imports
-nothing but the standard library and ``edge/formats.py``, by path, because the package cannot be
-imported before the library exists.
+CMake computes the same hash (``csrc/cmake/source_hash.cmake``) and builds it into the library;
+``library.py`` compares the two and refuses a library that was built from other sources.
 """
 
 from __future__ import annotations
 
-import hashlib
-import runpy
+from hashlib import sha256
 from pathlib import Path
 
-_OPS = Path(__file__).resolve().parent
-_SUFFIXES = {".h", ".cc", ".txt", ".cmake"}
+_CSRC = Path(__file__).resolve().parent / "csrc"
+_SUFFIXES = {".h", ".cc", ".inc", ".txt", ".cmake"}
 
 
 def source_hash() -> str:
-    """SHA-256 (hex) over the C++ sources, their build files and the C++ constants of the formats."""
-    digest = hashlib.sha256()
-    csrc = _OPS / "csrc"
-    for path in sorted(p for p in csrc.rglob("*") if p.suffix in _SUFFIXES):
-        digest.update(path.relative_to(csrc).as_posix().encode() + b"\0")
-        digest.update(path.read_bytes() + b"\0")
-    constants = runpy.run_path(str(_OPS.parent / "formats.py"))["cpp_header"]()
-    digest.update(constants.encode())
-    return digest.hexdigest()
-
-
-if __name__ == "__main__":
-    print(f'inline constexpr char kSourceHash[] = "{source_hash()}";')
+    """Return the SHA-256 (hex) over the paths and contents of the C++ sources and their build files."""
+    paths = {p.relative_to(_CSRC).as_posix(): p for p in _CSRC.rglob("*") if p.suffix in _SUFFIXES}
+    lines = [f"{sha256(paths[name].read_bytes()).hexdigest()}  {name}\n" for name in sorted(paths)]
+    return sha256("".join(lines).encode()).hexdigest()

@@ -9,14 +9,52 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge.formats import AlphaInit, Gradient, WeightFormat
+from edge.formats import Grid
+from edge.formats.weight import QuantizedWeight
+from edge.quantizers.base import OnGrid
 
+
+class Gradient(Enum):
+    """Straight-through rules of ParetoQ."""
+
+    SIGN = "sign"  # binarisation
+    SEQ = "seq"  # stretched elastic quantisation, section 3
+    LSQ = "lsq"  # learned step size, arXiv 1902.08153
+
+
+class AlphaInit(Enum):
+    """Start of alpha, from the magnitudes of a row of latent weights."""
+
+    MEAN = "mean"
+    MAX = "max"
+    MAX_OVER_HIGHEST = "max over highest"  # the largest weight lands on the highest level
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Training of one grid."""
+
+    alpha_init: AlphaInit
+    gradient: Gradient
+
+
+#: ParetoQ's rule for each grid that it trains; a new width is one row.
+RULES = {
+    "binary": Rule(AlphaInit.MEAN, Gradient.SIGN),
+    "ternary": Rule(AlphaInit.MAX, Gradient.SEQ),
+    "int2": Rule(AlphaInit.MAX, Gradient.SEQ),
+    "int3": Rule(AlphaInit.MAX_OVER_HIGHEST, Gradient.LSQ),
+    "int4": Rule(AlphaInit.MAX_OVER_HIGHEST, Gradient.LSQ),
+    "int8": Rule(AlphaInit.MAX_OVER_HIGHEST, Gradient.LSQ),
+}
 ALPHA_FLOOR = 1e-5
 #: SEQ clips w / alpha here, a hair inside 1, so that the rounding below cannot reach one level more.
 SEQ_CLIP = 0.99
@@ -26,18 +64,22 @@ _CACHED_WEIGHTS = 1 << 18
 _DEVICE_WEIGHTS = 1 << 24
 
 
-def initial_alpha(weight: Tensor, fmt: WeightFormat) -> Tensor:
-    """Alpha [out, 1] at the start of QAT for weight [out, in] (reference code; table in formats.py)."""
-    magnitude = weight.detach().float().abs()  # [out, in]
-    if fmt.alpha_init is AlphaInit.MEAN_ABS:
+def initial_alpha(weight: Tensor, grid: Grid) -> Tensor:
+    """Start alpha [out, 1] for a weight [out, in] as the reference code does."""
+    magnitude, start = weight.detach().float().abs(), _rule(grid).alpha_init  # [out, in]
+    if start is AlphaInit.MEAN:
         alpha = magnitude.mean(dim=1, keepdim=True)
-    elif fmt.alpha_init is AlphaInit.MAX_ABS:
-        alpha = magnitude.amax(dim=1, keepdim=True)
-    elif fmt.alpha_init is AlphaInit.MAX_ABS_OVER_TOP:
-        alpha = magnitude.amax(dim=1, keepdim=True) / fmt.top_level
     else:
-        raise ValueError(f"format {fmt.name} has no alpha")
+        alpha = magnitude.amax(dim=1, keepdim=True)
+        if start is AlphaInit.MAX_OVER_HIGHEST:
+            alpha = alpha / grid.highest
     return alpha.clamp_min(ALPHA_FLOOR)
+
+
+def _rule(grid: Grid) -> Rule:
+    if grid.name not in RULES:
+        raise ValueError(f"ParetoQ trains {', '.join(RULES)}, not {grid.name}")
+    return RULES[grid.name]
 
 
 def effective_alpha(alpha: Tensor) -> Tensor:
@@ -45,46 +87,48 @@ def effective_alpha(alpha: Tensor) -> Tensor:
     return alpha.clamp_min(ALPHA_FLOOR)
 
 
-def quantize_codes(weight: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
+def quantize(weight: Tensor, alpha: Tensor, grid: Grid) -> QuantizedWeight:
+    """Quantise weight [out, in] on the grid of alpha [out, 1]."""
+    assert grid.zero is not None
+    codes = quantize_codes(weight.detach(), alpha.detach(), grid)
+    return QuantizedWeight(codes, effective_alpha(alpha.detach()) * grid.spacing, grid.zero, grid.encoding)
+
+
+def quantize_codes(weight: Tensor, alpha: Tensor, grid: Grid) -> Tensor:
     """Unsigned codes [out, in] uint8 of weight [out, in] on the grid of alpha [out, 1]."""
-    return ((_levels(weight, effective_alpha(alpha), fmt) - fmt.offset) / fmt.step).to(torch.uint8)
+    steps = _steps(weight, effective_alpha(alpha), grid)
+    return (steps - grid.lowest).to(torch.uint8)
 
 
-def dequantize(codes: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
-    """``(level * unit) * alpha`` in float32, in the order that packing.py and the C++ ops repeat."""
-    levels = codes.to(torch.float32) * fmt.step + fmt.offset
-    return levels * fmt.unit * effective_alpha(alpha)
-
-
-def fake_quantize(weight: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
+def fake_quantize(weight: Tensor, alpha: Tensor, grid: Grid) -> Tensor:
     """Weight [out, in] rounded to the grid of alpha [out, 1]; gradients of both as in ParetoQ."""
-    return _FakeQuantize.apply(weight, alpha, fmt, weight.numel())
+    return _FakeQuantize.apply(weight, alpha, grid, weight.numel())
 
 
-def fake_quantize_rows(rows: Tensor, alpha: Tensor, fmt: WeightFormat, table_numel: int) -> Tensor:
+def fake_quantize_rows(rows: Tensor, alpha: Tensor, grid: Grid, table_numel: int) -> Tensor:
     """Some rows [n, in] of a table of ``table_numel`` weights, any of them more than once, with alpha [n, 1].
 
     The gradients are those of the table's rows in ``fake_quantize``: they add up where rows repeat.
     """
-    return _FakeQuantize.apply(rows, alpha, fmt, table_numel)
+    return _FakeQuantize.apply(rows, alpha, grid, table_numel)
 
 
-def _levels(weight: Tensor, scale: Tensor, fmt: WeightFormat) -> Tensor:
-    """Grid levels [out, in] (integers, held as floats) of weight [out, in] for scale [out, 1] > 0."""
-    if fmt.gradient is Gradient.SIGN:
-        return torch.where(weight >= 0, 1.0, -1.0)  # not of w / alpha, which may underflow to -0
+def _steps(weight: Tensor, scale: Tensor, grid: Grid) -> Tensor:
+    """Round weight [out, in] to levels in steps from 0 (code - zero, held as floats), for alpha [out, 1]."""
+    gradient = _rule(grid).gradient
+    if gradient is Gradient.SIGN:
+        return torch.where(weight >= 0, 0.5, -0.5)  # not of w / alpha, which may underflow to -0
     ratio = weight / scale
-    if fmt.gradient is Gradient.SEQ:
-        n_levels, shift = _stretch(fmt)
-        scaled = ratio.clamp(-SEQ_CLIP, SEQ_CLIP) * n_levels - shift
-        return (torch.round(scaled) + shift) * fmt.step
+    if gradient is Gradient.SEQ:
+        n_levels, shift = _stretch(grid)
+        return torch.round(ratio.clamp(-SEQ_CLIP, SEQ_CLIP) * n_levels - shift) + shift
     # + 0.0 turns -0.0 into 0.0: a stored code has one zero, and both must dequantise to the same bits.
-    return torch.round(ratio).clamp(fmt.offset, fmt.top_level) + 0.0
+    return torch.round(ratio).clamp(grid.lowest, grid.highest) + 0.0
 
 
-def _stretch(fmt: WeightFormat) -> tuple[float, float]:
+def _stretch(grid: Grid) -> tuple[float, float]:
     """SEQ's n_levels and shift: 1.5 and 0 for ternary, 2 and 0.5 at 2 bits."""
-    return fmt.levels / 2, 0.5 if fmt.levels % 2 == 0 else 0.0
+    return grid.levels / 2, 0.5 if grid.levels % 2 == 0 else 0.0
 
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -94,16 +138,16 @@ def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
 
 
-def _rounded(weight: Tensor, scale: Tensor, fmt: WeightFormat, dtype: torch.dtype) -> Tensor:
+def _rounded(weight: Tensor, scale: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
     """The weight [out, in] on the grid of scale [out, 1], computed in float32 and then cast."""
     result = torch.empty_like(weight, dtype=dtype)
     for target, block, its_scale in _blocks(result, weight, scale):
-        target.copy_(_levels(block, its_scale, fmt) * fmt.unit * its_scale)
+        target.copy_(_steps(block, its_scale, grid) * grid.spacing * its_scale)
     return result
 
 
 def _pass_gradients(
-    weight: Tensor, scale: Tensor, grad: Tensor, fmt: WeightFormat, result: Tensor, numel: int
+    weight: Tensor, scale: Tensor, grad: Tensor, grid: Grid, result: Tensor, numel: int
 ) -> Tensor:
     """Writes the weight's gradient [out, in] to ``result`` and returns alpha's [out, 1].
 
@@ -111,38 +155,40 @@ def _pass_gradients(
         grad: of the rounded weight; ``result`` may be the same tensor.
         numel: weights of the whole tensor, of which these may be some rows.
     """
-    alpha_parts, positive_steps = [], 1 if fmt.gradient is Gradient.SIGN else _region(fmt)[-1]
+    alpha_parts, positive_steps = [], 1 if _rule(grid).gradient is Gradient.SIGN else _region(grid)[-1]
     for target, block, its_scale, its_grad in _blocks(result, weight, scale, grad):
-        passes, slope = _slopes(block, its_scale, fmt)
+        passes, slope = _slopes(block, its_scale, grid)
         alpha_parts.append((slope * its_grad).sum(dim=1, keepdim=True))
         torch.mul(its_grad, passes, out=target)
     # LSQ's scale of the gradient, 1 / sqrt(numel * Qp): arXiv 1902.08153, section 2.2
     return torch.cat(alpha_parts) / math.sqrt(numel * positive_steps)
 
 
-def _slopes(weight: Tensor, scale: Tensor, fmt: WeightFormat) -> tuple[Tensor, Tensor]:
+def _slopes(weight: Tensor, scale: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Where a weight's gradient passes, and the rounded weight's derivative by alpha; both [out, in]."""
-    ratio, values = weight / scale, _levels(weight, scale, fmt) * fmt.unit
-    if fmt.gradient is Gradient.SIGN:  # inside [-alpha, alpha] it passes; alpha sees the sign everywhere
+    ratio, values = weight / scale, _steps(weight, scale, grid) * grid.spacing
+    if (
+        _rule(grid).gradient is Gradient.SIGN
+    ):  # inside [-alpha, alpha] it passes; alpha sees the sign everywhere
         return ratio.abs() <= 1, values
-    low, high, edge_low, edge_high, _ = _region(fmt)
+    low, high, edge_low, edge_high, _ = _region(grid)
     inside = (ratio >= low) & (ratio <= high)
     return inside, torch.where(inside, values - ratio, torch.where(ratio < low, edge_low, edge_high))
 
 
 class _FakeQuantize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, alpha: Tensor, fmt: WeightFormat, numel: int) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, alpha: Tensor, grid: Grid, numel: int) -> Tensor:
         scale = effective_alpha(alpha)
-        ctx.fmt, ctx.numel = fmt, numel
+        ctx.grid, ctx.numel = grid, numel
         ctx.save_for_backward(weight, scale)
-        return _rounded(weight, scale, fmt, weight.dtype)
+        return _rounded(weight, scale, grid, weight.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         weight, scale = ctx.saved_tensors
         grad_weight = torch.empty_like(grad)
-        grad_alpha = _pass_gradients(weight, scale, grad, ctx.fmt, grad_weight, ctx.numel)
+        grad_alpha = _pass_gradients(weight, scale, grad, ctx.grid, grad_weight, ctx.numel)
         return grad_weight, grad_alpha, None, None
 
 
@@ -154,43 +200,40 @@ class _QuantizedLinear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, alpha: Tensor, fmt: WeightFormat) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, alpha: Tensor, grid: Grid) -> Tensor:
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         x, scale = x.to(dtype), effective_alpha(alpha)
-        ctx.fmt = fmt
+        ctx.grid = grid
         ctx.save_for_backward(x, weight, scale)
-        return F.linear(x, _rounded(weight, scale, fmt, dtype))
+        return F.linear(x, _rounded(weight, scale, grid, dtype))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
-        grad_x = grad @ _rounded(weight, scale, ctx.fmt, x.dtype)
+        grad_x = grad @ _rounded(weight, scale, ctx.grid, x.dtype)
         grad_weight = (grad.flatten(0, -2).T @ x.flatten(0, -2)).to(weight.dtype)
-        grad_alpha = _pass_gradients(weight, scale, grad_weight, ctx.fmt, grad_weight, weight.numel())
+        grad_alpha = _pass_gradients(weight, scale, grad_weight, ctx.grid, grad_weight, weight.numel())
         return grad_x, grad_weight, grad_alpha, None
 
 
-def _region(fmt: WeightFormat) -> tuple[float, float, float, float, int]:
+def _region(grid: Grid) -> tuple[float, float, float, float, int]:
     """Bounds of w / alpha where gradients pass, alpha's slope below and above, and Qp of the grad scale."""
-    if fmt.gradient is Gradient.SEQ:
-        n_levels, shift = _stretch(fmt)
+    if _rule(grid).gradient is Gradient.SEQ:
+        n_levels, shift = _stretch(grid)
         edge = (n_levels - shift) / n_levels
         return -SEQ_CLIP, SEQ_CLIP, -edge, edge, 1
-    return fmt.offset, fmt.top_level, fmt.offset, fmt.top_level, fmt.top_level
+    return grid.lowest, grid.highest, grid.lowest, grid.highest, int(grid.highest)
 
 
-class LearnedGrid:
+class LearnedGrid(OnGrid):
     """What a module adds whose weight [rows, columns] is fake-quantised on the way through."""
 
-    weight: Tensor
-    fmt: WeightFormat
-
-    def set_grid(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None) -> None:
+    def set_grid(self, weight: Tensor, grid: Grid, alpha: Tensor | None) -> None:
         """Takes the weight as it is, and alpha [rows, 1]; where there is none it starts from the weight."""
-        self.fmt = fmt
+        self.grid = grid
         self.weight = nn.Parameter(weight)
-        self.set_alpha(initial_alpha(weight, fmt) if alpha is None else alpha)
+        self.set_alpha(initial_alpha(weight, grid) if alpha is None else alpha)
 
     def set_alpha(self, alpha: Tensor) -> None:
         """Makes a parameter of alpha."""
@@ -202,20 +245,18 @@ class LearnedGrid:
         raise NotImplementedError
 
     def quantized_weight(self) -> Tensor:
-        return fake_quantize(self.weight, self.alpha, self.fmt)
+        return fake_quantize(self.weight, self.alpha, self.grid)
 
     def multiply(self, x: Tensor) -> Tensor:
         """x [..., columns] times the quantised weight: [..., rows]."""
-        return _QuantizedLinear.apply(x, self.weight, self.alpha, self.fmt)
+        return _QuantizedLinear.apply(x, self.weight, self.alpha, self.grid)
 
-    def codes(self) -> Tensor:
-        """Unsigned codes [rows, columns] uint8: what the packer stores."""
+    def quantized(self) -> QuantizedWeight:
         blocks = _blocks(self.weight.detach(), self.alpha.detach())
-        return torch.cat([quantize_codes(weight, alpha, self.fmt) for weight, alpha in blocks])
-
-    def scales(self) -> Tensor:
-        """Alpha [rows, 1] as the forward pass uses it, without gradient: what the packer stores."""
-        return effective_alpha(self.alpha.detach())
+        codes = torch.cat([quantize_codes(weight, alpha, self.grid) for weight, alpha in blocks])
+        assert self.grid.zero is not None
+        scale = effective_alpha(self.alpha.detach()) * self.grid.spacing
+        return QuantizedWeight(codes, scale, self.grid.zero, self.grid.encoding)
 
 
 class QATLinear(LearnedGrid, nn.Linear):
@@ -224,10 +265,10 @@ class QATLinear(LearnedGrid, nn.Linear):
     ``weight_clip_val`` is alpha [out, 1], under the name that ParetoQ's checkpoints use.
     """
 
-    def __init__(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None = None) -> None:
+    def __init__(self, weight: Tensor, grid: Grid, alpha: Tensor | None = None) -> None:
         out_features, in_features = weight.shape
         nn.Linear.__init__(self, in_features, out_features, bias=False, device="meta")
-        self.set_grid(weight, fmt, alpha)
+        self.set_grid(weight, grid, alpha)
 
     def set_alpha(self, alpha: Tensor) -> None:
         self.weight_clip_val = nn.Parameter(alpha)

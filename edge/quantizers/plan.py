@@ -10,7 +10,7 @@ import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edge.formats import FULL_PRECISION, WeightFormat
+from edge.formats import FULL_PRECISION, Grid
 from edge.text import first_of
 
 #: What a model of several formats is called where one of a single format has that format's name.
@@ -30,9 +30,9 @@ class Plan:
         ValueError: something is quantised though the default is not.
     """
 
-    default: WeightFormat = FULL_PRECISION
-    others: Mapping[str, WeightFormat] = field(default_factory=dict)
-    embedding_format: WeightFormat = FULL_PRECISION
+    default: Grid = FULL_PRECISION
+    others: Mapping[str, Grid] = field(default_factory=dict)
+    embedding_format: Grid = FULL_PRECISION
 
     def __post_init__(self) -> None:
         if not self.is_quantized and (self.others or self.embedding_format.is_quantized):
@@ -41,22 +41,22 @@ class Plan:
     @classmethod
     def from_formats(
         cls,
-        formats: Mapping[str, WeightFormat],
-        default: WeightFormat,
-        embedding_format: WeightFormat = FULL_PRECISION,
+        formats: Mapping[str, Grid],
+        default: Grid,
+        embedding_format: Grid = FULL_PRECISION,
     ) -> Plan:
         """The plan of linears with these formats, by full name."""
         return cls(
-            default, {name: fmt for name, fmt in formats.items() if fmt is not default}, embedding_format
+            default, {name: grid for name, grid in formats.items() if grid is not default}, embedding_format
         )
 
     @classmethod
     def from_patterns(
         cls,
         linears: Iterable[str],
-        default: WeightFormat,
-        patterns: Sequence[tuple[str, WeightFormat]],
-        embedding_format: WeightFormat = FULL_PRECISION,
+        default: Grid,
+        patterns: Sequence[tuple[str, Grid]],
+        embedding_format: Grid = FULL_PRECISION,
     ) -> Plan:
         """The plan of these linears, by full name: the last pattern that matches decides, else the default.
 
@@ -67,11 +67,11 @@ class Plan:
             ValueError: a pattern matches nothing, or no linear is left at the default.
         """
         formats = dict.fromkeys(linears, default)
-        for pattern, fmt in patterns:
+        for pattern, grid in patterns:
             matching = [name for name in formats if fnmatch.fnmatchcase(name, pattern)]
             if not matching:
                 raise ValueError(f"the pattern {pattern} matches no linear; there are {first_of(formats)}")
-            formats |= dict.fromkeys(matching, fmt)
+            formats |= dict.fromkeys(matching, grid)
         if default not in formats.values():
             raise ValueError(
                 f"the patterns leave no linear at {default.bits:g} bits; give --bits a width that one keeps"
@@ -87,19 +87,19 @@ class Plan:
         """The format's name, or MIXED."""
         return MIXED if self.others else self.default.name
 
-    def of(self, linear: str) -> WeightFormat:
+    def of(self, linear: str) -> Grid:
         """The format of a linear, by its full name."""
         return self.others.get(linear, self.default)
 
     def __str__(self) -> str:
         words, embedding = f"{self.default.bits:g} bits", self.embedding_format
-        for fmt in sorted(set(self.others.values()), key=lambda f: f.bits):
-            names = first_of(name for name, other in self.others.items() if other is fmt)
-            words += f", {fmt.bits:g} in {names}"
+        for grid in sorted(set(self.others.values()), key=lambda f: f.bits):
+            names = first_of(name for name, other in self.others.items() if other is grid)
+            words += f", {grid.bits:g} in {names}"
         return words + (f", {embedding.bits:g} in the embedding" if embedding.is_quantized else "")
 
 
-def mean_bits(weights: Iterable[tuple[WeightFormat, int]]) -> float:
+def mean_bits(weights: Iterable[tuple[Grid, int]]) -> float:
     """Mean of the formats' bits over so many weights of each, to two decimals; ternary counts as 1.58."""
     parts = list(weights)
-    return round(sum(fmt.bits * count for fmt, count in parts) / sum(count for _, count in parts), 2)
+    return round(sum(grid.bits * count for grid, count in parts) / sum(count for _, count in parts), 2)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge.formats import WeightFormat
+from edge.formats import Grid
 from edge.quantizers.paretoq import LearnedGrid, fake_quantize_rows
 
 
@@ -22,35 +22,35 @@ class TableGrid(LearnedGrid):
     """A learned grid whose parameter is its end: ``grid_end`` [vocab, 1] is alpha times -(lowest level)."""
 
     def set_alpha(self, alpha: Tensor) -> None:
-        self.grid_end = nn.Parameter(alpha * -self.fmt.offset)
+        self.grid_end = nn.Parameter(alpha * -self.grid.lowest)
 
     @property
     def alpha(self) -> Tensor:
         """Its gradient reaches ``grid_end`` undivided: AdamW's epsilon is for gradients of such a size."""
         end = self.grid_end.detach()
-        return (self.grid_end - end) + end / -self.fmt.offset
+        return (self.grid_end - end) + end / -self.grid.lowest
 
 
 class QATEmbedding(TableGrid, nn.Embedding):
     """Rows of a table [vocab, dim] on a learned grid."""
 
-    def __init__(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None = None) -> None:
+    def __init__(self, weight: Tensor, grid: Grid, alpha: Tensor | None = None) -> None:
         vocab, dim = weight.shape
         nn.Embedding.__init__(self, vocab, dim, device="meta")
-        self.set_grid(weight, fmt, alpha)
+        self.set_grid(weight, grid, alpha)
 
     def forward(self, tokens: Tensor) -> Tensor:
         rows, alpha = F.embedding(tokens, self.weight), F.embedding(tokens, self.alpha)
-        read = fake_quantize_rows(rows.flatten(0, -2), alpha.flatten(0, -2), self.fmt, self.weight.numel())
+        read = fake_quantize_rows(rows.flatten(0, -2), alpha.flatten(0, -2), self.grid, self.weight.numel())
         return read.view_as(rows)
 
 
 class QATHead(TableGrid, nn.Module):
     """The output head with a table of its own, [vocab, dim]."""
 
-    def __init__(self, weight: Tensor, fmt: WeightFormat, alpha: Tensor | None = None) -> None:
+    def __init__(self, weight: Tensor, grid: Grid, alpha: Tensor | None = None) -> None:
         nn.Module.__init__(self)
-        self.set_grid(weight, fmt, alpha)
+        self.set_grid(weight, grid, alpha)
 
     def forward(self, x: Tensor, embedding: nn.Embedding) -> Tensor:
         return self.multiply(x)

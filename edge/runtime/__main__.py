@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from edge.cli import main_guard
+from edge.cli import flag, main_guard, parse_flags
 from edge.runtime.generate import TextStream, generate, sampler
 from edge.runtime.load import open_program
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m edge.runtime", description=__doc__)
-    parser.add_argument("--program", type=Path, required=True, help="directory that export.to_pte wrote")
-    parser.add_argument("--prompt", default="Once upon a time", help="text to continue")
-    parser.add_argument("--max-new-tokens", type=int, default=200, help="stop after this many tokens")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy; 0.8 is livelier")
-    parser.add_argument("--top-k", type=int, default=40, help="sample among this many best tokens")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
-    parser.add_argument("--threads", type=int, help="threads of the runtime; default: every core")
-    return parser
+@dataclass(frozen=True)
+class GenerateFlags:
+    """Flags of ``python -m edge.runtime``."""
 
+    program: Path = flag("directory that export.to_pte wrote")
+    prompt: str = flag("text to continue", default="Once upon a time")
+    max_new_tokens: int = flag("stop after this many tokens", default=200)
+    temperature: float = flag("0 is greedy; 0.8 is livelier", default=0.0)
+    top_k: int = flag("sample among this many best tokens", default=40)
+    seed: int = flag("seed of the sampling", default=0)
+    threads: int | None = flag("threads of the runtime; default: every core", default=None)
 
-def _checked(args: argparse.Namespace) -> argparse.Namespace:
-    if args.max_new_tokens < 1 or args.top_k < 1:
-        raise ValueError("--max-new-tokens and --top-k must be at least 1")
-    if not args.temperature >= 0:
-        raise ValueError(f"--temperature must be 0 or more, not {args.temperature}")
-    if not 0 <= args.seed < 2**63:
-        raise ValueError(f"--seed must lie in 0..2^63 - 1, not {args.seed}")
-    return args
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1 or self.top_k < 1:
+            raise ValueError("--max-new-tokens and --top-k must be at least 1")
+        if not self.temperature >= 0:
+            raise ValueError(f"--temperature must be 0 or more, not {self.temperature}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"--seed must lie in 0..2^63 - 1, not {self.seed}")
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _checked(_parser().parse_args(argv))
+    args = parse_flags(GenerateFlags, argv, "edge.runtime", __doc__)
     manifest, program, tokenizer = open_program(args.program, args.threads)
     if tokenizer is None:
         raise ValueError(

@@ -15,7 +15,7 @@ from edge.runtime.load import Program
 
 @dataclass(frozen=True)
 class Speed:
-    """One generation, timed; a single run, so a first impression and not a benchmark."""
+    """The speed of one generation; a single run is no benchmark."""
 
     prompt_tokens: int
     prefill_seconds: float
@@ -38,7 +38,7 @@ class Speed:
 
 
 def sampler(temperature: float, top_k: int, seed: int) -> Callable[[Tensor], int]:
-    """Picks a token from logits [vocab]: the best at temperature 0, else by chance of the ``top_k`` best."""
+    """Make a function that picks a token of logits [vocab]: the best at temperature 0, else of ``top_k``."""
     if temperature == 0:
         return lambda logits: int(logits.argmax())
     generator = torch.Generator().manual_seed(seed)
@@ -60,7 +60,7 @@ def generate(
     eos_ids: tuple[int, ...],
     on_token: Callable[[int], None],
 ) -> Speed:
-    """Prefills the prompt, then decodes until an end token, ``max_new_tokens``, or the end of the cache."""
+    """Prefill the prompt, then decode until an end token, ``max_new_tokens``, or the end of the cache."""
     started = time.perf_counter()
     logits = program.forward(prompt, 0)
     prefilled = time.perf_counter()
@@ -78,7 +78,7 @@ def generate(
 
 
 class TextStream:
-    """Turns tokens into text piece by piece; holds back bytes of a character that is not complete yet."""
+    """Turn tokens into text piece by piece; bytes of an incomplete character wait for the rest."""
 
     def __init__(self, tokenizer: Tokenizer, prompt: list[int]) -> None:
         self.tokenizer = tokenizer
@@ -86,6 +86,7 @@ class TextStream:
         self.shown = len(tokenizer.decode(prompt))
 
     def add(self, token: int) -> str:
+        """The text that a token adds."""
         self.tokens.append(token)
         text = self.tokenizer.decode(self.tokens)
         if text.endswith("\ufffd"):

@@ -1,4 +1,4 @@
-"""An exported program, opened in this process's ExecuTorch runtime."""
+"""Open an exported program in this process's ExecuTorch runtime."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from edge.model.tokenizer import Tokenizer
 from edge.quiet import native_stderr_held_back, quiet_libraries
 from edge.runtime.manifest import Manifest, read_manifest
 
-#: More only cost memory; ``lowbit_runner`` has the same limit.
+#: The limit of ``lowbit_runner`` too; more threads only cost memory.
 MAX_THREADS = 256
 
 
 class Program:
-    """A ``.pte`` with its KV cache: ``forward`` continues the sequence at any position already reached.
+    """A ``.pte`` with its KV cache; ``forward`` continues the sequence at any position up to its end.
 
     Args:
         path: the ``.pte`` file.
@@ -49,11 +49,11 @@ class Program:
         self.vocab_size = self._constant("get_vocab_size")
 
     def forward(self, tokens: list[int], position: int) -> Tensor:
-        """Feeds tokens that start at ``position``; returns the logits [vocab] float32 after the last one.
+        """Run the program on tokens from ``position`` on; returns logits [vocab] float32 of the last one.
 
         Raises:
-            ValueError: no tokens, or ones that the program has no room or row for; or it fails, or its logits
-                are NaN, which altered weights can cause.
+            ValueError: no tokens, or positions or ids beyond the program's; or the program fails, or its
+                logits are NaN, which altered weights can cause.
         """
         if not tokens:
             raise ValueError("there is nothing to feed: the list of tokens is empty")
@@ -88,7 +88,7 @@ class Program:
 def open_program(
     directory: str | Path, threads: int | None = None
 ) -> tuple[Manifest, Program, Tokenizer | None]:
-    """Opens an export directory after checking its manifest and the hashes of its files."""
+    """Open an export directory, after checking its manifest and the hashes of its files."""
     directory = Path(directory)
     manifest = read_manifest(directory)
     program = Program(directory / manifest.program.name, threads)
@@ -97,19 +97,19 @@ def open_program(
 
 
 def set_threads(threads: int | None) -> None:
-    """Sizes the runtime's thread pool, for the whole process; None means every core this process may use."""
+    """Set the size of the process's thread pool; None means every core that the process may use."""
     from executorch.extension.pybindings import _C
 
     if threads is not None and not 1 <= threads <= MAX_THREADS:
         raise ValueError(f"--threads must lie in 1..{MAX_THREADS}, not {threads}")
     wanted = threads or len(os.sched_getaffinity(0))
-    with native_stderr_held_back():  # the pool's first use reads phone files that a computer has not got
+    with native_stderr_held_back():  # at its first use the pool complains about files that only phones have
         if _C._threadpool_get_thread_count() != wanted:
             _C._unsafe_reset_threadpool(wanted)
 
 
 def _refuse_other_files(path: Path) -> None:
-    """ValueError unless a file begins like a program; the runtime aborts when it quotes other bytes."""
+    """Raise ValueError unless a file starts as a program does: the runtime would abort the process."""
     with path.open("rb") as file:
         start = file.read(8)
     if start[4:6] != b"ET":
@@ -128,7 +128,7 @@ def _explain(path: Path, error: RuntimeError) -> str:
 
 
 def _missing_ops(path: Path) -> list[str]:
-    """Ops that a program's bytes name and the runtime has not registered under any overload."""
+    """Ops named in a program's bytes that the runtime lacks in every overload."""
     from executorch.runtime import Runtime
 
     known = {name.split(".")[0] for name in Runtime.get().operator_registry.operator_names}

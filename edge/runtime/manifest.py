@@ -1,4 +1,4 @@
-"""The manifest beside an exported program: what it is, from what, how large, and how it was verified."""
+"""The manifest beside an exported program: origin, formats, sizes, and the result of its verification."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "model.pte"
 SCHEMA_VERSION = 3
 
-#: How the program's weights came to be; reports print it beside every figure.
+#: Origin of the program's weights; reports print it beside every figure.
 Weights = Literal["trained", "rounded after training", "random"]
-#: How a program holds keys and values.
+#: Type of the keys and values in the cache.
 KVCacheFormat = Literal["fp32", "int8"]
 
 
@@ -34,11 +34,11 @@ class FileRecord(_Record):
 
 
 class CacheCost(_Record):
-    """What an int8 KV cache alone changes, in eager PyTorch with the program's weights.
+    """Cost of an int8 KV cache alone, in eager PyTorch with the program's weights.
 
     Attributes:
-        rms: of the change of the logits.
-        rms_bound: what int8 inputs of every linear change, which the cache may not exceed.
+        rms: change of the logits.
+        rms_bound: change by int8 inputs of every linear, which the cache may not exceed.
         perplexity: with the cache; ``Verification.perplexity_eager`` is without.
         perplexity_bound: a ratio, derived from rms.
     """
@@ -50,22 +50,21 @@ class CacheCost(_Record):
 
 
 class Verification(_Record):
-    """What the exporter proved by running the program; logit errors are root mean squares.
+    """Result of the verification at export; errors of logits are root mean squares.
 
     Attributes:
-        exact_tables: packed tables in the written file that hold the model's weights: bit for bit for
-            linears and for an embedding and head that were trained on a grid, else these are rounded to the
-            nearest level.
-        tokens: length of the text that was run. ``text`` says which.
+        exact_tables: number of packed tables in the written file; all hold the model's weights, bit for bit,
+            but an embedding or head without a learned grid is rounded to the nearest level.
+        text, tokens: name of the text that was run, and its length.
         logit_rms: size of the logits themselves.
-        rounding_rms: what int8 activations, and an int8 cache, change, measured in eager PyTorch.
+        rounding_rms: change by int8 activations, and by an int8 cache, in eager PyTorch.
         program_rms: program against eager PyTorch that rounds the same values to int8, token by token.
-        program_rms_bound: what program_rms may be at most; ``verify.py`` derives it.
-        prefill_rms: prefill against token by token in the program; prefill_rms_bound is 0 where our own ops
+        program_rms_bound: limit of program_rms; derived in export/README.md.
+        prefill_rms: prefill against token by token in the program; prefill_rms_bound is 0 if our own ops
             compute everything.
         perplexity_program, perplexity_eager, perplexity_bound: on that text; the bound is a ratio.
         cache: the cost of an int8 KV cache; None for a float32 one.
-        perplexity_full_precision: before rounding, where the weights were rounded after training.
+        perplexity_full_precision: before rounding; None if the weights were not rounded after training.
     """
 
     exact_tables: int
@@ -85,19 +84,19 @@ class Verification(_Record):
 
 
 class Manifest(_Record):
-    """Everything a report needs to say about a program. Sizes are real bytes of the written files.
+    """All that a report says about a program; sizes are bytes of the written files.
 
     Attributes:
-        format: of the linears; ``mixed`` where they differ, and then ``formats`` has each one's by its full
-            name. Otherwise ``formats`` is empty.
+        format: of the linears; ``mixed`` if they differ, and then ``formats`` has each one's by full name.
+            Otherwise ``formats`` is empty.
         bits: per weight of the linears, as formats are named; of a mixed program the mean over the weights.
-        embedding_learned: embedding and head are on the grid they were trained on, which was kept.
-        kv_cache_bytes: what the program holds in memory for keys and values of ``max_seq_len`` positions.
-        tables: the weights in each packed table, in the order of their rows, by the names of their modules.
+        embedding_learned: embedding and head are on the grid they were trained on.
+        kv_cache_bytes: memory for keys and values of ``max_seq_len`` positions.
+        tables: full names of the modules whose weights are in each packed table, in the order of their rows.
         part_bytes: bytes by part of the program; they add up to the program's size.
         linear_bits_per_weight: stored bits per weight of the quantised linears, scales and padding included;
-            None where they are inside XNNPACK's delegates and so part of ``rest``.
-        effective_bits_per_weight: the whole program's bits over all parameters of the model.
+            None if they are inside XNNPACK's delegates, and so part of ``rest``.
+        effective_bits_per_weight: bits of the whole program per parameter of the model.
     """
 
     schema_version: Literal[3] = 3
@@ -123,13 +122,15 @@ class Manifest(_Record):
     effective_bits_per_weight: float
     versions: dict[str, str]
     verification: Verification
-    #: of everything above, so that an edited manifest is noticed
+    #: SHA-256 of everything above, so that an edited manifest is refused
     checksum: str = ""
 
     def sealed(self) -> Manifest:
+        """A copy with its checksum."""
         return self.model_copy(update={"checksum": self._content_sha256()})
 
     def is_intact(self) -> bool:
+        """Tell whether the checksum is that of the content."""
         return self.checksum == self._content_sha256()
 
     def _content_sha256(self) -> str:
@@ -138,14 +139,15 @@ class Manifest(_Record):
 
 
 def record_file(path: Path) -> FileRecord:
+    """Name, size and hash of a file."""
     return FileRecord(name=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Reads a manifest and checks that the files beside it are the ones it describes.
+    """Read a manifest, and check that the files beside it are the ones it describes.
 
     Raises:
-        ValueError: no manifest, another version, malformed, or a file that is missing, truncated or altered.
+        ValueError: no manifest, another version, not readable, or a file is missing, truncated or altered.
     """
     path = directory / MANIFEST_NAME
     if not path.is_file():

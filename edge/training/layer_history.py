@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edge.formats import WeightFormat
+from edge.formats import Grid
 from edge.quantizers.paretoq import effective_alpha, quantize_codes
 
 #: Weights read at a time; small enough to stay in the CPU's cache.
@@ -50,13 +50,13 @@ class LayerHistory:
     Memory: one byte a weight, and ``SAMPLED_ROWS`` rows.
     """
 
-    def __init__(self, weight: Tensor, alpha: Tensor, fmt: WeightFormat) -> None:
+    def __init__(self, weight: Tensor, alpha: Tensor, grid: Grid) -> None:
         """Take weight [out, in] and alpha [out, 1] at the start."""
-        self.fmt = fmt
+        self.grid = grid
         self.alpha = effective_alpha(alpha.detach().float()).cpu().clone()  # [out, 1]
         self.every = math.ceil(weight.shape[0] / SAMPLED_ROWS)
         self.sample = self._sampled(weight)
-        codes = quantize_codes(weight.detach(), alpha.detach(), fmt).cpu()
+        codes = quantize_codes(weight.detach(), alpha.detach(), grid).cpu()
         self.codes = codes + codes * NIBBLE  # [out, in] uint8: low bits the start, high bits the last reading
 
     def read(self, weight: Tensor, alpha: Tensor) -> LayerReading:
@@ -69,7 +69,7 @@ class LayerHistory:
         for at in range(0, weight.shape[0], rows):
             block = slice(at, at + rows)
             before = self.codes[block].to(weight.device)
-            codes = quantize_codes(weight[block], alpha[block], self.fmt)
+            codes = quantize_codes(weight[block], alpha[block], self.grid)
             histogram += torch.bincount((codes.int() * NIBBLE**2 + before).flatten(), minlength=NIBBLE**3)
             self.codes[block] = (before % NIBBLE + codes * NIBBLE).cpu()
         counts, total = histogram.cpu().view(NIBBLE, NIBBLE, NIBBLE), weight.numel()  # [now, last, start]
@@ -78,7 +78,7 @@ class LayerHistory:
             changed_since_last=1 - int(counts.diagonal(dim1=0, dim2=1).sum()) / total,
             weights_moved=float(moved),
             alpha_moved=float(((alpha - first_alpha) / first_alpha).abs().mean()),
-            codes=[count / total for count in counts.sum(dim=(1, 2)).tolist()[: self.fmt.levels]],
+            codes=[count / total for count in counts.sum(dim=(1, 2)).tolist()[: self.grid.levels]],
         )
 
     def _sampled(self, weight: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from edge.model.decoder import Decoder, Layer
+from edge.quantizers.base import Method
+from edge.quantizers.methods import PARETOQ
 
 
 class NextTokenLoss(nn.Module):
@@ -25,32 +27,45 @@ class NextTokenLoss(nn.Module):
         teacher: a frozen model of the same vocabulary; every device holds it whole.
         weight: of the distance to the teacher, 0 to 1.
         bf16: matrix products in bfloat16 (autocast); set here since Accelerate skips autocast under FSDP.
+        method: decides how a batch becomes a loss in training mode.
     """
 
     #: The unit in which FSDP shards and gathers.
     _no_split_modules = (Layer.__name__,)
 
     def __init__(
-        self, model: Decoder, teacher: Decoder | None = None, weight: float = 0.0, bf16: bool = False
+        self,
+        model: Decoder,
+        teacher: Decoder | None = None,
+        weight: float = 0.0,
+        bf16: bool = False,
+        method: Method = PARETOQ,
     ) -> None:
         super().__init__()
         self.model = model
         self.weight = weight
         self.bf16 = bf16
+        self.method = method
         # A tuple hides the teacher from torch, so that it is not trained, saved or sharded.
         self.teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
 
     def forward(self, tokens: Tensor) -> dict[str, Tensor]:
         """tokens [B, context + 1] int64; the loss is a scalar."""
-        device = tokens.device.type
-        with torch.autocast(device, torch.bfloat16) if self.bf16 else nullcontext():
-            read = tokens[:, :-1]
-            logits = self.model(read).flatten(0, 1).float()  # [B * context, V]
-            loss = F.cross_entropy(logits, tokens[:, 1:].flatten())
+        with torch.autocast(tokens.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             if self.training:
-                for teacher in self.teacher:
-                    loss = (1 - self.weight) * loss + self.weight * _distance(teacher, read, logits)
-        return {"loss": loss}
+                return {"loss": self.method.loss(self.model, tokens, self._training_loss)}
+            return {"loss": self._cross_entropy(self.model, tokens)[0]}
+
+    def _cross_entropy(self, model: Decoder, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross entropy, a scalar, and the logits [B * context, V] float32."""
+        logits = model(tokens[:, :-1]).flatten(0, 1).float()
+        return F.cross_entropy(logits, tokens[:, 1:].flatten()), logits
+
+    def _training_loss(self, model: Decoder, tokens: Tensor) -> Tensor:
+        loss, logits = self._cross_entropy(model, tokens)
+        for teacher in self.teacher:
+            loss = (1 - self.weight) * loss + self.weight * _distance(teacher, tokens[:, :-1], logits)
+        return loss
 
     def activation_checkpointing_enable(
         self,

@@ -20,9 +20,9 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerState
 from transformers.integrations import TensorBoardCallback
 
-from edge.checkpoints.convert import qat_linears
 from edge.files import write_atomically
 from edge.model.decoder import Decoder
+from edge.quantizers.prepare import qat_linears
 from edge.text import first_of
 from edge.training.layer_history import LayerHistory, LayerReading
 from edge.training.monitor_picture import draw
@@ -44,7 +44,7 @@ class Monitor(TrainerCallback):
         self.steps = steps
         self.linears = qat_linears(model)
         self.history = {
-            name: LayerHistory(linear.weight, linear.weight_clip_val, linear.fmt)
+            name: LayerHistory(linear.weight, linear.weight_clip_val, linear.grid)
             for name, linear in self.linears.items()
             if main_process
         }

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 
-from edge.checkpoints.convert import build_model, plan_of
+from edge.checkpoints.convert import build_model
 from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
 from edge.checkpoints.hugging_face import check_vocabulary, linear_names, load_checkpoint, parse_config
 from edge.checkpoints.packed import model_directory
 from edge.files import sha256_of
-from edge.formats import format_for_bits
+from edge.formats import grid_for_bits
 from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
+from edge.quantizers.methods import METHODS
 from edge.quantizers.plan import Plan
-from edge.training.method import PARETOQ, Method
+from edge.quantizers.prepare import plan_of
 from edge.training.teacher import check_teacher, refuse_another_vocabulary
 from edge.training.train_config import TrainConfig
 
 
-def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[Decoder, Tokenizer]:
+def starting_model(config: TrainConfig) -> tuple[Decoder, Tokenizer]:
     """Build the model at step 0, prepared for its bit width, from a checkpoint or with random weights.
 
     Raises:
@@ -52,7 +53,7 @@ def starting_model(config: TrainConfig, method: Method = PARETOQ) -> tuple[Decod
             f"--context {config.context} is beyond the model's {model.config.max_seq_len} positions"
         )
     if plan.is_quantized and not plan_of(model).is_quantized:
-        method.prepare(model, plan)
+        METHODS[config.method].prepare(model, plan)
     return model.train(), tokenizer
 
 
@@ -72,7 +73,7 @@ def wanted_plan(config: TrainConfig, shape: ModelConfig) -> Plan:
     Raises:
         ValueError: a pattern matches no linear, or no linear is left at --bits.
     """
-    embedding_format, default = format_for_bits(config.embedding_bits), format_for_bits(config.bits)
+    embedding_format, default = grid_for_bits(config.embedding_bits), METHODS[config.method].grid(config.bits)
     try:
         return Plan.from_patterns(linear_names(shape), default, config.patterns, embedding_format)
     except ValueError as error:

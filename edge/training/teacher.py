@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.convert import build_model
-from edge.checkpoints.hugging_face import Checkpoint
 from edge.checkpoints.packed import open_model
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder

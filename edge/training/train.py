@@ -15,17 +15,16 @@ from pathlib import Path
 import torch
 
 from edge.checkpoints.convert import to_checkpoint
-from edge.checkpoints.hugging_face import save_checkpoint
+from edge.checkpoints.write import save_checkpoint
 from edge.data import PackedBlocks, Source, TokenStream, token_stream
-from edge.formats import format_for_bits
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
+from edge.quantizers.methods import METHODS
 from edge.training.arguments import accumulation, as_flags, parse
 from edge.training.checkpoints import checkpoints_dir, last_checkpoint, step_of
 from edge.training.divergence import Diverged, StopWhenDiverged, how_to_go_on
 from edge.training.failures import failures_explained
 from edge.training.loss import NextTokenLoss
-from edge.training.method import PARETOQ, Method
 from edge.training.preflight import refuse_bad_output, refuse_full_disk, refuse_several_gpus
 from edge.training.progress import examples_per_step
 from edge.training.ranks import require_same_on_all_ranks
@@ -46,7 +45,7 @@ from edge.training.trainer import BlockTrainer, build_trainer, final_loss, whole
 from edge.training.trainer_arguments import training_arguments
 
 
-def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> float | None:
+def train(config: TrainConfig, rest: list[str]) -> float | None:
     """Train, write the checkpoint to ``config.output``, and return held-out perplexity.
 
     Args:
@@ -74,7 +73,7 @@ def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> flo
             f"--output {output} already exists and is not this run's; remove it or choose another"
         )
 
-    model, tokenizer = starting_model(config, method)
+    model, tokenizer = starting_model(config)
     stream = _stream(config, config.data, tokenizer, model)
     held_out_stream = _stream(config, config.eval_data, tokenizer, model, held_out=True)
     require_same_on_all_ranks("text", f"{stream.fingerprint[:8]} and {held_out_stream.fingerprint[:8]}")
@@ -87,7 +86,11 @@ def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> flo
         print(f"{output} is finished: {config.steps} steps. {again}", flush=True)
         return None
     refuse_full_disk(model, directory)
-    module = NextTokenLoss(model, teacher_of(config, model, tokenizer), config.distill, arguments.bf16)
+    method = METHODS[config.method]
+    if last is None:
+        method.calibrate(model, (blocks[i]["tokens"][None, :-1] for i in range(len(blocks))))
+    teacher = teacher_of(config, model, tokenizer)
+    module = NextTokenLoss(model, teacher, config.distill, arguments.bf16, method)
     with only_run(directory) if arguments.process_index == 0 else nullcontext():
         if last_checkpoint(directory) != last or _has_files(output):
             raise ValueError(f"another process has trained {output} meanwhile; give the same command again")
@@ -98,7 +101,7 @@ def train(config: TrainConfig, rest: list[str], method: Method = PARETOQ) -> flo
         if trainer.is_world_process_zero():
             _announce(config, model, blocks, held_out, last)
         _train(config, trainer, last)  # takes no step if only the output is missing
-        return _finish(config, trainer, module, method, tokenizer)
+        return _finish(config, trainer, module, tokenizer)
 
 
 def _has_files(output: Path) -> bool:
@@ -158,14 +161,13 @@ def _train(config: TrainConfig, trainer: BlockTrainer, last: Path | None) -> Non
         raise KeyboardInterrupt
 
 
-def _finish(
-    config: TrainConfig, trainer: BlockTrainer, module: NextTokenLoss, method: Method, tokenizer: Tokenizer
-) -> float:
+def _finish(config: TrainConfig, trainer: BlockTrainer, module: NextTokenLoss, tokenizer: Tokenizer) -> float:
     """Write the trained checkpoint and return held-out perplexity."""
     perplexity = math.exp(final_loss(trainer))
-    model = whole_model(trainer, module, lambda: starting_model(config, method)[0])
+    model = whole_model(trainer, module, lambda: starting_model(config)[0])
     if trainer.is_world_process_zero():
-        checkpoint = to_checkpoint(method.finish(model), tokenizer.path, format_for_bits(config.bits))
+        method = METHODS[config.method]
+        checkpoint = to_checkpoint(method.finish(model), tokenizer.path, method.grid(config.bits))
         save_checkpoint(checkpoint, config.output)
         print(f"wrote {config.output}\nheld-out perplexity {perplexity:.3f}", flush=True)
     trainer.accelerator.wait_for_everyone()  # the next stage reads what was written

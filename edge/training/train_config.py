@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, WeightFormat, format_for_bits
+from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, Grid, grid_for_bits
 from edge.model.config import NAMED_MODELS
+from edge.quantizers.base import Method
+from edge.quantizers.methods import METHODS, PARETOQ
 from edge.training.presets import PRESETS, Preset
 
 #: The schedule of a run without any flag.
@@ -55,6 +57,9 @@ class TrainConfig:
             "'*.down_proj=3' 'layers.5.*=16' (16 keeps them in full precision); the last match counts"
         },
     )
+    method: str = _flag(
+        PARETOQ.name, f"how low bits are trained: {', '.join(METHODS)} (README.md in edge/quantizers)"
+    )
     embedding_bits: int = _flag(
         16, "bits of token embedding and output head: 4, 8, or 16 to keep them, as ParetoQ does"
     )
@@ -101,7 +106,9 @@ class TrainConfig:
         for name in ("learning_rate", "full_learning_rate"):
             if (rate := getattr(self, name)) is not None and not 0 < rate < float("inf"):
                 raise ValueError(f"{spelled(name)} must be positive, not {rate}")
-        format_for_bits(self.bits, BITS_CHOICES)
+        if self.method not in METHODS:
+            raise ValueError(f"unknown --method {self.method}; known are {', '.join(METHODS)}")
+        METHODS[self.method].grid(self.bits, BITS_CHOICES)
         if self.preset not in PRESETS:
             raise ValueError(f"unknown --preset {self.preset}; known are {', '.join(PRESETS)}")
         if self.tokens is not None and not 1 <= self.tokens < 2**63:
@@ -120,12 +127,12 @@ class TrainConfig:
         return PRESETS[self.preset].at(self.bits)
 
     @property
-    def patterns(self) -> list[tuple[str, WeightFormat]]:
+    def patterns(self) -> list[tuple[str, Grid]]:
         """``mixed`` as pairs of pattern and format."""
-        return [_pattern(text) for text in self.mixed or ()]
+        return [_pattern(text, METHODS[self.method]) for text in self.mixed or ()]
 
     def _check_parts(self) -> None:
-        format_for_bits(self.embedding_bits, EMBEDDING_BITS_CHOICES)
+        grid_for_bits(self.embedding_bits, EMBEDDING_BITS_CHOICES)
         if self.bits == FULL_PRECISION.bits and (self.patterns or self.embedding_bits != FULL_PRECISION.bits):
             raise ValueError(
                 "--mixed and --embedding-bits are for low-bit models: give --bits 4, 3, 2, 1.58 or 1 "
@@ -154,11 +161,11 @@ def spelled(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _pattern(text: str) -> tuple[str, WeightFormat]:
+def _pattern(text: str, method: Method) -> tuple[str, Grid]:
     pattern, equals, bits = text.rpartition("=")
     if not pattern or not equals:
         raise ValueError(f"--mixed takes PATTERN=BITS, as in 'layers.0.*=4', not {text!r}")
     try:
-        return pattern, format_for_bits(bits, BITS_CHOICES)
+        return pattern, method.grid(bits, BITS_CHOICES)
     except ValueError as error:
         raise ValueError(f"--mixed {text}: {error}") from error

@@ -1,4 +1,4 @@
-"""Random Llama models made, saved and run by transformers: the oracle of the model tests."""
+"""Random Llama models, saved and run by transformers: the reference for the tests of models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-#: Nothing divides anything else more than it must: widths, heads and head_dim are unrelated.
+#: Sizes that have few common divisors: widths, heads and head_dim are unrelated.
 ODD_SHAPE: dict[str, Any] = {
     "vocab_size": 99,
     "hidden_size": 36,
@@ -39,14 +39,14 @@ def random_llama(**changes: Any) -> LlamaForCausalLM:
 
 
 def save_llama(directory: Path, **changes: Any) -> LlamaForCausalLM:
-    """Saves a random model as transformers does and returns it."""
+    """Save a random model with transformers, and return it."""
     model = random_llama(**changes)
     model.save_pretrained(directory)
     return model
 
 
 def reload(directory: Path) -> LlamaForCausalLM:
-    """What transformers reads from a directory; every tensor must be there and be wanted."""
+    """Load a directory with transformers; no tensor may be missing or unexpected."""
     model, info = LlamaForCausalLM.from_pretrained(directory, dtype=torch.float32, output_loading_info=True)
     faults = {key: found for key, found in info.items() if found}
     assert not faults, faults
@@ -60,7 +60,7 @@ def logits(model: LlamaForCausalLM, tokens: Tensor) -> Tensor:
 
 
 def edit_config(directory: Path, remove: tuple[str, ...] = (), **changes: Any) -> Path:
-    """Changes and removes keys of a directory's config.json."""
+    """Change and remove keys of a directory's config.json."""
     path = directory / "config.json"
     hf = {key: value for key, value in json.loads(path.read_text()).items() if key not in remove}
     path.write_text(json.dumps(hf | changes))

@@ -1,4 +1,4 @@
-"""config.json to a shape: defaults, every spelling of rope, token ids, and every refusal."""
+"""Shapes from config.json: defaults, every form of RoPE, token ids, and every refusal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
-from edge.checkpoints.hf_config import config_from_hf, config_to_hf, format_from_hf, read_hf_config
-from edge.formats import BY_NAME, FORMATS
-from edge.quantizers.plan import Plan
+from edge.checkpoints.hf_config import config_from_hf, config_to_hf, read_hf_config
+from edge.checkpoints.hf_formats import format_from_hf
+from edge.formats import BY_NAME, LINEAR_GRIDS
 from runtime_tests.tiny import tiny_config
 
 MINIMAL: dict[str, Any] = {
@@ -86,9 +86,7 @@ def test_mobilellm_as_published() -> None:
     assert config.layer_sharing
 
 
-@pytest.mark.parametrize(
-    "fmt", [f for f in FORMATS if f.trainable or not f.is_quantized], ids=lambda f: f.name
-)
+@pytest.mark.parametrize("fmt", LINEAR_GRIDS, ids=lambda f: f.name)
 def test_w_bits_of_every_format(fmt) -> None:
     assert format_from_hf({"w_bits": fmt.paretoq_w_bits}) is fmt
 
@@ -117,13 +115,13 @@ def test_unknown_w_bits(w_bits: Any) -> None:
 )
 def test_a_shape_survives_the_way_through_config_json(changes: dict) -> None:
     config = tiny_config(**changes)
-    assert config_from_hf(config_to_hf(config, Plan())) == config
+    assert config_from_hf(config_to_hf(config)) == config
 
 
 def test_shared_layers_are_not_written_as_a_plain_llama() -> None:
     """transformers would run each layer once and say nothing."""
-    assert config_to_hf(tiny_config(layer_sharing=True), Plan())["model_type"] == "mobilellm"
-    assert config_to_hf(tiny_config(), Plan())["model_type"] == "llama"
+    assert config_to_hf(tiny_config(layer_sharing=True))["model_type"] == "mobilellm"
+    assert config_to_hf(tiny_config())["model_type"] == "llama"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Names of models: directories, hub ids, and everything else. No test needs a network."""
+"""Names of models: directories, hub ids, and neither. No test needs a network."""
 
 from __future__ import annotations
 

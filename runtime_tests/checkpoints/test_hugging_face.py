@@ -1,4 +1,4 @@
-"""Checkpoints that are in order: every published form loads, and what is written back is the same model."""
+"""Valid checkpoints: every published form loads, and is the same model when written again."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from edge.checkpoints.convert import build_model, qat_linears, to_checkpoint
-from edge.checkpoints.hugging_face import HEAD, Checkpoint, load_checkpoint, save_checkpoint
-from edge.formats import FORMATS, FULL_PRECISION, WeightFormat
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.convert import build_model, to_checkpoint
+from edge.checkpoints.hugging_face import load_checkpoint
+from edge.checkpoints.tensor_files import HEAD_WEIGHT
+from edge.checkpoints.write import save_checkpoint
+from edge.formats import FULL_PRECISION, LINEAR_GRIDS, Grid
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import qat_linears
 from runtime_tests.checkpoints.hf_models import edit_config, logits, random_llama, reload, save_llama
 from runtime_tests.conftest import shared_data
 from runtime_tests.tiny import save_tiny, tiny_checkpoint
 
-TRAINABLE = [f for f in FORMATS if f.trainable]
+TRAINABLE = [grid for grid in LINEAR_GRIDS if grid.is_quantized]
 TOKENS = torch.arange(40)[None]
 
 
@@ -60,7 +64,7 @@ def test_a_head_that_is_the_embedding_counts_as_tied(tmp_path: Path) -> None:
     edit_weights(tmp_path, lm_head__weight=model.model.embed_tokens.weight.detach().clone())
     checkpoint = load_checkpoint(tmp_path)
     assert checkpoint.config.tied_embedding
-    assert HEAD not in checkpoint.weights
+    assert HEAD_WEIGHT not in checkpoint.weights
 
 
 @pytest.mark.parametrize(
@@ -120,7 +124,7 @@ def test_a_real_model_goes_through_us_back_to_transformers(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("fmt", [FULL_PRECISION, *TRAINABLE], ids=lambda f: f.name)
-def test_a_round_trip_through_the_model_keeps_every_bit(fmt: WeightFormat, tmp_path: Path) -> None:
+def test_a_round_trip_through_the_model_keeps_every_bit(fmt: Grid, tmp_path: Path) -> None:
     save_tiny(tmp_path / "first", fmt, tied_embedding=False)
     checkpoint = load_checkpoint(tmp_path / "first")
     assert checkpoint.plan == Plan(fmt)
@@ -193,7 +197,7 @@ def test_half_precision_leaves_learned_scales_alone(tmp_path: Path) -> None:
 
 
 def test_loading_leaves_the_files_alone(tmp_path: Path) -> None:
-    """Weights may be mapped from the file; training in place must not reach it."""
+    """Training in place must not change the file, from which weights may be mapped."""
     directory = save_tiny(tmp_path / "model")
     shutil.copytree(directory, tmp_path / "before")
     model = build_model(load_checkpoint(directory))

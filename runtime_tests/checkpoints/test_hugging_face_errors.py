@@ -1,4 +1,4 @@
-"""Checkpoints that are not in order: each fault is one sentence that names it."""
+"""Invalid checkpoints: one sentence names each fault."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALPHA = "model.layers.1.mlp.down_proj.weight_clip_val"
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A full-precision checkpoint with an own head and a tokenizer."""
+    """A full-precision checkpoint with an untied head and a tokenizer."""
     return save_tiny(tmp_path / "model", tied_embedding=False)
 
 
@@ -34,7 +34,7 @@ def qat(tmp_path: Path) -> Path:
 
 
 def edit(directory: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
-    """Applies a change to the dictionary of a directory's tensors."""
+    """Apply a change to the dictionary of a directory's tensors."""
     path = directory / "model.safetensors"
     tensors = {name: t.clone() for name, t in load_file(path).items()}
     change(tensors)
@@ -43,7 +43,7 @@ def edit(directory: Path, change: Callable[[dict[str, Tensor]], object]) -> Path
 
 
 def refusal(directory: Path) -> str:
-    """The sentence with which a directory is refused."""
+    """The error message for a directory."""
     with pytest.raises(ValueError, match=r"\S") as raised:
         load_checkpoint(directory)
     assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""Writing a checkpoint: whole or not at all, and never in place of something else."""
+"""Checkpoints are written whole or not at all, and never replace anything but a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from edge import files
 from edge.checkpoints import write
-from edge.checkpoints.hugging_face import load_checkpoint, save_checkpoint
-from edge.checkpoints.write import check_output
+from edge.checkpoints.hugging_face import load_checkpoint
+from edge.checkpoints.write import check_output, save_checkpoint
 from runtime_tests.tiny import save_tiny, tiny_checkpoint
 
 
 @contextmanager
 def full_disk(bytes_left: int) -> Iterator[None]:
-    """Files cannot grow beyond ``bytes_left``: the kernel fails the write as it does on a full disk."""
+    """Limit files to ``bytes_left``: writing more fails as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
     try:
@@ -42,9 +44,9 @@ def test_a_full_disk_leaves_what_was_there(bytes_left: int, earlier: bool, tmp_p
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("step", ["save_file", "swap_in"])
+@pytest.mark.parametrize(("module", "step"), [(write, "save_file"), (files, "swap_in")])
 def test_an_interrupt_leaves_what_was_there(
-    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: ModuleType, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_tiny(tmp_path / "model", n_layers=1)
     before = contents(tmp_path)
@@ -52,7 +54,7 @@ def test_an_interrupt_leaves_what_was_there(
     def interrupt(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(write, step, interrupt)
+    monkeypatch.setattr(module, step, interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_tiny(tmp_path / "model")
     assert contents(tmp_path) == before

@@ -16,7 +16,7 @@ from edge.evaluation.candidate import open_candidate
 from edge.evaluation.multiple_choice import accuracy
 from edge.evaluation.perplexity import file_perplexity, perplexity
 from edge.evaluation.questions import read_questions
-from edge.formats import format_for_bits
+from edge.formats import grid_for_bits
 from edge.runtime.manifest import read_manifest
 from export import to_pte
 from runtime_tests.conftest import shared_data
@@ -37,7 +37,7 @@ def pair(request, tmp_path_factory):
     """A tiny checkpoint and its program."""
     bits, embedding_bits, cache = request.param
     directory = tmp_path_factory.mktemp("pair")
-    checkpoint = str(save_tiny(directory / "checkpoint", format_for_bits(bits), head_dim=12))
+    checkpoint = str(save_tiny(directory / "checkpoint", grid_for_bits(bits), head_dim=12))
     options = ["--model", checkpoint, "--embedding-bits", str(embedding_bits), "--kv-cache", cache]
     return open_candidate(checkpoint), export(directory / "out", bits, *options)
 

@@ -1,4 +1,4 @@
-"""What fuses, what does not, and that neither changes a number."""
+"""Fusing: the parts of a layer that fuse, and proof that fusing changes no number."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ import pytest
 import torch
 
 from edge.checkpoints.convert import build_model
-from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
+from edge.formats import BITS_CHOICES, FULL_PRECISION, grid_for_bits
 from edge.model.decoder import replace_module
 from edge.ops.packing import read_header, unpack
 from edge.quantizers.paretoq import QATLinear
-from export.fuse import AddLinear, NormCat, NormGateUp, pack
-from export.metadata import constant_methods
-from export.modules import OpRMSNorm, PackedLinear, PackedTable, tables
-from export.program import to_program
-from export.recipes import RECIPES, Options, lower
-from export.verify import check_tables, reference_models, verify
+from export.fuse import AddLinear, NormCat, NormGateUp
+from export.lower import Options
+from export.modules import OpRMSNorm, PackedLinear
+from export.recipes import RECIPES
+from export.references import reference_models
+from export.tables import PackedTable, pack_linears, tables_of
+from export.verify import check_tables, verify
+from runtime_tests.export.lowered import lower_and_emit, program_of
 from runtime_tests.tiny import tiny_checkpoint
 
+LOWBIT = RECIPES["lowbit"]
 TOKENS = [1, 40, 77, 200, 303, 5, 5, 64]
-TERNARY = format_for_bits(1.58)
-OPTIONS = Options(RECIPES["lowbit"], TERNARY, max_seq_len=16)
+TERNARY = grid_for_bits(1.58)
+OPTIONS = Options(TERNARY, max_seq_len=64)
 FUSED_OPS = {"attention", "embedding", "linear_add", "norm_gate_up", "norm_linear"}
 ALL_OPS = FUSED_OPS | {"linear", "rms_norm", "silu_mul"}
 
 
-def ops_of(model, options=OPTIONS):
-    """Names of the lowbit ops that a model's program calls."""
-    program = to_program(lower(model, options), options, constant_methods(model.config, options.max_seq_len))
+def ops_of(program):
+    """Names of the lowbit ops that a program calls."""
     return {name for name in ALL_OPS if f"lowbit::{name}\0".encode() in program}
 
 
@@ -42,13 +44,13 @@ def requantized(model, name, fmt):
 
 @pytest.mark.parametrize("bits", BITS_CHOICES)
 def test_a_layer_is_five_ops(bits):
-    model = build_model(tiny_checkpoint(format_for_bits(bits), ffn_dim=48))
-    assert ops_of(model) == FUSED_OPS
+    _, program = program_of(replace(OPTIONS, grid=grid_for_bits(bits)), ffn_dim=48)
+    assert ops_of(program) == FUSED_OPS
 
 
 def test_gate_that_ends_inside_a_block_stays_apart():
-    model = build_model(tiny_checkpoint(TERNARY, ffn_dim=56))
-    assert ops_of(model) == ALL_OPS - {"norm_gate_up"}
+    _, program = program_of(OPTIONS, ffn_dim=56)
+    assert ops_of(program) == ALL_OPS - {"norm_gate_up"}
 
 
 @pytest.mark.parametrize(
@@ -56,26 +58,26 @@ def test_gate_that_ends_inside_a_block_stays_apart():
 )
 def test_mixed_formats_stay_apart_and_verify(tmp_path, name, stage):
     model = build_model(tiny_checkpoint(TERNARY, ffn_dim=48))
-    requantized(model, f"layers.1.{name}", format_for_bits(4))
-    lowered = lower(model, OPTIONS)
+    requantized(model, f"layers.1.{name}", grid_for_bits(4))
+    lowered, program = lower_and_emit(model, OPTIONS)
     assert isinstance(lowered.layers[0].get_submodule(stage), PackedTable)
     apart = lowered.layers[1].get_submodule(stage)
     assert isinstance(apart, NormCat | NormGateUp)
-    formats = {weight: read_header(t.packed).format.name for _, t in tables(apart) for weight in t.rows}
+    formats = {weight: read_header(t.packed).format.name for _, t in tables_of(apart) for weight in t.rows}
     assert formats.pop(f"layers.1.{name}") == "int4"
     assert set(formats.values()) == {"ternary"}
     path = tmp_path / "model.pte"
-    path.write_bytes(to_program(lowered, OPTIONS, constant_methods(model.config, 16)))
+    path.write_bytes(program)
     count = check_tables(model, lowered, path)
-    result = verify(path, reference_models(model, lowered, OPTIONS), count, TOKENS, "test tokens")
+    result = verify(path, reference_models(model, lowered, LOWBIT, OPTIONS), count, TOKENS, "test tokens")
     assert result.prefill_rms == 0.0
 
 
 @pytest.mark.parametrize("bits", BITS_CHOICES)
 @pytest.mark.parametrize("sharing", [False, True])
 def test_fused_and_separate_ops_give_the_same_bits(bits, sharing):
-    model = build_model(tiny_checkpoint(format_for_bits(bits), ffn_dim=48, layer_sharing=sharing))
-    fused, separate = lower(model, OPTIONS), lower(model, OPTIONS)
+    model = build_model(tiny_checkpoint(grid_for_bits(bits), ffn_dim=48, layer_sharing=sharing))
+    fused, separate = LOWBIT.lower(model, OPTIONS), LOWBIT.lower(model, OPTIONS)
     for index, layer in enumerate(model.layers):
         split_stages(separate.layers[index], f"layers.{index}", layer)
     tokens = torch.tensor([TOKENS])
@@ -84,11 +86,11 @@ def test_fused_and_separate_ops_give_the_same_bits(bits, sharing):
 
 
 def split_stages(fused, name, layer):
-    """Puts one op per part of the model in place of a layer's stages."""
+    """Replace a layer's fused ops by one op for each part of the model."""
 
     def linear(part):
         return PackedLinear(
-            pack({part: layer.get_submodule(part)}), {part: layer.get_submodule(part).out_features}
+            pack_linears({part: layer.get_submodule(part)}), {part: layer.get_submodule(part).out_features}
         )
 
     q, k, v = (linear(f"self_attn.{part}_proj") for part in "qkv")
@@ -101,22 +103,22 @@ def split_stages(fused, name, layer):
 
 @pytest.mark.parametrize("bits", [b for b in BITS_CHOICES if b != FULL_PRECISION.bits])
 def test_a_joined_table_is_its_linears_below_one_another(bits):
-    model = build_model(tiny_checkpoint(format_for_bits(bits)))
+    model = build_model(tiny_checkpoint(grid_for_bits(bits)))
     attention = model.layers[0].self_attn
     linears = {part: attention.get_submodule(part) for part in ("q_proj", "k_proj", "v_proj")}
-    codes, alpha = unpack(pack(linears))
-    first = 0
-    for linear in linears.values():
-        rows = slice(first, first := first + linear.out_features)
-        assert torch.equal(codes[rows], linear.codes())
-        assert torch.equal(alpha[rows], linear.weight_clip_val.detach()[:, 0])
-    assert first == len(codes)
+    joined = unpack(pack_linears(linears))
+    rows = [linear.out_features for linear in linears.values()]
+    assert sum(rows) == joined.rows
+    for linear, part in zip(linears.values(), joined.split(rows), strict=True):
+        assert part.equals(linear.quantized())
+        alpha = linear.weight_clip_val.detach()
+        assert torch.equal(part.scale, alpha * linear.grid.spacing)
 
 
 @pytest.mark.parametrize("recipe", ["lowbit", "fp32"])
 def test_every_weight_is_in_one_table(recipe):
     model = build_model(tiny_checkpoint(tied_embedding=False))
-    lowered = lower(model, replace(OPTIONS, recipe=RECIPES[recipe], fmt=FULL_PRECISION))
-    found = [weight for _, table in tables(lowered) for weight in table.rows]
+    lowered = RECIPES[recipe].lower(model, replace(OPTIONS, grid=FULL_PRECISION))
+    found = [weight for _, table in tables_of(lowered) for weight in table.rows]
     matrices = [name.removesuffix(".weight") for name, p in model.named_parameters() if p.ndim == 2]
     assert sorted(found) == sorted(matrices)

@@ -1,31 +1,32 @@
-"""The exporter's own checks: each must catch the damage it is there for."""
+"""The verification at export: each check must catch the damage that it is for."""
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 
 import pytest
 import torch
 
 from edge.checkpoints.convert import build_model
-from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
+from edge.formats import BITS_CHOICES, FULL_PRECISION, grid_for_bits
 from edge.ops.packing import read_header
 from edge.quantizers.plan import Plan
-from export.metadata import constant_methods
-from export.modules import tables
-from export.program import to_program
-from export.recipes import RECIPES, Options, lower
-from export.verify import VerificationError, check_tables, eager_logits, perplexity, reference_models, verify
+from export.lower import Options
+from export.recipes import RECIPES
+from export.references import eager_logits, perplexity, reference_models
+from export.tables import tables_of
+from export.verify import VerificationError, check_tables, verify
+from runtime_tests.export.lowered import lower_and_emit, program_of
 from runtime_tests.tiny import tiny_checkpoint
 
+LOWBIT = RECIPES["lowbit"]
 TOKENS = [1, 40, 77, 200, 303, 5, 5, 64, 90, 91, 92, 17]
-OPTIONS = Options(RECIPES["lowbit"], format_for_bits(1.58), max_seq_len=64)
+OPTIONS = Options(grid_for_bits(1.58), max_seq_len=64)
 #: Rows of gate that are a whole number of blocks, so that every stage of a layer is one op.
 FUSING = {"ffn_dim": 48}
 
 
-@pytest.fixture(params=[format_for_bits(b) for b in BITS_CHOICES], ids=lambda f: f.name)
+@pytest.fixture(params=[grid_for_bits(b) for b in BITS_CHOICES], ids=lambda f: f.name)
 def exported(request, tmp_path):
     """Model, lowered model and the written program of one format."""
     return _written(tmp_path, request.param, **FUSING)
@@ -36,28 +37,17 @@ def ternary(tmp_path):
     return _written(tmp_path, **FUSING)
 
 
-def _written(tmp_path, fmt=OPTIONS.fmt, kv_cache="fp32", **changes):
-    """A model of its own for each test to damage, with the program that was exported from its like."""
-    lowered, program = _export(fmt, kv_cache, tuple(changes.items()))
+def _written(tmp_path, fmt=OPTIONS.grid, kv_cache="fp32", **changes):
+    """A model for one test to damage, and the shared program of an equal model."""
+    lowered, program = program_of(replace(OPTIONS, grid=fmt, kv_cache=kv_cache), **changes)
     path = tmp_path / "model.pte"
     path.write_bytes(program)
     return build_model(tiny_checkpoint(fmt, **changes)), lowered, path
 
 
-@functools.cache
-def _export(fmt, kv_cache, changes):
-    model = build_model(tiny_checkpoint(fmt, **dict(changes)))
-    return _lowered_and_program(model, replace(OPTIONS, kv_cache=kv_cache))
-
-
-def _lowered_and_program(model, options=OPTIONS):
-    lowered = lower(model, options)
-    return lowered, to_program(lowered, options, constant_methods(model.config, options.max_seq_len))
-
-
 def _verify(model, lowered, path, options=OPTIONS):
     count = check_tables(model, lowered, path)
-    return verify(path, reference_models(model, lowered, options), count, TOKENS, "test tokens")
+    return verify(path, reference_models(model, lowered, LOWBIT, options), count, TOKENS, "test tokens")
 
 
 def test_a_right_program_passes(exported):
@@ -76,9 +66,9 @@ def test_an_int8_cache_is_judged_by_itself_too(tmp_path):
 
 
 def test_keys_that_int8_cannot_hold_are_refused(tmp_path):
-    """One pair of each key's elements is 1000 times the others, and the queries' pair as much smaller: scores
-    are the same, but in int8 nothing is left of the other elements."""
-    options = replace(OPTIONS, fmt=FULL_PRECISION, kv_cache="int8")
+    """One pair of elements of each key is 1000 times larger, and of each query 1000 times smaller. The scores
+    are the same, but int8 keys lose all other elements."""
+    options = replace(OPTIONS, grid=FULL_PRECISION, kv_cache="int8")
     model = build_model(tiny_checkpoint(head_dim=12))
     with torch.no_grad():
         for layer in model.layers:
@@ -87,7 +77,7 @@ def test_keys_that_int8_cannot_hold_are_refused(tmp_path):
                     -1, 12, model.config.dim
                 )  # RoPE turns element 0 with element 6
                 heads[:, [0, 6]] *= factor
-    lowered, program = _lowered_and_program(model, options)
+    lowered, program = lower_and_emit(model, options)
     path = tmp_path / "model.pte"
     path.write_bytes(program)
     with pytest.raises(VerificationError, match="export it with --kv-cache fp32"):
@@ -128,7 +118,7 @@ def test_alpha_one_ulp_off_is_refused(exported, part):
 @pytest.mark.parametrize("bits", [4, 8, 16])
 def test_another_embedding_is_refused(ternary, bits):
     model, _, path = ternary
-    lowered = lower(model, replace(OPTIONS, embedding_bits=bits))
+    lowered = LOWBIT.lower(model, replace(OPTIONS, embedding_bits=bits))
     path.write_bytes(path.read_bytes() + lowered.embed_tokens.packed.numpy().tobytes())  # it is in the file
     assert check_tables(model, lowered, path) == 9
     with torch.no_grad():
@@ -140,24 +130,26 @@ def test_another_embedding_is_refused(ternary, bits):
 @pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
 @pytest.mark.parametrize("part", ["weight", "grid_end"])
 def test_a_learned_table_must_be_the_trained_grid_exactly(tmp_path, name, part):
-    """Where another table may be half a step off, this one may not be off by a code or an ulp."""
-    plan = Plan(OPTIONS.fmt, embedding_format=format_for_bits(8))
+    """A table with a learned grid may not differ by one code or one ulp; others may by half a step."""
+    plan = Plan(OPTIONS.grid, embedding_format=grid_for_bits(8))
     model = build_model(tiny_checkpoint(plan=plan, tied_embedding=False))
-    lowered = lower(model, OPTIONS)
+    lowered = LOWBIT.lower(model, OPTIONS)
     path = tmp_path / "model.pte"  # the check needs the tables, not a program around them
-    path.write_bytes(b"".join(t.packed.numpy().tobytes() for _, t in tables(lowered)))
+    path.write_bytes(b"".join(t.packed.numpy().tobytes() for _, t in tables_of(lowered)))
     check_tables(model, lowered, path)
     table = model.get_submodule(name)
     with torch.no_grad():
         value = table.weight[5, 7] if part == "weight" else table.grid_end[5, 0]
-        moved = table.scales()[5, 0] if part == "weight" else torch.nextafter(value, value + 1) - value
+        moved = (
+            table.quantized().scale[5, 0] if part == "weight" else torch.nextafter(value, value + 1) - value
+        )
         value += moved
     with pytest.raises(VerificationError, match=f"{name}: unpacking does not give the trained grid back"):
         check_tables(model, lowered, path)
 
 
 def test_rows_of_another_linear_are_refused(ternary):
-    """k and v have the same shape: only contents tell that a joined table has them the other way round."""
+    """k and v have the same shape, so only their values show that a joined table has them swapped."""
     model, lowered, path = ternary
     attention = model.layers[1].self_attn
     attention.k_proj, attention.v_proj = attention.v_proj, attention.k_proj
@@ -178,14 +170,14 @@ def test_a_weight_beyond_half_precision_is_named():
     with torch.no_grad():
         model.layers[1].mlp.up_proj.weight[0, 0] = 1e6
     with pytest.raises(ValueError, match=r"layers\.1\.mlp\.up_proj: .*half precision cannot hold"):
-        lower(model, OPTIONS)
+        LOWBIT.lower(model, OPTIONS)
 
 
 def test_nan_in_the_program_is_refused(tmp_path):
     model = build_model(tiny_checkpoint())
     with torch.no_grad():
         model.norm.weight[0] = float("nan")
-    lowered, program = _lowered_and_program(model)
+    lowered, program = lower_and_emit(model, OPTIONS)
     path = tmp_path / "model.pte"
     path.write_bytes(program)
     with pytest.raises(ValueError, match="logits are not numbers"):
@@ -193,9 +185,9 @@ def test_nan_in_the_program_is_refused(tmp_path):
 
 
 def test_rounding_activations_in_the_reference_matters(ternary):
-    """The int8 reference really rounds: it differs from the float one, and the program is nearer to it."""
+    """The rounded reference differs from the float one, and our ops are nearer to it."""
     model, lowered, _ = ternary
-    references = reference_models(model, lowered, OPTIONS)
+    references = reference_models(model, lowered, LOWBIT, OPTIONS)
     float_logits = eager_logits(references.float_model, TOKENS[:1])
     int8_logits = eager_logits(references.rounded_model, TOKENS[:1])
     eager_ops = lowered(torch.tensor([TOKENS[:1]]))[0]

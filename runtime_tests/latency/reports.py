@@ -136,7 +136,7 @@ def made_up_report(full: bool = False) -> Report:
 
 
 def emulated_report() -> Report:
-    """What an emulator tells: which programs are right there."""
+    """A report of an emulator, which has no speeds."""
     report = made_up_report()
     for each in report.programs:
         each.runs, each.traces = [], []

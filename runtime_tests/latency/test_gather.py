@@ -1,4 +1,4 @@
-"""How programs are grouped and named, and what is exported for a report."""
+"""Grouping and naming of programs, and exports for a report."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from edge.latency import exported as exporting
 from edge.latency import gather as gathering
-from edge.latency import programs
+from edge.latency.exported import ExportedProgram, open_exported
 from edge.latency.gather import gather
-from edge.latency.llama_cpp_models import QuantizedModel
-from edge.latency.programs import ExportedProgram, open_exported
+from edge.latency.opponents.llama_cpp import run as llama_cpp
+from edge.latency.opponents.llama_cpp.models import QuantizedModel
 from edge.model.config import MOBILELLM
 
 
@@ -34,7 +35,7 @@ def opened(exported, monkeypatch):
     def see(*variations: dict) -> list[str]:
         found = [variation(two, f"d{i}", **changes) for i, changes in enumerate(variations)]
         monkeypatch.setattr(gathering, "open_exported", lambda directory: found[int(str(directory))])
-        return [subject.record.name for subject in collect([Path(str(i)) for i in range(len(found))])]
+        return [candidate.record.name for candidate in collect([Path(str(i)) for i in range(len(found))])]
 
     return see
 
@@ -105,9 +106,9 @@ def test_sizes_are_exported_at_every_width_and_as_every_recipe(exported, monkeyp
 def test_llama_cpp_runs_every_shape_and_says_what_it_cannot(exported, monkeypatch, tmp_path):
     path = tmp_path / "model.gguf"
     path.write_bytes(b"x")
-    monkeypatch.setattr(gathering, "build", lambda cache: tmp_path)
+    monkeypatch.setattr(llama_cpp, "build", lambda cache: tmp_path)
     monkeypatch.setattr(
-        gathering,
+        llama_cpp,
         "prepare",
         lambda binaries, cache, name, config, types: [
             QuantizedModel(path, t, 1, 0, 0.0, (), 1) for t in types
@@ -119,7 +120,7 @@ def test_llama_cpp_runs_every_shape_and_says_what_it_cannot(exported, monkeypatc
     def refuse(*_):
         raise ValueError("llama.cpp cannot run a layer twice")
 
-    monkeypatch.setattr(gathering, "prepare", refuse)
+    monkeypatch.setattr(llama_cpp, "prepare", refuse)
     announced: list[str] = []
     monkeypatch.setattr(gathering, "default_opponents", lambda: ["TQ2_0"])
     assert len(collect([exported["two"]], opponents=None, announce=announced.append)) == 1
@@ -154,16 +155,16 @@ def test_an_export_is_made_once_and_its_failure_is_told(exported, monkeypatch, t
         calls.append(command)
         return Failed
 
-    monkeypatch.setattr(programs.subprocess, "run", fail)
+    monkeypatch.setattr(exporting.subprocess, "run", fail)
     with pytest.raises(OSError, match=r"export of 125M at 2 bits .* failed: error: there"):
-        programs.export_named("125M", programs.Variant(2), tmp_path)
+        exporting.export_named("125M", exporting.Variant(2), tmp_path)
     assert "--random-weights" in calls[0]
     with pytest.raises(OSError, match="export of default"):
-        programs.export_named("default", programs.Variant(2), tmp_path)
+        exporting.export_named("default", exporting.Variant(2), tmp_path)
     assert "--random-weights" not in calls[1]
     name = calls[0][calls[0].index("--output") + 1]
     Path(name).symlink_to(exported["two"])
-    assert programs.export_named("125M", programs.Variant(2), tmp_path).manifest.bits == 2
+    assert exporting.export_named("125M", exporting.Variant(2), tmp_path).manifest.bits == 2
     assert len(calls) == 2
 
 

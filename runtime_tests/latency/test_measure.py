@@ -1,4 +1,4 @@
-"""The order of measuring, what a failure costs, and what an interrupted report is worth."""
+"""Order of measuring, failures, and interrupted reports."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from edge.latency.candidate import ProgramFailed
 from edge.latency.devices.device import DeviceError, Ended
 from edge.latency.measure import measure
 from edge.latency.schema import Report, Run, Settings, Trace, read_report, write_report
-from edge.latency.subject import ProgramFailed
 from runtime_tests.latency.reports import DEVICE, KINDS, program
 
 SETTINGS = Settings(threads=[1, 2], prompts=[8], contexts=[16], generated=4, rounds=2)
@@ -25,7 +25,7 @@ class FakeDevice:
         return self.check
 
 
-class FakeSubject:
+class FakeCandidate:
     """Writes down what it is asked to do; ``at`` maps such a line to something that then happens."""
 
     def __init__(
@@ -54,18 +54,18 @@ class FakeSubject:
         return Trace(threads=threads, context=16, token_ms=1.0, group_ms={"rest": 1.0})
 
 
-def report_of(subjects: list[FakeSubject], device: FakeDevice | None = None) -> Report:
+def report_of(candidates: list[FakeCandidate], device: FakeDevice | None = None) -> Report:
     return Report(
         started="2026-01-02T03:04:05Z",
         versions={},
         device=(device or FakeDevice()).record,
         settings=SETTINGS,
-        programs=[subject.record for subject in subjects],
+        programs=[candidate.record for candidate in candidates],
     )
 
 
-def run(report, subjects, device=None, save=lambda: None, progress=lambda *_: None):
-    measure(report, subjects, device or FakeDevice(), save, progress)
+def run(report, candidates, device=None, save=lambda: None, progress=lambda *_: None):
+    measure(report, candidates, device or FakeDevice(), save, progress)
 
 
 def raiser(error: BaseException) -> Callable:
@@ -77,10 +77,10 @@ def raiser(error: BaseException) -> Callable:
 
 def test_programs_of_a_model_take_turns_and_change_places():
     diary: list[str] = []
-    subjects = [FakeSubject(model, kind, diary) for model in ("A", "B") for kind in KINDS[:2]]
-    report = report_of(subjects)
-    run(report, subjects)
-    names = [subject.record.name for subject in subjects]
+    candidates = [FakeCandidate(model, kind, diary) for model in ("A", "B") for kind in KINDS[:2]]
+    report = report_of(candidates)
+    run(report, candidates)
+    names = [candidate.record.name for candidate in candidates]
     a1, a2, b1, b2 = names
     assert diary[:4] == [f"check {name}" for name in names]
     assert diary[4:12] == [f"0/{threads} {name}" for threads in (1, 2) for name in names]
@@ -93,9 +93,9 @@ def test_programs_of_a_model_take_turns_and_change_places():
 def test_a_program_that_fails_is_a_reason_and_the_rest_goes_on():
     diary: list[str] = []
     failing = {"0/2 A 1 bit": raiser(ProgramFailed("was killed"))}
-    subjects = [FakeSubject("A", kind, diary, failing) for kind in KINDS[:2]]
-    report = report_of(subjects)
-    run(report, subjects)
+    candidates = [FakeCandidate("A", kind, diary, failing) for kind in KINDS[:2]]
+    report = report_of(candidates)
+    run(report, candidates)
     first, second = report.programs
     assert (first.failure, len(first.runs), first.traces) == ("was killed", 1, [])
     assert (second.failure, len(second.runs), len(second.traces)) == (None, 4, 2)
@@ -106,19 +106,19 @@ def test_a_program_that_fails_is_a_reason_and_the_rest_goes_on():
 def test_what_was_measured_before_an_interruption_is_kept_and_the_cut_turn_is_measured_again(error, tmp_path):
     diary: list[str] = []
     path = tmp_path / "report.json"
-    subjects = [FakeSubject("A", kind, diary, {"1/1 A 1 bit": raiser(error)}) for kind in KINDS[:2]]
-    report = report_of(subjects)
+    candidates = [FakeCandidate("A", kind, diary, {"1/1 A 1 bit": raiser(error)}) for kind in KINDS[:2]]
+    report = report_of(candidates)
     with pytest.raises(type(error)):
-        run(report, subjects, save=lambda: write_report(report, path))
+        run(report, candidates, save=lambda: write_report(report, path))
 
     kept = read_report(path)
     assert not kept.finished
     assert [len(p.runs) for p in kept.programs] == [2, 3]  # round 1 had begun with the second program
 
     again: list[str] = []
-    fresh = [FakeSubject("A", kind, again) for kind in KINDS[:2]]
-    for subject, record in zip(fresh, kept.programs, strict=True):
-        subject.record = record
+    fresh = [FakeCandidate("A", kind, again) for kind in KINDS[:2]]
+    for candidate, record in zip(fresh, kept.programs, strict=True):
+        candidate.record = record
     before = [list(p.runs[:2]) for p in kept.programs]
     run(kept, fresh)
     assert [line for line in again if line[0] == "0"] == []
@@ -133,10 +133,10 @@ def test_what_was_measured_before_an_interruption_is_kept_and_the_cut_turn_is_me
 
 def test_an_emulator_is_never_timed():
     diary: list[str] = []
-    subjects = [FakeSubject("A", KINDS[0], diary)]
+    candidates = [FakeCandidate("A", KINDS[0], diary)]
     device = FakeDevice("emulator")
-    report = report_of(subjects, device)
-    run(report, subjects, device)
+    report = report_of(candidates, device)
+    run(report, candidates, device)
     assert diary == ["check A 1 bit"]
     assert report.finished
     assert report.programs[0].verified == "checked"
@@ -144,19 +144,19 @@ def test_an_emulator_is_never_timed():
 
 def test_nothing_is_measured_where_the_kernels_are_wrong():
     diary: list[str] = []
-    subjects = [FakeSubject("A", KINDS[0], diary)]
+    candidates = [FakeCandidate("A", KINDS[0], diary)]
     wrong = FakeDevice(
         check=Ended(1, "selected: avx2\navx2: int2: value 3 is 1, the scalar kernel has 2\n", "")
     )
     with pytest.raises(DeviceError, match=r"not right .*value 3 is 1"):
-        run(report_of(subjects), subjects, wrong)
+        run(report_of(candidates), candidates, wrong)
     assert diary == []
 
 
 def test_progress_counts_to_its_end():
     steps: list[tuple[str, int, int]] = []
-    subjects = [FakeSubject("A", kind, []) for kind in KINDS[:2]]
-    run(report_of(subjects), subjects, progress=lambda *step: steps.append(step))
+    candidates = [FakeCandidate("A", kind, []) for kind in KINDS[:2]]
+    run(report_of(candidates), candidates, progress=lambda *step: steps.append(step))
     assert steps[1][0] == "A 1 bit: check"
     assert [done for _, done, _ in steps[1:]] == list(range(14))
     assert {total for _, _, total in steps[1:]} == {14}

@@ -15,7 +15,7 @@ import pytest
 from edge.cli import main_guard
 from edge.data import DOCUMENT_SEPARATOR
 from edge.latency import __main__ as command
-from edge.latency import exported_subject
+from edge.latency import exported as exporting
 from edge.latency.devices import host
 from edge.latency.schema import Report, read_report, write_report
 from edge.ops import runner_path
@@ -128,7 +128,7 @@ def test_a_finished_report_is_not_overwritten_but_rendered_anew(finished, export
 def test_an_interrupted_report_goes_on(finished, exported, capsys, tmp_path, monkeypatch):
     argv = (exported["two"], exported["four"], *SHORT, "--output", tmp_path / "report")
     measured = []
-    original = exported_subject.ExportedSubject.run
+    original = exporting.ExportedCandidate.run
 
     def interrupted(self, *arguments):
         if len(measured) == 3:
@@ -137,7 +137,7 @@ def test_an_interrupted_report_goes_on(finished, exported, capsys, tmp_path, mon
         return measured[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(exported_subject.ExportedSubject, "run", interrupted)
+        patch.setattr(exporting.ExportedCandidate, "run", interrupted)
         assert run(*argv) == 130
     assert "the same command continues" in capsys.readouterr().err
     path = tmp_path / "report" / "report.json"
@@ -294,13 +294,11 @@ def test_comparing_from_the_command_line(tmp_path, capsys):
     assert slowed.programs[0].name in capsys.readouterr().out
 
 
-def test_the_help_teaches():
-    result = subprocess.run(
-        [sys.executable, "-m", "edge.latency", "--help"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert result.returncode == 0
+def test_the_help_teaches(capsys):
+    assert run("--help") == 0
+    help_text = capsys.readouterr().out
     for word in ("--random-weights", "--device adb", "--compare", "report.html"):
-        assert word in result.stdout
+        assert word in help_text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the traces of real programs hold, group by group."""
+"""Traces of real programs, group by group."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def traced(program: Path, directory: Path, *arguments: str) -> bytes:
 
 
 def names_by_group(etdump: bytes) -> dict[str, list[str]]:
-    """Which events of the last step each group is made of: found by making one event at a time long."""
+    """Find the events of each group in the last step, by making one event at a time long."""
     (events,) = tracing._executes(etdump)[-1:]
     _, before = tracing._grouped(events)
     found: dict[str, list[str]] = {group: [] for group in before}

@@ -1,4 +1,4 @@
-"""The model against transformers' Llama: whole texts, token by token, every rope type, shared layers."""
+"""The decoder against transformers' Llama: whole texts, token by token, every RoPE type, shared layers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.convert import build_model, to_checkpoint
-from edge.checkpoints.hugging_face import Checkpoint, load_checkpoint
+from edge.checkpoints.hugging_face import load_checkpoint
 from edge.model.decoder import Decoder, named_linears
 from edge.model.tokenizer import Tokenizer
 from runtime_tests.checkpoints.hf_models import logits, random_llama, reload, save_llama
@@ -106,7 +107,7 @@ def test_batches_do_not_mix() -> None:
 
 
 def test_shared_layers_equal_the_unrolled_model() -> None:
-    """A Llama of transformers with every layer written out twice in a row is the oracle."""
+    """The reference is a Llama of transformers that has every layer twice in a row."""
     shared = tiny_model(tiny_config(layer_sharing=True, n_layers=3, tied_embedding=False))
     c = shared.config
     unrolled = random_llama(

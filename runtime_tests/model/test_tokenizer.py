@@ -1,4 +1,4 @@
-"""Both tokenizer files behind one face, equal where they describe one vocabulary."""
+"""Both kinds of tokenizer file: equal ids for equal vocabularies."""
 
 from __future__ import annotations
 

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.export import Dim, export
 
 import edge.ops  # noqa: F401  (defines torch.ops.lowbit)
-from edge.formats import BY_NAME
 from edge.ops.kv_layout import cache_shapes
-from runtime_tests.ops.tables import random_table
+from runtime_tests.ops.tables import INT8, TERNARY, Form, random_table
 
 HEADS, KV_HEADS, HEAD_DIM, FFN, MAX_SEQ, VOCABULARY = 4, 2, 8, 40, 32, 50
 DIM = HEADS * HEAD_DIM
@@ -22,13 +21,12 @@ EOS = 49
 class TinyBlock(nn.Module):
     """Embedding, one layer and head; buffers hold packed tables and the KV cache."""
 
-    def __init__(self, linear_format: str = "ternary", table_format: str = "int8") -> None:
+    def __init__(self) -> None:
         super().__init__()
-        linear, table = BY_NAME[linear_format], BY_NAME[table_format]
         shapes = {"qkv": (QKV, DIM), "gate": (FFN, DIM), "up": (FFN, DIM), "down": (DIM, FFN)}
         for seed, (name, (n, k)) in enumerate(shapes.items()):
-            self.register_buffer(name, random_table(n, k, linear, seed))
-        self.register_buffer("table", random_table(VOCABULARY, DIM, table, 99))
+            self.register_buffer(name, random_table(n, k, TERNARY, seed))
+        self.register_buffer("table", random_table(VOCABULARY, DIM, INT8, 99))
         self.register_buffer("norm", torch.linspace(0.5, 1.5, DIM))
         angles = torch.arange(MAX_SEQ)[:, None] * torch.logspace(0, -2, HEAD_DIM // 2)[None]
         self.register_buffer("cos", angles.cos())
@@ -55,6 +53,20 @@ class TinyBlock(nn.Module):
         x = ops.silu_mul(ops.linear(x, self.gate, FFN), ops.linear(x, self.up, FFN))
         x = ops.rms_norm(ops.linear(x, self.down, DIM), self.norm, 1e-5)
         return ops.linear(x[:, -1, :], self.table, VOCABULARY)
+
+
+class Tables(nn.Module):
+    """One table of each form, as embedding and as linear: one program that runs them all."""
+
+    def __init__(self, forms: list[Form]) -> None:
+        super().__init__()
+        for i, form in enumerate(forms):
+            self.register_buffer(f"table{i}", random_table(VOCABULARY, DIM, form, i))
+
+    def forward(self, tokens: Tensor, input_pos: Tensor) -> tuple[Tensor, ...]:
+        """tokens int64 [1, T] -> for each form float32 [1, T, VOCABULARY]."""
+        ops = torch.ops.lowbit
+        return tuple(ops.linear(ops.embedding(tokens, t, DIM), t, VOCABULARY) for t in self.buffers())
 
 
 def write_program(module: nn.Module, path: Path) -> Path:

@@ -1,13 +1,16 @@
-"""The estimate of the ARM decode loops: which instructions it takes, and what the table says of them."""
+"""The estimate of the ARM decode loops: which instructions it takes and what its table says. The assembly
+also shows that kernels define nothing that the linker may share."""
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
 
 from edge.ops import arm_cost
-from edge.ops.arm_cost import CORES, CostError, Loop, decode_loops, find_mca
+from edge.ops.__main__ import main
+from edge.ops.arm_cost import CORES, CostError, Loop, compile_kernels, decode_loops, find_mca
 from edge.ops.cross_build import missing_tools
 
 
@@ -21,6 +24,13 @@ def _lacking() -> str:
 
 
 needs_tools = pytest.mark.skipif(bool(_lacking()), reason=_lacking())
+
+
+@pytest.fixture(scope="module")
+def assemblies() -> dict[str, str]:
+    """The ARM kernels as assembly, by name."""
+    return compile_kernels({core.kernel for core in CORES})
+
 
 ASSEMBLY = """\
 .L2:
@@ -48,7 +58,16 @@ def test_a_mark_outside_a_loop_is_refused():
 
 
 @needs_tools
-def test_the_table_has_every_kernel_and_bit_width():
+def test_kernels_define_nothing_that_the_linker_may_share(assemblies):
+    """As in test_csrc_build.py, which looks at this machine's kernels."""
+    for assembly in assemblies.values():
+        assert "\t.text" in assembly
+        assert not re.search(r"\.weak|\.gnu\.linkonce|\.gnu_unique|,comdat", assembly)
+
+
+@needs_tools
+def test_the_table_has_every_kernel_and_bit_width(assemblies, monkeypatch):
+    monkeypatch.setattr(arm_cost, "compile_kernels", lambda names: {name: assemblies[name] for name in names})
     text = arm_cost.report()
     assert "not timings" in text
     _, *tables = text.split("\n\n")
@@ -68,13 +87,12 @@ def test_the_table_has_every_kernel_and_bit_width():
 
 @pytest.mark.parametrize("missing", ["llvm-mca", "aarch64-linux-gnu-g++"])
 def test_a_missing_tool_is_named_with_its_cure(monkeypatch, capsys, missing):
-    monkeypatch.setattr("sys.argv", ["arm_cost"])
     if missing == "llvm-mca":
         monkeypatch.setattr(shutil, "which", lambda tool, **_: None)
     else:
         monkeypatch.setattr(arm_cost, "find_mca", lambda: "llvm-mca")
         monkeypatch.setattr("edge.ops.cross_build._which", lambda tool: None)
-    assert arm_cost.main() == 2
+    assert main(["arm-cost"]) == 2
     message = capsys.readouterr().err
     assert f"{missing} is missing: apt-get install" in message
     assert message.count("\n") == 1

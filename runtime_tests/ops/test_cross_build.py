@@ -1,4 +1,4 @@
-"""The aarch64 build under emulation: the same bits as this machine's, on old and new ARM cores."""
+"""The aarch64 build, emulated: the same bits as on this machine, on old and new ARM cores."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import edge.ops
-from edge.formats import format_for_bits
+from edge.formats import grid_for_bits
 from edge.ops import cross_build as building
+from edge.ops.__main__ import main
 from edge.ops.cross_build import LOADER, TOOLS, CrossBuildError, cross_build, launch
+from edge.ops.library import kernel_check_path
 from export import to_pte
 from runtime_tests.tiny import save_tiny
 
@@ -32,14 +34,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Whole models of two layers as the command line exports them, by bit width."""
     directory = tmp_path_factory.mktemp("models")
     for bits in MODEL_BITS:
-        source = save_tiny(directory / f"{bits}-checkpoint", format_for_bits(float(bits)))
+        source = save_tiny(directory / f"{bits}-checkpoint", grid_for_bits(float(bits)))
         argv = ["--bits", bits, "--model", str(source), "--output", str(directory / bits)]
         assert to_pte.main(argv) in (0, None)
     return {bits: directory / bits / "model.pte" for bits in MODEL_BITS}
 
 
 def emulate(core: str, folder: Path, tool: str) -> list[str]:
-    """Without a system behind it: the folder brings its own loader and libraries."""
+    """Start a tool under qemu with no system libraries: the folder has its own loader and libraries."""
     return ["qemu-aarch64", "-cpu", core, *launch(str(folder), tool)]
 
 
@@ -57,21 +59,29 @@ def run(command: list[str], program: Path, logits: Path) -> tuple[str, bytes]:
     return result.stdout, logits.read_bytes()
 
 
+def check_kernels(command: list[str]) -> list[str]:
+    """The lines of lowbit_kernel_check."""
+    result = subprocess.run([*command, "--rounds", "5"], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout.splitlines()
+
+
+def digests(lines: list[str]) -> dict[str, str]:
+    """The digest of all results of each kernel that ran."""
+    return {line.split(":")[0]: line.split()[-1] for line in lines if "digest" in line}
+
+
 @pytest.mark.parametrize("core", KERNELS)
 def test_every_arm_kernel_computes_what_the_scalar_one_does(arm_folder, core):
-    result = subprocess.run(
-        [*emulate(core, arm_folder, "lowbit_kernel_check"), "--rounds", "5"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    selected, *lines = result.stdout.splitlines()
+    selected, *lines = check_kernels(emulate(core, arm_folder, "lowbit_kernel_check"))
     assert selected == f"selected: {KERNELS[core][0]}"
     passed = [line.split(":")[0] for line in lines if "equal the scalar kernel's" in line]
     skipped = [line.split(":")[0] for line in lines if "skipped" in line]
     assert passed == KERNELS[core]
     assert skipped + passed == KERNELS["max"]
+    on_x86 = digests(check_kernels([str(kernel_check_path())])).get("avx2")
+    if on_x86 is not None:
+        assert set(digests(lines).values()) == {on_x86}
 
 
 def test_a_forced_kernel_that_the_core_lacks_is_refused(arm_folder):
@@ -132,8 +142,12 @@ def test_a_library_that_the_compiler_lacks_is_named(arm_folder, tmp_path, monkey
         building._add_system_libraries(folder)
 
 
-def test_a_missing_tool_is_named_with_its_cure(monkeypatch, tmp_path):
+def test_a_missing_tool_is_named_with_its_cure(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("edge.ops.cross_build._which", lambda tool: None)
     with pytest.raises(CrossBuildError, match=r"aarch64-linux-gnu-g\+\+ is missing: apt-get install"):
         cross_build(tmp_path / "out")
+    assert main(["cross-build", "--output", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith(
+        "cross-build: aarch64-linux-gnu-g++ is missing: apt-get install"
+    )
     assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from edge.formats.encoding import ENCODINGS
 from edge.ops import kernel_bench_path
 
 
@@ -13,12 +14,12 @@ def kernel_bench(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([str(kernel_bench_path()), *arguments], capture_output=True, text=True)
 
 
-def test_the_kernels_benchmark_verifies_and_prints_every_format():
+def test_the_kernels_benchmark_verifies_and_prints_every_encoding():
     for tokens in ("1", "2"):
         result = kernel_bench("--sets", "64", "--rounds", "1", "--columns", "64", "--tokens", tokens)
         assert result.returncode == 0, result.stderr
-        for name in ("binary", "ternary_2bit", "int2", "int3", "int4", "int8", "fp16"):
-            assert f"\n| {name} | " in result.stdout
+        for encoding in ENCODINGS:
+            assert f"\n| {encoding.name} | " in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,8 @@ def test_a_forced_kernel_is_the_one_that_runs():
 def test_an_unknown_kernel_is_refused_by_every_use():
     code = """
 import torch, edge.ops
-from edge.formats import BY_NAME
-from edge.ops.packing import pack_codes
-packed = pack_codes(torch.zeros(1, 4, dtype=torch.int64), torch.ones(1), BY_NAME["int4"])
+from edge.ops.packing import pack_half
+packed = pack_half(torch.zeros(1, 4))
 for use in (edge.ops.selected_kernel, lambda: torch.ops.lowbit.linear(torch.ones(1, 4), packed, 1)):
     try:
         use()
@@ -83,9 +82,12 @@ def test_a_library_older_than_the_sources_is_refused(source_copy):
     assert "pip install ." in result.stderr
 
 
-def test_changed_format_constants_need_a_new_build_too(source_copy):
-    formats = source_copy / "edge/formats.py"
-    formats.write_text(formats.read_text().replace("2 / 3", "3 / 5"))
+def test_changed_encodings_need_a_new_table_and_a_new_build(source_copy):
+    encodings = source_copy / "edge/formats/encoding.py"
+    encodings.write_text(encodings.read_text().replace('"base3", 9, (), 3, 20', '"base3", 9, (), 3, 25'))
+    assert "encodings.inc differs from edge/formats" in python("import edge.ops", cwd=source_copy).stderr
+    generated = python("import runpy; runpy.run_module('edge.formats', run_name='__main__')", cwd=source_copy)
+    assert generated.returncode == 0, generated.stderr
     assert "built from other sources" in python("import edge.ops", cwd=source_copy).stderr
 
 

@@ -12,61 +12,94 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.formats import BY_NAME, FORMATS, Packing
-from edge.ops.packing import (
-    MAX_K,
-    MAX_ROWS,
-    PackedHeader,
-    dequantize,
-    pack_codes,
-    pack_half,
-    packed_nbytes,
-    read_header,
-    unpack,
+from edge.formats.encoding import BASE3, ENCODING_BY_NAME, HALF
+from edge.formats.weight import QuantizedWeight
+from edge.ops.packed_header import MAX_K, MAX_ROWS, PackedHeader
+from edge.ops.packing import dequantize, pack, pack_half, packed_nbytes, read_header, unpack, unpack_half
+from runtime_tests.ops.tables import (
+    FORMS,
+    INT4,
+    INT8,
+    QUANTIZED,
+    TERNARY,
+    Form,
+    name_of,
+    random_codes,
+    random_table,
+    random_weight,
+    weight_of,
 )
-from runtime_tests.ops.tables import QUANTIZED, name_of, random_codes, random_table
+
+BIT_FORMS = [form for form in QUANTIZED if form.encoding is not BASE3]
 
 
-def _address_of_code(row: int, column: int, k_padded: int, code_bits: int) -> list[tuple[int, int, int]]:
+def _address_of_code(row: int, column: int, form: Form, k_padded: int) -> list[tuple[int, int, int]]:
     """(byte, shift, bits) pieces of a code from the start of the codes, lowest bits first.
 
-    Written from the prose of csrc/core/layout.h alone, one code at a time, as a second opinion. Not for base 3.
+    Written from the prose of csrc/core/layout.h alone, one code at a time, as a second opinion. Not for base
+    3.
     """
-    block = row // 16 * (16 * k_padded * code_bits // 8)
-    lane = row % 16 * 4 + column % 4
-    if code_bits == 3:
-        group = block + column // 32 * 3 * 64
-        inside = column % 32
-        low = (group + inside // 16 * 64 + lane, inside % 16 // 4 * 2, 2)
-        return [low, (group + 2 * 64 + lane, inside // 4, 1)]
-    columns_per_line = 32 // code_bits
-    line = column // columns_per_line
-    return [(block + line * 64 + lane, column % columns_per_line // 4 * code_bits, code_bits)]
+    width, group = form.encoding.code_bits, form.group_size
+    block_bytes = k_padded * 16 * width // 8
+    at, inside_group = 0, column
+    if group is not None:
+        groups = -(-k_padded // group)
+        lines = groups if form.has_zeros else -(-groups // 2)
+        block_bytes += 64 * lines
+        index, inside_group = divmod(column, group)
+        at = 64 * (index + 1 if form.has_zeros else index // 2 + 1) + index * group * 16 * width // 8
+    at += row // 16 * block_bytes + inside_group // 32 * width * 64
+    lane, inside = row % 16 * 4 + column % 4, inside_group % 32
+    pieces = []
+    for bits in form.encoding.planes:
+        per_line = 32 // bits
+        pieces.append((at + inside // per_line * 64 + lane, inside % per_line // 4 * bits, bits))
+        at += bits * 64
+    return pieces
 
 
-POSITIONAL = [f for f in QUANTIZED if f.packing is Packing.POSITIONS]
-
-
-@pytest.mark.parametrize("fmt", POSITIONAL, ids=name_of)
-def test_every_code_stands_where_the_layout_says(fmt):
-    n, k = 19, 70
-    codes, alpha = random_codes(n, k, fmt), torch.rand(n) + 0.5
-    blob = pack_codes(codes, alpha, fmt).numpy()
+@pytest.mark.parametrize("form", BIT_FORMS, ids=name_of)
+def test_every_code_stands_where_the_layout_says(form):
+    n, k = 19, 300 if form.group_size else 70
+    weight = random_weight(n, k, form)
+    blob = pack(weight).numpy()
     header = read_header(torch.from_numpy(blob))
     for row in range(n):
         for column in range(k):
             code, position = 0, 0
-            for byte, shift, bits in _address_of_code(row, column, header.k_padded, fmt.code_bits):
+            for byte, shift, bits in _address_of_code(row, column, form, header.k_padded):
                 code |= (int(blob[header.codes_offset + byte]) >> shift & ((1 << bits) - 1)) << position
                 position += bits
-            assert code == codes[row, column]
+            assert code == weight.codes[row, column]
+
+
+@pytest.mark.parametrize("form", [f for f in QUANTIZED if f.group_size], ids=name_of)
+def test_every_group_scale_and_zero_stands_where_the_layout_says(form):
+    n, k = 19, 300
+    weight = random_weight(n, k, form)
+    header = read_header(pack(weight))
+    raw = pack(weight).numpy()[header.codes_offset :]
+    per_group = form.group_size * 16 * form.encoding.code_bits // 8
+    block_bytes = raw.size // 2
+    for row in range(n):
+        for group in range(-(-k // form.group_size)):
+            at = row // 16 * block_bytes + row % 16 * 2
+            if form.has_zeros:
+                at += group * (64 + per_group)
+            else:
+                at += group // 2 * (64 + 2 * per_group) + group % 2 * 32
+            found = torch.from_numpy(raw[at : at + 2].copy()).view(form.dtype).float()
+            assert found == weight.scale[row, group]
+            if form.has_zeros:
+                found = torch.from_numpy(raw[at + 32 : at + 34].copy()).view(form.dtype).float()
+                assert found == weight.zero[row, group]
 
 
 def test_every_ternary_code_stands_where_the_layout_says():
     """The byte, a fixed-point fraction of 256, gives its five digits in base 3 from the front."""
-    n, k, fmt = 19, 70, BY_NAME["ternary"]
-    codes = random_codes(n, k, fmt)
-    blob = pack_codes(codes, torch.rand(n) + 0.5, fmt).numpy()
+    n, k = 19, 70
+    codes = random_codes(n, k, TERNARY)
+    blob = pack(weight_of(codes, torch.rand(n) + 0.5, TERNARY)).numpy()
     header = read_header(torch.from_numpy(blob))
     assert (header.k_padded, header.total_bytes - header.codes_offset) == (80, 2 * 4 * 64)
     for row in range(n):
@@ -81,114 +114,172 @@ def test_all_243_bytes_of_five_trits():
     codes = torch.cartesian_prod(*[torch.arange(3)] * 5)  # [243, 5], first digit slowest
     spread = torch.zeros(243, 20, dtype=torch.int64)
     spread[:, ::4] = codes  # lane j = 0 of positions 0 to 4
-    packed = pack_codes(spread, torch.ones(243), BY_NAME["ternary"])
-    assert torch.equal(unpack(packed)[0].long(), spread)
+    packed = pack(weight_of(spread, torch.ones(243), TERNARY))
+    assert torch.equal(unpack(packed).codes.long(), spread)
     lanes = packed.numpy()[read_header(packed).codes_offset :].reshape(-1, 16, 4)[:, :, 0].reshape(-1)[:243]
     assert lanes.tolist() == [-(-number * 256 // 243) for number in range(243)]
 
 
-def _golden_header(format_id: int, code_bytes: int) -> bytes:
-    """[1, 8] pads to [16, 64]: 64 header bytes, 16 float32 scales, then the codes."""
+def _golden_header(
+    encoding_id: int, code_bytes: int, zero: float, *, flags: int = 0, group: int = 0, arrays: int = 1
+) -> bytes:
+    """[1, 8] pads to [16, 64]: 64 header bytes, 16 float32 per array, then the codes."""
+    start = 64 + 64 * arrays
     return struct.pack(
-        "<4sHHIIIIQQQ16x", b"LBW1", 1, format_id, 1, 8, 16, 64, 64, 64 + 64, 64 + 64 + code_bytes
-    )
+        "<4sHHIIIIIHHfIQQQ",
+        b"LBW1", 2, encoding_id, 1, 8, 16, 64, group, 1 if group else 0, flags, zero, 0, start, start +
+        code_bytes, 0,
+    )  # fmt: skip
 
 
 # Codes 0..7 of row 0: k = 0..3 share bit position 0 of bytes 0..3, k = 4..7 position 1.
 GOLDEN_LINES = {
-    "binary": ([0, 1, 1, 0, 1, 1, 0, 0], [0b10, 0b11, 0b01, 0b00], 128),
-    "ternary_2bit": ([0, 1, 2, 2, 1, 0, 2, 1], [0b0100, 0b0001, 0b1010, 0b0110], 256),
-    "int2": ([0, 1, 2, 3, 3, 2, 1, 0], [0b1100, 0b1001, 0b0110, 0b0011], 256),
-    "int4": ([0, 1, 9, 15, 8, 7, 2, 3], [0x80, 0x71, 0x29, 0x3F], 512),
+    "bits1": ([0, 1, 1, 0, 1, 1, 0, 0], [0b10, 0b11, 0b01, 0b00], 1, 128),
+    "bits2": ([0, 1, 2, 3, 3, 2, 1, 0], [0b1100, 0b1001, 0b0110, 0b0011], 2, 256),
+    "bits4": ([0, 1, 9, 15, 8, 7, 2, 3], [0x80, 0x71, 0x29, 0x3F], 4, 512),
 }
 
 
 @pytest.mark.parametrize("name", GOLDEN_LINES)
 def test_golden_bytes(name):
-    codes, line, code_bytes = GOLDEN_LINES[name]
-    fmt = BY_NAME[name]
-    blob = pack_codes(torch.tensor([codes]), torch.tensor([0.5]), fmt).numpy().tobytes()
-    alpha = struct.pack("<f", 0.5) + bytes(60)
-    assert blob == _golden_header(fmt.format_id, code_bytes) + alpha + bytes(line) + bytes(code_bytes - 4)
+    codes, line, number, code_bytes = GOLDEN_LINES[name]
+    form = Form(ENCODING_BY_NAME[name])
+    blob = pack(weight_of(torch.tensor([codes]), torch.tensor([0.5]), form)).numpy().tobytes()
+    scale = struct.pack("<f", 0.5) + bytes(60)
+    assert blob == _golden_header(number, code_bytes, form.zero) + scale + bytes(line) + bytes(code_bytes - 4)
 
 
 def test_golden_bytes_of_three_bits():
-    blob = pack_codes(torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7]]), torch.tensor([0.5]), BY_NAME["int3"]).numpy()
+    codes, form = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7]]), Form(ENCODING_BY_NAME["bits3"])
+    blob = pack(weight_of(codes, torch.tensor([0.5]), form)).numpy()
     lines = bytearray(16 * 64 * 3 // 8)
     lines[0:4] = [0b0000, 0b0101, 0b1010, 0b1111]  # low two bits: k = 0..3 | k = 4..7 << 2
     lines[128:132] = [0b10, 0b10, 0b10, 0b10]  # top bits: 0 for codes 0..3, 1 for codes 4..7
-    assert blob.tobytes() == _golden_header(4, 384) + struct.pack("<f", 0.5) + bytes(60) + bytes(lines)
+    assert blob.tobytes() == _golden_header(3, 384, 3.5) + struct.pack("<f", 0.5) + bytes(60) + bytes(lines)
 
 
 def test_golden_bytes_of_int8_and_fp16():
-    int8 = pack_codes(torch.tensor([list(range(120, 128))]), torch.tensor([0.5]), BY_NAME["int8"]).numpy()
+    int8 = pack(weight_of(torch.tensor([list(range(120, 128))]), torch.tensor([0.5]), INT8)).numpy()
     lines = bytearray(1024)
     lines[0:4], lines[64:68] = [120, 121, 122, 123], [124, 125, 126, 127]
-    assert int8.tobytes() == _golden_header(6, 1024) + struct.pack("<f", 0.5) + bytes(60) + bytes(lines)
+    assert int8.tobytes() == _golden_header(8, 1024, 128.0) + struct.pack("<f", 0.5) + bytes(60) + bytes(
+        lines
+    )
 
     half = pack_half(torch.tensor([[1.0, -2.0, 0.5, 0, 0, 0, 0, 0]])).numpy()
     lines = bytearray(2048)
     lines[0:4], lines[64:66] = struct.pack("<HH", 0x3C00, 0xC000), struct.pack("<H", 0x3800)
-    assert half.tobytes() == _golden_header(7, 2048) + struct.pack("<f", 1.0) + bytes(60) + bytes(lines)
+    assert half.tobytes() == _golden_header(10, 2048, 0) + struct.pack("<f", 1.0) + bytes(60) + bytes(lines)
 
 
-@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
-@given(n=st.integers(1, 40), k=st.integers(1, 200), seed=st.integers(0, 1000))
-def test_round_trip_is_exact(fmt, n, k, seed):
-    generator = torch.Generator().manual_seed(seed)
-    if fmt.is_quantized:
-        table, alpha = random_codes(n, k, fmt, seed), torch.rand(n, 1, generator=generator) + 1e-5
-        packed = pack_codes(table, alpha, fmt)
-    else:
-        table, alpha = torch.randn(n, k, generator=generator).half(), torch.ones(n)
+def test_golden_bytes_of_zeros_and_groups():
+    codes = torch.tensor([[0, 1, 9, 15, 8, 7, 2, 3]], dtype=torch.uint8)
+    line = bytes([0x80, 0x71, 0x29, 0x3F]) + bytes(60)
+    rows = QuantizedWeight(codes, torch.tensor([[0.5]]), torch.tensor([[7.25]]), ENCODING_BY_NAME["bits4"])
+    arrays = struct.pack("<f", 0.5) + bytes(60) + struct.pack("<f", 7.25) + bytes(60)
+    header = _golden_header(4, 512, 0.0, flags=1, arrays=2)
+    assert pack(rows).numpy().tobytes() == header + arrays + line + bytes(512 - 64)
+
+    grouped = QuantizedWeight(codes, torch.tensor([[0.5]]), 7.5, ENCODING_BY_NAME["bits4"], 32)
+    header = _golden_header(4, 512 + 64, 7.5, group=32, arrays=0)
+    scales = struct.pack("<H", 0x3800) + bytes(62)  # 0.5 as a half; the second group is padding
+    assert pack(grouped).numpy().tobytes() == header + scales + line + bytes(512 - 64)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=name_of)
+@given(n=st.integers(1, 40), k=st.integers(1, 600), seed=st.integers(0, 1000))
+def test_round_trip_is_exact(form, n, k, seed):
+    if not form.is_quantized:
+        table = torch.randn(n, k, generator=torch.Generator().manual_seed(seed)).half()
         packed = pack_half(table.float())
-    codes, scales = unpack(packed)
-    assert torch.equal(codes, table)
-    assert torch.equal(scales, alpha.reshape(n))
-    assert packed.numel() == packed_nbytes(n, k, fmt) == read_header(packed).total_bytes
-    assert (read_header(packed).n, read_header(packed).k, read_header(packed).format) == (n, k, fmt)
+        assert torch.equal(unpack_half(packed), table)
+    else:
+        weight = random_weight(n, k, form, seed)
+        packed = pack(weight)
+        assert unpack(packed).equals(weight)
+    header = read_header(packed)
+    assert packed.numel() == header.total_bytes
+    assert packed.numel() == packed_nbytes(n, k, form.encoding, form.group_size, form.has_zeros)
+    assert (header.n, header.k, header.encoding, header.group_size) == (n, k, form.encoding, form.group_size)
 
 
-@pytest.mark.parametrize("fmt", QUANTIZED, ids=name_of)
-def test_dequantize_is_level_times_unit_times_alpha(fmt):
-    codes = torch.arange(fmt.levels, dtype=torch.int64)[None, :]
-    alpha = np.float32(0.3)
-    weights = dequantize(pack_codes(codes, torch.tensor([0.3]), fmt))[0].tolist()
-    for code, weight in enumerate(weights):
-        level = fmt.step * code + fmt.offset
-        assert weight == float(np.float32(np.float32(level) * np.float32(fmt.unit)) * alpha)
+@pytest.mark.parametrize("form", QUANTIZED, ids=name_of)
+def test_dequantize_is_scale_times_code_less_zero(form):
+    weight = random_weight(3, 300, form)
+    values = dequantize(pack(weight))
+    size = form.group_size or 300
+    for row in range(3):
+        for column in range(0, 300, 7):
+            group = column // size
+            zero = weight.zero[row, group].item() if form.has_zeros else weight.zero
+            steps = np.float32(np.float32(int(weight.codes[row, column])) - np.float32(zero))
+            assert values[row, column].item() == float(steps * np.float32(weight.scale[row, group].item()))
 
 
 @pytest.mark.parametrize(("n", "k"), [(960, 576), (576, 576), (3072, 576), (576, 1536), (1280, 3584)])
 def test_ternary_takes_no_more_than_1_67_bits_a_weight(n, k):
     """At MobileLLM's fused shapes, header and float32 row scales included."""
-    assert packed_nbytes(n, k, BY_NAME["ternary"]) * 8 / (n * k) <= 1.67
+    assert packed_nbytes(n, k, BASE3) * 8 / (n * k) <= 1.67
 
 
-INT4 = BY_NAME["int4"]
+def test_groups_of_32_take_half_a_bit_a_weight():
+    encoding = ENCODING_BY_NAME["bits4"]
+    assert (packed_nbytes(1024, 1024, encoding, 32) - 64) * 8 == 4.5 * 1024 * 1024
+    assert (packed_nbytes(1024, 1024, encoding, 128, has_zeros=True) - 64) * 8 == 4.25 * 1024 * 1024
 
 
 @pytest.mark.parametrize(
-    ("codes", "alpha", "fmt", "sentence"),
+    ("codes", "scale", "form", "sentence"),
     [
-        (torch.zeros(2, 3, dtype=torch.int64), torch.ones(3), INT4, "alpha must have shape"),
-        (torch.zeros(2, 3, dtype=torch.int64), torch.tensor([1.0, 0.0]), INT4, "finite and positive"),
-        (torch.zeros(2, 3, dtype=torch.int64), torch.tensor([1.0, -1.0]), INT4, "finite and positive"),
-        (torch.zeros(2, 3, dtype=torch.int64), torch.tensor([1.0, torch.nan]), INT4, "finite and positive"),
-        (torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, dtype=torch.float64), INT4, "must be float32"),
-        (torch.full((2, 3), 16), torch.ones(2), INT4, "must lie in 0..15"),
-        (torch.full((2, 3), -1), torch.ones(2), INT4, "must lie in 0..15"),
-        (torch.full((2, 3), 3), torch.ones(2), BY_NAME["ternary"], "must lie in 0..2"),
-        (torch.full((2, 3), 256 + 3), torch.ones(2), INT4, "must lie in 0..15"),  # uint8 would wrap to 3
-        (torch.zeros(2, 3), torch.ones(2), INT4, "must be integers"),
-        (torch.zeros(6, dtype=torch.int64), torch.ones(2), INT4, "must be a matrix"),
-        (torch.zeros(0, 3, dtype=torch.int64), torch.ones(0), INT4, "rows of 1 to"),
-        (torch.zeros(2, 3, dtype=torch.int64), torch.ones(2), BY_NAME["fp16"], "use pack_half"),
+        (torch.zeros(2, 3, dtype=torch.uint8), torch.ones(3, 1), INT4, "scale must have shape"),
+        (torch.zeros(2, 3, dtype=torch.uint8), torch.ones(2), INT4, "scale must have shape"),
+        (torch.zeros(2, 3, dtype=torch.uint8), torch.tensor([[1.0], [0.0]]), INT4, "must be positive"),
+        (torch.zeros(2, 3, dtype=torch.uint8), torch.tensor([[1.0], [-1.0]]), INT4, "must be positive"),
+        (torch.zeros(2, 3, dtype=torch.uint8), torch.tensor([[1.0], [torch.nan]]), INT4, "must be finite"),
+        (torch.zeros(2, 3, dtype=torch.uint8), torch.ones(2, 1, dtype=torch.float64), INT4, "be float32"),
+        (torch.full((2, 3), 16, dtype=torch.uint8), torch.ones(2, 1), INT4, "must lie in 0..15"),
+        (torch.full((2, 3), 3, dtype=torch.uint8), torch.ones(2, 1), TERNARY, "must lie in 0..2"),
+        (torch.full((2, 3), -1), torch.ones(2, 1), INT4, "must be uint8"),
+        (torch.zeros(2, 3), torch.ones(2, 1), INT4, "must be uint8"),
+        (torch.zeros(6, dtype=torch.uint8), torch.ones(2, 1), INT4, "must be a matrix"),
+        (torch.zeros(0, 3, dtype=torch.uint8), torch.ones(0, 1), INT4, "must be a matrix"),
+        (torch.zeros(2, 3, dtype=torch.uint8), torch.ones(2, 1), Form(HALF), "use pack_half"),
     ],
 )
-def test_bad_codes_are_refused(codes, alpha, fmt, sentence):
+def test_bad_weights_are_refused(codes, scale, form, sentence):
     with pytest.raises(ValueError, match=sentence):
-        pack_codes(codes, alpha, fmt)
+        QuantizedWeight(codes, scale, form.zero if form.is_quantized else 0.0, form.encoding)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"zero": 0.25}, "multiple of 1/2"),
+        ({"zero": 16.0}, "multiple of 1/2"),
+        ({"zero": torch.zeros(2, 2)}, "zero must have shape"),
+        ({"zero": torch.full((2, 1), torch.inf)}, "zero must be finite"),
+        ({"group_size": 48}, "32, 64, 128 or 256 columns, not 48"),
+        ({"group_size": 32, "encoding": BASE3}, "one scale per row"),
+    ],
+)
+def test_bad_zeros_and_groups_are_refused(changes, sentence):
+    fields = {"zero": 1.0, "encoding": ENCODING_BY_NAME["bits4"], "group_size": None} | changes
+    with pytest.raises(ValueError, match=sentence):
+        QuantizedWeight(torch.zeros(2, 3, dtype=torch.uint8), torch.ones(2, 1), **fields)
+
+
+def test_group_scales_that_16_bits_cannot_hold_are_refused():
+    codes = torch.zeros(1, 64, dtype=torch.uint8)
+    for scale in (0.1, 1 + 2**-11):  # neither a half nor a bfloat16
+        weight = QuantizedWeight(codes, torch.full((1, 2), scale), 8.0, ENCODING_BY_NAME["bits4"], 32)
+        with pytest.raises(ValueError, match="round them to float16 or bfloat16 first"):
+            pack(weight)
+
+
+def test_sums_that_could_overflow_are_refused():
+    weight = QuantizedWeight(torch.zeros(1, MAX_K, dtype=torch.uint8), torch.ones(1, 1), 127.5, INT8.encoding)
+    with pytest.raises(ValueError, match=r"overflow 32-bit sums at zero 127\.5"):
+        pack(weight)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 70000.0])
@@ -198,14 +289,23 @@ def test_half_refuses_what_it_cannot_hold(value):
 
 
 def test_shape_limits():
-    assert PackedHeader.for_shape(MAX_ROWS, MAX_K, INT4).n == MAX_ROWS
+    assert PackedHeader(INT4.encoding, MAX_ROWS, MAX_K).n == MAX_ROWS
     for n, k in ((MAX_ROWS + 1, 1), (1, MAX_K + 1)):
         with pytest.raises(ValueError, match="a packed table holds"):
-            PackedHeader.for_shape(n, k, INT4)
+            PackedHeader(INT4.encoding, n, k)
 
 
-@pytest.mark.parametrize("fmt", [BY_NAME["int3"], BY_NAME["int8"]], ids=name_of)
-def test_a_vocabulary_packs_in_seconds(fmt):
+def test_version_1_is_refused():
+    packed = random_table(3, 70, INT4)
+    packed[4] = 1
+    with pytest.raises(ValueError, match="layout version 1, this build reads 2; export again"):
+        read_header(packed)
+    with pytest.raises(ValueError, match="layout version 1, this library reads 2; export again"):
+        torch.ops.lowbit.linear(torch.ones(1, 70), packed, 3)
+
+
+@pytest.mark.parametrize("form", [Form(ENCODING_BY_NAME["bits3"]), INT8], ids=name_of)
+def test_a_vocabulary_packs_in_seconds(form):
     start = time.perf_counter()
-    random_table(32000, 1280, fmt)
+    random_table(32000, 1280, form)
     assert time.perf_counter() - start < 20  # 0.5 s on an idle core

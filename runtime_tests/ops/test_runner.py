@@ -102,7 +102,7 @@ def test_bad_files(tiny_program, tmp_path):
 
 def test_a_damaged_packed_table_in_the_program(tiny_program, tmp_path):
     blob = bytearray(tiny_program.read_bytes())
-    blob[blob.index(b"LBW1") + 4] ^= 2  # the layout version
+    blob[blob.index(b"LBW1") + 4] ^= 1  # the layout version
     (tmp_path / "damaged.pte").write_bytes(blob)
     message = refused("--model", tmp_path / "damaged.pte", "--tokens", "1")
     assert "packed table has layout version 3" in message

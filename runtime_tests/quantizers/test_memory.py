@@ -11,11 +11,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from edge.formats import BITS_CHOICES, FULL_PRECISION, WeightFormat, format_for_bits
+from edge.formats import BITS_CHOICES, FULL_PRECISION, Grid, grid_for_bits
 from edge.quantizers.paretoq import QATLinear
 
 SIZE, LINEARS, EXAMPLES = 1024, 4, 8
-LOW_BITS = [format_for_bits(bits) for bits in BITS_CHOICES if bits != FULL_PRECISION.bits]
+LOW_BITS = [grid_for_bits(bits) for bits in BITS_CHOICES if bits != FULL_PRECISION.bits]
 
 
 class WeightSized(TorchDispatchMode):
@@ -45,7 +45,7 @@ class WeightSized(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("fmt", LOW_BITS, ids=lambda fmt: fmt.name)
-def test_a_step_makes_one_weight_sized_buffer_at_a_time(fmt: WeightFormat):
+def test_a_step_makes_one_weight_sized_buffer_at_a_time(fmt: Grid):
     model = nn.Sequential(*(QATLinear(torch.randn(SIZE, SIZE), fmt) for _ in range(LINEARS)))
     with WeightSized(list(model.parameters())) as buffers:
         model(torch.randn(EXAMPLES, SIZE)).square().mean().backward()

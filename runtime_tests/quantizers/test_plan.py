@@ -11,14 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.convert import build_model
-from edge.checkpoints.hugging_face import Checkpoint, linear_names, load_checkpoint, save_checkpoint
-from edge.formats import BY_NAME, FULL_PRECISION, format_for_bits
+from edge.checkpoints.hugging_face import linear_names, load_checkpoint
+from edge.checkpoints.write import save_checkpoint
+from edge.formats import BY_NAME, FULL_PRECISION, grid_for_bits
 from edge.quantizers.plan import Plan, mean_bits
 from runtime_tests.checkpoints.hf_models import edit_config
 from runtime_tests.tiny import save_tiny, tiny_checkpoint, tiny_config
 
-TWO, THREE, FOUR, EIGHT = (format_for_bits(bits) for bits in (2, 3, 4, 8))
+TWO, THREE, FOUR, EIGHT = (grid_for_bits(bits) for bits in (2, 3, 4, 8))
 LINEARS = linear_names(tiny_config())
 Q_PROJ, DOWN = "layers.0.self_attn.q_proj", "layers.1.mlp.down_proj"
 MIXED = Plan(TWO, {Q_PROJ: FOUR, DOWN: FULL_PRECISION}, EIGHT)
@@ -26,8 +28,8 @@ TOKENS = torch.arange(30)[None]
 
 
 def of(*patterns: tuple[str, float], default: float = 2) -> Plan:
-    taken = [(pattern, format_for_bits(bits)) for pattern, bits in patterns]
-    return Plan.from_patterns(LINEARS, format_for_bits(default), taken)
+    taken = [(pattern, grid_for_bits(bits)) for pattern, bits in patterns]
+    return Plan.from_patterns(LINEARS, grid_for_bits(default), taken)
 
 
 def test_every_linear_has_its_name() -> None:
@@ -38,7 +40,7 @@ def test_every_linear_has_its_name() -> None:
 def test_the_last_pattern_that_matches_decides() -> None:
     plan = of(("layers.0.*", 4), ("*.down_proj", 3), ("layers.1.self_attn.?_proj", 16))
     for name in LINEARS:
-        expected = format_for_bits(4 if ".0." in name else 16 if "self_attn" in name else 2)
+        expected = grid_for_bits(4 if ".0." in name else 16 if "self_attn" in name else 2)
         assert plan.of(name) is (THREE if name.endswith("down_proj") else expected), name
     assert of(("*.down_proj", 3), ("layers.0.*", 4)).of("layers.0.mlp.down_proj") is FOUR
     assert of(("layers.0.*", 4), ("layers.0.*", 2)) == of() == Plan(TWO)
@@ -55,7 +57,7 @@ def test_patterns_that_do_not_fit() -> None:
 
 
 def test_a_plan_says_what_it_is() -> None:
-    assert str(Plan(format_for_bits(1.58))) == "1.58 bits"
+    assert str(Plan(grid_for_bits(1.58))) == "1.58 bits"
     assert str(MIXED) == f"2 bits, 4 in {Q_PROJ}, 16 in {DOWN}, 8 in the embedding"
     with pytest.raises(ValueError, match="for models of a low default width"):
         Plan(FULL_PRECISION, {Q_PROJ: FOUR})

@@ -8,15 +8,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edge.checkpoints.convert import prepare_qat, to_checkpoint
+from edge.checkpoints.convert import to_checkpoint
 from edge.checkpoints.hugging_face import linear_names
-from edge.formats import format_for_bits
+from edge.formats import grid_for_bits
 from edge.quantizers.paretoq import fake_quantize, initial_alpha
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat
 from edge.quantizers.qat_tables import QATEmbedding
 from runtime_tests.tiny import tiny_config, tiny_model
 
-INT2 = format_for_bits(2)
+INT2 = grid_for_bits(2)
 #: Some tokens more than once, in both sequences.
 TOKENS = torch.tensor([[5, 9, 5, 300], [9, 9, 0, 77]])
 
@@ -26,10 +27,10 @@ TOKENS = torch.tensor([[5, 9, 5, 300], [9, 9, 0, 77]])
 def test_the_tables_and_nothing_else_are_added(bits: int, tied: bool) -> None:
     plain = tiny_model(tiny_config(tied_embedding=tied))
     linears = set(prepare_qat(copy.deepcopy(plain), Plan(INT2)).state_dict())
-    model = prepare_qat(copy.deepcopy(plain), Plan(INT2, embedding_format=format_for_bits(bits)))
+    model = prepare_qat(copy.deepcopy(plain), Plan(INT2, embedding_format=grid_for_bits(bits)))
     added = {"embed_tokens.grid_end"} | (set() if tied else {"lm_head.grid_end"})
     assert model.state_dict().keys() - linears == added
-    start = initial_alpha(plain.embed_tokens.weight, format_for_bits(bits))
+    start = initial_alpha(plain.embed_tokens.weight, grid_for_bits(bits))
     assert torch.equal(model.embed_tokens.alpha, start)
     assert to_checkpoint(model, None).alphas.keys() - linear_names(plain.config) == {
         name.removesuffix(".grid_end") for name in added
@@ -41,7 +42,7 @@ def test_the_tables_and_nothing_else_are_added(bits: int, tied: bool) -> None:
 @pytest.mark.parametrize("tied", [True, False])
 def test_values_and_gradients_are_those_of_whole_rounded_tables(bits: int, tied: bool) -> None:
     """Against the same model with plain tables that were rounded as a whole, in double precision."""
-    fmt = format_for_bits(bits)
+    fmt = grid_for_bits(bits)
     model = prepare_qat(
         tiny_model(tiny_config(tied_embedding=tied)), Plan(INT2, embedding_format=fmt)
     ).double()
@@ -69,7 +70,7 @@ def test_values_and_gradients_are_those_of_whole_rounded_tables(bits: int, tied:
 
 def test_a_lookup_reads_the_very_rows_of_the_rounded_table() -> None:
     table = torch.randn(304, 36, generator=torch.Generator().manual_seed(1))
-    embedding = QATEmbedding(table, format_for_bits(4))
+    embedding = QATEmbedding(table, grid_for_bits(4))
     assert torch.equal(embedding(TOKENS), embedding.quantized_weight()[TOKENS])
     assert embedding(torch.tensor([3])).shape == (1, 36)
 
@@ -78,7 +79,7 @@ def test_a_lookup_reads_the_very_rows_of_the_rounded_table() -> None:
 def test_a_step_of_the_optimiser_moves_a_grid_as_far_as_its_weights(bits: int) -> None:
     """AdamW's first step is the learning rate, whatever the gradient: so far the end of a grid moves."""
     table = torch.randn(304, 36, generator=torch.Generator().manual_seed(1))
-    embedding = QATEmbedding(table.clone(), format_for_bits(bits))
+    embedding = QATEmbedding(table.clone(), grid_for_bits(bits))
     start = embedding.alpha.detach().clone()
     optimiser = torch.optim.AdamW(embedding.parameters(), lr=1e-3, weight_decay=0.0)
     (embedding(torch.arange(304)) * table).sum().backward()
@@ -91,4 +92,4 @@ def test_alpha_and_the_end_of_a_grid_are_each_other_exactly() -> None:
     alpha = torch.rand(304, 1, generator=torch.Generator().manual_seed(2)) * 1e-3 + 1e-9
     for bits in (4, 8):
         table = torch.zeros(304, 36)
-        assert torch.equal(QATEmbedding(table, format_for_bits(bits), alpha).alpha, alpha)
+        assert torch.equal(QATEmbedding(table, grid_for_bits(bits), alpha).alpha, alpha)

@@ -1,4 +1,4 @@
-"""Sampling, and what the command line of generate says to bad input."""
+"""Sampling, and the messages of ``python -m edge.runtime`` for bad input."""
 
 from __future__ import annotations
 

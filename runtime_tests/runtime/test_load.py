@@ -1,4 +1,4 @@
-"""Opening programs: what is damaged is refused by name, before anything runs."""
+"""Opening programs: a damaged file is refused by name, before anything runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from edge.formats import format_for_bits
+from edge.formats import grid_for_bits
 from edge.runtime.load import Program, open_program, set_threads
 from edge.runtime.manifest import read_manifest
 from export import to_pte
@@ -21,7 +21,7 @@ from runtime_tests.tiny import save_tiny
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     directory = tmp_path_factory.mktemp("program")
-    save_tiny(directory / "checkpoint", format_for_bits(2))
+    save_tiny(directory / "checkpoint", grid_for_bits(2), n_layers=1)
     to_pte.main(["--bits", "2", "--model", str(directory / "checkpoint"), "--output", str(directory / "out")])
     return directory / "out"
 
@@ -86,7 +86,7 @@ def test_manifest_of_another_kind(program, text, words):
 
 @pytest.mark.parametrize("keep", [0, 3, 100, 0.5])
 def test_truncated_program_without_manifest(program, keep):
-    """A runtime handed half a file says so; it does not crash."""
+    """Half a file gives an error instead of a crash."""
     path = program / "model.pte"
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data)) if keep == 0.5 else keep])
@@ -95,14 +95,14 @@ def test_truncated_program_without_manifest(program, keep):
 
 
 def test_a_file_that_is_no_program(program):
-    """Bytes that are not text abort the wheel's runtime when it quotes them; it must not get to see them."""
+    """The wheel's runtime aborts when it quotes bytes that are not text, so it must not read them."""
     (program / "model.pte").write_bytes(bytes(range(128, 256)) * 40)
     with pytest.raises(ValueError, match="not a program this runtime can load"):
         Program(program / "model.pte")
 
 
 def _damaged(program, offset, replacement):
-    """The program after a change, past the manifest's hash, to the table of the first linear."""
+    """Open the program with a change in the table of its first linear, without the manifest's check."""
     path = program / "model.pte"
     data = bytearray(path.read_bytes())
     first = next(at.start() for at in re.finditer(b"LBW1", data) if data[at.start() + 6] == 3)  # int2

@@ -8,21 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from edge.training.ablation.minmax import MinMaxLinear, round_min_max
 
-from edge.checkpoints.convert import build_model, prepare_qat, qat_linears
+from edge.checkpoints.convert import build_model
 from edge.checkpoints.packed import open_model
 from edge.data import Source, load_blocks
 from edge.evaluation.language_model import EagerModel
 from edge.evaluation.perplexity import perplexity
-from edge.formats import format_for_bits
+from edge.formats import grid_for_bits
 from edge.model.config import NAMED_MODELS
 from edge.model.decoder import named_linears
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat, qat_linears
 from edge.training.ablation import __main__ as ablation
 from edge.training.ablation import study as studying
 from edge.training.ablation.__main__ import _study
-from edge.training.ablation.minmax import MinMaxLinear, round_min_max
 from edge.training.ablation.picture import picture
 from edge.training.ablation.results import Result, Results
 from edge.training.ablation.table import markdown
@@ -77,7 +78,7 @@ def test_the_figures_are_those_of_the_checkpoints(folder, study):
     tokenizer = Tokenizer(folder / "model" / "tokenizer.json")
     blocks = load_blocks([Source.parse(f"{folder}/text.txt:200")], tokenizer, tiny_config(), 16)
     full = open_model(study / "full")
-    rounded = prepare_qat(build_model(full), Plan(format_for_bits(3)))
+    rounded = prepare_qat(build_model(full), Plan(grid_for_bits(3)))
     for model, bits, variant in (
         (build_model(full), 16, "full precision"),
         (rounded, 3, "RTN"),
@@ -88,7 +89,7 @@ def test_the_figures_are_those_of_the_checkpoints(folder, study):
 
 
 def test_what_each_way_leaves_alone(study):
-    start = qat_linears(prepare_qat(build_model(open_model(study / "full")), Plan(format_for_bits(1))))
+    start = qat_linears(prepare_qat(build_model(open_model(study / "full")), Plan(grid_for_bits(1))))
     learned = qat_linears(build_model(open_model(study / "1bit-QAT-seed0")))
     fixed = qat_linears(build_model(open_model(study / "1bit-fixed-alpha-seed0")))
     for name, linear in start.items():
@@ -128,7 +129,7 @@ def test_what_rounding_loses_of_the_model_trained_on(folder, study):
     tokenizer = Tokenizer(folder / "model" / "tokenizer.json")
     blocks = load_blocks([Source.parse(f"{folder}/text.txt:200")], tokenizer, tiny_config(), 16)
     rounded = build_model(open_model(study / "16bit-trained-on-seed0"))
-    prepare_qat(rounded, Plan(format_for_bits(3)))
+    prepare_qat(rounded, Plan(grid_for_bits(3)))
     (value,) = (r.perplexity for r in found(study) if (r.bits, r.variant) == (3, "RTN of trained on"))
     assert perplexity(EagerModel(rounded), blocks)[0] == value
 
@@ -182,7 +183,7 @@ def test_how_far_weights_moved(study):
 
 
 def test_a_model_that_is_quantised_is_no_start(folder):
-    save_tiny(folder / "quantised", format_for_bits(2))
+    save_tiny(folder / "quantised", grid_for_bits(2))
     with pytest.raises(ValueError, match="quantised has 2 bits; the study starts from full precision"):
         ablation.main(command(folder, "--model", str(folder / "quantised"), "--steps=2", output="low"))
 

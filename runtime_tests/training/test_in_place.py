@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from edge.checkpoints.convert import build_model, to_checkpoint
 from edge.checkpoints.hugging_face import load_checkpoint
 from edge.cli import main_guard
-from edge.formats import FULL_PRECISION, format_for_bits
+from edge.formats import FULL_PRECISION, grid_for_bits
 from edge.model.config import NAMED_MODELS
 from edge.quantizers.plan import Plan
 from edge.training import train
@@ -108,7 +108,7 @@ def test_a_killed_mixed_run_resumes_bit_for_bit(text: Path, tmp_path: Path) -> N
 
 
 def test_a_mixed_checkpoint_goes_on_as_it_was_and_not_otherwise(text: Path, tmp_path: Path) -> None:
-    plan = Plan(format_for_bits(2), {"layers.1.mlp.up_proj": FULL_PRECISION}, format_for_bits(8))
+    plan = Plan(grid_for_bits(2), {"layers.1.mlp.up_proj": FULL_PRECISION}, grid_for_bits(8))
     source = save_tiny(tmp_path / "mixed", plan=plan)
     same = ["--mixed", "layers.1.mlp.up_proj=16", "--embedding-bits=8"]
     model, _ = starting_model(parse(command(tmp_path / "out", text, source, *same))[0])

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import TrainerControl
 
-from edge.checkpoints.convert import prepare_qat, qat_linears
-from edge.formats import BY_NAME, FORMATS
+from edge.formats import BY_NAME, LINEAR_GRIDS
 from edge.quantizers.paretoq import initial_alpha, quantize_codes
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat, qat_linears
 from edge.training import train, trainer_arguments
 from edge.training.layer_history import BLOCK, LayerHistory
 from edge.training.monitor import PICTURE, RECORD, Monitor, read_records
@@ -22,7 +22,7 @@ from edge.training.progress import Progress
 from runtime_tests.tiny import tiny_config, tiny_model
 from runtime_tests.training.tiny_run import Killed, kill_at
 
-TRAINABLE = [f for f in FORMATS if f.trainable]
+TRAINABLE = [grid for grid in LINEAR_GRIDS if grid.is_quantized]
 TIMES = {"tokens_per_second", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second"}
 
 

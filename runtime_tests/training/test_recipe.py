@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edge.checkpoints.convert import prepare_qat
-from edge.formats import BITS_CHOICES, format_for_bits
+from edge.formats import BITS_CHOICES, grid_for_bits
 from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.paretoq import QATLinear
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat
 from edge.training import train
 from edge.training.arguments import parse
 from edge.training.divergence import Diverged
@@ -41,7 +41,7 @@ def parsed(*words: str) -> TrainConfig:
 
 def tiny_model(seed: int = 0, bits: float = 16) -> Decoder:
     model = Decoder(tiny_config()).reset_parameters(seed)
-    return (model if bits == 16 else prepare_qat(model, Plan(format_for_bits(bits)))).train()
+    return (model if bits == 16 else prepare_qat(model, Plan(grid_for_bits(bits)))).train()
 
 
 def some_tokens() -> Tensor:
@@ -198,7 +198,7 @@ def tokenizer_of_other_words(directory):
 
 def test_a_teacher_that_does_not_fit_is_refused(tmp_path):
     tokenizer = Tokenizer(tiny_tokenizer())
-    two = save_tiny(tmp_path / "two", format_for_bits(2))
+    two = save_tiny(tmp_path / "two", grid_for_bits(2))
     config = TrainConfig("o", ["a"], ["b"], bits=2, distill=0.5, teacher=str(two), context=16)
     with pytest.raises(ValueError, match=r"learns from full precision, and .*two has 2 bits"):
         teacher_of(config, tiny_model(), tokenizer)
@@ -328,7 +328,7 @@ def test_a_compiled_linear_has_the_same_gradients():
     torch.compiler.reset()
     generator = torch.Generator().manual_seed(0)
     weight, x = (torch.randn(n, 36, generator=generator) for n in (50, 3))
-    eager, compiled = (QATLinear(weight.clone(), format_for_bits(2)) for _ in range(2))
+    eager, compiled = (QATLinear(weight.clone(), grid_for_bits(2)) for _ in range(2))
     eager(x).square().sum().backward()
     torch.compile(compiled, fullgraph=True)(x).square().sum().backward()
     for name, parameter in eager.named_parameters():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from transformers import Trainer, TrainerState
 
-from edge.checkpoints.hugging_face import save_checkpoint
+from edge.checkpoints.write import save_checkpoint
 from edge.cli import main_guard
 from edge.training import checkpoints, train
 from edge.training.progress import Progress

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from edge.checkpoints.convert import build_model, qat_linears
+from edge.checkpoints.convert import build_model
 from edge.checkpoints.hugging_face import load_checkpoint
 from edge.cli import main_guard
 from edge.data import Source, load_blocks
 from edge.evaluation.language_model import EagerModel
 from edge.evaluation.perplexity import perplexity
-from edge.formats import BY_NAME, FORMATS
+from edge.formats import BY_NAME, LINEAR_GRIDS
 from edge.model.config import NAMED_MODELS
 from edge.quantizers.paretoq import initial_alpha
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import qat_linears
 from edge.training import train
 from edge.training.start import starting_model
 from edge.training.train_config import TrainConfig
@@ -56,7 +57,7 @@ def test_full_precision_then_two_bits(tmp_path: Path, text: Path, monkeypatch: p
     assert printed == pytest.approx(value, abs=1e-3)  # what the run printed is what the checkpoint scores
 
 
-@pytest.mark.parametrize("fmt", [f for f in FORMATS if f.trainable], ids=lambda f: f.name)
+@pytest.mark.parametrize("fmt", [grid for grid in LINEAR_GRIDS if grid.is_quantized], ids=lambda f: f.name)
 def test_qat_starts_at_the_initial_alpha_of_every_format(fmt, full: Path, text: Path):
     config = TrainConfig("out", [str(text)], [str(text)], model=str(full), bits=fmt.bits, context=16)
     model, _ = starting_model(config)

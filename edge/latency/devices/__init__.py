@@ -1,1 +1,1 @@
-"""Where programs run: this machine, a phone, an emulated ARM core."""
+"""Devices that programs run on: one file each, one row each in ``open.py``."""

@@ -10,12 +10,11 @@ from pathlib import Path
 from edge.latency.devices.adb_connection import AdbConnection
 from edge.latency.devices.circumstances import highest, read_circumstances
 from edge.latency.devices.cores import on_cores
-from edge.latency.devices.device import TIMEOUT_SECONDS, DeviceError, Ended, Tool
-from edge.latency.schema import DeviceRecord
+from edge.latency.devices.device import TIMEOUT_SECONDS, DeviceError, DeviceKind, DeviceRecord, Ended, Tool
 from edge.ops.cross_build import launch
 
-#: The one place where Android lets its shell run programs of its own. The name is fixed, so that two
-#: measurements cannot disturb each other, nor one that was cut off stay unnoticed.
+#: Android's shell may run its own programs only below /data/local/tmp. The name is fixed, so that a second
+#: measurement, or the remains of one that was cut off, are noticed.
 FOLDER = "/data/local/tmp/edge-latency"
 _TOOLS = f"{FOLDER}/tools"
 
@@ -23,7 +22,7 @@ _TOOLS = f"{FOLDER}/tools"
 class AdbDevice:
     """The phone ``serial`` (None: the only one) with the tools of ``folder``, a cross build, on ``cores``.
 
-    All that it puts on the phone is below one folder, which it makes on entering and removes on exit.
+    Everything that it puts on the phone lies in one folder, made on entering and removed on exit.
     """
 
     record: DeviceRecord
@@ -113,6 +112,11 @@ class AdbDevice:
         self._phone.push(sources, target)
 
     def _free_bytes(self) -> int:
-        """By ``df -k``, whose line reads: file system, 1K-blocks, used, available, percentage, where."""
+        """Free space by ``df -k``: file system, 1K-blocks, used, available, percentage, mount point."""
         fields = self._phone.check(["df", "-k", FOLDER]).split("\n", 1)[1].split()
         return int(fields[3]) * 1024
+
+
+KIND = DeviceKind(
+    "adb", "a phone, over adb", lambda serial, cores, tools: AdbDevice(serial, tools, cores), variant="SERIAL"
+)

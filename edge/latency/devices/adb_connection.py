@@ -1,4 +1,4 @@
-"""One phone through the ``adb`` program: commands, files, and a sentence for whatever is in the way."""
+"""One phone through the ``adb`` program: commands, files, and errors with their cure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from edge.latency.devices.device import DeviceError, Ended
 from edge.latency.devices.process import run_process
 
-#: Starting adb's server takes seconds; what is asked of a phone beside the tools takes less.
+#: Seconds for commands other than the tools; starting adb's server takes some.
 _SHORT_SECONDS = 60.0
 _CURES = {
     "unauthorized": 'does not trust this computer: unlock it and accept its question "Allow USB debugging?"',
@@ -23,8 +23,8 @@ _CURES = {
     "(apt-get install android-sdk-platform-tools-common) and plug it in anew",
 }
 _MARK = "edge-latency: ended with "
-# The mark tells a command's end from a lost connection, which some versions of adb report as success. When
-# adb goes away, by Ctrl-C or a timeout, the phone hangs up on the shell, whose command must not outlive it.
+# Some versions of adb report a lost connection as success, so the mark shows that the command really ended.
+# When adb ends early (Ctrl-C, a timeout), the phone sends its shell SIGHUP, and the command must end too.
 _SCRIPT = """trap 'kill -9 $!; exit' HUP
 {command} &
 wait $!
@@ -36,7 +36,7 @@ class AdbConnection:
     """A phone that adb lists and may use, by its serial number. Every method may raise DeviceError."""
 
     def __init__(self, serial: str | None) -> None:
-        """Takes the phone of that serial, or the only one."""
+        """Connect to the phone of that serial number, or to the only one."""
         if shutil.which("adb") is None:
             raise DeviceError("adb is missing: install Android's platform-tools (apt-get install adb)")
         states = _listed()
@@ -60,7 +60,7 @@ class AdbConnection:
             )
 
     def run(self, words: Sequence[str], timeout_seconds: float) -> Ended:
-        """Runs a command there, its words as given. Raises TimeoutError too, when it has been killed."""
+        """Run a command there, its words as given. Raises TimeoutError too, once it has been killed."""
         script = _SCRIPT.format(command=shlex.join(words), mark=_MARK)
         ended = run_process(["adb", "-s", self.serial, "shell", script], timeout_seconds=timeout_seconds)
         stderr, mark, code = ended.stderr.rpartition(f"\n{_MARK}")
@@ -72,21 +72,21 @@ class AdbConnection:
         return Ended(_as_signal(int(code)), ended.stdout, stderr)
 
     def shell(self, words: Sequence[str]) -> Ended:
-        """Runs a command that takes no time to speak of."""
+        """Run a short command."""
         try:
             return self.run(words, _SHORT_SECONDS)
         except TimeoutError as error:
             raise DeviceError(f"{words[0]} on the phone {self.serial} {error}") from error
 
     def check(self, words: Sequence[str]) -> str:
-        """The output of such a command, which must succeed."""
+        """Run a short command that must succeed; returns its output."""
         ended = self.shell(words)
         if ended.failure is not None:
             raise DeviceError(f"{words[0]} failed on the phone {self.serial}: {ended.failure}")
         return ended.stdout
 
     def push(self, sources: Sequence[Path], target: str) -> None:
-        """Copies a file to the path ``target``, or several into the folder ``target``."""
+        """Copy a file to the path ``target``, or several into the folder ``target``."""
         self._transfer("push", [*map(str, sources), target])
 
     def pull(self, remote: str) -> bytes:
@@ -105,7 +105,7 @@ class AdbConnection:
 
 
 def _listed() -> dict[str, str]:
-    """State by serial number, in adb's order."""
+    """Phones that adb lists: state by serial number, in adb's order."""
     try:
         ended = run_process(["adb", "devices"], timeout_seconds=_SHORT_SECONDS)
     except TimeoutError as error:
@@ -122,5 +122,5 @@ def _spell(states: dict[str, str]) -> str:
 
 
 def _as_signal(code: int) -> int:
-    """A shell's exit code as subprocess counts: 128+n says that signal n ended the command."""
+    """Convert a shell's exit code to subprocess's: 128+n means that signal n ended the command."""
     return 128 - code if code - 128 in set(signal.Signals) else code

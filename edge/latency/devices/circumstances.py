@@ -1,4 +1,4 @@
-"""What Linux and Android tell about a device, read alike on this computer and on a phone."""
+"""Facts about a Linux or Android device (CPU, cores, frequencies, memory), read by one shell script."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from edge.latency.devices.core_names import core_name
 from edge.latency.devices.cores import chosen_cores, parse_cores
-from edge.latency.devices.device import DeviceError, Ended
-from edge.latency.schema import DeviceKind, DeviceRecord
+from edge.latency.devices.device import DeviceError, DeviceRecord, Ended
 
-#: For any POSIX shell with the few tools that Android's toybox has. Every line it prints reads "key: value",
-#: as those of /proc do already. What a device lacks, or does not let be read, is left out.
+#: Runs in any POSIX shell with the few tools of Android's toybox. Every line reads "key: value", as those of
+#: /proc do already. What a device lacks or hides is left out.
 SCRIPT = """
 exec 2>/dev/null
 echo "uname: $(uname -srm)"
@@ -39,7 +38,7 @@ FEATURES = (
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What the script learnt; frequencies (kHz) and governors by core, as far as they are readable."""
+    """Output of the script; frequencies (kHz) and governors by core, as far as they are readable."""
 
     name: str
     cpu: str
@@ -51,7 +50,7 @@ class Circumstances:
     memory_bytes: int | None
     system: str
 
-    def record(self, kind: DeviceKind, wanted: list[int] | None) -> DeviceRecord:
+    def record(self, kind: str, wanted: list[int] | None) -> DeviceRecord:
         """The record of a measurement on the wanted cores. Raises ValueError for cores that do not exist."""
         cores = chosen_cores(wanted, self.allowed, self.name)
         return DeviceRecord(
@@ -73,7 +72,7 @@ def highest(khz: dict[int, int], cores: Sequence[int]) -> int | None:
 
 
 def read_circumstances(run: Callable[[Sequence[str]], Ended]) -> Circumstances:
-    """Runs the script by ``run``, which takes words of a command. Raises DeviceError where it fails."""
+    """Run the script by ``run``, which takes words of a command. Raises DeviceError where it fails."""
     ended = run(["sh", "-c", SCRIPT])
     if ended.failure is not None:
         raise DeviceError(f"the device does not tell what it is: its shell {ended.failure}")
@@ -81,7 +80,7 @@ def read_circumstances(run: Callable[[Sequence[str]], Ended]) -> Circumstances:
 
 
 def parse(text: str) -> Circumstances:
-    """Reads what the script printed."""
+    """Parse the output of the script."""
     lines = [
         (key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in text.split("\n"))
     ]
@@ -104,7 +103,7 @@ def parse(text: str) -> Circumstances:
 
 
 def _name(told: dict[str, str]) -> str:
-    """A phone's maker and model, or what a board calls itself."""
+    """Maker and model of a phone, or the name of a board."""
     maker, model = told.get("ro.product.manufacturer", ""), told.get("ro.product.model", "")
     if not model:
         return told.get("board", "")
@@ -112,7 +111,7 @@ def _name(told: dict[str, str]) -> str:
 
 
 def _cpu(told: dict[str, str], lines: list[tuple[str, str]]) -> str:
-    """The model as x86 names it; else the chip, where Android tells, and its types of cores."""
+    """Model name on x86; elsewhere the chip, where Android tells it, and its types of cores."""
     parts = [int(value, 16) for key, value in lines if key == "CPU part"]
     implementers = [int(value, 16) for key, value in lines if key == "CPU implementer"]
     types = Counter(map(core_name, implementers, parts))
@@ -123,7 +122,7 @@ def _cpu(told: dict[str, str], lines: list[tuple[str, str]]) -> str:
 
 
 def _by_core(lines: list[tuple[str, str]], item: str) -> dict[int, str]:
-    """Of lines "ITEM CORE: value", the values by core, ascending."""
+    """Values by core, ascending, from lines "ITEM CORE: value"."""
     found = {int(key.split()[1]): value for key, value in lines if key.startswith(f"{item} ") and value}
     return dict(sorted(found.items()))
 

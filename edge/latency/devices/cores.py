@@ -1,4 +1,4 @@
-"""Sets of cores: as users and the kernel write them, and as ``taskset`` takes them."""
+"""Sets of cores: parsing, printing, choosing, and the ``taskset`` command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PART = re.compile(r"\s*([0-9]{1,4})(?:-([0-9]{1,4}))?\s*")  # four digits: more
 
 
 def parse_cores(text: str) -> list[int]:
-    """The numbers in a list such as "4-7,0", ascending, each once.
+    """Parse a list such as "4-7,0" into its numbers, ascending, each once.
 
     Raises:
         ValueError: it is no such list.
@@ -25,7 +25,7 @@ def parse_cores(text: str) -> list[int]:
 
 
 def spell_cores(cores: Sequence[int]) -> str:
-    """What ``parse_cores`` reads: runs of neighbours as one part."""
+    """Format cores as ``parse_cores`` reads them, neighbours joined as in "4-7"."""
     runs: list[list[int]] = []
     for core in sorted(cores):
         if runs and core == runs[-1][-1] + 1:
@@ -36,7 +36,7 @@ def spell_cores(cores: Sequence[int]) -> str:
 
 
 def chosen_cores(wanted: list[int] | None, allowed: list[int], device: str) -> list[int]:
-    """The wanted cores, or all that are allowed. Raises ValueError for one that is not."""
+    """Choose the wanted cores, or all that are allowed. Raises ValueError for one that is not."""
     lacking = sorted(set(wanted or []) - set(allowed))
     if lacking:
         raise ValueError(f"{device} does not offer core {spell_cores(lacking)}, only {spell_cores(allowed)}")

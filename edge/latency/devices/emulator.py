@@ -1,4 +1,4 @@
-"""An ARM core that qemu plays: it shows that programs are right there, and nothing of their speed."""
+"""An ARM core emulated by qemu: it shows that programs are right, and says nothing of their speed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import platform
 import shutil
 from pathlib import Path
 
-from edge.latency.devices.device import DeviceError, Tool
+from edge.latency.devices.device import DeviceError, DeviceKind, DeviceRecord, Tool
 from edge.latency.devices.local import LocalDevice
 from edge.latency.devices.process import run_process
-from edge.latency.schema import DeviceRecord
 from edge.ops.cross_build import launch
 
 QEMU = "qemu-aarch64"
-#: The cores offered: one without dot products, one with them, one with all that qemu knows; what of it the
-#: kernels can use, by Linux's names.
+#: The cores on offer (without dot products, with them, with everything that qemu knows) and the features of
+#: each that the kernels can use, by Linux's names.
 CORES = {
     "cortex-a53": ["asimd"],
     "cortex-a76": ["asimd", "fphp", "asimdhp", "asimddp"],
@@ -23,7 +22,7 @@ CORES = {
 
 
 class EmulatedDevice(LocalDevice):
-    """The tools of ``folder``, made by ``edge.ops.cross_build``, on one of ``CORES``."""
+    """One of ``CORES`` with the tools of ``folder``, made by ``edge.ops.cross_build``."""
 
     def __init__(self, core: str, folder: Path) -> None:
         self._core = core
@@ -50,3 +49,14 @@ class EmulatedDevice(LocalDevice):
 
     def current_khz(self) -> int | None:
         return None
+
+
+KIND = DeviceKind(
+    "emulator",
+    "an emulator",
+    lambda core, cores, tools: EmulatedDevice(core or "max", tools),
+    variant="CORE",
+    variants=tuple(CORES),
+    has_speed=False,
+    takes_cores=False,
+)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from edge.latency.devices.circumstances import highest, read_circumstances
 from edge.latency.devices.cores import on_cores
-from edge.latency.devices.device import Tool
+from edge.latency.devices.device import DeviceKind, DeviceRecord, Tool
 from edge.latency.devices.local import LocalDevice
 from edge.latency.devices.process import run_process
-from edge.latency.schema import DeviceRecord
 from edge.ops.library import kernel_bench_path, kernel_check_path, runner_environment, runner_path
 
 _PATHS = {
@@ -18,7 +17,7 @@ _PATHS = {
 
 
 class HostDevice(LocalDevice):
-    """The installed tools on ``cores`` of this computer; None: on all that this process may use."""
+    """This computer with the installed tools, on ``cores``; None: on all that this process may use."""
 
     def __init__(self, cores: list[int] | None = None) -> None:
         self._cores = cores
@@ -32,3 +31,12 @@ class HostDevice(LocalDevice):
 
     def current_khz(self) -> int | None:
         return highest(read_circumstances(run_process).current_khz, self.record.cores)
+
+
+KIND = DeviceKind(
+    "host",
+    "this computer",
+    lambda variant, cores, tools: HostDevice(cores),
+    is_this_computer=True,
+    needs_arm_tools=False,
+)

@@ -1,4 +1,4 @@
-"""What the devices that run on this computer share: files stay where they are."""
+"""Base class of devices that run on this computer: files stay where they are."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edge.latency.devices.device import DeviceError, Ended, Tool
+from edge.latency.devices.device import DeviceError, DeviceRecord, Ended, Tool
 from edge.latency.devices.process import run_process
-from edge.latency.schema import DeviceRecord
 
 
 class LocalDevice(ABC):
@@ -20,11 +19,14 @@ class LocalDevice(ABC):
 
     @abstractmethod
     def describe(self) -> DeviceRecord:
-        """Makes sure that the device can be used. Raises DeviceError, or ValueError for its options."""
+        """Check that the device can be used, and describe it.
+
+        Raises DeviceError, or ValueError for its options.
+        """
 
     @abstractmethod
     def launch(self, tool: Tool) -> list[str]:
-        """The words that start a tool."""
+        """Command words that start a tool."""
 
     @abstractmethod
     def current_khz(self) -> int | None: ...

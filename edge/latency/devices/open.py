@@ -1,4 +1,4 @@
-"""Devices by name, and cores as they are written: what a command line needs."""
+"""The table of devices, and how one is opened by its name on the command line."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edge.latency.devices.adb import AdbDevice
-from edge.latency.devices.cores import parse_cores
+from edge.latency.devices import adb, emulator, host
 from edge.latency.devices.device import Device, DeviceError
-from edge.latency.devices.emulator import CORES, EmulatedDevice
-from edge.latency.devices.host import HostDevice
 from edge.ops.cross_build import CrossBuildError, cross_build
 from edge.ops.source_hash import source_hash
 
-__all__ = ["open_device", "parse_cores"]
+#: One row for each kind of device, by name.
+DEVICES = {module.KIND.name: module.KIND for module in (host, adb, emulator)}
 
 
 def open_device(name: str, cores: list[int] | None = None, arm_folder: Path | None = None) -> Device:
@@ -31,19 +29,24 @@ def open_device(name: str, cores: list[int] | None = None, arm_folder: Path | No
         ValueError: there is no such device.
         DeviceError: the tools cannot be built for it.
     """
-    kind, colon, which = name.partition(":")
-    if name == "host":
-        return HostDevice(cores)
-    if kind == "adb" and (which or not colon):
-        return AdbDevice(which or None, arm_folder or _cached_arm_folder(), cores)
-    if name == "emulator" or (kind == "emulator" and which in CORES):
-        if cores is not None:
-            raise ValueError("an emulated core has no place among this computer's: leave out --cores")
-        return EmulatedDevice(which or "max", arm_folder or _cached_arm_folder())
-    raise ValueError(
-        f"{name!r} is no device; choose host, adb, adb:SERIAL, emulator or emulator:CORE, "
-        f"with a CORE of {', '.join(CORES)}"
-    )
+    word, colon, variant = name.partition(":")
+    kind = DEVICES.get(word)
+    if kind is None or (colon and not kind.has_variant(variant)):
+        raise ValueError(f"{name!r} is no device; choose {_choices()}")
+    if cores is not None and not kind.takes_cores:
+        raise ValueError(f"--cores has no meaning for {kind.words}: leave out --cores")
+    folder = arm_folder or (_cached_arm_folder() if kind.needs_arm_tools else Path())
+    return kind.open(variant or None, cores, folder)
+
+
+def _choices() -> str:
+    """Every name with its variants, as a sentence's end."""
+    names, notes = [], ""
+    for kind in DEVICES.values():
+        names += [kind.name, *([f"{kind.name}:{kind.variant}"] if kind.variant else [])]
+        if kind.variants:
+            notes += f", with a {kind.variant} of {', '.join(kind.variants)}"
+    return f"{', '.join(names[:-1])} or {names[-1]}{notes}"
 
 
 def _cached_arm_folder() -> Path:
@@ -59,6 +62,6 @@ def _cached_arm_folder() -> Path:
             built = cross_build(Path(partial) / "aarch64").parent
         except CrossBuildError as error:
             raise DeviceError(f"the tools cannot be built for aarch64: {error}") from error
-        if not folder.exists():  # another process may have been as quick
+        if not folder.exists():  # another process may have built it meanwhile
             os.rename(built, folder)
     return folder

@@ -1,4 +1,4 @@
-"""Processes of this computer: the tools themselves, or the ``adb`` that reaches a phone's."""
+"""Processes on this computer: the tools, or ``adb``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def run_process(
     environment: Mapping[str, str] | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Ended:
-    """Runs a command to its end, without input.
+    """Run a command to its end, without input.
 
     Raises:
         TimeoutError: it did not end in time, and was killed.

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge.cli import main_guard, refuse_unwritable
-from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
+from edge.formats import BITS_CHOICES, FULL_PRECISION, grid_for_bits
 from edge.training.ablation.study import Study
 from edge.training.ablation.table import TABLE, markdown
 from edge.training.ablation.variants import VARIANTS, Variant
@@ -32,7 +32,7 @@ examples:
 
 
 def _widths(text: str) -> list[float]:
-    return [format_for_bits(word, LOW_BITS).bits for word in text.split(",")]
+    return [grid_for_bits(word, LOW_BITS).bits for word in text.split(",")]
 
 
 def _variants(text: str | None, has_budget: bool) -> Iterator[Variant]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from edge.checkpoints.convert import build_model, qat_linears
+from edge.checkpoints.convert import build_model
 from edge.checkpoints.packed import open_model
 from edge.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.evaluation.language_model import EagerModel
@@ -18,12 +18,12 @@ from edge.evaluation.perplexity import perplexity
 from edge.formats import FULL_PRECISION
 from edge.model.decoder import Decoder, named_linears
 from edge.model.tokenizer import Tokenizer
+from edge.quantizers.prepare import qat_linears
 from edge.training.ablation.results import FULL, Result, Results, read_results, write_results
 from edge.training.ablation.table import write_tables
 from edge.training.ablation.variants import TRAINED_ON, Variant
 from edge.training.arguments import flags_given
 from edge.training.divergence import Diverged
-from edge.training.method import PARETOQ, Method
 from edge.training.presets import Preset
 from edge.training.run_record import FREE_FLAGS
 from edge.training.stages import from_preset
@@ -55,7 +55,7 @@ class Study:
 
     def run(self, widths: list[float], variants: list[Variant], seeds: int) -> None:
         if self.full is not None:
-            self._train(self.full, self.rest, PARETOQ)
+            self._train(self.full, self.rest)
         self.held_out, texts = self._texts()
         self.results = read_results(self.output, self._settings() | texts)
         self._measure(FULL_PRECISION.bits, FULL, self.low.seed, 0, lambda: self._loaded(str(self.low.model)))
@@ -83,10 +83,10 @@ class Study:
         if not variant.is_trained:
             if not Path(str(config.model)).exists() and variant.of_continued:
                 return  # that run diverged
-            self._measure(bits, variant.name, seed, 0, lambda: starting_model(config, variant.method)[0])
+            self._measure(bits, variant.name, seed, 0, lambda: starting_model(config)[0])
             return
         try:
-            self._train(config, rest, variant.method)
+            self._train(config, rest)
         except Diverged as error:
             self._keep(Result(bits, variant.name, seed, config.steps, None, " ".join(str(error).split())))
         else:
@@ -99,6 +99,7 @@ class Study:
         like = replace(self.low, bits=4 if is_full else bits)
         config = replace(
             from_preset(like, self.given), bits=bits, mixed=None if is_full else self.low.mixed,
+            method=variant.method,
             output=self._place(bits, variant, seed), seed=seed, steps=self.low.steps,
             context=self.low.context, batch_size=self.low.batch_size,
         )  # fmt: skip
@@ -119,11 +120,11 @@ class Study:
     def _place(self, bits: float, variant: Variant, seed: int) -> str:
         return str(self.output / f"{bits:g}bit-{variant.name.replace(' ', '-')}-seed{seed}")
 
-    def _train(self, config: TrainConfig, rest: list[str], method: Method) -> None:
+    def _train(self, config: TrainConfig, rest: list[str]) -> None:
         print(f"--- {config.output}", flush=True)
         torch.manual_seed(config.seed)
         torch.compiler.reset()
-        train(config, rest, method)
+        train(config, rest)
 
     def _loaded(self, directory: str) -> Decoder:
         return build_model(open_model(directory))

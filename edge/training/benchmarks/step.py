@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from edge.checkpoints.convert import prepare_qat
-from edge.formats import BITS_CHOICES, FULL_PRECISION, format_for_bits
+from edge.formats import BITS_CHOICES, FULL_PRECISION, grid_for_bits
 from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
 from edge.quantizers.plan import Plan
+from edge.quantizers.prepare import prepare_qat
 from edge.training.loss import NextTokenLoss
 
 #: A quantisation-aware step may take this many times as long as a full-precision one.
@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> None:
     full = Decoder(config).reset_parameters(0).to(device)
     models = {FULL_PRECISION.name: Trained(copy.deepcopy(full), args.compile, args.bf16)}
     for bits in args.bits.split(","):
-        fmt = format_for_bits(bits, BITS_CHOICES)
-        models[fmt.name] = Trained(prepare_qat(copy.deepcopy(full), Plan(fmt)), args.compile, args.bf16)
+        grid = grid_for_bits(bits, BITS_CHOICES)
+        models[grid.name] = Trained(prepare_qat(copy.deepcopy(full), Plan(grid)), args.compile, args.bf16)
     tokens = torch.randint(config.vocab_size, (args.batch_size, args.context + 1), device=device)
     seconds = _measure(models, tokens, args.rounds)
     base = seconds[FULL_PRECISION.name]

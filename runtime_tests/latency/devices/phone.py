@@ -1,4 +1,4 @@
-"""A made-up phone in a folder: what /proc and /sys show there, its tools, and an ``adb`` that reaches it."""
+"""A made-up phone in a folder: its /proc and /sys, its tools, and an ``adb`` that reaches it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOOLS = ("cat", "chmod", "ls", "mkdir", "rm", "sleep", "tr")
 
 @dataclass
 class State:
-    """What the stand-in is in.
+    """State of the stand-in.
 
     Attributes:
         devices: state by serial number, as ``adb devices`` lists them.
@@ -26,7 +26,8 @@ class State:
         free_kb: what df says is free.
         room_kb: what a file that is pushed really finds.
         lose_at: which command of adb, counted from 1, loses the phone; None: none does.
-        core: that qemu plays.
+        lose_at_benchmark: the same, counting only runs of --benchmark.
+        core: that qemu plays; the default is the one that it plays fastest.
     """
 
     devices: dict[str, str] = field(default_factory=lambda: {SERIAL: "device"})
@@ -34,7 +35,8 @@ class State:
     free_kb: int = 4_000_000
     room_kb: int = 4_000_000
     lose_at: int | None = None
-    core: str = "max"
+    lose_at_benchmark: int | None = None
+    core: str = "cortex-a53"
 
 
 class Phone:

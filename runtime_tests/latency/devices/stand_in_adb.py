@@ -30,7 +30,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class AdbError(Exception):
-    """What adb says on stderr; its exit code is 1."""
+    """An error that adb prints on stderr; its exit code is 1."""
 
 
 def main(arguments: list[str]) -> int:
@@ -38,8 +38,12 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with (BASE / "commands").open("a") as log:
         log.write(json.dumps(arguments) + "\n")
-    count = len((BASE / "commands").read_text().splitlines())
+    commands = (BASE / "commands").read_text().splitlines()
+    count = len(commands)
     lose_at = STATE["lose_at"] or count + 1
+    if STATE["lose_at_benchmark"]:
+        benchmarks = [at for at, line in enumerate(commands, 1) if "--benchmark" in line]
+        lose_at = [*benchmarks, *[count + 1] * STATE["lose_at_benchmark"]][STATE["lose_at_benchmark"] - 1]
     if count == 1:
         print("* daemon not running; starting now at tcp:5037\n* daemon started successfully")
     try:

@@ -1,4 +1,4 @@
-"""What a device's own words become; the phone's are in test_adb.py."""
+"""Records made from a device's own words; a phone's are in test_adb.py."""
 
 from __future__ import annotations
 

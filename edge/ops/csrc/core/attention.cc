@@ -5,8 +5,8 @@ namespace {
 
 using Long = long long;
 
-// What a thread is worth waking for: positions times D of a head, some 5 us with float32 caches; and
-// elements of k and v.
+// Work that is worth waking a thread: positions * D of a head when reading the cache (about 5 us with
+// float32), elements of k and v when writing it.
 constexpr int64_t kWorkPerThread = 1 << 15;
 constexpr int64_t kElementsPerThread = 1 << 14;
 

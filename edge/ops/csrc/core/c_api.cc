@@ -22,7 +22,7 @@ int report(bool ok, const Error& why, char* error, size_t error_size) {
   return ok ? 0 : 1;
 }
 
-// Splits into equal ranges, one thread each; a thread that cannot be started is run here instead.
+// Runs equal ranges on one thread each; if a thread cannot start, runs its range here.
 void run_on_threads(void* pool, int64_t count, int64_t grain, ParallelFor::Body body, void* context) {
   const int64_t wanted = *static_cast<const int*>(pool);
   const int64_t parts = std::max<int64_t>(1, std::min(wanted, (count + grain - 1) / grain));
@@ -33,7 +33,7 @@ void run_on_threads(void* pool, int64_t count, int64_t grain, ParallelFor::Body 
   for (int64_t part = 1; part < parts; ++part) {
     try {
       threads.emplace_back(run_part, part);
-    } catch (const std::exception&) {  // no thread, or no memory for its handle
+    } catch (const std::exception&) {  // no thread or no memory
       run_part(part);
     }
   }
@@ -151,6 +151,6 @@ int edge_attention_int8(const float* qkv, const float* cos, const float* sin, in
   return run_attention(job, kernel_name, threads, error, error_size);
 }
 
-int64_t edge_run_form_bytes() {
-  return run_form_bytes();
+int64_t edge_unpacked_ternary_bytes() {
+  return unpacked_ternary_bytes();
 }

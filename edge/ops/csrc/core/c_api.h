@@ -1,6 +1,6 @@
-// The C face: the ops for eager PyTorch (through ctypes) and for unit tests. Pointers are to
-// contiguous rows. Functions that can fail return 0 on success, 1 with a sentence in `error`.
-// `threads` counts the calling thread; nothing is kept between calls.
+// The C API: the ops for eager PyTorch (through ctypes), for tests and for other programs. Pointers are to
+// contiguous rows. Functions that can fail return 0 on success, or 1 with a sentence in `error`. `threads`
+// includes the calling thread. Nothing is kept between calls.
 #pragma once
 
 #include <stddef.h>
@@ -8,23 +8,23 @@
 
 #define EDGE_API extern "C" __attribute__((visibility("default")))
 
-// The hash of the sources this library was built from; edge/ops/source_hash.py computes it.
+// The hash of the sources that this library was built from (edge/ops/source_hash.py).
 EDGE_API const char* edge_source_hash();
-// Names in the order of preference, separated by commas.
+// Names of all kernels in this build, best first, separated by commas.
 EDGE_API const char* edge_kernel_names();
-// The kernel that lowbit::linear uses; null, with a sentence, when EDGE_FORCE_KERNEL cannot be met.
+// The kernel that the ops use here; null with a sentence if EDGE_FORCE_KERNEL names one that cannot run.
 EDGE_API const char* edge_selected_kernel(char* error, size_t error_size);
 
-// Every op below takes `kernel`, a name, or null for the selected one.
+// In every op below, `kernel` is a kernel's name, or null for the selected one.
 
 // x float32 [tokens, k], packed uint8 [packed_bytes] of an [n, k] table, y float32 [tokens, n].
-// norm_weight float32 [k] or null: x is RMS-normalised first. residual float32 [tokens, n] or null: added
-// behind. gate_up: the table is [gate; up] and y [tokens, n / 2] = SiLU(gate x) * up x.
+// norm_weight float32 [k] or null: RMS-normalise x first. residual float32 [tokens, n] or null: add it to the
+// result. gate_up: the table is [gate; up] and y [tokens, n / 2] = SiLU(gate x) * up x.
 EDGE_API int edge_linear(const float* x, int64_t tokens, int64_t k, const uint8_t* packed,
                          int64_t packed_bytes, int64_t n, const float* norm_weight, float eps,
                          const float* residual, int gate_up, const char* kernel, int threads, float* y,
                          char* error, size_t error_size);
-// ids int64 [count], out float32 [count, dim]; the table says how many rows it has.
+// ids int64 [count], out float32 [count, dim]; the table's header has its number of rows.
 EDGE_API int edge_embedding(const int64_t* ids, int64_t count, const uint8_t* packed, int64_t packed_bytes,
                             int64_t dim, float* out, char* error, size_t error_size);
 // x float32 [tokens, k] -> q int8 [tokens, k_padded], scales float32 [tokens], sums int32 [tokens].
@@ -36,8 +36,8 @@ EDGE_API int edge_rms_norm(const float* x, const float* weight, float eps, int64
 EDGE_API int edge_silu_mul(const float* gate, const float* up, int64_t count, const char* kernel, int threads,
                            float* y, char* error, size_t error_size);
 // Causal attention over a KV cache (attention.h). qkv float32 [tokens, (heads + 2 * kv_heads) * head_dim];
-// cos, sin float32 [positions, head_dim / 2]; caches of `capacity` positions, laid out as attention_job.h
-// says and written in place: float32, or int8 with float32 scales. out float32 [tokens, heads * head_dim].
+// cos, sin float32 [positions, head_dim / 2]; out float32 [tokens, heads * head_dim]. The caches hold
+// `capacity` positions in the layout of attention_job.h and are updated in place.
 EDGE_API int edge_attention(const float* qkv, const float* cos, const float* sin, float* k_cache,
                             float* v_cache, int64_t tokens, int64_t heads, int64_t kv_heads, int64_t head_dim,
                             int64_t capacity, int64_t positions, int64_t start_pos, const char* kernel,
@@ -48,4 +48,4 @@ EDGE_API int edge_attention_int8(const float* qkv, const float* cos, const float
                                  int64_t positions, int64_t start_pos, const char* kernel, int threads,
                                  float* out, char* error, size_t error_size);
 // Bytes of weights that this process holds unpacked beside their files' form (unpacked_ternary.h).
-EDGE_API int64_t edge_run_form_bytes();
+EDGE_API int64_t edge_unpacked_ternary_bytes();

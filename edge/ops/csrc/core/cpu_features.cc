@@ -18,7 +18,7 @@ bool has_all(uint64_t bits, uint64_t wanted) {
   return (bits & wanted) == wanted;
 }
 
-// XCR0: which register state the operating system saves on a context switch.
+// XCR0: the registers that the operating system saves on a context switch.
 uint64_t enabled_state() {
   uint32_t low, high;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));

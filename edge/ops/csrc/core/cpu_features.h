@@ -1,4 +1,4 @@
-// What this CPU offers and the operating system preserves. The only place that asks.
+// Detects the instruction sets that the CPU has and the operating system supports.
 #pragma once
 
 namespace edge {

@@ -1,6 +1,6 @@
-// Deterministic float mathematics: only IEEE operations in a written order, no libm exp, no fused
-// multiply-add (the build says -ffp-contract=off), so that x86 and ARM give the same bits. Static, because
-// every kernel file compiles its own copy with its own instruction set.
+// Float functions that give the same bits on x86 and ARM: only IEEE operations in a fixed order, no libm exp,
+// no fused multiply-add (built with -ffp-contract=off). They are static because every kernel file compiles
+// its own copy with its own instruction set.
 #pragma once
 
 #include <cmath>
@@ -21,9 +21,8 @@ static inline uint32_t bits_from_float(float value) {
   return bits;
 }
 
-// An IEEE half, given as its bits, as a float: exact, without branches. Subnormal halves go
-// through an integer conversion and never appear as subnormal floats, which a process may have told the
-// CPU to treat as zero.
+// Converts the bits of an IEEE half to float, exactly and without branches. Subnormal halves are converted as
+// integers, because a process may have told the CPU to treat subnormal floats as zero.
 static inline float float_of_half(uint32_t half) {
   const uint32_t magnitude = half & 0x7fff;
   const float subnormal = static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f;
@@ -34,7 +33,7 @@ static inline float float_of_half(uint32_t half) {
   return float_from_bits((half & 0x8000) << 16 | (bits & choose) | (normal & ~choose));
 }
 
-// 2^exponent for -126 <= exponent <= 127, given as an unsigned two's complement number.
+// Returns 2^exponent; the exponent, -126 to 127, is in two's complement.
 static inline float power_of_two(uint32_t exponent) {
   return float_from_bits((exponent + 127u) << 23);
 }
@@ -59,16 +58,15 @@ static inline float exp_deterministic(float x) {
   sum = sum * r + 0.5f;
   sum = sum * r + 1.0f;
   sum = sum * r + 1.0f;
-  // Two factors, because 2^n alone leaves the range of float at both ends. An arithmetic shift of
-  // the two's complement n, written so that no value is undefined (n is arbitrary when x is NaN).
+  // Multiply by 2^(n/2) twice, because 2^n can leave the range of float. n / 2 is an arithmetic shift written
+  // so that it is defined for every n (n is arbitrary when x is NaN).
   const uint32_t half = (n >> 1) | (n & 0x80000000u);
   return sum * power_of_two(half) * power_of_two(n - half);
 }
 
 constexpr int kSumLanes = 16;
 
-// Sixteen partial sums, folded 16 -> 8 -> 4 -> 2 -> 1: an order that vector units of every width
-// can follow.
+// Adds 16 partial sums in the order 16 -> 8 -> 4 -> 2 -> 1, which suits vectors of every width.
 static inline float fold_lanes(float* lanes) {
   for (int width = kSumLanes / 2; width > 0; width /= 2) {
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
@@ -76,7 +74,7 @@ static inline float fold_lanes(float* lanes) {
   return lanes[0];
 }
 
-// sum of a[i] * b[i]; element i belongs to partial sum i % 16.
+// Returns the sum of a[i] * b[i]; element i goes to partial sum i % 16.
 static inline float dot(const float* a, const float* b, int64_t count) {
   float lanes[kSumLanes] = {};
   int64_t i = 0;

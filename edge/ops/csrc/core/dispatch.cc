@@ -5,17 +5,17 @@
 #include <string>
 
 namespace edge {
+
+// EDGE_KERNELS lists the kernels of this build, best first (cmake/kernels.cmake).
+#define EDGE_KERNEL(kernel) extern const Kernel kernel;
+EDGE_KERNELS
+#undef EDGE_KERNEL
+
 namespace {
 
-const Kernel* const kKernels[] = {
-#if defined(__aarch64__)
-    &kI8mm,       &kDotprod,    &kNeon,
-#endif
-#if defined(__x86_64__)
-    &kAvx512Vbmi, &kAvx512Vnni, &kAvxVnni, &kAvx2,
-#endif
-    &kScalar,
-};
+#define EDGE_KERNEL(kernel) &kernel,
+const Kernel* const kKernels[] = {EDGE_KERNELS};
+#undef EDGE_KERNEL
 
 struct Selection {
   const Kernel* kernel = nullptr;

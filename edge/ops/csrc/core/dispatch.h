@@ -1,4 +1,4 @@
-// Which kernel runs: the first supported row of an ordered table, best first.
+// Selects the kernel: the first row of a table, best first, that this CPU supports.
 #pragma once
 
 #include "core/error.h"
@@ -8,14 +8,14 @@ namespace edge {
 
 inline constexpr const char* kForceVariable = "EDGE_FORCE_KERNEL";
 
-// The kernel called `name`, or null with a sentence: unknown, or not supported by this CPU.
+// Returns the kernel called `name`, or null with a sentence if it is unknown or this CPU cannot run it.
 const Kernel* find_kernel(const char* name, Error* error);
 
-// The best supported kernel, or the one that EDGE_FORCE_KERNEL names. Chosen at the first call and
-// kept. Null with a sentence when the variable names a kernel that cannot run.
+// Returns the best supported kernel, or the one that EDGE_FORCE_KERNEL names, or null with a sentence if that
+// one cannot run. The choice is made once, at the first call.
 const Kernel* selected_kernel(Error* error);
 
-// Names in the order of preference, separated by commas, supported or not.
+// Returns the names of all kernels in this build, best first, separated by commas.
 const char* kernel_names();
 
 }  // namespace edge

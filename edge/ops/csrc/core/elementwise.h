@@ -1,4 +1,4 @@
-// The elementwise ops where they are not fused into a linear.
+// The elementwise ops, for where they are not fused into a linear.
 #pragma once
 
 #include "core/parallel.h"

@@ -1,5 +1,5 @@
-// Errors travel as sentences: a function returns false and says why in `Error`. Nothing throws,
-// because these functions are called across C and from a runtime built without exceptions.
+// Error messages: a function that fails returns false and writes a sentence into an Error. Nothing throws,
+// because callers may be C or a runtime built without exceptions.
 #pragma once
 
 #include <cstdarg>
@@ -10,7 +10,7 @@ namespace edge {
 struct Error {
   char message[256] = "";
 
-  // Records the sentence and returns false, so that a caller can `return error.fail(...)`.
+  // Records the message and returns false, for `return error.fail(...)`.
   bool fail(const char* format, ...) __attribute__((format(printf, 2, 3))) {
     va_list args;
     va_start(args, format);

@@ -14,7 +14,7 @@ namespace edge {
 
 namespace {
 
-// Whether [begin, end) lies in one mapping of a file that this process cannot write to.
+// Returns true if [begin, end) lies in one read-only mapping of a file.
 bool is_read_only_file(uintptr_t begin, uintptr_t end) {
   std::FILE* maps = std::fopen("/proc/self/maps", "re");
   if (maps == nullptr) return false;
@@ -41,8 +41,8 @@ void release_file_pages(const uint8_t* data, int64_t bytes) {
   const uintptr_t end = (first + static_cast<uintptr_t>(bytes)) / page * page;
   if (begin >= end || !is_read_only_file(begin, end)) return;
   void* pages = reinterpret_cast<void*>(begin);
-  // Advice of its own makes the range a mapping of its own: a later fault on the header in front of it
-  // would else map these pages again, as neighbours that are in the page cache anyway.
+  // MADV_RANDOM splits the range off into its own mapping. Otherwise a later page fault on the header would
+  // map these pages again as its neighbours in the page cache.
   madvise(pages, end - begin, MADV_RANDOM);
   madvise(pages, end - begin, MADV_DONTNEED);
 }

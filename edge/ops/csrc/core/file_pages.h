@@ -1,13 +1,12 @@
-// Gives memory back that a mapped file occupies.
+// Returns the memory of a mapped file to the system.
 #pragma once
 
 #include <cstdint>
 
 namespace edge {
 
-// Drops this process's hold on the whole pages of data[0, bytes) if they are a read-only mapping of a
-// file: the kernel reads them again should anyone ask, from the page cache or the disk. Does nothing to
-// any other memory, whose content that would destroy.
+// Drops the whole pages of data[0, bytes) if they belong to a read-only mapping of a file; the system reads
+// them again on the next access. Leaves any other memory alone, because its content would be lost.
 void release_file_pages(const uint8_t* data, int64_t bytes);
 
 }  // namespace edge

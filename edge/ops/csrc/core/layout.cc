@@ -4,20 +4,49 @@
 
 namespace edge {
 
-PackedHeader expected_header(int64_t n, int64_t k, const WeightFormat& format) {
+int64_t PackedView::block_bytes() const {
+  if (form.group_columns == 0) return code_bytes(*form.encoding, k_padded);
+  const int64_t groups = group_count(k_padded, form.group_columns);
+  const int64_t scale_lines = form.has_zeros ? groups : (groups + 1) / 2;
+  return code_bytes(*form.encoding, k_padded) + scale_lines * kLineBytes;
+}
+
+float float_of_scale(uint16_t bits, ScaleType type) {
+  return type == ScaleType::kFloat16 ? float_of_half(bits) : float_from_bits(uint32_t{bits} << 16);
+}
+
+PackedView view_of(const PackedHeader& header, const TableForm& form, const uint8_t* data) {
+  PackedView view{};
+  view.form = form;
+  view.n = header.n;
+  view.k = header.k;
+  view.n_padded = header.n_padded;
+  view.k_padded = header.k_padded;
+  view.codes = data + header.codes_offset;
+  view.digest = header.digest;
+  if (form.group_columns != 0) return view;
+  view.row_scales = data + sizeof(PackedHeader);
+  if (form.has_zeros) view.row_zeros = view.row_scales + view.n_padded * static_cast<int64_t>(sizeof(float));
+  return view;
+}
+
+PackedHeader expected_header(int64_t n, int64_t k, const TableForm& form) {
   PackedHeader header{};
   header.magic = kMagic;
   header.version = kLayoutVersion;
-  header.format_id = format.id;
+  header.encoding_id = static_cast<uint16_t>(form.encoding->id);
   header.n = static_cast<uint32_t>(n);
   header.k = static_cast<uint32_t>(k);
   header.n_padded = static_cast<uint32_t>(round_up(n, kBlockRows));
-  header.k_padded = static_cast<uint32_t>(padded_columns(k, format));
-  header.alpha_offset = sizeof(PackedHeader);
-  header.codes_offset = header.alpha_offset + uint64_t{header.n_padded} * sizeof(float);
-  header.total_bytes = header.codes_offset + (header.n_padded / static_cast<uint64_t>(kBlockRows)) *
-                                                 (header.k_padded / format.group_columns) *
-                                                 format.group_lines * kLineBytes;
+  header.k_padded = static_cast<uint32_t>(padded_columns(k, *form.encoding));
+  header.group_columns = static_cast<uint32_t>(form.group_columns);
+  header.scale_type = form.scale_type;
+  header.flags = form.has_zeros ? kHasZeros : 0;
+  header.zero = form.has_zeros ? 0.0f : form.zero;
+  const uint64_t arrays = form.group_columns != 0 ? 0 : form.has_zeros ? 2 : 1;
+  header.codes_offset = sizeof(PackedHeader) + arrays * header.n_padded * sizeof(float);
+  const PackedView view = view_of(header, form, nullptr);
+  header.total_bytes = header.codes_offset + static_cast<uint64_t>(view.codes_bytes());
   return header;
 }
 
@@ -29,21 +58,56 @@ bool check_identity(const PackedHeader& header, Error* error) {
     return error->fail("packed table has layout version %d, this library reads %d; export again",
                        header.version, kLayoutVersion);
   }
-  if (find_format(header.format_id) == nullptr) {
-    return error->fail("packed table has unknown weight format %d", header.format_id);
+  if (find_encoding(header.encoding_id) == nullptr) {
+    return error->fail("packed table has unknown encoding %d", header.encoding_id);
   }
   return true;
 }
 
-// Scales are positive in rows and zero in padding, which also ties n to the table.
+bool is_group_size(uint32_t columns) {
+  return columns == 0 || columns == 32 || columns == 64 || columns == 128 || columns == 256;
+}
+
+// A whole table's zero must be a code or lie between two. Comparisons that NaN fails, and -0 is refused.
+bool is_zero_of_table(float zero, const EncodingTraits& encoding) {
+  if (!encoding.is_quantized()) return bits_from_float(zero) == 0;
+  return bits_from_float(zero) >> 31 == 0 && zero <= static_cast<float>(encoding.largest_code()) &&
+         2 * zero == static_cast<float>(static_cast<int32_t>(2 * zero));
+}
+
+// Fills `form` from a header; false where its parts do not go together.
+bool read_form(const PackedHeader& header, TableForm* form) {
+  const EncodingTraits& encoding = *find_encoding(header.encoding_id);
+  const bool grouped = header.group_columns != 0, has_zeros = header.flags & kHasZeros;
+  *form = {&encoding, header.group_columns, header.scale_type, has_zeros, header.zero};
+  if (!is_group_size(header.group_columns) || (grouped && !encoding.has_planes())) return false;
+  if (grouped != (header.scale_type != ScaleType::kFloat32)) return false;
+  if (grouped && header.scale_type != ScaleType::kFloat16 && header.scale_type != ScaleType::kBfloat16)
+    return false;
+  if (has_zeros) return encoding.is_quantized();
+  return is_zero_of_table(header.zero, encoding);
+}
+
+// Every integer of a row must fit int32, whatever the code bytes hold: sum(code * q), step times it,
+// offset * sum(q), and their sum.
+bool accumulators_fit(const PackedView& view) {
+  if (!view.form.encoding->is_quantized()) return true;
+  const IntegerLevels levels = view.form.has_zeros ? IntegerLevels{1, 0} : integer_levels(view.form.zero);
+  const int64_t terms = view.k_padded * kActivationMax;
+  const int64_t code_max = (int64_t{1} << (view.is_base3() ? 2 : view.form.encoding->code_bits())) - 1;
+  return levels.step * code_max * terms <= INT32_MAX && -int64_t{levels.offset} * terms <= INT32_MAX;
+}
+
+// Scales are positive in rows and zero in padding, which also ties n to the table. With groups the first of
+// the last block is looked at, and every one of them when a table is unpacked in Python.
 bool check_last_block(const PackedView& view, Error* error) {
-  if (!(view.alpha(view.n - 1) > 0.0f)) {
+  if (!(scale_at(view, view.n - 1, 0) > 0.0f)) {
     return error->fail("packed table has no scale in its last row; it was altered");
   }
   for (int64_t row = view.n; row < view.n_padded; ++row) {
-    uint32_t bits;
-    std::memcpy(&bits, view.alpha_bytes + row * sizeof(float), sizeof(bits));
-    if (bits != 0) return error->fail("packed table has a scale in a padding row; it was altered");
+    if (bits_from_float(scale_at(view, row, 0)) != 0) {
+      return error->fail("packed table has a scale in a padding row; it was altered");
+    }
   }
   return true;
 }
@@ -62,24 +126,23 @@ bool open_packed(const uint8_t* data, int64_t bytes, int64_t n, int64_t k, Packe
     return error->fail("packed table is [%u, %u], the op asks for [%lld, %lld]", header.n, header.k,
                        static_cast<long long>(n), static_cast<long long>(k));
   }
-  const WeightFormat& format = *find_format(header.format_id);
-  PackedHeader expected = expected_header(n, k, format);
-  if (format.is_base3()) expected.digest = header.digest;
-  if (std::memcmp(&header, &expected, sizeof(header)) != 0) {
-    return error->fail("packed table has a damaged header for [%u, %u] %s", header.n, header.k, format.name);
+  TableForm form;
+  const bool readable = read_form(header, &form);
+  PackedHeader expected = expected_header(n, k, form);
+  if (form.encoding->id == Encoding::kBase3) expected.digest = header.digest;
+  if (!readable || std::memcmp(&header, &expected, sizeof(header)) != 0) {
+    return error->fail("packed table has a damaged header for [%u, %u] %s", header.n, header.k,
+                       form.encoding->name);
   }
   if (static_cast<uint64_t>(bytes) != expected.total_bytes) {
     return error->fail("packed table has %lld bytes, its header promises %llu", static_cast<long long>(bytes),
                        static_cast<unsigned long long>(expected.total_bytes));
   }
-  *view = PackedView{&format,
-                     n,
-                     k,
-                     expected.n_padded,
-                     expected.k_padded,
-                     data + expected.alpha_offset,
-                     data + expected.codes_offset,
-                     expected.digest};
+  *view = view_of(header, form, data);
+  if (!accumulators_fit(*view)) {
+    return error->fail("packed table of %lld columns could overflow 32-bit sums at zero %g",
+                       static_cast<long long>(k), static_cast<double>(form.zero));
+  }
   return check_last_block(*view, error);
 }
 
@@ -108,34 +171,70 @@ uint64_t codes_digest(const uint8_t* codes, int64_t bytes) {
   return sum;
 }
 
-static void read_row_trits(const PackedView& view, int64_t row, int64_t first, int64_t count, uint8_t* out) {
-  const uint8_t* lanes = view.block(row / kBlockRows) + row % kBlockRows * 4;
-  for (int64_t column = first; column < first + count; ++column) {
-    const int64_t inside = column % 20;
-    uint8_t byte = lanes[column / 20 * kLineBytes + inside % 4];
-    uint8_t trit = next_trit(&byte);
-    for (int64_t position = 0; position < inside / 4; ++position) trit = next_trit(&byte);
-    out[column - first] = trit;
+static uint8_t read_trit(const uint8_t* block, int64_t lane0, int64_t column) {
+  const int64_t inside = column % 20;
+  uint8_t byte = block[column / 20 * kLineBytes + lane0 + inside % 4];
+  uint8_t trit = next_trit(&byte);
+  for (int64_t position = 0; position < inside / 4; ++position) trit = next_trit(&byte);
+  return trit;
+}
+
+// A code of `lines`, which begin at column 0 of a block or of a group.
+static uint8_t read_planes(const EncodingTraits& encoding, const uint8_t* lines, int64_t lane0,
+                           int64_t column) {
+  const int64_t inside = column % encoding.group_columns, lane = lane0 + inside % 4;
+  const uint8_t* plane = lines + column / encoding.group_columns * encoding.group_lines * kLineBytes;
+  int code = 0, below = 0;
+  for (const int bits : encoding.planes) {
+    if (bits == 0) break;
+    const int64_t columns_per_line = encoding.group_columns / bits;
+    const int shift = static_cast<int>(inside % columns_per_line / 4) * bits;
+    const int value = plane[inside / columns_per_line * kLineBytes + lane] >> shift & ((1 << bits) - 1);
+    code |= value << below;
+    below += bits;
+    plane += bits * kLineBytes;
   }
+  return static_cast<uint8_t>(code);
 }
 
 void read_row_codes(const PackedView& view, int64_t row, int64_t first, int64_t count, uint8_t* out) {
-  if (view.format->is_base3()) return read_row_trits(view, row, first, count, out);
-  const int bits = view.format->code_bits;
   const uint8_t* block = view.block(row / kBlockRows);
-  const int64_t lane0 = row % kBlockRows * 4;
-  const int low_bits = bits == 3 ? 2 : bits;
-  const int64_t columns_per_line = kGroupColumns / low_bits;
+  const int64_t lane0 = row % kBlockRows * 4, group = view.form.group_columns;
   for (int64_t column = first; column < first + count; ++column) {
-    const uint8_t* group = block + column / kGroupColumns * bits * kLineBytes;
-    const int64_t inside = column % kGroupColumns;
-    const int64_t lane = lane0 + inside % 4;
-    const int64_t line = inside / columns_per_line;
-    const int shift = static_cast<int>(inside % columns_per_line / 4) * low_bits;
-    int code = group[line * kLineBytes + lane] >> shift & ((1 << low_bits) - 1);
-    if (bits == 3) code |= (group[2 * kLineBytes + lane] >> (inside / 4) & 1) << 2;
-    out[column - first] = static_cast<uint8_t>(code);
+    if (view.is_base3()) {
+      out[column - first] = read_trit(block, lane0, column);
+      continue;
+    }
+    const uint8_t* lines =
+        group == 0 ? block : block + place_of_group(view.form, view.k_padded, column / group).codes;
+    out[column - first] =
+        read_planes(*view.form.encoding, lines, lane0, group == 0 ? column : column % group);
   }
+}
+
+static float read_float(const uint8_t* floats, int64_t index) {
+  float value;
+  std::memcpy(&value, floats + index * static_cast<int64_t>(sizeof(value)), sizeof(value));
+  return value;
+}
+
+static float read_16_bits(const PackedView& view, int64_t row, int64_t offset) {
+  uint16_t bits;
+  std::memcpy(&bits, view.block(row / kBlockRows) + offset + row % kBlockRows * 2, sizeof(bits));
+  return float_of_scale(bits, view.form.scale_type);
+}
+
+float scale_at(const PackedView& view, int64_t row, int64_t column) {
+  if (view.form.group_columns == 0) return read_float(view.row_scales, row);
+  return read_16_bits(view, row,
+                      place_of_group(view.form, view.k_padded, column / view.form.group_columns).scales);
+}
+
+float zero_at(const PackedView& view, int64_t row, int64_t column) {
+  if (!view.form.has_zeros) return view.form.zero;
+  if (view.form.group_columns == 0) return read_float(view.row_zeros, row);
+  return read_16_bits(view, row,
+                      place_of_group(view.form, view.k_padded, column / view.form.group_columns).zeros);
 }
 
 float read_half(const PackedView& view, int64_t row, int64_t column) {

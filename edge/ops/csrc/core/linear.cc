@@ -8,41 +8,29 @@ namespace {
 constexpr int64_t kWorkPerThread = 1 << 16;    // multiplications that are worth waking a thread
 constexpr int64_t kValuesPerThread = 1 << 14;  // floats to quantise, likewise
 
-Storage storage_of(const WeightFormat& format) {
-  if (format.is_base3()) return Storage::kBase3;
-  switch (format.code_bits) {
-    case 1:
-      return Storage::kBits1;
-    case 2:
-      return Storage::kBits2;
-    case 3:
-      return Storage::kBits3;
-    case 4:
-      return Storage::kBits4;
-    case 8:
-      return Storage::kBits8;
-    default:
-      return Storage::kHalf;
-  }
-}
-
 // Kernels may read 4 columns beyond the padded ones.
 int64_t q_stride_of(const PackedView& weight) {
   return round_up(weight.k_padded + 4, kColumnMultiple);
 }
 
+int64_t groups_of(const PackedView& weight) {
+  const int64_t columns = weight.form.group_columns;
+  return columns == 0 ? 0 : group_count(weight.k_padded, columns);
+}
+
 LinearJob job_for(const PackedView& weight, const LinearFusion& fusion, int64_t tokens, float* y) {
   LinearJob job{};
-  job.storage = storage_of(*weight.format);
+  job.form = weight.form;
   job.codes = weight.codes;
-  job.alphas = weight.alpha_bytes;
+  job.row_scales = weight.row_scales;
+  job.row_zeros = weight.row_zeros;
   job.block_bytes = weight.block_bytes();
   job.n = weight.n;
   job.k = weight.k;
   job.k_padded = weight.k_padded;
-  job.step = weight.format->step;
-  job.offset = weight.format->offset;
-  job.unit = weight.format->unit;
+  job.levels = integer_levels(weight.form.zero);
+  job.inverse_step = 1.0f / static_cast<float>(job.levels.step);
+  job.groups = groups_of(weight);
   job.tokens = tokens;
   job.residual = fusion.residual;
   job.y_rows = fusion.gate_up ? weight.n / 2 : weight.n;
@@ -51,18 +39,31 @@ LinearJob job_for(const PackedView& weight, const LinearFusion& fusion, int64_t 
   return job;
 }
 
+void sum_groups(const int8_t* q, const LinearJob& job, int32_t* sums) {
+  const int64_t columns = job.form.group_columns;
+  for (int64_t group = 0; group < job.groups; ++group) {
+    const int64_t end = std::min((group + 1) * columns, job.k_padded);
+    int32_t sum = 0;
+    for (int64_t column = group * columns; column < end; ++column) sum += q[column];
+    sums[group] = sum;
+  }
+}
+
 void quantize_tokens(const float* x, const LinearFusion& fusion, const Kernel& kernel,
                      const ParallelFor& parallel, void* scratch, LinearJob* job) {
   auto* scales = static_cast<TokenScale*>(scratch);
-  auto* q = reinterpret_cast<int8_t*>(scales + job->tokens);
+  auto* sums = reinterpret_cast<int32_t*>(scales + job->tokens);
+  auto* q = reinterpret_cast<int8_t*>(sums + job->tokens * job->groups);
   auto quantize = [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      scales[t] = kernel.quantize(x + t * job->k, fusion.norm_weight, fusion.eps, job->k, job->q_stride,
-                                  q + t * job->q_stride);
+      int8_t* row = q + t * job->q_stride;
+      scales[t] = kernel.quantize(x + t * job->k, fusion.norm_weight, fusion.eps, job->k, job->q_stride, row);
+      sum_groups(row, *job, sums + t * job->groups);
     }
   };
   parallel(job->tokens, grain_for(kValuesPerThread, job->k), quantize);
   job->scales = scales;
+  job->group_sums = sums;
   job->q = q;
 }
 
@@ -77,31 +78,30 @@ void normalize_tokens(const float* x, const LinearFusion& fusion, const Kernel& 
   job->x = normed;
 }
 
+// Dequantises a row; a run of columns shares scale and zero.
 void read_row(const PackedView& table, int64_t row, float* out) {
-  if (!table.format->is_quantized()) {
-    for (int64_t j = 0; j < table.k; ++j) out[j] = read_half(table, row, j) * table.row_scale(row);
+  if (!table.form.encoding->is_quantized()) {
+    for (int64_t j = 0; j < table.k; ++j) out[j] = read_half(table, row, j) * scale_at(table, row, 0);
     return;
   }
-  constexpr int64_t kChunk = 256;
-  uint8_t codes[kChunk];
-  const float alpha = table.alpha(row);
-  for (int64_t first = 0; first < table.k; first += kChunk) {
-    const int64_t count = std::min(kChunk, table.k - first);
+  uint8_t codes[kMaxGroupColumns];
+  const int64_t run = table.form.group_columns == 0 ? kMaxGroupColumns : table.form.group_columns;
+  for (int64_t first = 0; first < table.k; first += run) {
+    const int64_t count = std::min(run, table.k - first);
+    const float scale = scale_at(table, row, first), zero = zero_at(table, row, first);
     read_row_codes(table, row, first, count, codes);
-    for (int64_t j = 0; j < count; ++j) {
-      const int32_t level = table.format->step * codes[j] + table.format->offset;
-      out[first + j] = static_cast<float>(level) * table.format->unit * alpha;
-    }
+    for (int64_t j = 0; j < count; ++j) out[first + j] = (static_cast<float>(codes[j]) - zero) * scale;
   }
 }
 
 }  // namespace
 
 int64_t linear_scratch_bytes(int64_t tokens, const PackedView& weight, const LinearFusion& fusion) {
-  if (weight.format->is_quantized()) {
+  if (weight.form.encoding->is_quantized()) {
     // The 2-bit form of a ternary table may have up to 63 columns more.
     const int64_t stride = q_stride_of(weight) + kColumnMultiple;
-    return tokens * (stride + static_cast<int64_t>(sizeof(TokenScale)));
+    const int64_t sums = groups_of(weight) * static_cast<int64_t>(sizeof(int32_t));
+    return tokens * (stride + sums + static_cast<int64_t>(sizeof(TokenScale)));
   }
   return fusion.norm_weight == nullptr ? 0 : tokens * weight.k * static_cast<int64_t>(sizeof(float));
 }
@@ -112,11 +112,11 @@ bool linear(const float* x, int64_t tokens, const PackedView& weight, const Line
     return error->fail("a table of gate and up must have a multiple of 32 rows, not %lld",
                        static_cast<long long>(weight.n));
   }
-  RunForm form;
-  if (!run_form(weight, kernel, &form, error)) return false;
-  LinearJob job = job_for(form.view, fusion, tokens, y);
-  job.q_stride = q_stride_of(form.view);
-  if (form.view.format->is_quantized()) {
+  RunnableTable table;
+  if (!runnable_table(weight, kernel, &table, error)) return false;
+  LinearJob job = job_for(table.view, fusion, tokens, y);
+  job.q_stride = q_stride_of(table.view);
+  if (table.view.form.encoding->is_quantized()) {
     quantize_tokens(x, fusion, kernel, parallel, scratch, &job);
   } else {
     normalize_tokens(x, fusion, kernel, scratch, &job);

@@ -1,4 +1,4 @@
-// y = x W^T with a packed low-bit W, what is fused around it, and the look-up of its rows.
+// Multiply activations by a packed table, with norm, gate and residual fused in; look up rows of a table.
 #pragma once
 
 #include "core/error.h"
@@ -8,7 +8,7 @@
 
 namespace edge {
 
-// What happens in front of the product and behind it.
+// Operations fused with a product.
 struct LinearFusion {
   const float* norm_weight = nullptr;  // [k]: x is replaced by RMSNorm(x) * norm_weight
   float eps = 0;
@@ -20,20 +20,28 @@ struct LinearFusion {
 int64_t linear_scratch_bytes(int64_t tokens, const PackedView& weight, const LinearFusion& fusion);
 
 // x: float32 [tokens, k]; y: float32 [tokens, n], or n / 2; y may be the residual but not overlap x.
-// Quantised formats: activations are quantised per token,
-//   scale = max|x| / 127, q = round_half_even(x * (127 / max|x|)) within [-127, 127];
-//   a row of zeros, or one so small that 127 / max|x| is not finite (below 4e-37), gives scale 0;
-//   a row with inf or NaN gives q = 0 and scale NaN, so that its whole output is NaN;
-// then y = (float)(step * sum(code * q) + offset * sum(q)) * (alpha * unit) * scale, left to right.
-// fp16: y = sum of half * x over k, ascending, in float32.
-// The bits of y depend on nothing but x and W: not on the kernel, the threads, or other tokens; and a
+//
+// Quantised tables: activations are quantised per token,
+//   act_scale = max|x| / 127, q = round_half_even(x * (127 / max|x|)) within [-127, 127];
+//   a row of zeros, or one so small that 127 / max|x| is not finite (below 4e-37), gives act_scale 0;
+//   a row with inf or NaN gives q = 0 and act_scale NaN, so that its whole output is NaN.
+// acc = sum(code * q) and act_sum = sum(q) are exact integers, over the row or over a group of columns. Then,
+// in float32, each operation rounded once and from left to right:
+//   one zero for the table:  sum = float(step * acc + offset * act_sum), s = scale * (1 / step)
+//                            (integer_levels of core/layout.h)
+//   a zero of its own:       sum = float(acc) - zero * float(act_sum),   s = scale
+//   one scale per row:       y = sum * s * act_scale
+//   groups:                  y = (sum * s of group 0 + sum * s of group 1 + ...) * act_scale, ascending
+// Tables of halves: y = sum of half * x over k, ascending, in float32.
+//
+// The bits of y depend on nothing but x and the table: not on the kernel, the threads, or other tokens; and a
 // fused product has the bits of the ops it replaces.
-// False and a sentence when W cannot be run: [gate; up] whose halves are not whole blocks of 16 rows,
+// False and a sentence when the table cannot be run: [gate; up] whose halves are not whole blocks of 16 rows,
 // or damaged ternary.
 bool linear(const float* x, int64_t tokens, const PackedView& weight, const LinearFusion& fusion,
             const Kernel& kernel, const ParallelFor& parallel, void* scratch, float* y, Error* error);
 
-// out: float32 [count, k]; out[i] = row ids[i] of the table, ((float)level * unit) * alpha.
+// out: float32 [count, k]; out[i] = row ids[i] of the table, (float(code) - zero) * scale.
 // False and a sentence when an id is not a row of the table; out is then unspecified.
 bool embedding(const int64_t* ids, int64_t count, const PackedView& table, float* out, Error* error);
 

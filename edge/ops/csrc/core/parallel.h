@@ -1,4 +1,4 @@
-// How the core runs loops: it is handed a ParallelFor and knows no thread pool.
+// ParallelFor runs a loop on the caller's thread pool; the core itself has none.
 #pragma once
 
 #include <algorithm>
@@ -6,8 +6,8 @@
 
 namespace edge {
 
-// Calls body(context, begin, end) on disjoint ranges that cover [0, count), from any threads, and
-// returns when all are done. `grain` is the least work worth a thread of its own.
+// Calls body(context, begin, end) on disjoint ranges that cover [0, count), from any threads, and returns
+// when all are done. `grain` is the fewest items that are worth a thread.
 struct ParallelFor {
   using Body = void (*)(void* context, int64_t begin, int64_t end);
   void (*run)(void* pool, int64_t count, int64_t grain, Body body, void* context);
@@ -27,7 +27,7 @@ struct ParallelFor {
   }
 };
 
-// Items that make up at least `target` units of work when one costs `cost`.
+// Returns the number of items that make `target` units of work when one item costs `cost`.
 inline int64_t grain_for(int64_t target, int64_t cost) {
   return std::max<int64_t>(1, target / std::max<int64_t>(1, cost));
 }

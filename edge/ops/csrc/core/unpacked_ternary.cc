@@ -35,11 +35,11 @@ Cache& cache() {
   return *instance;
 }
 
-void free_idle(Cache& forms) {
-  for (auto it = forms.entries.begin(); it != forms.entries.end();) {
-    if (forms.lookups - it->second.last_used > kIdleLookups) {
-      forms.bytes -= it->second.bytes;
-      it = forms.entries.erase(it);
+void free_idle(Cache& unpacked) {
+  for (auto it = unpacked.entries.begin(); it != unpacked.entries.end();) {
+    if (unpacked.lookups - it->second.last_used > kIdleLookups) {
+      unpacked.bytes -= it->second.bytes;
+      it = unpacked.entries.erase(it);
     } else {
       ++it;
     }
@@ -68,8 +68,8 @@ void unpack_block(const uint8_t* base3, int64_t k, uint8_t* out, int64_t out_byt
 
 PackedView two_bit_view(const PackedView& table, const uint8_t* codes) {
   PackedView view = table;
-  view.format = find_format(kTernary_2bit);
-  view.k_padded = padded_columns(table.k, *view.format);
+  view.form.encoding = &traits_of(Encoding::kBits2);
+  view.k_padded = padded_columns(table.k, *view.form.encoding);
   view.codes = codes;
   return view;
 }
@@ -109,32 +109,32 @@ std::shared_ptr<uint8_t> unpack_table(const PackedView& table, Error* error) {
 
 }  // namespace
 
-bool run_form(const PackedView& table, const Kernel& kernel, RunForm* form, Error* error) {
-  form->view = table;
-  if (!table.format->is_base3() || kernel.runs_base3) return true;
-  Cache& forms = cache();
-  const std::lock_guard<std::mutex> lock(forms.mutex);
+bool runnable_table(const PackedView& table, const Kernel& kernel, RunnableTable* runnable, Error* error) {
+  runnable->view = table;
+  if (!table.is_base3() || kernel.runs_base3) return true;
+  Cache& unpacked = cache();
+  const std::lock_guard<std::mutex> lock(unpacked.mutex);
   const Key key{table.digest, table.n_padded, table.k};
-  auto found = forms.entries.find(key);
-  if (found == forms.entries.end()) {
-    free_idle(forms);
+  auto found = unpacked.entries.find(key);
+  if (found == unpacked.entries.end()) {
+    free_idle(unpacked);
     std::shared_ptr<uint8_t> codes = unpack_table(table, error);
     if (codes == nullptr) return false;
     release_file_pages(table.codes, table.codes_bytes());
     const int64_t bytes = two_bit_view(table, nullptr).codes_bytes();
-    forms.bytes += bytes;
-    found = forms.entries.emplace(key, Entry{std::move(codes), bytes, 0}).first;
+    unpacked.bytes += bytes;
+    found = unpacked.entries.emplace(key, Entry{std::move(codes), bytes, 0}).first;
   }
-  found->second.last_used = ++forms.lookups;
-  form->view = two_bit_view(table, found->second.codes.get());
-  form->owner = found->second.codes;
+  found->second.last_used = ++unpacked.lookups;
+  runnable->view = two_bit_view(table, found->second.codes.get());
+  runnable->owner = found->second.codes;
   return true;
 }
 
-int64_t run_form_bytes() {
-  Cache& forms = cache();
-  const std::lock_guard<std::mutex> lock(forms.mutex);
-  return forms.bytes;
+int64_t unpacked_ternary_bytes() {
+  Cache& unpacked = cache();
+  const std::lock_guard<std::mutex> lock(unpacked.mutex);
+  return unpacked.bytes;
 }
 
 }  // namespace edge

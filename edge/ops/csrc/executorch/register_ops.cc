@@ -1,5 +1,5 @@
-// Registers the ops with ExecuTorch. Checks shapes and types, then calls the op bodies; no logic.
-// A failed check fails the kernel with InvalidArgument, and the log carries the sentence.
+// Registers the ops with ExecuTorch. Each function checks shapes and types, then calls the op in core/. A
+// failed check ends the op with InvalidArgument and writes a sentence to ExecuTorch's log.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
 #include <executorch/runtime/kernel/thread_parallel_interface.h>
@@ -45,7 +45,7 @@ bool same_shape(const Tensor& a, const Tensor& b) {
          std::equal(a.sizes().begin(), a.sizes().end(), b.sizes().begin());
 }
 
-// Resizes out to the sizes of `like`, its last one replaced (drop_last) or one more appended.
+// Resizes `out` to the sizes of `like` with the last one replaced by `last`, or with `last` appended.
 bool resize_last(Tensor& out, const Tensor& like, int64_t last, bool append) {
   SizesType sizes[kMaxDims];
   size_t dims = static_cast<size_t>(like.dim());
@@ -57,7 +57,7 @@ bool resize_last(Tensor& out, const Tensor& like, int64_t last, bool append) {
          executorch::runtime::Error::Ok;
 }
 
-// The product behind every linear op: x [..., k] times a packed table [n, k], and what is fused around it.
+// Runs every linear op: x [..., k] times a packed table [n, k], with the steps that are fused into it.
 Tensor& run_linear(KernelRuntimeContext& ctx, const char* op, const Tensor& x, const Tensor& packed,
                    int64_t n, const edge::LinearFusion& fusion, Tensor& out) {
   edge::Error error;
@@ -178,7 +178,7 @@ bool has_sizes(const Tensor& tensor, std::initializer_list<int64_t> sizes) {
          std::equal(sizes.begin(), sizes.end(), tensor.sizes().begin());
 }
 
-// Reads the shape out of the tensors and checks the part of it that both ops share.
+// Reads the shape from the tensors and checks what both attention ops have in common.
 bool attention_shape(const Tensor& qkv, const Tensor& cos, const Tensor& sin, const Tensor& k_cache,
                      int64_t start_pos, int64_t heads, edge::AttentionShape* s) {
   if (!is_float(qkv) || !is_float(cos) || !is_float(sin)) return false;

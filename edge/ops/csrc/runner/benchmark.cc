@@ -40,10 +40,9 @@ int64_t greedy(const float* logits, const LanguageProgram& program, std::string*
   return id;
 }
 
-// Prefills every prompt from position 0, then decodes from every context on, in ascending order.
-// `tokens` has one for each position below the largest of both; what the cache lacks below a context,
-// from `*filled` on, is filled with them, untimed. A later run finds it filled: other contents take no
-// other time.
+// Prefills every prompt from position 0, then decodes at every context, ascending. `tokens` has a token for
+// each position below the largest prompt or context. Positions below a context that the cache lacks, from
+// `*filled` on, are filled from `tokens` without timing; later runs find them filled.
 bool run_once(LanguageProgram* program, const BenchmarkConfig& config, const std::vector<int64_t>& tokens,
               int64_t* filled, BenchmarkRun* run, std::string* error) {
   int64_t id = 0;

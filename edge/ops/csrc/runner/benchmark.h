@@ -1,5 +1,5 @@
-// Benchmark mode: how fast one program is in one fresh process. Loading is cheap, so programs to be
-// compared run in turns, one process each.
+// Benchmark mode: measures one program in a fresh process. Loading is cheap, so programs that are compared
+// take turns, one process each.
 #pragma once
 
 #include <executorch/runtime/core/event_tracer.h>
@@ -15,7 +15,7 @@ namespace edge_runner {
 struct BenchmarkConfig {
   std::string model;
   std::vector<int64_t> prompt_lengths = {128};
-  std::vector<int64_t> contexts;  // positions of the first decoded token; none: the first prompt's length
+  std::vector<int64_t> contexts;  // positions of the first decoded token; empty: the first prompt's length
   int64_t generate = 64;          // tokens timed at each context
   int64_t warmup = 1;             // untimed runs
   int64_t runs = 3;
@@ -23,8 +23,8 @@ struct BenchmarkConfig {
 };
 
 struct BenchmarkRun {
-  std::vector<double> prefill_seconds;              // of each whole prompt
-  std::vector<std::vector<double>> decode_seconds;  // at each context, of every token with its greedy choice
+  std::vector<double> prefill_seconds;              // of each prompt
+  std::vector<std::vector<double>> decode_seconds;  // at each context, of each token and its greedy choice
 };
 
 struct BenchmarkResult {
@@ -38,12 +38,12 @@ struct BenchmarkResult {
   ProcessMemory before_load, memory;
 };
 
-// `tracer` may be null. False and one sentence when the program cannot be used or does not hold the
-// context.
+// Runs the benchmark. `tracer` may be null. Returns false with a sentence if the program cannot be used or is
+// too short for a context.
 bool benchmark(const BenchmarkConfig& config, executorch::runtime::EventTracer* tracer,
                BenchmarkResult* result, std::string* error);
 
-// One JSON object, without a line break; --help documents it.
+// Returns one JSON object without line breaks; --help documents it.
 std::string to_json(const BenchmarkResult& result);
 
 }  // namespace edge_runner

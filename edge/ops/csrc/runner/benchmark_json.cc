@@ -13,7 +13,7 @@ std::string number(double value) {
   return text;
 }
 
-// Paths may hold anything but zero bytes.
+// Escapes a path, which may hold any bytes but zero.
 std::string quoted(const std::string& text) {
   std::string result = "\"";
   for (const char c : text) {
@@ -30,7 +30,7 @@ std::string quoted(const std::string& text) {
   return result + "\"";
 }
 
-// The smallest value that at least this share of all values does not exceed (nearest rank).
+// Returns the quantile by nearest rank: the smallest value that at least this share does not exceed.
 double percentile(std::vector<double> values, double share) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());

@@ -14,7 +14,7 @@ bool is_end(const GenerateConfig& config, const LanguageProgram& program, int64_
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
-// An id, or -1 and one sentence. Null logits are a failure that has its sentence.
+// Returns an id, or -1 with a sentence. Null logits are a failure that has its sentence already.
 int64_t pick(Sampler* sampler, const float* logits, int64_t vocab_size, Stats* stats, std::string* error) {
   if (logits == nullptr) return -1;
   const Stopwatch watch;
@@ -28,7 +28,7 @@ int64_t pick(Sampler* sampler, const float* logits, int64_t vocab_size, Stats* s
 
 bool load_timed(const std::string& path, int threads, executorch::runtime::EventTracer* tracer,
                 LanguageProgram* program, Stats* stats, std::string* error) {
-  keep_runtime_log();  // before the pool, which logs what it does
+  keep_runtime_log();  // first, because the pool logs when it starts
   stats->model_load_start_ms = epoch_ms();
   if (threads > 0 && !set_threads(threads)) {
     *error = "cannot set " + std::to_string(threads) + " threads";

@@ -20,18 +20,17 @@ struct GenerateConfig {
   SamplingConfig sampling;
 };
 
-// A new id and the logits it was picked from, which stay valid during the call; false stops the
-// generation.
+// Receives a new id and its logits, which are valid during the call. Returns false to stop.
 using OnToken = std::function<bool(int64_t id, const float* logits, int64_t vocab_size)>;
 
-// Loads a program as LanguageProgram does, with `threads` of the pool (0: ExecuTorch's own choice),
-// and notes when.
+// Loads a program as LanguageProgram does, with `threads` threads (0: ExecuTorch's own choice), and records
+// the times.
 bool load_timed(const std::string& path, int threads, executorch::runtime::EventTracer* tracer,
                 LanguageProgram* program, Stats* stats, std::string* error);
 
-// Starts a new sequence and calls on_token for every new id, the end token included. Stops at an end
-// token, after max_new_tokens, or when the cache is full. False and one sentence when the program
-// refuses the tokens.
+// Starts a new sequence and calls on_token for every new id, including the end token. Stops at an end token,
+// after max_new_tokens, or when the cache is full. Returns false with a sentence if the program refuses the
+// tokens.
 bool generate(LanguageProgram* program, const GenerateConfig& config, const OnToken& on_token, Stats* stats,
               std::string* error);
 

@@ -1,5 +1,5 @@
-// One method of a program with the memory it runs in: what ExecuTorch's Module does, less its zeroed
-// arenas and its copies.
+// One method of a program with its memory. Unlike ExecuTorch's Module, it neither clears its arenas nor
+// copies inputs and outputs.
 #pragma once
 
 #include <executorch/extension/memory_allocator/malloc_memory_allocator.h>
@@ -16,7 +16,7 @@ namespace edge_runner {
 
 class LoadedMethod {
  public:
-  // Null, with the reason in `status`, when the method cannot be loaded. The program and the tracer
+  // Returns null, with the reason in `status`, if the method cannot be loaded. The program and the tracer
   // must outlive it.
   static std::unique_ptr<LoadedMethod> load(const executorch::runtime::Program& program, const char* name,
                                             executorch::runtime::EventTracer* tracer,
@@ -32,7 +32,7 @@ class LoadedMethod {
   PlannedMemory planned_;
   ScratchMemory scratch_;
   std::unique_ptr<executorch::runtime::MemoryManager> memory_;
-  std::unique_ptr<executorch::runtime::Method> method_;  // declared last: it uses all of the above
+  std::unique_ptr<executorch::runtime::Method> method_;  // last, because it uses all of the above
 };
 
 }  // namespace edge_runner

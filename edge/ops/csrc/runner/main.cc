@@ -1,6 +1,5 @@
-// lowbit_runner: runs an exported language model with no Python. All work is in the library; this
-// file has the files and streams. Exit code 2 and one sentence on stderr when the input cannot be
-// used.
+// lowbit_runner runs an exported language model without Python. The library does the work; this file reads
+// the command line and writes files and streams. Bad input gives a sentence on stderr and exit code 2.
 #include <cinttypes>
 #include <cstdio>
 

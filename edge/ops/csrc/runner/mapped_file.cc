@@ -22,7 +22,7 @@ bool MappedFile::open(const std::string& path) {
       size_ = static_cast<size_t>(status.st_size);
     }
   }
-  close(file);  // the mapping stays
+  close(file);  // the mapping stays valid
   return true;
 }
 

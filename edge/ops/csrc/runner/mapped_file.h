@@ -1,5 +1,5 @@
-// A file mapped read-only: its pages belong to the page cache, are shared between processes, and go
-// when memory is short. Nothing is locked.
+// A file mapped read-only. Its pages are shared between processes, and the system drops them when memory is
+// short.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
-  // False when it cannot be read. What is no regular file, or has nothing in it, opens with size 0.
+  // Returns false if the file cannot be read. An empty file, or one that is not regular, opens with size 0.
   bool open(const std::string& path);
 
   const uint8_t* data() const { return data_; }

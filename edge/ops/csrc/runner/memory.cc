@@ -35,7 +35,7 @@ bool PlannedMemory::allocate(const MethodMeta& meta) {
 }
 
 void* ScratchMemory::allocate(size_t size, size_t alignment) {
-  constexpr size_t kLine = 64;  // at least a cache line, for vectors and against false sharing
+  constexpr size_t kLine = 64;  // a cache line: suits vectors and avoids false sharing
   if (!isPowerOf2(alignment) || size > SIZE_MAX / 4) return nullptr;
   alignment = alignment < kLine ? kLine : alignment;
   const size_t needed = size + alignment;

@@ -1,6 +1,5 @@
-// The memory a method runs in. ExecuTorch's Module clears all planned memory up front and allocates
-// scratch anew for every operator; here, planned pages appear when they are first written, and
-// scratch is kept.
+// The memory of a method. ExecuTorch's Module clears all planned memory at the start and allocates scratch
+// for every operator; here planned pages take memory only once they are written, and scratch is reused.
 #pragma once
 
 #include <executorch/runtime/core/hierarchical_allocator.h>
@@ -14,8 +13,8 @@
 
 namespace edge_runner {
 
-// The planned buffers: activations, and the KV cache, which starts as zeros. Planned for the longest
-// prompt and context; a page that no token reached takes no memory.
+// The planned buffers: activations and the KV cache, which starts as zeros. They are planned for the longest
+// prompt and context; unused pages take no memory.
 class PlannedMemory {
  public:
   PlannedMemory() = default;
@@ -23,7 +22,7 @@ class PlannedMemory {
   PlannedMemory(const PlannedMemory&) = delete;
   PlannedMemory& operator=(const PlannedMemory&) = delete;
 
-  // False when the address space has no room.
+  // Returns false if the address space has no room.
   bool allocate(const executorch::runtime::MethodMeta& meta);
 
   executorch::runtime::HierarchicalAllocator* allocator() { return allocator_.get(); }
@@ -35,7 +34,7 @@ class PlannedMemory {
   size_t bytes_ = 0;
 };
 
-// Scratch of one operator at a time: ExecuTorch resets it after each. Grows to the largest need.
+// Scratch of one operator at a time, which ExecuTorch resets after each. Grows to the largest need.
 class ScratchMemory final : public executorch::runtime::MemoryAllocator {
  public:
   ScratchMemory() : MemoryAllocator(0, nullptr) {}
@@ -49,7 +48,7 @@ class ScratchMemory final : public executorch::runtime::MemoryAllocator {
     size_t size;
   };
 
-  std::vector<Block> blocks_;  // several only until the next reset
+  std::vector<Block> blocks_;  // more than one only until the next reset
   size_t used_ = 0;            // of the last block
 };
 

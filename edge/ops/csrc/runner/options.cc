@@ -13,7 +13,8 @@ enum class Mode { kBoth, kGenerate, kBenchmark };
 struct Flag {
   std::string name;
   Mode mode;
-  std::function<bool(const std::string& value)> set;  // false: not what `takes` says
+  std::function<bool(const std::string& value)>
+      set;  // returns false if the value is not what `takes` describes
   std::string takes;
 };
 
@@ -64,7 +65,7 @@ Flag number(const char* name, Mode mode, int high, double* target) {
   const auto set = [=](const std::string& text) {
     char* end = nullptr;
     *target = std::strtod(text.c_str(), &end);
-    return !text.empty() && *end == '\0' && *target >= 0 && *target <= high;  // refuses NaN
+    return !text.empty() && *end == '\0' && *target >= 0 && *target <= high;  // false for NaN
   };
   return {name, mode, set, "a number from 0 to " + std::to_string(high) + ","};
 }
@@ -103,7 +104,7 @@ std::vector<Flag> flags_of(Options* o) {
   };
 }
 
-// What single flags cannot say.
+// Checks flags that depend on each other.
 bool check_together(const Options& options, const std::vector<const Flag*>& given, std::string* error) {
   for (const Flag* flag : given) {
     if (flag->mode == (options.benchmark_mode ? Mode::kGenerate : Mode::kBenchmark)) {

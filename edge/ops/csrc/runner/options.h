@@ -1,4 +1,4 @@
-// The runner's command line.
+// The command line of lowbit_runner.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@ struct Options {
   std::string model;  // path of the .pte
   int threads = 0;    // 0: ExecuTorch's own choice
   GenerateConfig generate;
-  std::string logits;  // file for every step's logits, float32 [steps, vocabulary]
+  std::string logits;  // file for the logits of every step, float32 [steps, vocabulary]
   std::string etdump;  // file for the trace
   bool benchmark_mode = false;
   BenchmarkConfig benchmark;  // without model and threads
@@ -21,7 +21,7 @@ struct Options {
 
 extern const char* const kUsage;
 
-// False and one sentence in `error` when the arguments cannot be used.
+// Returns false with a sentence in `error` if the arguments cannot be used.
 bool parse_options(int argc, char** argv, Options* options, std::string* error);
 
 }  // namespace edge_runner

@@ -7,7 +7,7 @@
 namespace edge_runner {
 namespace {
 
-// The number of "Name:   123 kB" in bytes, when the line has that name.
+// Reads "Name:   123 kB" as bytes if the line has that name.
 bool read_kilobytes(const std::string& line, const std::string& name, int64_t* bytes) {
   if (line.compare(0, name.size(), name) != 0) return false;
   *bytes = std::strtoll(line.c_str() + name.size(), nullptr, 10) * 1024;

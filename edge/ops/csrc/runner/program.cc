@@ -24,7 +24,7 @@ bool LanguageProgram::load(const std::string& path, EventTracer* tracer, std::st
   clear_runtime_log();
   executorch::runtime::runtime_init();
   path_ = path;
-  // Asked here, and not at the first token, so that EDGE_FORCE_KERNEL is refused before the work.
+  // Select the kernel now, so that a bad EDGE_FORCE_KERNEL is refused before any work.
   char reason[256] = "";
   const char* kernel = edge_selected_kernel(reason, sizeof(reason));
   if (kernel == nullptr) {
@@ -45,8 +45,8 @@ bool LanguageProgram::load_program(std::string* error) {
     return false;
   }
   loader_ = std::make_unique<BufferDataLoader>(file_.data(), file_.size());
-  // The thorough check reads the tables that describe the program, not its weights, and takes under a
-  // millisecond; without it, a damaged file makes the runtime follow wild offsets.
+  // The full check reads the program's tables, not its weights, in under a millisecond. Without it, a damaged
+  // file makes the runtime follow wild offsets.
   auto program = Program::load(loader_.get(), Program::Verification::InternalConsistency);
   if (!program.ok()) {
     *error =

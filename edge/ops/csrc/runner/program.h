@@ -1,6 +1,5 @@
 // A loaded language model: forward(tokens int64 [1,T], input_pos int64 [1]) -> logits of the last
-// token, float32 [1,V] or [1,T,V]. The KV cache lives in it; one sequence at a time, one thread at a
-// time.
+// token, float32 [1,V] or [1,T,V]. It holds the KV cache of one sequence and is used by one thread at a time.
 #pragma once
 
 #include <executorch/extension/data_loader/buffer_data_loader.h>
@@ -18,15 +17,14 @@ namespace edge_runner {
 
 class LanguageProgram {
  public:
-  // Maps the file and prepares the method. `tracer` may be null and must outlive the program. False
-  // and one sentence: no such file, not a program, truncated, an op is missing, or no kernel. Checks
-  // the file's structure, not its manifest: export.verify does that.
+  // Maps the file and prepares the method. `tracer` may be null and must outlive the program. Returns false
+  // with a sentence if the file is missing, truncated or no program, or if an op or a kernel is missing.
+  // Checks the file's structure, not its manifest (edge.runtime does that).
   bool load(const std::string& path, executorch::runtime::EventTracer* tracer, std::string* error);
 
-  // Both run tokens at positions from `position` on and return the logits of the last one,
-  // `vocab_size` floats that stay valid until the next call; null and one sentence on failure.
-  // Prefill takes at least one token and runs them in pieces of at most kPrefillTokens, so that the
-  // activations of a long prompt take no more memory than that.
+  // Both run tokens from `position` on and return the logits of the last one, `vocab_size` floats that stay
+  // valid until the next call, or null with a sentence. Prefill takes one or more tokens and runs at most
+  // kPrefillTokens at a time, which bounds the memory of activations.
   const float* prefill(const int64_t* tokens, int64_t count, int64_t position, std::string* error);
   const float* decode(int64_t token, int64_t position, std::string* error);
 
@@ -49,7 +47,7 @@ class LanguageProgram {
   const float* forward(const int64_t* tokens, int64_t count, int64_t position, std::string* error);
 
   std::string path_, kernel_;
-  MappedFile file_;  // outlives the program, which points into it
+  MappedFile file_;  // must outlive program_, which points into it
   std::unique_ptr<executorch::extension::BufferDataLoader> loader_;
   std::unique_ptr<executorch::runtime::Program> program_;
   std::unique_ptr<LoadedMethod> forward_;

@@ -1,5 +1,5 @@
-// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014):
-// 64 bits of state, only integer arithmetic, the same numbers on every platform and in every library.
+// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): the same
+// numbers on every platform and with every standard library.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ class SplitMix64 {
     return mixed ^ (mixed >> 31);
   }
 
-  // In [0, 1): a multiple of 2^-53, all equally likely.
+  // Returns a multiple of 2^-53 in [0, 1), all equally likely.
   double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
 
  private:

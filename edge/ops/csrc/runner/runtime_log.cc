@@ -8,10 +8,10 @@
 namespace edge_runner {
 namespace {
 
-constexpr size_t kMaxLines = 256;  // a delegate may repeat itself
+constexpr size_t kMaxLines = 256;  // a delegate may repeat its errors
 
 struct Log {
-  std::mutex mutex;  // kernels may complain from any thread of the pool
+  std::mutex mutex;  // any thread of the pool may log
   std::vector<std::string> lines;
 };
 
@@ -42,7 +42,7 @@ void clear_runtime_log() {
   log.lines.clear();
 }
 
-// Without the condition that ExecuTorch puts in front, and without bytes that are not text.
+// Drops the condition that ExecuTorch prints first, and bytes that are not text.
 std::string first_complaint() {
   Log& log = the_log();
   const std::lock_guard<std::mutex> lock(log.mutex);
@@ -56,7 +56,7 @@ std::string first_complaint() {
   return line;
 }
 
-// The names behind "Missing operator: [3] lowbit::linear.out".
+// Reads the names from lines such as "Missing operator: [3] lowbit::linear.out".
 std::string missing_operators() {
   Log& log = the_log();
   const std::lock_guard<std::mutex> lock(log.mutex);

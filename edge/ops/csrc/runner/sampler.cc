@@ -17,7 +17,7 @@ int64_t argmax(const float* logits, int64_t count) {
 }
 
 int64_t Sampler::sample(const float* logits, int64_t count) {
-  constexpr double kGreedyBelow = 1e-6;  // its inverse, times any difference of logits, is no NaN
+  constexpr double kGreedyBelow = 1e-6;  // keeps (difference of logits) / temperature from becoming NaN
   const int64_t best = argmax(logits, count);
   if (best < 0 || config_.temperature < kGreedyBelow) return best;
   collect(logits, count, logits[best]);
@@ -30,25 +30,24 @@ bool Sampler::likelier(const Candidate& a, const Candidate& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
 }
 
-// Leaves out tokens whose weight rounds to 0: they cannot be drawn.
+// Drops tokens whose weight rounds to 0: they cannot be drawn.
 void Sampler::collect(const float* logits, int64_t count, float best) {
   const float inverse = static_cast<float>(1 / config_.temperature);
   weights_.resize(static_cast<size_t>(count));
   float* weights = weights_.data();
-  for (int64_t id = 0; id < count; ++id) {  // apart from the next loop: this one is vectorised
+  for (int64_t id = 0; id < count; ++id) {  // a loop of its own, so that it is vectorised
     weights[id] = edge::exp_deterministic((logits[id] - best) * inverse);
   }
   candidates_.resize(static_cast<size_t>(count));
   size_t kept = 0;
-  for (int64_t id = 0; id < count; ++id) {  // writes first, then keeps or not: no branch to mispredict
+  for (int64_t id = 0; id < count; ++id) {  // writes always and then keeps or not: no branches
     candidates_[kept] = {logits[id], weights[id], id};
     kept += weights[id] > 0 ? 1 : 0;
   }
   candidates_.resize(kept);
 }
 
-// In order, because nth_element leaves the others in an order of the library's choice and the sums
-// below need one.
+// Sorts, because the sums below need a fixed order and that of nth_element depends on the library.
 void Sampler::keep_top_k() {
   if (config_.top_k <= 0 || config_.top_k >= static_cast<int64_t>(candidates_.size())) return;
   const auto end = candidates_.begin() + config_.top_k;
@@ -57,7 +56,7 @@ void Sampler::keep_top_k() {
   std::sort(candidates_.begin(), candidates_.end(), likelier);
 }
 
-// Takes the likeliest from a heap until they reach p: sorting a whole vocabulary takes longer.
+// Takes the most likely from a heap until they reach p, which is faster than sorting a whole vocabulary.
 void Sampler::keep_top_p() {
   if (config_.top_p >= 1) return;
   double total = 0, sum = 0;
@@ -65,12 +64,12 @@ void Sampler::keep_top_p() {
   const auto less_likely = [](const Candidate& a, const Candidate& b) { return likelier(b, a); };
   std::make_heap(candidates_.begin(), candidates_.end(), less_likely);
   auto end = candidates_.end();
-  do {  // the likeliest stays even for p = 0
+  do {  // keeps the most likely token even for p = 0
     std::pop_heap(candidates_.begin(), end, less_likely);
     sum += (--end)->weight;
   } while (end != candidates_.begin() && sum < config_.top_p * total);
   candidates_.erase(candidates_.begin(), end);
-  std::reverse(candidates_.begin(), candidates_.end());  // likeliest first, as above
+  std::reverse(candidates_.begin(), candidates_.end());  // most likely first, as after top-k
 }
 
 int64_t Sampler::draw() {
@@ -81,7 +80,7 @@ int64_t Sampler::draw() {
     sum += candidate.weight;
     if (target < sum) return candidate.id;
   }
-  return candidates_.back().id;  // rounding left the target at the very end
+  return candidates_.back().id;  // the target rounded to the total
 }
 
 }  // namespace edge_runner

@@ -1,4 +1,4 @@
-// Picks the next token from logits, outside the graph. Needs no ExecuTorch.
+// Picks the next token from logits. Needs no ExecuTorch.
 #pragma once
 
 #include <cstdint>
@@ -9,32 +9,30 @@
 namespace edge_runner {
 
 struct SamplingConfig {
-  double temperature = 0;  // below 1e-6: greedy, and the rest is not used
-  double top_p = 1;        // keep the likeliest tokens that together reach this probability
-  int64_t top_k = 0;       // keep this many of the likeliest; 0: all
+  double temperature = 0;  // below 1e-6: greedy; the fields below are not used
+  double top_p = 1;        // keep the most likely tokens that together reach this probability
+  int64_t top_k = 0;       // keep this many of the most likely tokens; 0: all
   uint64_t seed = 0;
 };
 
-// Temperature, then top-k, then top-p over what is left, then one draw: a uniform number walks down
-// the tokens, by id where nothing was cut and likeliest first where something was.
+// Applies temperature, then top-k, then top-p to what is left, then draws once: a uniform number selects a
+// token by cumulative weight, in the order of ids, or most likely first after top-k or top-p.
 //
-// For equal logits and configuration the ids are the same on every platform and with every compiler:
-// the order of candidates is total (logit, then the lower id), the exponential is
-// edge::exp_deterministic, sums are in double in a fixed order, and the generator is integer
-// arithmetic; built with -ffp-contract=off. Where logits differ in their last bits, a draw that falls
-// between two tokens may go the other way, and the texts part from there.
+// Equal logits and configuration give equal ids on every platform and with every compiler: candidates have a
+// total order (logit, then lower id), the exponential is edge::exp_deterministic, sums are doubles in a fixed
+// order, and the generator uses integers only (built with -ffp-contract=off).
 class Sampler {
  public:
   explicit Sampler(const SamplingConfig& config) : config_(config), random_(config.seed) {}
 
-  // logits float32 [count] -> an id, or -1 when one is NaN or +inf or all are -inf: the model is broken.
-  // One -inf is a token that is never drawn.
+  // Returns an id for logits float32 [count], or -1 if one is NaN or +inf or all are -inf: the model is
+  // broken. A token with -inf is never drawn.
   int64_t sample(const float* logits, int64_t count);
 
  private:
   struct Candidate {
     float logit;
-    float weight;  // in proportion to the probability; the best token's is 1
+    float weight;  // proportional to the probability; 1 for the best token
     int64_t id;
   };
   static bool likelier(const Candidate& a, const Candidate& b);
@@ -45,11 +43,11 @@ class Sampler {
 
   SamplingConfig config_;
   SplitMix64 random_;
-  std::vector<float> weights_;  // this and the next are kept between calls for their memory
+  std::vector<float> weights_;  // kept between calls, as candidates_, to reuse the memory
   std::vector<Candidate> candidates_;
 };
 
-// The lowest id among the largest logits; -1 as above.
+// Returns the lowest id with the largest logit, or -1 as above.
 int64_t argmax(const float* logits, int64_t count);
 
 }  // namespace edge_runner

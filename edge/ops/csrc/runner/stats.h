@@ -1,4 +1,4 @@
-// What a generation took, and the line that ExecuTorch's tools look for.
+// Times of a generation, and the line that ExecuTorch's tools read.
 #pragma once
 
 #include <chrono>
@@ -20,7 +20,7 @@ std::string stats_line(const Stats& stats);
 
 int64_t epoch_ms();
 
-// Elapsed time, from a clock that nobody sets.
+// Elapsed time by the steady clock.
 class Stopwatch {
  public:
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }

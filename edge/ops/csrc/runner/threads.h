@@ -1,9 +1,9 @@
-// The one thread pool of the process, which the low-bit ops and XNNPACK share.
+// The thread pool of the process, which the low-bit ops and XNNPACK share.
 #pragma once
 
 namespace edge_runner {
 
-// Replaces the pool by one of `threads`, the calling thread included. Not while a program runs.
+// Replaces the pool by one of `threads` threads, including the caller. Never call it while a program runs.
 bool set_threads(int threads);
 
 int thread_count();

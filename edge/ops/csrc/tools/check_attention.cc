@@ -1,4 +1,4 @@
-// Attention of one kernel against the scalar kernel's, over float32 and over int8 caches.
+// Compares a kernel's attention with the scalar kernel's, over float32 and int8 caches.
 #include <cinttypes>
 #include <cmath>
 #include <cstdio>
@@ -32,7 +32,7 @@ std::string describe(const AttentionShape& s, bool is_int8) {
   return text;
 }
 
-// The caches of a job: floats, or int8 as the scales of K, then of V, and apart from them the bytes.
+// The caches of a job. floats: K and V, or for int8 the scales of K and V; bytes: the int8 K and V.
 struct Caches {
   std::vector<float> floats;
   std::vector<int8_t> bytes;
@@ -51,7 +51,7 @@ Caches random_caches(const AttentionShape& s, bool is_int8, Random* random) {
   return caches;
 }
 
-// Everything attention wrote: its output and both caches.
+// Runs attention and returns everything that it wrote: the output and the caches.
 std::vector<float> run(AttentionJob job, Caches caches, const Kernel& kernel) {
   const AttentionShape& s = job.shape;
   std::vector<float> out(static_cast<size_t>(s.tokens * s.heads * s.head_dim));

@@ -1,4 +1,4 @@
-// The float loops of one kernel against the scalar kernel's.
+// Compares a kernel's float loops with the scalar kernel's.
 #include <cinttypes>
 #include <cmath>
 #include <cstdio>
@@ -15,7 +15,7 @@ std::string describe(const char* op, int64_t count) {
   return text;
 }
 
-// Mostly ordinary rows; some with what must not crash or differ: zeros, huge and tiny values, inf, NaN.
+// Makes mostly ordinary rows, and some with zeros, huge or tiny values, inf or NaN.
 std::vector<float> random_row(Random* random, int64_t count) {
   constexpr float kScales[] = {1.0f, 100.0f, 1e-3f, 3e38f, 1e-37f, 1e-42f, 0.0f};
   std::vector<float> x = random->values(count, kScales[random->chance(70) ? 0 : random->between(0, 6)]);

@@ -13,7 +13,7 @@ namespace {
 enum class Fill { kRandom, kLargest };
 
 struct Case {
-  const WeightFormat* format;
+  TableForm form;
   int64_t n, k, tokens;
   Fill fill;
   bool gate_up, norm, residual;
@@ -21,16 +21,19 @@ struct Case {
 };
 
 std::string describe(const Case& c) {
-  char text[200];
-  std::snprintf(text, sizeof(text), "linear %s [%" PRId64 ", %" PRId64 "], %" PRId64 " tokens%s%s%s%s%s",
-                c.format->name, c.n, c.k, c.tokens, c.gate_up ? ", gate_up" : "", c.norm ? ", norm" : "",
-                c.residual ? ", residual" : "", c.fill == Fill::kLargest ? ", largest codes" : "",
-                c.extreme ? ", activations at +-127" : "");
+  char text[250];
+  std::snprintf(
+      text, sizeof(text),
+      "linear %s [%" PRId64 ", %" PRId64 "], groups of %" PRId64 "%s%s, %" PRId64 " tokens%s%s%s%s%s",
+      c.form.encoding->name, c.n, c.k, c.form.group_columns,
+      c.form.scale_type == ScaleType::kBfloat16 ? " (bfloat16)" : "", c.form.has_zeros ? ", zeros" : "",
+      c.tokens, c.gate_up ? ", gate_up" : "", c.norm ? ", norm" : "", c.residual ? ", residual" : "",
+      c.fill == Fill::kLargest ? ", largest codes" : "", c.extreme ? ", activations at +-127" : "");
   return text;
 }
 
 uint8_t code_byte(const Case& c, Random* random) {
-  if (c.format->is_base3()) {
+  if (c.form.encoding->id == Encoding::kBase3) {
     const int64_t number = c.fill == Fill::kLargest ? 242 : random->between(0, 242);
     return static_cast<uint8_t>((number * 256 + 242) / 243);
   }
@@ -44,20 +47,60 @@ struct Table {
   PackedView view;
 
   Table(const Case& c, Random* random) {
-    const PackedHeader header = expected_header(c.n, c.k, *c.format);
+    const PackedHeader header = expected_header(c.n, c.k, c.form);
     const int64_t skew = random->between(0, 63);
-    const int64_t alpha_bytes = int64_t{header.n_padded} * 4;
-    const auto codes_bytes = static_cast<int64_t>(header.total_bytes - header.codes_offset);
-    bytes.resize(static_cast<size_t>(skew + alpha_bytes + codes_bytes));
-    uint8_t* const alphas = bytes.data() + skew;
-    uint8_t* const codes = alphas + alpha_bytes;
-    for (int64_t i = 0; i < c.n; ++i) {
-      const float alpha = c.format->is_quantized() ? 0.001f + random->value() * random->value() : 1.0f;
-      std::memcpy(alphas + i * 4, &alpha, sizeof(alpha));
+    bytes.resize(static_cast<size_t>(skew) + header.total_bytes - sizeof(header));
+    uint8_t* const first = bytes.data() + skew;  // what follows the header
+    view = view_of(header, c.form, first - sizeof(header));
+    const auto arrays = static_cast<int64_t>(header.codes_offset - sizeof(header));
+    uint8_t* const codes = first + arrays;
+    for (int64_t i = 0; i < view.codes_bytes(); ++i) codes[i] = code_byte(c, random);
+    if (!c.form.encoding->is_quantized()) make_finite(codes, view.codes_bytes());
+    if (c.form.group_columns == 0) {
+      fill_rows(c, first, random);
+    } else {
+      fill_groups(c, codes, random);
     }
-    for (int64_t i = 0; i < codes_bytes; ++i) codes[i] = code_byte(c, random);
-    if (!c.format->is_quantized()) make_finite(codes, codes_bytes);
-    view = PackedView{c.format, c.n, c.k, header.n_padded, header.k_padded, alphas, codes, 0};
+  }
+
+  static float scale(const Case& c, Random* random) {
+    return c.form.encoding->is_quantized() ? 0.001f + random->value() * random->value() : 1.0f;
+  }
+
+  static float zero(const Case& c, Random* random) {
+    return random->value() * static_cast<float>(c.form.encoding->codes);
+  }
+
+  static void fill_rows(const Case& c, uint8_t* arrays, Random* random) {
+    const int64_t padded = round_up(c.n, kBlockRows);
+    for (int64_t row = 0; row < c.n; ++row) {
+      const float values[2] = {scale(c, random), zero(c, random)};
+      std::memcpy(arrays + row * 4, &values[0], sizeof(float));
+      if (c.form.has_zeros) std::memcpy(arrays + (padded + row) * 4, &values[1], sizeof(float));
+    }
+  }
+
+  // 16 bits of scales and zeros: bfloat16 is the upper half of a float, a half below 1 is made of random
+  // bits.
+  static uint16_t bits(const Case& c, float value, Random* random) {
+    uint32_t word;
+    std::memcpy(&word, &value, sizeof(word));
+    if (c.form.scale_type == ScaleType::kBfloat16) return static_cast<uint16_t>(word >> 16);
+    return static_cast<uint16_t>(random->between(1, 0x3bff));  // positive, subnormal halves included
+  }
+
+  void fill_groups(const Case& c, uint8_t* codes, Random* random) const {
+    for (int64_t block = 0; block < view.blocks(); ++block) {
+      for (int64_t group = 0; group < group_count(view.k_padded, c.form.group_columns); ++group) {
+        const GroupPlace place = place_of_group(c.form, view.k_padded, group);
+        uint8_t* const at = codes + block * view.block_bytes();
+        for (int64_t row = 0; row < kBlockRows; ++row) {
+          const uint16_t values[2] = {bits(c, scale(c, random), random), bits(c, zero(c, random), random)};
+          std::memcpy(at + place.scales + row * 2, &values[0], 2);
+          if (c.form.has_zeros) std::memcpy(at + place.zeros + row * 2, &values[1], 2);
+        }
+      }
+    }
   }
 
   static void make_finite(uint8_t* halves, int64_t size) {
@@ -107,9 +150,26 @@ int64_t random_columns(Random* random) {
   return random->between(1, 700);
 }
 
-Case random_case(const WeightFormat& format, Random* random) {
+// One zero for the table, or one for each scale; one scale a row, or one for each group of columns.
+TableForm random_form(const EncodingTraits& encoding, Random* random) {
+  TableForm form{&encoding, 0, ScaleType::kFloat32, false, 0.0f};
+  if (!encoding.is_quantized()) return form;
+  form.has_zeros = random->chance(30);
+  if (!form.has_zeros) {
+    const int64_t halves = encoding.id == Encoding::kBits8 ? 1 : 2;  // a step of 2 overflows at 8 bits
+    form.zero =
+        static_cast<float>(random->between(0, halves * encoding.largest_code())) / static_cast<float>(halves);
+  }
+  if (encoding.has_planes() && random->chance(50)) {
+    form.group_columns = int64_t{32} << random->between(0, 3);
+    form.scale_type = random->chance(50) ? ScaleType::kFloat16 : ScaleType::kBfloat16;
+  }
+  return form;
+}
+
+Case random_case(const EncodingTraits& encoding, Random* random) {
   Case c{};
-  c.format = &format;
+  c.form = random_form(encoding, random);
   c.gate_up = random->chance(25);
   c.n = c.gate_up ? random->between(1, 2) * 32 : random->between(1, 50);
   c.k = random_columns(random);
@@ -121,21 +181,29 @@ Case random_case(const WeightFormat& format, Random* random) {
   return c;
 }
 
+bool runs(const Kernel& kernel, const EncodingTraits& encoding) {
+  return encoding.id != Encoding::kBase3 || kernel.runs_base3;
+}
+
 }  // namespace
 
 bool check_linear(const Kernel& kernel, Random* random, Tally* tally) {
-  for (const WeightFormat& format : kFormats) {
-    if (format.is_base3() && !kernel.runs_base3) continue;
-    if (!check_case(random_case(format, random), kernel, random, tally)) return false;
+  for (const EncodingTraits& encoding : kEncodings) {
+    if (!runs(kernel, encoding)) continue;
+    if (!check_case(random_case(encoding, random), kernel, random, tally)) return false;
   }
   return true;
 }
 
 bool check_linear_extremes(const Kernel& kernel, Random* random, Tally* tally) {
-  for (const WeightFormat& format : kFormats) {
-    if (format.is_base3() && !kernel.runs_base3) continue;
+  for (const EncodingTraits& encoding : kEncodings) {
+    if (!runs(kernel, encoding)) continue;
+    // Between two codes where int32 holds twice the sums.
+    const float middle = encoding.codes == 256 ? 128.0f : static_cast<float>(encoding.largest_code()) / 2;
+    const float zero = encoding.is_quantized() ? middle : 0.0f;
+    const TableForm form{&encoding, 0, ScaleType::kFloat32, false, zero};
     for (const int64_t tokens : {1, 7}) {
-      const Case c{&format, 17, kMaxColumns, tokens, Fill::kLargest, false, false, false, true};
+      const Case c{form, 17, kMaxColumns, tokens, Fill::kLargest, false, false, false, true};
       if (!check_case(c, kernel, random, tally)) return false;
     }
   }

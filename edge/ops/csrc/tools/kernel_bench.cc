@@ -23,17 +23,19 @@ using edge::PackedView;
 using edge::read_all;
 
 const char* const kUsage =
-    "usage: lowbit_kernel_bench [--columns K] [--sets KIB,KIB,...] [--rounds N] [--tokens T]\n"
+    "usage: lowbit_kernel_bench [--columns K] [--sets KIB,KIB,...] [--rounds N] [--tokens T] [--group-size "
+    "G]\n"
     "       lowbit_kernel_bench --read FILE [--threads N]\n"
     "GB/s of packed weights in the decode loop, one thread, as a share of a pure read loop over the same\n"
     "bytes; with --tokens above 1, GOPS (2 per weight and token) of the prefill loop instead.\n"
     "--columns  columns of the table (default 1536)     --rounds  timed rounds (default 9)\n"
     "--sets     working sets; default half of L2, three quarters of L3, and 8 times L3\n"
+    "--group-size  columns that share a scale: 32, 64, 128 or 256 (default: one scale per row)\n"
     "--read     seconds of a pure read of the file's bytes, mapped and already in memory, each thread its\n"
     "           share: the best of 6 passes\n";
 
 struct Options {
-  int64_t columns = 1536, rounds = 9, tokens = 1;
+  int64_t columns = 1536, rounds = 9, tokens = 1, group_size = 0;
   std::vector<int64_t> set_bytes;
 };
 
@@ -43,23 +45,34 @@ uint32_t next_random(uint64_t* state) {  // Knuth's MMIX generator, upper bits
 }
 
 // A table of random bytes that fills about `bytes`: to the kernels any byte holds codes.
-std::vector<uint8_t> random_table(const edge::WeightFormat& format, int64_t columns, int64_t bytes,
+std::vector<uint8_t> random_table(const edge::TableForm& form, int64_t columns, int64_t bytes,
                                   int64_t* rows) {
-  const edge::PackedHeader one = edge::expected_header(edge::kBlockRows, columns, format);
+  const edge::PackedHeader one = edge::expected_header(edge::kBlockRows, columns, form);
   const auto block = static_cast<int64_t>(one.total_bytes - one.codes_offset);
   *rows = std::max<int64_t>(1, bytes / block) * edge::kBlockRows;
-  edge::PackedHeader header = edge::expected_header(*rows, columns, format);
+  const edge::PackedHeader header = edge::expected_header(*rows, columns, form);
   std::vector<uint8_t> table(header.total_bytes);
   uint64_t state = 1;
+  const bool may_be_nan = form.group_columns != 0 || !form.encoding->is_quantized();
   for (uint64_t i = header.codes_offset; i + 4 <= header.total_bytes; i += 4) {
-    // Halves lose their top exponent bit: numbers below 2, no NaN.
-    const uint32_t word = next_random(&state) & (format.is_quantized() ? 0xffffffffu : 0xbfffbfffu);
+    // Halves lose their sign and top exponent bit: positive numbers below 2, no NaN.
+    const uint32_t word = next_random(&state) & (may_be_nan ? 0x3fff3fffu : 0xffffffffu);
     std::memcpy(table.data() + i, &word, sizeof(word));
   }
-  const float alpha = format.is_quantized() ? 0.5f : 1.0f;
-  for (int64_t row = 0; row < *rows; ++row) std::memcpy(table.data() + sizeof(header) + row * 4, &alpha, 4);
+  const float scale = form.encoding->is_quantized() ? 0.5f : 1.0f;
+  for (int64_t row = 0; row < *rows && form.group_columns == 0; ++row) {
+    std::memcpy(table.data() + sizeof(header) + row * 4, &scale, 4);
+  }
   std::memcpy(table.data(), &header, sizeof(header));
   return table;
+}
+
+// The encoding with one scale a row, or one for each group of columns.
+edge::TableForm form_of(const edge::EncodingTraits& encoding, int64_t group_columns) {
+  const float middle = encoding.codes == 256 ? 128.0f : static_cast<float>(encoding.largest_code()) / 2;
+  return {&encoding, group_columns,
+          group_columns == 0 ? edge::ScaleType::kFloat32 : edge::ScaleType::kFloat16, false,
+          encoding.is_quantized() ? middle : 0.0f};
 }
 
 template <class Function>
@@ -94,25 +107,26 @@ struct Case {
   }
 };
 
-// Those that this CPU runs and that take the format as it is; the last one is scalar.
-std::vector<const Kernel*> kernels_for(const edge::WeightFormat& format) {
+// Those that this CPU runs and that take the encoding as it is; the last one is scalar.
+std::vector<const Kernel*> kernels_for(const edge::EncodingTraits& encoding) {
   std::vector<const Kernel*> kernels;
   const std::string names = edge::kernel_names();
   for (size_t begin = 0; begin < names.size();) {
     const size_t end = std::min(names.find(',', begin), names.size());
     edge::Error error;
     const Kernel* kernel = edge::find_kernel(names.substr(begin, end - begin).c_str(), &error);
-    const bool takes = kernel != nullptr && (!format.is_base3() || kernel->runs_base3);
+    const bool takes = kernel != nullptr && (encoding.id != edge::Encoding::kBase3 || kernel->runs_base3);
     if (takes) kernels.push_back(kernel);
     begin = end + 1;
   }
   return kernels;
 }
 
-// One line of the table: all kernels on one format and working set. False when a kernel is wrong.
-bool measure(const edge::WeightFormat& format, int64_t set_bytes, const Options& options) {
+// One line of the table: all kernels on one encoding and working set. False when a kernel is wrong.
+bool measure(const edge::EncodingTraits& encoding, int64_t set_bytes, const Options& options) {
   int64_t rows = 0;
-  const std::vector<uint8_t> table = random_table(format, options.columns, set_bytes, &rows);
+  const std::vector<uint8_t> table =
+      random_table(form_of(encoding, options.group_size), options.columns, set_bytes, &rows);
   Case run;
   edge::Error error;
   if (!edge::open_packed(table.data(), static_cast<int64_t>(table.size()), rows, options.columns, &run.view,
@@ -128,14 +142,14 @@ bool measure(const edge::WeightFormat& format, int64_t set_bytes, const Options&
   run.y.resize(static_cast<size_t>(run.tokens * rows));
   run.scratch.resize(static_cast<size_t>(edge::linear_scratch_bytes(run.tokens, run.view, {})));
 
-  std::vector<const Kernel*> kernels = kernels_for(format);
+  std::vector<const Kernel*> kernels = kernels_for(encoding);
   run.run(*kernels.back());
   const std::vector<float> expected = run.y;
   for (const Kernel* kernel : kernels) {
     if (!run.run(*kernel)) return false;
     if (std::memcmp(run.y.data(), expected.data(), expected.size() * sizeof(float)) != 0) {
       std::fprintf(stderr, "lowbit_kernel_bench: kernel %s differs from scalar at %s; nothing was timed\n",
-                   kernel->name, format.name);
+                   kernel->name, encoding.name);
       return false;
     }
   }
@@ -166,7 +180,7 @@ bool measure(const edge::WeightFormat& format, int64_t set_bytes, const Options&
   const double best_read = std::max(median(plain), median(ahead));
   for (size_t i = 0; i < kernels.size(); ++i) {
     const auto [least, most] = std::minmax_element(rates[i].begin(), rates[i].end());
-    std::printf("| %s | %lld | %s | %.1f (%.1f-%.1f) |", format.name, static_cast<long long>(bytes >> 10),
+    std::printf("| %s | %lld | %s | %.1f (%.1f-%.1f) |", encoding.name, static_cast<long long>(bytes >> 10),
                 kernels[i]->name, median(rates[i]), *least, *most);
     if (options.tokens == 1) std::printf(" %.1f | %.2f |", best_read, median(rates[i]) / best_read);
     std::printf("\n");
@@ -198,6 +212,10 @@ int64_t cache_bytes(int level, int64_t otherwise) {
   return otherwise;
 }
 
+bool is_group_size(int64_t columns) {
+  return columns == 0 || columns == 32 || columns == 64 || columns == 128 || columns == 256;
+}
+
 bool parse(int argc, char** argv, Options* options) {
   for (int i = 1; i < argc; i += 2) {
     const std::string flag = argv[i];
@@ -210,6 +228,8 @@ bool parse(int argc, char** argv, Options* options) {
       options->rounds = number();
     } else if (flag == "--tokens") {
       options->tokens = number();
+    } else if (flag == "--group-size") {
+      options->group_size = number();
     } else if (flag == "--sets") {
       for (bool more = true; more; more = *rest == ',' && *++rest != '\0') {
         options->set_bytes.push_back(number() << 10);
@@ -220,7 +240,8 @@ bool parse(int argc, char** argv, Options* options) {
     if (*rest != '\0') return false;
   }
   const bool in_range = options->columns >= 1 && options->columns <= edge::kMaxColumns &&
-                        options->rounds >= 1 && options->tokens >= 1 && options->tokens <= 4096;
+                        options->rounds >= 1 && is_group_size(options->group_size) && options->tokens >= 1 &&
+                        options->tokens <= 4096;
   return in_range && std::all_of(options->set_bytes.begin(), options->set_bytes.end(),
                                  [](int64_t bytes) { return bytes >= 1024 && bytes < int64_t{1} << 33; });
 }
@@ -265,12 +286,13 @@ int main(int argc, char** argv) {
               static_cast<long long>(options.columns), static_cast<long long>(options.tokens),
               static_cast<long long>(options.rounds));
   std::printf(options.tokens == 1
-                  ? "| format | set KiB | kernel | GB/s of packed weights | read GB/s | share |\n"
+                  ? "| encoding | set KiB | kernel | GB/s of packed weights | read GB/s | share |\n"
                     "|---|---|---|---|---|---|\n"
-                  : "| format | set KiB | kernel | GOPS |\n|---|---|---|---|\n");
+                  : "| encoding | set KiB | kernel | GOPS |\n|---|---|---|---|\n");
   for (const int64_t set : options.set_bytes) {
-    for (const edge::WeightFormat& format : edge::kFormats) {
-      if (!measure(format, set, options)) return 1;
+    for (const edge::EncodingTraits& encoding : edge::kEncodings) {
+      if (options.group_size != 0 && !encoding.has_planes()) continue;
+      if (!measure(encoding, set, options)) return 1;
     }
   }
   return 0;

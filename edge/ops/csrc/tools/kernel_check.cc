@@ -1,6 +1,8 @@
-// lowbit_kernel_check: holds every kernel of this build that the CPU can run to the scalar kernel, bit for
-// bit, on random and extreme inputs, and says which one this CPU gets. Exit code 1 and the circumstances at
-// the first difference, 2 when EDGE_FORCE_KERNEL names one that cannot run.
+// lowbit_kernel_check compares every kernel that this CPU can run with the scalar kernel, bit for bit, on
+// random and extreme inputs, and prints which one programs get here. It exits with 1 after printing the first
+// difference, and with 2 when EDGE_FORCE_KERNEL names a kernel that cannot run.
+#include <cinttypes>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -16,26 +18,28 @@ bool Tally::same_bytes(const Kernel& kernel, const std::string& what, const void
   const auto* a = static_cast<const uint8_t*>(want);
   const auto* b = static_cast<const uint8_t*>(got);
   for (size_t i = 0; i < size; ++i) {
+    add(a[i]);
     if (a[i] == b[i]) continue;
     std::printf("%s: %s: byte %zu is %d, the scalar kernel has %d\n", kernel.name, what.c_str(), i, b[i],
                 a[i]);
     return false;
   }
-  compared_ += static_cast<long long>(size);
   return true;
 }
 
 bool Tally::same(const Kernel& kernel, const std::string& what, const std::vector<float>& want,
                  const std::vector<float>& got) {
   for (size_t i = 0; i < want.size(); ++i) {
-    // Which payload a NaN carries is not defined; that it is one is.
-    if (want[i] != want[i] && got[i] != got[i]) continue;
-    if (std::memcmp(&want[i], &got[i], sizeof(float)) == 0) continue;
+    uint32_t a, b;
+    std::memcpy(&a, &want[i], sizeof(a));
+    std::memcpy(&b, &got[i], sizeof(b));
+    const bool both_nan = std::isnan(want[i]) && std::isnan(got[i]);  // their payloads are not defined
+    add(both_nan ? 0x7fc00000u : a);
+    if (both_nan || a == b) continue;
     std::printf("%s: %s: value %zu is %.9g (%a), the scalar kernel has %.9g (%a)\n", kernel.name,
                 what.c_str(), i, got[i], got[i], want[i], want[i]);
     return false;
   }
-  compared_ += static_cast<long long>(want.size());
   return true;
 }
 
@@ -77,10 +81,10 @@ bool check_kernel(const Kernel& kernel, const Options& options) {
            check_attention(kernel, &random, &tally);
   }
   if (same) {
-    std::printf("%s: %lld values equal the scalar kernel's\n", kernel.name, tally.compared());
+    std::printf("%s: %lld values equal the scalar kernel's, digest %016" PRIx64 "\n", kernel.name,
+                tally.compared(), tally.digest());
   } else {
-    std::printf("%s: differs, with --seed %llu\n", kernel.name,
-                static_cast<unsigned long long>(options.seed));
+    std::printf("%s: differs, with --seed %" PRIu64 "\n", kernel.name, options.seed);
   }
   std::fflush(stdout);
   return same;

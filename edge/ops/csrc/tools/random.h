@@ -1,4 +1,4 @@
-// The random numbers of the checks: splitmix64, the same on every platform, unlike <random>'s distributions.
+// Random numbers that are the same on every platform, unlike <random>'s distributions: SplitMix64.
 #pragma once
 
 #include <cstdint>
@@ -16,12 +16,12 @@ class Random {
     z = (z ^ z >> 27) * 0x94D049BB133111EBu;
     return z ^ z >> 31;
   }
-  // low <= result <= high
+  // Returns an integer from low to high, both included.
   int64_t between(int64_t low, int64_t high) {
     return low + static_cast<int64_t>(bits() % static_cast<uint64_t>(high - low + 1));
   }
   bool chance(int percent) { return between(0, 99) < percent; }
-  // In (-1, 1), more often small than large.
+  // Returns a number in (-1, 1), more often small than large.
   float value() {
     const auto ratio = [this] { return static_cast<float>(between(-1000003, 1000003)) / 1000004.0f; };
     return ratio() * ratio();

@@ -44,7 +44,7 @@ constexpr int64_t kLine = 256;
 
 using Clock = std::chrono::steady_clock;
 
-// All threads leave `wait` together. They spin: waking a sleeper would take longer than a small read.
+// Lets all threads leave `wait` together. They spin, because waking a thread takes longer than a small read.
 class SpinBarrier {
  public:
   explicit SpinBarrier(int threads) : threads_(threads) {}

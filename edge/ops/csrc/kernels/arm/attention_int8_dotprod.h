@@ -1,6 +1,5 @@
-// Attention over an int8 cache with dot products of four bytes (sdot). The cache lies so that 32 bits are
-// four products of one sum (primitives_generic.h): four numbers of one key, or four positions of one value
-// column.
+// Attention over an int8 cache with dot products of four bytes (sdot). 32 bits of the cache belong to one
+// sum: four elements of one key, or four positions of one column of V.
 #pragma once
 
 #include "kernels/arm/primitives_neon.h"
@@ -29,13 +28,13 @@ void dot_key_block(const int8_t* line, int64_t head_dim, const int8_t* q, int32_
   }
 }
 
-// Weights of 14 bits as two of 7: weight = high * 128 + low.
+// Splits weights of 14 bits into two of 7: weight = high * 128 + low.
 struct SplitWeights {
   int8_t high[kMaxShared * kTile], low[kMaxShared * kTile];
 };
 static_assert(kWeightMax == 127 * 128 + 127, "two 7-bit parts");
 
-// `count` positions of one query, rounded up to 8; its weights begin at `first`.
+// Splits `count` weights of one query, rounded up to 8, from `first` on.
 inline void split_weights(const int16_t* weights, int64_t first, int64_t count, SplitWeights* split) {
   for (int64_t i = first; i < first + count; i += 8) {
     const int16x8_t w = vld1q_s16(weights + i);
@@ -44,7 +43,7 @@ inline void split_weights(const int16_t* weights, int64_t first, int64_t count, 
   }
 }
 
-// 4 * kColumnParts value columns; quads of positions are `stride` bytes apart.
+// Sums 4 * kColumnParts columns of V; quads of positions are `stride` bytes apart.
 template <int kQueries, int kColumnParts>
 void weigh_columns(const int8_t* values, int64_t quads, int64_t stride, const SplitWeights& weights,
                    int32_t* sums) {
@@ -86,7 +85,7 @@ struct DotAttention : NeonBase {
   template <int kQueries>
   static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
                            int32_t* sums) {
-    constexpr int kColumnParts = kQueries <= 2 ? 4 : 2;  // sixteen sums are in flight
+    constexpr int kColumnParts = kQueries <= 2 ? 4 : 2;  // 16 sums at a time
     constexpr int64_t kColumns = kColumnParts * 4;
     SplitWeights split;
     for (int query = 0; query < kQueries; ++query) split_weights(weights, query * kTile, quads * 4, &split);

@@ -6,7 +6,8 @@
 namespace edge {
 namespace {
 
-// Scores of 16 keys: pairs of 4 numbers of a head, as gemm_bytes, and maybe one more 4.
+// Computes the scores of 16 keys, 8 elements at a time with gemm_bytes, and 4 at the end if D is no multiple
+// of 8.
 inline void dot_key_block(const int8_t* keys, int64_t head_dim, const int8_t* q, int32_t* scores) {
   const auto* tile = reinterpret_cast<const uint8_t*>(keys);
   const int64_t pairs = head_dim / 8 * 8;
@@ -21,7 +22,7 @@ inline void dot_key_block(const int8_t* keys, int64_t head_dim, const int8_t* q,
   }
 }
 
-// Four value columns; quads of positions are `stride` bytes apart.
+// Sums four columns of V; quads of positions are `stride` bytes apart.
 template <int kQueries>
 void weigh_columns(const int8_t* values, int64_t quads, int64_t stride, const int16_t* weights,
                    int32_t* sums) {

@@ -1,5 +1,5 @@
-// ARMv8.2 with signed dot products (sdot): Cortex-A55, A75, A76 and later. 8-bit codes go through them as
-// code - 128.
+// ARMv8.2 with signed dot products (sdot): Cortex-A55, A75, A76 and later. 8-bit codes are multiplied as code
+// - 128.
 #include "core/cpu_features.h"
 #include "kernels/arm/attention_int8_dotprod.h"
 #include "kernels/arm/linear_lowbit_dotprod.h"
@@ -16,7 +16,7 @@ struct SignedDot {
   }
 };
 
-// kTokens against 16 columns of a tile of signed bytes.
+// Multiplies kTokens by 16 columns of a tile of signed bytes.
 template <int kTokens>
 inline void add_columns(const uint8_t* tile, const int8_t* q, int64_t q_stride, DotSums* sums) {
   int8x16_t acts[kTokens];
@@ -35,11 +35,11 @@ inline void add_columns(const uint8_t* tile, const int8_t* q, int64_t q_stride, 
   }
 }
 
-template <Storage kStorage, int kTokens>
+template <Encoding kEncoding, int kTokens>
 void gemm_tokens(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int32_t* acc) {
   DotSums sums[kTokens];
   for (int t = 0; t < kTokens; ++t) {
-    const int32_t correction = kStorage == Storage::kBits8 ? 128 * sum_acts(q + t * q_stride, columns) : 0;
+    const int32_t correction = kEncoding == Encoding::kBits8 ? 128 * sum_acts(q + t * q_stride, columns) : 0;
     for (int part = 0; part < kParts; ++part) sums[t].part[part] = vdupq_n_s32(correction);
   }
   for (int64_t column = 0; column < columns; column += 16) {
@@ -51,25 +51,25 @@ void gemm_tokens(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t 
 }
 
 struct Dotprod : DotAttention {
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
-    gemv_dot<SignedDot, kStorage>(lines, k_padded, q, acc);
+    gemv_dot<SignedDot, kEncoding>(lines, k_padded, q, acc);
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static const uint8_t* unpack(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
-    return unpack_lines<kStorage>(lines, columns, buffer);
+    return unpack_lines<kEncoding>(lines, columns, buffer);
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
     int64_t t = 0;
     for (; t + 4 <= tokens; t += 4) {
-      gemm_tokens<kStorage, 4>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
+      gemm_tokens<kEncoding, 4>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
     }
     for (; t < tokens; ++t) {
-      gemm_tokens<kStorage, 1>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
+      gemm_tokens<kEncoding, 1>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
     }
   }
 };
@@ -80,6 +80,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kDotprod = make_kernel<Dotprod>("dotprod", supported);
+extern const Kernel kDotprod = make_kernel<Dotprod>("dotprod", supported);
 
 }  // namespace edge

@@ -1,6 +1,6 @@
-// ARMv8.6 with int8 matrix multiplication: Cortex-X2, A510, A710, Neoverse V1 and later. Decode uses
-// usdot, which takes codes of 8 bits as they are. Prefill uses usmmla: [2 rows, 8 columns] of codes
-// times [8 columns, 2 tokens] of activations is [2, 2] sums, twice the multiplications of a dot product.
+// ARMv8.6 with int8 matrix multiplication: Cortex-X2, A510, A710, Neoverse V1 and later. Decode uses usdot,
+// which takes unsigned 8-bit codes. Prefill uses usmmla: [2 rows, 8 columns] of codes times [8 columns, 2
+// tokens] of activations, twice the multiplications of a dot product.
 #include "core/cpu_features.h"
 #include "kernels/arm/attention_int8_dotprod.h"
 #include "kernels/arm/linear_lowbit_dotprod.h"
@@ -19,14 +19,14 @@ struct MixedDot {
 
 constexpr int kRowPairs = kRows / 2;
 
-// The tile for usmmla: 8 columns of 16 rows in 128 bytes, row after row.
-template <Storage kStorage>
+// Unpacks a tile for usmmla: 8 columns of 16 rows in 128 bytes, row after row.
+template <Encoding kEncoding>
 const uint8_t* unpack_rows(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
   uint8_t* out = buffer;
   for (int64_t column = 0; column < columns; column += 32, out += 512) {
     for (int part = 0; part < kParts; ++part) {
       uint8x16_t codes[8];
-      unpack_part<kStorage, false>(lines, part, codes);
+      unpack_part<kEncoding, false>(lines, part, codes);
       for (int eight = 0; eight < 4; ++eight) {
         const uint32x4_t left = vreinterpretq_u32_u8(codes[eight * 2]);
         const uint32x4_t right = vreinterpretq_u32_u8(codes[eight * 2 + 1]);
@@ -35,16 +35,16 @@ const uint8_t* unpack_rows(const uint8_t* lines, int64_t columns, uint8_t* buffe
         vst1q_u8(rows + 16, vreinterpretq_u8_u32(vzip2q_u32(left, right)));
       }
     }
-    lines += bytes_of_group(kStorage);
+    lines += bytes_of_group(kEncoding);
   }
   return buffer;
 }
 
-// kPairs pairs of tokens; the second of a pair is `second` elements behind the first.
+// Multiplies kPairs pairs of tokens; the second of a pair is `second` elements after the first.
 template <int kPairs>
 void gemm_pairs(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t second,
                 int32_t* acc) {
-  int32x4_t sums[kPairs][kRowPairs];  // {row, token}: {0, 0}, {0, 1}, {1, 0}, {1, 1}
+  int32x4_t sums[kPairs][kRowPairs];  // lanes are {row, token}: {0, 0}, {0, 1}, {1, 0}, {1, 1}
   for (int pair = 0; pair < kPairs; ++pair) {
     for (int rows = 0; rows < kRowPairs; ++rows) sums[pair][rows] = vdupq_n_s32(0);
   }
@@ -73,17 +73,17 @@ void gemm_pairs(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q
 }
 
 struct I8mm : DotAttention {
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
-    gemv_dot<MixedDot, kStorage>(lines, k_padded, q, acc);
+    gemv_dot<MixedDot, kEncoding>(lines, k_padded, q, acc);
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static const uint8_t* unpack(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
-    return unpack_rows<kStorage>(lines, columns, buffer);
+    return unpack_rows<kEncoding>(lines, columns, buffer);
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
     int64_t t = 0;
@@ -103,6 +103,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kI8mm = make_kernel<I8mm>("i8mm", supported);
+extern const Kernel kI8mm = make_kernel<I8mm>("i8mm", supported);
 
 }  // namespace edge

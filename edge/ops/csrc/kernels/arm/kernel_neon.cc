@@ -1,4 +1,4 @@
-// ARMv8.0 without dot products: Cortex-A53, A57, A72, A73.
+// ARMv8.0, without dot products: Cortex-A53, A57, A72, A73.
 #include "kernels/arm/attention_int8_neon.h"
 #include "kernels/arm/linear_lowbit_neon.h"
 
@@ -6,40 +6,40 @@ namespace edge {
 namespace {
 
 struct Neon : MulAttention {
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
     std::memset(acc, 0, kRows * sizeof(int32_t));
-    if constexpr (kStorage == Storage::kBits1) {
+    if constexpr (kEncoding == Encoding::kBits1) {
       gemv_bits1(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits2) {
+    } else if constexpr (kEncoding == Encoding::kBits2) {
       gemv_bits2(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits3) {
+    } else if constexpr (kEncoding == Encoding::kBits3) {
       gemv_bits3(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits4) {
+    } else if constexpr (kEncoding == Encoding::kBits4) {
       gemv_bits4(lines, k_padded, q, acc);
     } else {
-      static_assert(kStorage == Storage::kBits8);
+      static_assert(kEncoding == Encoding::kBits8);
       gemm_bytes<0x80>(lines, k_padded, q, acc);
       add_correction(q, k_padded, acc);
     }
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static const uint8_t* unpack(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
-    return unpack_lines<kStorage>(lines, columns, buffer);
+    return unpack_lines<kEncoding>(lines, columns, buffer);
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
     int64_t t = 0;
-    if constexpr (kStorage == Storage::kBits8) {
+    if constexpr (kEncoding == Encoding::kBits8) {
       for (; t < tokens; ++t) {
         gemm_bytes<0>(tile, columns, q + t * q_stride, acc + t * kRows);
         add_correction(q + t * q_stride, columns, acc + t * kRows);
       }
     } else {
-      constexpr int kLargest = largest_code(kStorage);
+      constexpr int kLargest = largest_code(kEncoding);
       for (; t + 2 <= tokens; t += 2) {
         gemm_tile<kLargest, 2>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
       }
@@ -56,6 +56,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kNeon = make_kernel<Neon>("neon", supported);
+extern const Kernel kNeon = make_kernel<Neon>("neon", supported);
 
 }  // namespace edge

@@ -185,18 +185,18 @@ void gemv_bits8(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   store_sums(even, out);
 }
 
-template <class Dot, Storage kStorage>
+template <class Dot, Encoding kEncoding>
 void gemv_dot(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
-  if constexpr (kStorage == Storage::kBits1) {
+  if constexpr (kEncoding == Encoding::kBits1) {
     gemv_bits1<Dot>(lines, k_padded, q, acc);
-  } else if constexpr (kStorage == Storage::kBits2) {
+  } else if constexpr (kEncoding == Encoding::kBits2) {
     gemv_bits2<Dot>(lines, k_padded, q, acc);
-  } else if constexpr (kStorage == Storage::kBits3) {
+  } else if constexpr (kEncoding == Encoding::kBits3) {
     gemv_bits3<Dot>(lines, k_padded, q, acc);
-  } else if constexpr (kStorage == Storage::kBits4) {
+  } else if constexpr (kEncoding == Encoding::kBits4) {
     gemv_bits4<Dot>(lines, k_padded, q, acc);
   } else {
-    static_assert(kStorage == Storage::kBits8);
+    static_assert(kEncoding == Encoding::kBits8);
     gemv_bits8<Dot>(lines, k_padded, q, acc);
   }
 }

@@ -1,4 +1,4 @@
-// What the ARM kernels share: reading the packed lines, and fp16 tables.
+// Primitives that the ARM kernels share: unpacking of packed lines, and fp16 tables.
 #pragma once
 
 #include <arm_neon.h>
@@ -6,7 +6,7 @@
 #include "kernels/generic/make_kernel.h"
 #include "kernels/generic/primitives_generic.h"
 
-// A comment in the assembly that lets edge/ops/arm_cost.py find a decode loop.
+// Marks a decode loop in the assembly, for edge/ops/arm_cost.py.
 #if defined(EDGE_MARK_LOOPS)
 #define EDGE_LOOP(name, columns) __asm__ volatile("// EDGE_LOOP " name " " #columns)
 #else
@@ -19,15 +19,15 @@ namespace {
 // A line of 16 rows is four registers: part i holds rows 4 i to 4 i + 3, four codes each.
 constexpr int kParts = 4;
 
-// How far ahead of its use a line is asked for: what memory with a latency of 150 ns delivers at 14 GB/s.
-// An address beyond the table does no harm.
+// Prefetch distance: what memory with 150 ns latency delivers at 14 GB/s. An address beyond the table is
+// harmless.
 constexpr int64_t kPrefetchBytes = 2048;
 
 inline void prefetch(const uint8_t* line) {
   __builtin_prefetch(line + kPrefetchBytes);
 }
 
-// GCC moves instructions of one part among those of others until registers run out, and spills sums.
+// Keeps GCC from mixing the instructions of several parts until registers run out and sums are spilled.
 inline void keep_parts_apart() {
   __asm__ volatile("");
 }
@@ -46,10 +46,10 @@ inline uint8x16_t shift_right(uint8x16_t bytes, int bits) {
   return vshlq_u8(bytes, vdupq_n_s8(static_cast<int8_t>(-bits)));
 }
 
-// One part of a 3-bit group (two 2-bit lines and a line of top bits) as four registers: register p
-// holds the code of columns 4 p in bits 0 to 2 and that of columns 4 (p + 4) in bits 4 to 6; bits 3 and
-// 7 are not cleared. The bits that belong together in two lines are always four apart, so a nibble of
-// each line is merged first, and then one insertion adds two top bits.
+// Unpacks one part of a 3-bit group (two 2-bit lines and a line of top bits) into four registers. Register p
+// holds columns 4 p in bits 0 to 2 and columns 4 (p + 4) in bits 4 to 6; bits 3 and 7 are arbitrary. Matching
+// bits of the two lines are always four apart, so a nibble of each line is merged first; one insertion then
+// adds two top bits.
 inline void merge_planes(const uint8_t* lines, int part, uint8x16_t* pairs) {
   const uint8x16_t first = load_part(lines, part), second = load_part(lines + 64, part);
   const uint8x16_t tops = load_part(lines + 128, part), is_top = vdupq_n_u8(0x44);
@@ -60,14 +60,25 @@ inline void merge_planes(const uint8_t* lines, int part, uint8x16_t* pairs) {
   pairs[3] = vbslq_u8(is_top, vshrq_n_u8(tops, 1), vshrq_n_u8(high, 2));
 }
 
-// codes[quad] = columns 4 quad to 4 quad + 3 of a group of 32, for one part's rows. 8-bit codes become
-// code - 128 where kSigned: multiplications of signed bytes need that.
-template <Storage kStorage, bool kSigned>
+// Adds a plane of `bits` to the codes of a group of 32 columns, `below` bits up.
+inline void add_plane(const uint8_t* lines, int part, int bits, int below, uint8x16_t* codes) {
+  const int positions = 8 / bits;
+  const uint8x16_t mask = vdupq_n_u8(static_cast<uint8_t>((1 << bits) - 1));
+  for (int quad = 0; quad < 8; ++quad) {
+    const uint8x16_t line = load_part(lines + quad / positions * 64, part);
+    const uint8x16_t value = vandq_u8(shift_right(line, quad % positions * bits), mask);
+    codes[quad] = vorrq_u8(codes[quad], vshlq_u8(value, vdupq_n_s8(static_cast<int8_t>(below))));
+  }
+}
+
+// Unpacks columns 4 quad to 4 quad + 3 of a group of 32 into codes[quad], for one part's rows. With kSigned,
+// 8-bit codes become code - 128, for multiplications of signed bytes.
+template <Encoding kEncoding, bool kSigned>
 inline void unpack_part(const uint8_t* lines, int part, uint8x16_t* codes) {
-  if constexpr (kStorage == Storage::kBits8) {
+  if constexpr (kEncoding == Encoding::kBits8) {
     const uint8x16_t flip = vdupq_n_u8(kSigned ? 0x80 : 0);
     for (int quad = 0; quad < 8; ++quad) codes[quad] = veorq_u8(load_part(lines + quad * 64, part), flip);
-  } else if constexpr (kStorage == Storage::kBits3) {
+  } else if constexpr (kEncoding == Encoding::kBits3) {
     uint8x16_t pairs[4];
     const uint8x16_t mask = vdupq_n_u8(7);
     merge_planes(lines, part, pairs);
@@ -76,18 +87,18 @@ inline void unpack_part(const uint8_t* lines, int part, uint8x16_t* codes) {
       codes[quad + 4] = vandq_u8(vshrq_n_u8(pairs[quad], 4), mask);
     }
   } else {
-    constexpr int kBits = kStorage == Storage::kBits1 ? 1 : kStorage == Storage::kBits2 ? 2 : 4;
-    constexpr int kPositions = 8 / kBits;
-    const uint8x16_t mask = vdupq_n_u8((1 << kBits) - 1);
-    for (int quad = 0; quad < 8; ++quad) {
-      const uint8x16_t line = load_part(lines + quad / kPositions * 64, part);
-      codes[quad] = vandq_u8(shift_right(line, quad % kPositions * kBits), mask);
+    for (int quad = 0; quad < 8; ++quad) codes[quad] = vdupq_n_u8(0);
+    int below = 0;
+    for (const int bits : traits_of(kEncoding).planes) {
+      if (bits == 0) break;
+      add_plane(lines, part, bits, below, codes);
+      lines += bits * 64;
+      below += bits;
     }
   }
 }
 
-// Sum of `count` activations, a multiple of 16: what 8-bit codes less 128 lack is 128 times it. Pairs of
-// bytes fit int16.
+// Returns the sum of `count` activations, a multiple of 16. 128 times it corrects products with code - 128.
 inline int32_t sum_acts(const int8_t* q, int64_t count) {
   int32x4_t sum = vdupq_n_s32(0);
   for (int64_t i = 0; i < count; i += 16) sum = vpadalq_s16(sum, vpaddlq_s8(vld1q_s8(q + i)));
@@ -98,7 +109,7 @@ inline void add_rows(int32_t* acc, int part, int32x4_t sums) {
   vst1q_s32(acc + part * 4, vaddq_s32(vld1q_s32(acc + part * 4), sums));
 }
 
-// Two columns of 16 rows of halves against kTokens; a multiplication and an addition, never fused.
+// Multiplies two columns of 16 rows of halves by kTokens; multiplication and addition are never fused.
 template <int kTokens>
 inline void add_halves(const uint8_t* line, const float* x, int64_t k, int columns,
                        float32x4_t (*acc)[kParts]) {
@@ -143,29 +154,29 @@ void multiply_half_tokens(const uint8_t* lines, const float* x, int64_t k, float
 
 // The primitives that need no more than ARMv8.0.
 struct NeonBase : Portable {
-  // Base 3 costs 3.4 vector instructions for 16 weights (widening multiplications and table look-ups),
-  // 2-bit codes two: by llvm-mca 124 and 63 cycles for 1000 weights on a Cortex-A76, so that base 3 pays only
-  // where a core gets less than 5 GB/s from memory.
+  // Base 3 takes 3.4 vector instructions for 16 weights (widening multiplications and look-ups), 2-bit codes
+  // two: by llvm-mca 124 and 63 cycles for 1000 weights on a Cortex-A76. So base 3 is faster only where a
+  // core gets less than 5 GB/s from memory.
   static constexpr bool kRunsBase3 = false;
 
-  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+  static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
     int64_t t = 0;
     for (; t + 4 <= tokens; t += 4) multiply_half_tokens<4>(lines, x + t * k, k, acc + t * kRows);
     for (; t < tokens; ++t) multiply_half_tokens<1>(lines, x + t * k, k, acc + t * kRows);
   }
 };
 
-// The tile as lines, one byte per code: 16 rows x 4 columns in 64 bytes.
-template <Storage kStorage>
+// Unpacks a tile to one byte per code, in lines of 16 rows x 4 columns.
+template <Encoding kEncoding>
 const uint8_t* unpack_lines(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
   uint8_t* out = buffer;
   for (int64_t column = 0; column < columns; column += 32, out += 512) {
     for (int part = 0; part < kParts; ++part) {
       uint8x16_t codes[8];
-      unpack_part<kStorage, true>(lines, part, codes);
+      unpack_part<kEncoding, true>(lines, part, codes);
       for (int quad = 0; quad < 8; ++quad) vst1q_u8(out + quad * 64 + part * 16, codes[quad]);
     }
-    lines += bytes_of_group(kStorage);
+    lines += bytes_of_group(kEncoding);
   }
   return buffer;
 }

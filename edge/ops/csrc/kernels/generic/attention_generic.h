@@ -1,6 +1,6 @@
-// Attention over the KV cache, written once for all instruction sets. Query heads that share a kv head, and
-// neighbouring tokens in prefill, go through the cache together, tile by tile of 64 positions. What a query
-// is summed with, and in which order, does not depend on its companions.
+// Attention over the KV cache, for all instruction sets. Query heads that share a kv head, and neighbouring
+// tokens in prefill, go through the cache together, 64 positions (a tile) at a time. Batching does not change
+// the order of a query's sums, so it does not change its result.
 #pragma once
 
 #include <cmath>
@@ -12,31 +12,31 @@
 namespace edge {
 namespace {
 
-constexpr int64_t kBatch = 24;  // queries that meet a tile while it is in the cache of the CPU
+constexpr int64_t kBatch = 24;  // queries that use a tile while it is in the CPU's cache
 
-// Queries of one kv head, in ascending order of position.
+// Queries of one kv head, by ascending position.
 struct QueryBatch {
   int64_t count;
   int64_t kv_head;
-  int64_t row[kBatch];                            // of the output, [T * H, D]
-  int64_t seen[kBatch];                           // positions that it sees
+  int64_t row[kBatch];                            // row of the output [T * H, D]
+  int64_t seen[kBatch];                           // number of positions that it sees
   alignas(64) float floats[kBatch][kMaxHeadDim];  // scaled by log2(e) / sqrt(D)
-  alignas(64) int8_t int8[kBatch][kMaxHeadDim];   // or so, and its scale by that
+  alignas(64) int8_t int8[kBatch][kMaxHeadDim];   // for int8 caches: query = int8 * scale
   alignas(64) float scales[kBatch];
   alignas(64) int32_t sums[kBatch];
   RunningSoftmax state[kBatch];
 };
 
-// A tile, as some queries of a batch see it.
+// A tile and the part of it that each of some queries sees.
 struct Tile {
-  int64_t first;               // position
-  int64_t counts[kMaxShared];  // positions that each query sees of it, 1 to kTile
-  int64_t fewest, most;        // of the counts
+  int64_t first;               // its first position
+  int64_t counts[kMaxShared];  // positions of it that each query sees, 1 to kTile
+  int64_t fewest, most;        // smallest and largest of the counts
 };
 
 // scores[query][position] = sum over ascending d of q[d] * key[d], for `blocks` blocks of 16 positions.
-// Meanwhile asks for the tile's values and for the next tile's keys, line by line: between two tokens the
-// weights of a whole model have gone through the cache.
+// Also prefetches the tile's values and the next tile's keys, because the weights of the whole model pushed
+// them out of the CPU's cache since the last token.
 template <int kQueries>
 void dot_float_keys(const float* keys, const float* values, int64_t blocks, int64_t dim,
                     const float (*q)[kMaxHeadDim], float (*scores)[kTile]) {
@@ -62,7 +62,8 @@ void dot_float_keys(const float* keys, const float* values, int64_t blocks, int6
   }
 }
 
-// weighted[d] += sum over ascending positions [from, to) of weight * value[position][d], 16 of D from d on.
+// weighted[d] += sum over ascending positions [from, to) of weight * value[position][d], for 16 elements from
+// d on.
 template <int kQueries>
 void add_float_lanes(const float* values, int64_t from, int64_t to, int64_t dim, int64_t d,
                      const float (*weights)[kTile], RunningSoftmax* state) {
@@ -119,7 +120,7 @@ void add_float_tile(const AttentionJob& job, const Tile& tile, int64_t query, Qu
     for (int64_t d = 0; d < dim; ++d) state[i].weighted[d] *= shrink[i];
   }
   add_float_values<kQueries>(values, 0, tile.fewest, dim, scores, state);
-  for (int i = 0; i < kQueries; ++i) {  // where the tokens differ: not even 0 * value, which may be NaN
+  for (int i = 0; i < kQueries; ++i) {  // skip positions that a query does not see: 0 * value may be NaN
     if (tile.counts[i] == tile.fewest) continue;
     add_float_values<1>(values, tile.fewest, tile.counts[i], dim, scores + i, state + i);
   }
@@ -170,7 +171,7 @@ void add_tile(const AttentionJob& job, int64_t first, int64_t query, QueryBatch*
   }
 }
 
-// Queries [query, count) of a batch meet a tile that all of them see, up to kMaxShared at a time.
+// Adds a tile to queries [query, count) of a batch, which all see it, up to kMaxShared at a time.
 template <class Isa>
 void add_tile_to_all(const AttentionJob& job, int64_t first, int64_t query, QueryBatch* batch) {
   while (query < batch->count) {

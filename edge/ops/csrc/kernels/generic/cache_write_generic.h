@@ -1,4 +1,4 @@
-// RoPE and the writing of the KV cache, written once for all instruction sets.
+// RoPE and the write into the KV cache, for all instruction sets.
 #pragma once
 
 #include "kernels/generic/float_rows_generic.h"
@@ -7,7 +7,7 @@
 namespace edge {
 namespace {
 
-// Pairs element i with i + D/2, as Hugging Face does.
+// Rotates element i with i + D/2, as Hugging Face does.
 inline void rotate(const float* in, const float* cos, const float* sin, int64_t half, float* out) {
   for (int64_t i = 0; i < half; ++i) {
     const float first = in[i], second = in[i + half];
@@ -56,7 +56,8 @@ inline void write_int8(const AttentionJob& job, int64_t token, int64_t head) {
   for (int64_t d = 0; d < dim; ++d) quads[d * 4 + position % 4] = row[d];
 }
 
-// Keys, after RoPE, and values of tokens [begin, end). Head by head, so that a line of K stays close.
+// Writes the rotated keys and the values of tokens [begin, end), head by head, so that a line of K stays
+// cached.
 inline void write_cache(const AttentionJob& job, int64_t begin, int64_t end) {
   for (int64_t head = 0; head < job.shape.kv_heads; ++head) {
     for (int64_t token = begin; token < end; ++token) {

@@ -1,6 +1,6 @@
-// The float loops of a token, written once; every kernel file's compiler vectorises its own copy.
-// Elementwise steps are IEEE operations in a written order and sums go through 16 fixed lanes
-// (deterministic_math.h), so all copies give the same bits.
+// RMSNorm, SiLU and the quantisation of activations. Every kernel file compiles its own copy with its own
+// instruction set; all give the same bits, because elementwise steps are IEEE operations in a fixed order and
+// sums go through 16 fixed lanes (deterministic_math.h).
 #pragma once
 
 #include <cmath>
@@ -22,7 +22,7 @@ inline void rms_norm_row(const float* x, const float* weight, float eps, int64_t
   for (int64_t i = 0; i < dim; ++i) y[i] = (x[i] * inverse) * weight[i];
 }
 
-// exp_deterministic of deterministic_math.h, step by step, in every lane.
+// Computes exp_deterministic (deterministic_math.h) in every lane.
 inline Floats exp_of(Floats x) {
   constexpr float kLog2E = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   constexpr float kRound = 12582912.0f;
@@ -45,12 +45,12 @@ inline Floats exp_of(Floats x) {
 }
 
 inline void silu_mul_row(const float* gate, const float* up, int64_t count, float* y) {
-  int64_t i = 0;
-  for (; i + kFloats <= count; i += kFloats) {
+  const int64_t whole = count / kFloats * kFloats;
+  for (int64_t i = 0; i < whole; i += kFloats) {
     const Floats g = load_floats(gate + i);
     store_floats(y + i, g / (1.0f + exp_of(-g)) * load_floats(up + i));
   }
-  for (; i < count; ++i) y[i] = gate[i] / (1.0f + exp_deterministic(-gate[i])) * up[i];
+  for (int64_t i = whole; i < count; ++i) y[i] = gate[i] / (1.0f + exp_deterministic(-gate[i])) * up[i];
 }
 
 template <bool kNorm>
@@ -58,8 +58,8 @@ float normalized(const float* x, const float* weight, float inverse, int64_t i) 
   return kNorm ? (x[i] * inverse) * weight[i] : x[i];
 }
 
-// Largest |x| as its bit pattern: integer order equals float order, and NaN sorts above infinity,
-// which a float maximum would lose.
+// Returns the largest |x| as its bit pattern. Integers sort like floats there, with NaN above infinity, which
+// a float maximum would lose.
 template <bool kNorm>
 int32_t max_abs_bits(const float* x, const float* weight, float inverse, int64_t k) {
   int32_t largest = 0;
@@ -71,8 +71,8 @@ int32_t max_abs_bits(const float* x, const float* weight, float inverse, int64_t
   return largest;
 }
 
-// q = round_half_even(x * (127 / max|x|)), clamped; scale = max|x| / 127 (quantize_act.h). Computes the
-// norm twice rather than storing it.
+// Computes q = round_half_even(x * (127 / max|x|)), clamped, and scale = max|x| / 127. Computes the norm
+// twice rather than storing it.
 template <bool kNorm>
 TokenScale quantize_values(const float* x, const float* weight, float inverse, int64_t k, int64_t q_stride,
                            int8_t* q) {
@@ -85,7 +85,7 @@ TokenScale quantize_values(const float* x, const float* weight, float inverse, i
     std::memset(q, 0, static_cast<size_t>(q_stride));
     return {bits >= kInfinityBits ? float_from_bits(0x7fc00000) : 0.0f, 0};
   }
-  // Adding 1.5 * 2^23 leaves no fraction bits, so the hardware's rounding is to nearest even.
+  // Adding 1.5 * 2^23 leaves no fraction bits, so the sum is rounded to nearest even.
   constexpr float kRound = 12582912.0f;
   int32_t sum = 0;
   for (int64_t i = 0; i < k; ++i) {

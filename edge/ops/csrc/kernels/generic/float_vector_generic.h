@@ -1,5 +1,5 @@
-// Vectors of floats as wide as the file's instruction set has them, in the compiler's own notation: loops
-// with choices in them are not vectorised reliably. Widths divide 16, so that bodies can keep 16 fixed lanes.
+// Vectors of floats as wide as the file's instruction set, as compiler extensions of GCC and Clang: compilers
+// do not reliably vectorise loops with conditions. Every width divides 16, the number of lanes of our sums.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ constexpr int64_t kFloats = 4;
 
 typedef float Floats __attribute__((vector_size(kFloats * 4)));
 typedef uint32_t Words __attribute__((vector_size(kFloats * 4)));
-typedef int32_t Ints __attribute__((vector_size(kFloats * 4)));  // also what comparisons give: 0 or -1
+typedef int32_t Ints __attribute__((vector_size(kFloats * 4)));  // also the result of comparisons: 0 or -1
 
 inline Floats load_floats(const float* from) {
   Floats vector;
@@ -37,7 +37,7 @@ inline void store_floats(float* to, Floats vector) {
 }
 
 inline Floats splat(float value) {
-  return value - Floats{};  // minus 0, which changes nothing, not even -0
+  return value - Floats{};  // subtracting 0 changes no value, not even -0
 }
 
 }  // namespace

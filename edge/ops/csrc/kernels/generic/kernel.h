@@ -11,30 +11,31 @@
 #include <cstdint>
 
 #include "core/attention_job.h"
+#include "core/layout.h"
 
 namespace edge {
-
-// How codes lie in the 64-byte lines of a block (layout.h).
-enum class Storage { kBits1, kBits2, kBits3, kBits4, kBits8, kBase3, kHalf };
 
 struct TokenScale {
   float scale;      // activation = q * scale; NaN marks a row that held inf or NaN
   int32_t act_sum;  // sum of q
 };
 
-// y = W x for some tokens, and what is fused behind it. `n` rows and `k` columns of W are real.
+// Multiplies a table [n, k] by some tokens, with what is fused behind it. `n` rows and `k` columns are real.
 struct LinearJob {
-  Storage storage;
-  const uint8_t* codes;   // block after block, block_bytes each
-  const uint8_t* alphas;  // float32[n_padded], may be unaligned
+  TableForm form;
+  const uint8_t* codes;       // block after block, block_bytes each
+  const uint8_t* row_scales;  // float32[n_padded], may be unaligned; null with groups
+  const uint8_t* row_zeros;   // likewise; null where zeros are not stored per row
   int64_t block_bytes;
   int64_t n, k, k_padded;
-  int32_t step, offset;      // level = step * code + offset
-  float unit;                // weight = level * unit * alpha
-  const int8_t* q;           // [tokens, q_stride], zero from column k on, q_stride >= k_padded + 4
-  int64_t q_stride;          // a multiple of 64
-  const TokenScale* scales;  // [tokens]
-  const float* x;            // [tokens, k], for kHalf instead of q
+  IntegerLevels levels;       // where the table has one zero
+  float inverse_step;         // 1 / levels.step: weight = level * (scale * inverse_step)
+  const int8_t* q;            // [tokens, q_stride], zero from column k on, q_stride >= k_padded + 4
+  int64_t q_stride;           // a multiple of 64
+  const TokenScale* scales;   // [tokens]
+  const int32_t* group_sums;  // [tokens, groups]: sums of q by group of columns; null without groups
+  int64_t groups;
+  const float* x;  // [tokens, k], for tables of halves instead of q
   int64_t tokens;
   const float* residual;  // [tokens, n] to add to the result, or null
   int64_t up_block;       // 0, or: the table is [gate; up], up starts at this block, y = SiLU(gate) * up
@@ -45,7 +46,8 @@ struct LinearJob {
 struct Kernel {
   const char* name;
   bool (*supported)();
-  // Multiplies base-3 tables as they are. Other kernels are handed their 2-bit form (unpacked_ternary.h).
+  // Multiplies base-3 tables as they are. Other kernels are handed their 2-bit form
+  // (core/unpacked_ternary.h).
   bool runs_base3;
   // Blocks [begin, end) of y's rows, all tokens.
   void (*linear)(const LinearJob& job, int64_t begin, int64_t end);
@@ -60,17 +62,6 @@ struct Kernel {
   void (*attend)(const AttentionJob& job, int64_t begin, int64_t end);
 };
 
-extern const Kernel kScalar;
-#if defined(__aarch64__)
-extern const Kernel kNeon;
-extern const Kernel kDotprod;
-extern const Kernel kI8mm;
-#endif
-#if defined(__x86_64__)
-extern const Kernel kAvx512Vbmi;
-extern const Kernel kAvx512Vnni;
-extern const Kernel kAvxVnni;
-extern const Kernel kAvx2;
-#endif
+extern const Kernel kScalar;  // the reference; cmake/kernels.cmake lists the others
 
 }  // namespace edge

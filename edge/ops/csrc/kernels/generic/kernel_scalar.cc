@@ -1,4 +1,4 @@
-// The portable kernel: no intrinsics, the compiler's baseline instructions.
+// The portable kernel: plain C++ for the compiler's baseline instructions.
 #include "kernels/generic/make_kernel.h"
 #include "kernels/generic/primitives_generic.h"
 

@@ -1,11 +1,11 @@
-// The row of dispatch's table that a struct of primitives makes.
+// Makes a row of the dispatch table from a struct of primitives.
 #pragma once
 
 #include "kernels/generic/attention_generic.h"
 #include "kernels/generic/cache_write_generic.h"
 #include "kernels/generic/float_rows_generic.h"
 #include "kernels/generic/kernel.h"
-#include "kernels/generic/linear_generic.h"
+#include "kernels/generic/linear_grouped_generic.h"
 
 namespace edge {
 namespace {

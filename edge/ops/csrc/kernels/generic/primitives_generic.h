@@ -14,9 +14,9 @@ struct Portable {
   static constexpr bool kRunsBase3 = true;  // slowly: it is the reference, and checks the others
 
   // out[position][lane] of one group, one byte per code; lane = row * 4 + j (layout.h).
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void unpack_group(const uint8_t* lines, uint8_t* out) {
-    if constexpr (kStorage == Storage::kBase3) {
+    if constexpr (kEncoding == Encoding::kBase3) {
       for (int lane = 0; lane < 64; ++lane) {
         uint8_t byte = lines[lane];
         for (int position = 0; position < 5; ++position) {
@@ -25,51 +25,47 @@ struct Portable {
           byte = static_cast<uint8_t>(triple);
         }
       }
-    } else if constexpr (kStorage == Storage::kBits3) {
-      unpack_plane(lines, 2, out);
-      for (int quad = 0; quad < 8; ++quad) {
-        for (int lane = 0; lane < 64; ++lane) {
-          const int top = lines[2 * 64 + lane] >> quad & 1;
-          out[quad * 64 + lane] = static_cast<uint8_t>(out[quad * 64 + lane] | top << 2);
-        }
-      }
     } else {
-      unpack_plane(lines,
-                   kStorage == Storage::kBits1   ? 1
-                   : kStorage == Storage::kBits2 ? 2
-                   : kStorage == Storage::kBits4 ? 4
-                                                 : 8,
-                   out);
+      unpack_planes(traits_of(kEncoding), lines, out);
     }
   }
 
-  static void unpack_plane(const uint8_t* lines, int bits, uint8_t* out) {
-    const int positions = 8 / bits, mask = (1 << bits) - 1;
-    for (int quad = 0; quad < 8; ++quad) {
-      const uint8_t* line = lines + quad / positions * 64;
-      const int shift = quad % positions * bits;
-      for (int lane = 0; lane < 64; ++lane) {
-        out[quad * 64 + lane] = static_cast<uint8_t>(line[lane] >> shift & mask);
+  // The lowest plane is written, higher ones are added above it.
+  static void unpack_planes(const EncodingTraits& encoding, const uint8_t* lines, uint8_t* out) {
+    int below = 0;
+    for (const int bits : encoding.planes) {
+      if (bits == 0) break;
+      const int positions = 8 / bits, mask = (1 << bits) - 1;
+      for (int quad = 0; quad < 8; ++quad) {
+        const uint8_t* line = lines + quad / positions * 64;
+        uint8_t* codes = out + quad * 64;
+        const int shift = quad % positions * bits;
+        for (int lane = 0; lane < 64; ++lane) {
+          const int value = (line[lane] >> shift & mask) << below;
+          codes[lane] = static_cast<uint8_t>(below == 0 ? value : codes[lane] | value);
+        }
       }
+      lines += bits * 64;
+      below += bits;
     }
   }
 
   // Codes of `columns` (whole groups, at most kTileColumns) as the tile that `gemm` reads: here 64-byte
   // lines of 16 rows x 4 columns, one byte per code. Returns `buffer`, or the lines where they are that.
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static const uint8_t* unpack(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
-    if constexpr (kStorage == Storage::kBits8) return lines;
+    if constexpr (kEncoding == Encoding::kBits8) return lines;
     uint8_t* out = buffer;
-    for (int64_t column = 0; column < columns; column += columns_of_group(kStorage)) {
-      unpack_group<kStorage>(lines, out);
-      lines += bytes_of_group(kStorage);
-      out += columns_of_group(kStorage) * kRows;
+    for (int64_t column = 0; column < columns; column += columns_of_group(kEncoding)) {
+      unpack_group<kEncoding>(lines, out);
+      lines += bytes_of_group(kEncoding);
+      out += columns_of_group(kEncoding) * kRows;
     }
     return buffer;
   }
 
   // acc[token * 16 + row] += sum over the tile's columns of code * q[token * q_stride + column].
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
     for (int64_t t = 0; t < tokens; ++t) {
@@ -89,20 +85,20 @@ struct Portable {
   }
 
   // acc[row] = sum over k_padded columns of code * q, for one token.
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
     uint8_t codes[32 * kRows];
     std::memset(acc, 0, kRows * sizeof(int32_t));
-    for (int64_t column = 0; column < k_padded; column += columns_of_group(kStorage)) {
-      unpack_group<kStorage>(lines, codes);
-      gemm<kStorage>(codes, columns_of_group(kStorage), q + column, 0, 1, acc);
-      lines += bytes_of_group(kStorage);
+    for (int64_t column = 0; column < k_padded; column += columns_of_group(kEncoding)) {
+      unpack_group<kEncoding>(lines, codes);
+      gemm<kEncoding>(codes, columns_of_group(kEncoding), q + column, 0, 1, acc);
+      lines += bytes_of_group(kEncoding);
     }
   }
 
   // acc[token * 16 + row] = sum of float(half) * x[token * k + column] over 0 <= column < k, ascending,
   // one rounded multiplication and one rounded addition each.
-  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+  static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
     std::memset(acc, 0, static_cast<size_t>(tokens * kRows) * sizeof(float));
     for (int64_t column = 0; column < k; ++column) {
       uint32_t lanes[kRows];  // an even column in the low half of each, an odd one in the high half

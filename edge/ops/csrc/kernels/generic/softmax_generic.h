@@ -1,5 +1,5 @@
-// The running softmax of attention, written once for all instruction sets: every step is elementwise, or
-// goes through 16 fixed lanes, in a written order, so that all copies give the same bits.
+// The running softmax of attention, for all instruction sets. Every step is elementwise or goes through 16
+// fixed lanes in a fixed order, so all copies give the same bits.
 #pragma once
 
 #include <cstring>
@@ -12,8 +12,8 @@
 namespace edge {
 namespace {
 
-// 2^x for x <= 0 with a relative error below 2e-7; 2^-126 from -126 down; NaN for NaN. x = n + f with
-// |f| <= 0.5, and 2^f by a polynomial that is 1 at 0, fitted for the least relative error (1.1e-7).
+// Returns 2^x for x <= 0 with a relative error below 2e-7, 2^-126 for x <= -126, NaN for NaN. x = n + f with
+// |f| <= 0.5; 2^f is a polynomial that is 1 at 0, fitted for the least relative error (1.1e-7).
 inline Floats exp2_of_nonpositive(Floats x) {
   constexpr float kRound = 12582912.0f + 127.0f;  // 1.5 * 2^23: the sum has no fraction bits
   x = x < -126.0f ? splat(-126.0f) : x;
@@ -29,8 +29,8 @@ inline Floats exp2_of_nonpositive(Floats x) {
   return sum * power;
 }
 
-// Softmax over positions seen so far (Milakov and Gimelshein, arXiv 1805.02867), in powers of 2: the largest
-// score, the sum of 2^(score - largest) in 16 lanes, and the sum of 2^(score - largest) * value.
+// Softmax over the positions seen so far (Milakov and Gimelshein, arXiv 1805.02867), in powers of 2: the
+// largest score, the sum of 2^(score - largest) in 16 lanes, and the sum of 2^(score - largest) * value.
 struct RunningSoftmax {
   float largest;
   alignas(64) float total[kSumLanes];
@@ -43,7 +43,7 @@ inline void start_softmax(RunningSoftmax* state) {
   std::memset(state->weighted, 0, sizeof(state->weighted));
 }
 
-// Pairs, so that no comparison waits for more than log2(kFloats) others.
+// Compares in pairs, so that no comparison waits for more than log2(kFloats) others.
 template <class Vector, class Scalar>
 Scalar largest_lane(Vector vector, Scalar (&&lanes)[kFloats]) {
   std::memcpy(lanes, &vector, sizeof(vector));
@@ -53,7 +53,7 @@ Scalar largest_lane(Vector vector, Scalar (&&lanes)[kFloats]) {
   return lanes[0];
 }
 
-// A NaN score does not become the largest, but its weight and so the total are NaN.
+// Ignores NaN scores; their weights, and so the total, become NaN anyway.
 inline float largest_score(const float* scores, float largest) {
   Floats lanes = splat(largest);
   for (int64_t i = 0; i < kTile; i += kFloats) {
@@ -63,7 +63,7 @@ inline float largest_score(const float* scores, float largest) {
   return largest_lane(lanes, {0.0f});
 }
 
-// The largest magnitude as its bit pattern: integer order equals float order, and NaN sorts above infinity.
+// Returns the largest magnitude as its bit pattern; NaN sorts above infinity there.
 inline int32_t largest_bits(const float* values) {
   Ints lanes = {};
   for (int64_t i = 0; i < kTile; i += kFloats) {
@@ -73,9 +73,9 @@ inline int32_t largest_bits(const float* values) {
   return largest_lane(lanes, {0});
 }
 
-// Turns the scores of some queries, in units of ln 2, into weights 2^(score - largest); those from counts[i]
-// on, which may be anything, into 0. shrink[i] is the factor that the older `weighted` must shrink by. Step
-// by step for all queries rather than query by query, so that a CPU can overlap their chains.
+// Turns the scores of some queries, in units of ln 2, into weights 2^(score - largest), and those from
+// counts[i] on into 0. `weighted` of the earlier tiles must be multiplied by shrink[i]. Each step runs for
+// all queries before the next step, so that the CPU can overlap them.
 template <int kQueries>
 void weigh_scores(float (*scores)[kTile], const int64_t* counts, RunningSoftmax* state, float* shrink) {
   float largest[kQueries];
@@ -102,13 +102,13 @@ void weigh_scores(float (*scores)[kTile], const int64_t* counts, RunningSoftmax*
   }
 }
 
-// Rounds the weights of a tile, not negative, to integers up to kWeightMax: weight = integer * unit, which is
-// returned. A NaN or inf makes the unit NaN; a largest weight below 2^-114, where kWeightMax / largest is not
-// a float, makes all zero.
+// Rounds the non-negative weights of a tile to integers up to kWeightMax and returns the unit: weight =
+// integer * unit. The unit is NaN if a weight is NaN or inf. All integers are zero if the largest weight is
+// below 2^-114, because kWeightMax / largest overflows.
 inline float quantize_weights(const float* weights, int16_t* integers) {
   constexpr int32_t kInfinityBits = 0x7f800000;
   constexpr float kLargestFloat = 3.40282347e38f, kMax = static_cast<float>(kWeightMax);
-  constexpr float kRound = 12582912.0f;  // the sum is rounded to nearest even and has it in its low bits
+  constexpr float kRound = 12582912.0f;  // adding it rounds to nearest even, into the low bits
   const int32_t bits = largest_bits(weights);
   const float largest = float_from_bits(static_cast<uint32_t>(bits)), inverse = kMax / largest;
   if (bits >= kInfinityBits || !(inverse <= kLargestFloat)) {
@@ -122,7 +122,7 @@ inline float quantize_weights(const float* weights, int16_t* integers) {
   return largest / kMax;
 }
 
-// Folds the scales of the values into the weights of some queries, and rounds those to integers.
+// Multiplies the weights of some queries by the scales of the values and rounds them to integers.
 template <int kQueries>
 void quantize_all_weights(float (*weights)[kTile], const float* scales, const int64_t* counts,
                           int16_t* integers, float* units) {

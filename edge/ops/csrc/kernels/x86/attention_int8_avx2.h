@@ -1,5 +1,5 @@
-// Attention over an int8 cache with AVX2: a ymm register holds 8 positions x 4 elements of K, or 8 elements
-// x 4 positions of V, and four int8 of the query or weights of the positions are broadcast to meet it.
+// Attention over an int8 cache with AVX2. A ymm register holds 8 positions x 4 elements of K, or 8 elements x
+// 4 positions of V; four elements of the query, or the weights of four positions, are broadcast to all lanes.
 #pragma once
 
 #include <immintrin.h>
@@ -12,7 +12,7 @@ namespace edge {
 namespace {
 
 struct Avx2Attention {
-  // vpmaddubsw wants one side unsigned: |key| * (q with key's sign). Two products, 2 * 127 * 127, fit int16.
+  // vpmaddubsw needs an unsigned side: |key| * (q with key's sign). Two products, 2 * 127 * 127, fit int16.
   template <int kQueries>
   static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
                        const int32_t* /*q_sums*/, int32_t* scores) {
@@ -40,7 +40,7 @@ struct Avx2Attention {
     }
   }
 
-  // 16-bit multiply-adds: values are widened once for all queries, even and odd positions apart, and the
+  // 16-bit multiply-adds: values are widened once for all queries, even and odd positions separately, and the
   // weights of two even or two odd positions are broadcast.
   template <int kQueries>
   static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
@@ -62,8 +62,8 @@ struct Avx2Attention {
   }
 
  private:
-  // The same place a tile later. Measured on Zen 3: the time over 2048 positions falls by a quarter. An
-  // address beyond the cache does no harm.
+  // Prefetch the same place of the next tile: a quarter faster over 2048 positions on Zen 3. An address
+  // beyond the cache is harmless.
   static void prefetch(const int8_t* line) { _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T0); }
 
   static __m256i load(const void* bytes) { return _mm256_loadu_si256(static_cast<const __m256i*>(bytes)); }
@@ -76,7 +76,7 @@ struct Avx2Attention {
     return _mm256_set1_epi32(four);
   }
 
-  // kRegisters * 8 elements of D.
+  // Handles kRegisters * 8 elements of D.
   template <int kQueries, int kRegisters>
   static void weigh_lanes(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* pairs,
                           int32_t* out) {

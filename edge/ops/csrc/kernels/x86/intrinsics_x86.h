@@ -1,5 +1,5 @@
-// The intrinsics of the VNNI kernels: the compiler's, or SIMDe's emulation of them, in plain C++ and AVX2,
-// for checks on CPUs without those instructions (the build's EDGE_EMULATE).
+// The intrinsics of the VNNI kernels: the compiler's, or with EDGE_EMULATE SIMDe's emulation in plain C++ and
+// AVX2, for checks on CPUs without those instructions.
 #pragma once
 
 #if defined(EDGE_EMULATE)
@@ -7,10 +7,10 @@
 #include <simde/x86/avx512.h>
 #include <simde/x86/f16c.h>
 
-// The same operation under its AVX-VNNI name.
+// The same operation by its AVX-VNNI name.
 #define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
 
-// What SIMDe lacks, under names of our own because the compiler declares the intrinsics' all the same.
+// Operations that SIMDe lacks. Our names differ, because the compiler declares the intrinsics anyway.
 #define _mm512_cvtepi32_epi16 emulated_cvtepi32_epi16
 #define _mm512_cvtph_ps emulated_cvtph_ps
 static inline __m256i emulated_cvtepi32_epi16(__m512i a) {

@@ -1,4 +1,4 @@
-// AVX-512 VNNI and VBMI, from Ice Lake and Zen 4 on: base 3 by look-up.
+// AVX-512 VNNI and VBMI, from Ice Lake and Zen 4 on: unpacks base 3 by table look-up.
 #include "core/cpu_features.h"
 #include "kernels/generic/make_kernel.h"
 #include "kernels/x86/primitives_avx512vnni.h"
@@ -6,7 +6,7 @@
 namespace edge {
 namespace {
 
-// [byte]: the last four trits of a base-3 byte, two bits each, the first of them lowest.
+// of[byte]: the last four trits of a base-3 byte, two bits each, the first in the lowest bits.
 struct LastTrits {
   alignas(64) uint8_t of[256];
 };
@@ -25,7 +25,7 @@ constexpr LastTrits last_trits() {
 
 constexpr LastTrits kLastTrits = last_trits();
 
-// 256 bytes in four registers. A permutation of two takes 7 index bits, bit 7 chooses between the pairs.
+// A table of 256 bytes in four registers. vpermi2b looks up 7 bits in two registers; bit 7 selects the pair.
 struct Table {
   __m512i of[4];
 
@@ -39,7 +39,7 @@ struct Table {
   }
 };
 
-// The first trit as in gemv_base3, the others from the table.
+// Computes the first trit as gemv_base3 does and looks up the others.
 void gemv_trits(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   const Table table;
   SumsOfTrit<Zmm> first = {};
@@ -60,12 +60,12 @@ void gemv_trits(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
 }
 
 struct Vbmi512 : Vnni512 {
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
-    if constexpr (kStorage == Storage::kBase3) {
+    if constexpr (kEncoding == Encoding::kBase3) {
       gemv_trits(lines, k_padded, q, acc);
     } else {
-      Vnni512::gemv<kStorage>(lines, k_padded, q, acc);
+      Vnni512::gemv<kEncoding>(lines, k_padded, q, acc);
     }
   }
 };
@@ -76,6 +76,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kAvx512Vbmi = make_kernel<Vbmi512>("avx512vbmi", supported);
+extern const Kernel kAvx512Vbmi = make_kernel<Vbmi512>("avx512vbmi", supported);
 
 }  // namespace edge

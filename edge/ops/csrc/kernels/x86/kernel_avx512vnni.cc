@@ -12,6 +12,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kAvx512Vnni = make_kernel<Vnni512>("avx512vnni", supported);
+extern const Kernel kAvx512Vnni = make_kernel<Vnni512>("avx512vnni", supported);
 
 }  // namespace edge

@@ -1,4 +1,4 @@
-// AVX-VNNI: AVX2 with vpdpbusd on ymm registers, from Alder Lake and Zen 5 on. A line is two registers.
+// AVX-VNNI: AVX2 with vpdpbusd, from Alder Lake and Zen 5 on. Two ymm registers hold a line.
 #include "core/cpu_features.h"
 #include "kernels/generic/make_kernel.h"
 #include "kernels/generic/primitives_generic.h"
@@ -13,7 +13,7 @@ struct Ymm {
   struct Bytes {
     __m256i half[2];  // rows 0 to 7, rows 8 to 15
   };
-  // Types of their own: through __m256i, GCC 12 copies every sum twice around a vpdpbusd.
+  // Not __m256i: with it GCC 12 copies every sum twice around a vpdpbusd.
   using Eight = int32_t __attribute__((vector_size(32)));
   struct Ints {
     Eight half[2];
@@ -36,7 +36,7 @@ struct Ymm {
   static Bytes add_bytes(Bytes a, Bytes b) {
     return {{_mm256_add_epi8(a.half[0], b.half[0]), _mm256_add_epi8(a.half[1], b.half[1])}};
   }
-  // a >> 1 in all bits of a byte but the highest.
+  // Bytes shifted right by 1; the highest bit of each is arbitrary.
   static Bytes halve(Bytes a) { return {{_mm256_srli_epi16(a.half[0], 1), _mm256_srli_epi16(a.half[1], 1)}}; }
 
   static Bytes flip_top(Bytes a) {
@@ -74,7 +74,7 @@ struct Ymm {
     return {{_mm256_add_ps(sum.half[0], _mm256_mul_ps(weights.half[0], value)),
              _mm256_add_ps(sum.half[1], _mm256_mul_ps(weights.half[1], value))}};
   }
-  // The 16 weights of an even (0) or odd (1) column, from 32-bit lanes of both.
+  // Loads the 16 weights of an even (0) or odd (1) column; a 32-bit lane holds both.
   static Floats load_halves(const uint8_t* line, int64_t odd) {
     const Bytes lanes = load(line);
     Floats weights;
@@ -89,32 +89,32 @@ struct Ymm {
 };
 
 struct AvxVnni : Portable {
-  // A base-3 line would take about 40 operations on three ports, longer than memory takes for 2 bits.
+  // Base 3 would take about 40 operations a line on three ports, longer than loading 2-bit codes from memory.
   static constexpr bool kRunsBase3 = false;
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
-    if constexpr (kStorage == Storage::kBits1) {
+    if constexpr (kEncoding == Encoding::kBits1) {
       gemv_positions<Ymm, 1, 1>(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits2) {
+    } else if constexpr (kEncoding == Encoding::kBits2) {
       gemv_positions<Ymm, 2, 1>(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits3) {
+    } else if constexpr (kEncoding == Encoding::kBits3) {
       gemv_bits3<Ymm, 1>(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits4) {
+    } else if constexpr (kEncoding == Encoding::kBits4) {
       gemv_positions<Ymm, 4, 2>(lines, k_padded, q, acc);
     } else {
       gemv_positions<Ymm, 8, 4>(lines, k_padded, q, acc);
     }
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
     gemm_all<Ymm, 6>(tile, columns, q, q_stride, tokens, acc);
   }
 
-  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
-    halves_all<Ymm, 4>(lines, x, k, tokens, acc);
+  static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+    gemm_fp16_all<Ymm, 4>(lines, x, k, tokens, acc);
   }
 
   template <int kQueries>
@@ -136,6 +136,6 @@ bool supported() {
 
 }  // namespace
 
-const Kernel kAvxVnni = make_kernel<AvxVnni>("avxvnni", supported);
+extern const Kernel kAvxVnni = make_kernel<AvxVnni>("avxvnni", supported);
 
 }  // namespace edge

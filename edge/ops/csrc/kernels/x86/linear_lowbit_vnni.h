@@ -85,17 +85,18 @@ template <class V, int kGroups>
 void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   Sums3<V> sums[kGroups];
   for (auto& each : sums) each = Sums3<V>{};
+  const auto add_group = [&](Sums3<V>& sum, const uint8_t* group, const int8_t* acts) {
+    for (int line = 0; line < 3; ++line) prefetch(group + 64 * line);
+    sum.add_low(group, acts);
+    sum.add_low(group + 64, acts + 16);
+    sum.add_top(group + 128, acts);
+  };
   const uint8_t* const end = lines + k_padded * 6;
-  for (; lines < end; lines += 192 * kGroups, q += 32 * kGroups) {
+  for (; lines + 192 * kGroups <= end; lines += 192 * kGroups, q += 32 * kGroups) {
 #pragma GCC unroll 2
-    for (int g = 0; g < kGroups; ++g) {
-      const uint8_t* group = lines + 192 * g;
-      for (int line = 0; line < 3; ++line) prefetch(group + 64 * line);
-      sums[g].add_low(group, q + 32 * g);
-      sums[g].add_low(group + 64, q + 32 * g + 16);
-      sums[g].add_top(group + 128, q + 32 * g);
-    }
+    for (int g = 0; g < kGroups; ++g) add_group(sums[g], lines + 192 * g, q + 32 * g);
   }
+  if (lines < end) add_group(sums[0], lines, q);  // one group of 32 columns where two at a time are taken
   typename V::Ints total = {};
   for (int p = 0; p < 4; ++p) {
     typename V::Ints sum = sums[0].of[p];
@@ -229,7 +230,7 @@ void dot_keys_unsigned(const int8_t* keys, int64_t blocks, int64_t head_dim, con
 
 // fp16: multiply, then add, as everywhere; a fused operation would round differently.
 template <class V, int kTokens>
-void halves_tokens(const uint8_t* lines, const float* x, int64_t k, float* out) {
+void gemm_fp16_tokens(const uint8_t* lines, const float* x, int64_t k, float* out) {
   typename V::Floats sums[kTokens];
   for (auto& sum : sums) sum = V::zero_floats();
   for (int64_t column = 0; column < k; ++column) {
@@ -243,11 +244,11 @@ void halves_tokens(const uint8_t* lines, const float* x, int64_t k, float* out) 
 }
 
 template <class V, int kTokens>
-void halves_all(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+void gemm_fp16_all(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
   for (; tokens >= kTokens; tokens -= kTokens, x += kTokens * k, acc += kTokens * kRows) {
-    halves_tokens<V, kTokens>(lines, x, k, acc);
+    gemm_fp16_tokens<V, kTokens>(lines, x, k, acc);
   }
-  if constexpr (kTokens > 1) halves_all<V, kTokens / 2>(lines, x, k, tokens, acc);
+  if constexpr (kTokens > 1) gemm_fp16_all<V, kTokens / 2>(lines, x, k, tokens, acc);
 }
 
 }  // namespace

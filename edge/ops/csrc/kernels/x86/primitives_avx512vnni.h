@@ -1,4 +1,4 @@
-// A line in one zmm register: AVX-512 with VNNI.
+// Primitives for AVX-512 with VNNI: one zmm register holds a line.
 #pragma once
 
 #include "kernels/generic/primitives_generic.h"
@@ -11,7 +11,7 @@ namespace {
 
 struct Zmm {
   using Bytes = __m512i;
-  // A type of its own: through __m512i, GCC 12 copies every sum twice around a vpdpbusd.
+  // Not __m512i: with it GCC 12 copies every sum twice around a vpdpbusd.
   using Ints = int32_t __attribute__((vector_size(64)));
   using Floats = __m512;
   static constexpr int kSums = 16;  // of 32 registers
@@ -21,7 +21,7 @@ struct Zmm {
     return _mm512_and_si512(a, _mm512_set1_epi8(static_cast<char>(bits)));
   }
   static Bytes add_bytes(Bytes a, Bytes b) { return _mm512_add_epi8(a, b); }
-  // a >> 1 in all bits of a byte but the highest.
+  // Bytes shifted right by 1; the highest bit of each is arbitrary.
   static Bytes halve(Bytes a) { return _mm512_srli_epi16(a, 1); }
 
   static Bytes flip_top(Bytes a) { return _mm512_xor_si512(a, _mm512_set1_epi8(-128)); }
@@ -40,7 +40,7 @@ struct Zmm {
   static Floats multiply_add(Floats sum, Floats weights, float x) {
     return _mm512_add_ps(sum, _mm512_mul_ps(weights, _mm512_set1_ps(x)));
   }
-  // The 16 weights of an even (0) or odd (1) column, from 32-bit lanes of both.
+  // Loads the 16 weights of an even (0) or odd (1) column; a 32-bit lane holds both.
   static Floats load_halves(const uint8_t* line, int64_t odd) {
     const __m512i lanes = load(line);
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(odd ? _mm512_srli_epi32(lanes, 16) : lanes));
@@ -48,31 +48,31 @@ struct Zmm {
 };
 
 struct Vnni512 : Portable {
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
-    if constexpr (kStorage == Storage::kBits1) {
+    if constexpr (kEncoding == Encoding::kBits1) {
       gemv_positions<Zmm, 1, 1>(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits2) {
+    } else if constexpr (kEncoding == Encoding::kBits2) {
       gemv_positions<Zmm, 2, 2>(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits3) {
+    } else if constexpr (kEncoding == Encoding::kBits3) {
       gemv_bits3<Zmm, 2>(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBits4) {
+    } else if constexpr (kEncoding == Encoding::kBits4) {
       gemv_positions<Zmm, 4, 4>(lines, k_padded, q, acc);
-    } else if constexpr (kStorage == Storage::kBase3) {
+    } else if constexpr (kEncoding == Encoding::kBase3) {
       gemv_base3<Zmm>(lines, k_padded, q, acc);
     } else {
       gemv_positions<Zmm, 8, 8>(lines, k_padded, q, acc);
     }
   }
 
-  template <Storage kStorage>
+  template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
     gemm_all<Zmm, 16>(tile, columns, q, q_stride, tokens, acc);
   }
 
-  static void halves(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
-    halves_all<Zmm, 8>(lines, x, k, tokens, acc);
+  static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
+    gemm_fp16_all<Zmm, 8>(lines, x, k, tokens, acc);
   }
 
   template <int kQueries>

@@ -1,0 +1,42 @@
+"""The checkpoint as a value: a model's shape, weights, formats and learned scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from edge.formats.weight import QuantizedWeight
+from edge.model.config import ModelConfig
+from edge.model.decoder import is_quantized_linear
+from edge.quantizers.plan import Plan, mean_bits
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights and what is needed to read them; tensors are float32 under the names of ``Decoder``.
+
+    Attributes:
+        plan: the grids of ``alphas`` and ``quantized``; quantises nothing when there are none.
+        alphas: learned scales [rows, 1] of latent weights, by the full name of the linear or table.
+        quantized: weights that are codes already, by full name; ``weights`` has their values too.
+        tokenizer: the tokenizer file, if the directory has one.
+    """
+
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    plan: Plan = field(default_factory=Plan)
+    alphas: dict[str, Tensor] = field(default_factory=dict)
+    quantized: dict[str, QuantizedWeight] = field(default_factory=dict)
+    tokenizer: Path | None = None
+
+    @property
+    def bits(self) -> float:
+        """Mean bits per weight of the linears, as their grids are named."""
+        linears = {name.removesuffix(".weight"): weight for name, weight in self.weights.items()}
+        return mean_bits(
+            (self.plan.of(name), weight.numel())
+            for name, weight in linears.items()
+            if is_quantized_linear(name)
+        )

@@ -1,0 +1,85 @@
+"""Read and write the weight formats in config.json.
+
+ParetoQ's key ``w_bits`` is the width of every quantised linear (0 is ternary, 16 is none). Two keys are our
+own: ``w_bits_by_linear`` for linears of another width, and ``embedding_w_bits`` for a quantised embedding and
+head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from edge.checkpoints.hf_config import short_json
+from edge.checkpoints.tensor_files import hf_name
+from edge.formats import (
+    EMBEDDING_BITS_CHOICES,
+    FULL_PRECISION,
+    LINEAR_GRIDS,
+    Grid,
+    grid_for_bits,
+)
+from edge.quantizers.plan import Plan
+from edge.text import first_of
+
+MIXED_KEY = "w_bits_by_linear"
+EMBEDDING_KEY = "embedding_w_bits"
+#: Marks a directory whose weights are packed (``packed.py``), and the version of that form.
+PACKED_KEY, PACKED_VERSION = "packed", 2
+
+
+def format_from_hf(hf: dict[str, Any]) -> Grid | None:
+    """The format of ``w_bits``; None without that key."""
+    return None if hf.get("w_bits") is None else _format_of("w_bits", hf["w_bits"])
+
+
+def plan_from_hf(hf: dict[str, Any], linears: Collection[str]) -> Plan | None:
+    """The formats of the linears of these full names; None without ``w_bits``.
+
+    Raises:
+        ValueError: an unknown width or linear, or our own keys beside a ``w_bits`` that is absent or 16.
+    """
+    default, others, embedding = format_from_hf(hf), hf.get(MIXED_KEY) or {}, hf.get(EMBEDDING_KEY)
+    if default is None or not default.is_quantized:
+        given = [key for key in (MIXED_KEY, EMBEDDING_KEY) if hf.get(key)]
+        if given:
+            raise ValueError(
+                f"{given[0]} needs a w_bits of 0 to 4 beside it, not {short_json(hf.get('w_bits'))}"
+            )
+        return None if default is None else Plan(default)
+    if not isinstance(others, dict):
+        raise ValueError(f"{MIXED_KEY} must be an object, not {short_json(others)}")
+    by_name = {hf_name(name): name for name in linears}
+    unknown = others.keys() - by_name.keys()
+    if unknown:
+        raise ValueError(f"{MIXED_KEY} names linears that the model has not: {first_of(unknown)}")
+    formats = {by_name[name]: _format_of(f"{MIXED_KEY}: {name}:", bits) for name, bits in others.items()}
+    return Plan.from_formats(formats, default, _embedding_format(embedding))
+
+
+def plan_to_hf(plan: Plan) -> dict[str, Any]:
+    """The keys of config.json for a plan; none if it quantises nothing."""
+    hf: dict[str, Any] = {}
+    if plan.is_quantized:
+        hf["w_bits"] = plan.default.paretoq_w_bits
+    if plan.others:
+        hf[MIXED_KEY] = {hf_name(name): grid.paretoq_w_bits for name, grid in plan.others.items()}
+    if plan.embedding_format.is_quantized:
+        hf[EMBEDDING_KEY] = plan.embedding_format.paretoq_w_bits
+    return hf
+
+
+def _embedding_format(bits: Any) -> Grid:
+    if bits is None:
+        return FULL_PRECISION
+    if type(bits) is not int:
+        raise ValueError(f"{EMBEDDING_KEY} must be an integer, not {short_json(bits)}")
+    return grid_for_bits(bits, EMBEDDING_BITS_CHOICES)
+
+
+def _format_of(what: str, w_bits: Any) -> Grid:
+    for grid in LINEAR_GRIDS:
+        if grid.paretoq_w_bits == w_bits and type(w_bits) is int:
+            return grid
+    known = ", ".join(f"{f.paretoq_w_bits} ({f.name})" for f in LINEAR_GRIDS)
+    raise ValueError(f"{what} {w_bits!r} is unknown; known are {known}")

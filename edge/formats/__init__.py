@@ -1,0 +1,23 @@
+"""Encodings (how codes lie in bytes), grids (what a code means) and quantised weights."""
+
+from edge.formats.grid import (
+    BITS_CHOICES,
+    BY_NAME,
+    EMBEDDING_BITS_CHOICES,
+    FULL_PRECISION,
+    GRIDS,
+    LINEAR_GRIDS,
+    Grid,
+    grid_for_bits,
+)
+
+__all__ = [
+    "BITS_CHOICES",
+    "BY_NAME",
+    "EMBEDDING_BITS_CHOICES",
+    "FULL_PRECISION",
+    "GRIDS",
+    "LINEAR_GRIDS",
+    "Grid",
+    "grid_for_bits",
+]

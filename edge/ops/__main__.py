@@ -1,0 +1,43 @@
+"""Build the ops and the runner for 64-bit ARM Linux, or estimate what decode costs on ARM cores."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from edge.cli import main_guard
+from edge.ops import arm_cost
+from edge.ops.cross_build import CrossBuildError, cross_build, launch
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m edge.ops", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("cross-build", help="build into one folder that runs on any 64-bit ARM Linux")
+    build.add_argument("--output", type=Path, required=True, help="folder for the runner and its libraries")
+    commands.add_parser("arm-cost", help="estimate the decode loops with llvm-mca's models of ARM cores")
+    return parser
+
+
+def _cross_build(output: Path) -> str:
+    runner = cross_build(output)
+    return (
+        f"{runner} and its libraries are ready; copy the folder to the device and start it there with\n"
+        f"  {' '.join(launch('DIR', runner.name))} --help\n"
+        "or emulate it here, with qemu-aarch64 in front"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        print(_cross_build(args.output) if args.command == "cross-build" else arm_cost.report())
+    except (CrossBuildError, arm_cost.CostError, OSError) as error:
+        print(f"{args.command}: {error}", file=sys.stderr)  # a failed build's own output has many lines
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    main_guard(main)

@@ -1,0 +1,117 @@
+"""Define what every way of quantising shares: modules on a grid, and the protocol of a method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edge.formats import FULL_PRECISION, Grid
+from edge.formats.weight import QuantizedWeight
+from edge.model.decoder import Decoder
+from edge.quantizers.plan import Plan
+
+
+class OnGrid(ABC):
+    """A module whose weight [rows, columns] is on a grid, or is put there in its forward pass."""
+
+    grid: Grid
+    weight: nn.Parameter
+
+    @abstractmethod
+    def quantized(self) -> QuantizedWeight:
+        """The weight that the module computes with, as codes: what the packer packs."""
+
+
+class Method(ABC):
+    """A way to a low-bit model: one file and one row of ``methods.METHODS``.
+
+    A method receives models and batches of tokens, never data sets or paths. It is used in the order of its
+    functions, and what it leaves behind is modules that are ``OnGrid``.
+
+    Attributes:
+        name: the word after ``--method``.
+    """
+
+    name: str
+
+    @abstractmethod
+    def grid(self, bits: float | str, choices: tuple[float, ...] | None = None) -> Grid:
+        """The grid that this method uses for a number of bits, 16 being full precision.
+
+        Raises:
+            ValueError: it has none, or bits are not among the choices; the message names them.
+        """
+
+    @abstractmethod
+    def prepare(self, model: Decoder, plan: Plan) -> Decoder:
+        """Replace what the plan quantises by modules that are trained or calibrated; in place."""
+
+    def calibrate(self, model: Decoder, batches: Iterable[Tensor]) -> None:
+        """Fit to batches of tokens int64 [B, T] before training; a method that needs none reads none."""
+        del model, batches
+
+    def loss(self, model: Decoder, tokens: Tensor, loss_of: Callable[[Decoder, Tensor], Tensor]) -> Tensor:
+        """The training loss of a batch, a scalar.
+
+        Args:
+            tokens: int64 [B, context + 1].
+            loss_of: mean loss of the model as it is, a teacher's share included; a method that trains several
+                widths at once calls it for each.
+        """
+        return loss_of(model, tokens)
+
+    def finish(self, model: Decoder) -> Decoder:
+        """Make the trained model one that a checkpoint can hold; in place."""
+        return model
+
+
+class QuantizedLinear(OnGrid, nn.Linear):
+    """A linear without bias whose weight is fixed on a grid."""
+
+    def __init__(self, stored: QuantizedWeight, grid: Grid) -> None:
+        rows, columns = stored.codes.shape
+        nn.Linear.__init__(self, columns, rows, bias=False, device="meta")
+        _fix(self, stored, grid)
+
+    def quantized(self) -> QuantizedWeight:
+        return self.stored
+
+
+class QuantizedEmbedding(OnGrid, nn.Embedding):
+    """A token embedding whose table [vocab, dim] is fixed on a grid."""
+
+    def __init__(self, stored: QuantizedWeight, grid: Grid) -> None:
+        nn.Embedding.__init__(self, *stored.codes.shape, device="meta")
+        _fix(self, stored, grid)
+
+    def quantized(self) -> QuantizedWeight:
+        return self.stored
+
+
+class QuantizedHead(OnGrid, nn.Module):
+    """An output head whose own table [vocab, dim] is fixed on a grid."""
+
+    def __init__(self, stored: QuantizedWeight, grid: Grid) -> None:
+        nn.Module.__init__(self)
+        _fix(self, stored, grid)
+
+    def forward(self, x: Tensor, embedding: nn.Embedding) -> Tensor:
+        return F.linear(x, self.weight)
+
+    def quantized(self) -> QuantizedWeight:
+        return self.stored
+
+
+def _fix(
+    module: QuantizedLinear | QuantizedEmbedding | QuantizedHead, stored: QuantizedWeight, grid: Grid
+) -> None:
+    module.grid, module.stored = grid, stored
+    module.weight = nn.Parameter(stored.dequantize(), requires_grad=False)
+
+
+def grid_of(module: nn.Module) -> Grid:
+    """The grid of a linear, embedding or head; FULL_PRECISION for a plain one."""
+    return module.grid if isinstance(module, OnGrid) else FULL_PRECISION

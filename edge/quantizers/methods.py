@@ -1,0 +1,8 @@
+"""List the methods; a new one is a file and a row here."""
+
+from edge.quantizers.base import Method
+from edge.quantizers.minmax import MinMax
+from edge.quantizers.prepare import FixedAlpha, ParetoQ
+
+PARETOQ, FIXED_ALPHA, MIN_MAX = ParetoQ(), FixedAlpha(), MinMax()
+METHODS: dict[str, Method] = {method.name: method for method in (PARETOQ, FIXED_ALPHA, MIN_MAX)}

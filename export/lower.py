@@ -1,0 +1,57 @@
+"""Lower a model: put calls of ops in place of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from edge.formats import Grid
+from edge.model.decoder import EMBEDDING, HEAD, Decoder, Layer, clone_structure, replace_module
+from edge.runtime.manifest import KVCacheFormat
+from export.fuse import FusedLayer
+from export.modules import OpAttention, PackedEmbedding, PackedHead
+from export.tables import pack_embedding
+
+
+@dataclass(frozen=True)
+class Options:
+    """A user's choices for a program, besides its model and recipe.
+
+    Attributes:
+        grid: format of the linears.
+        max_seq_len: positions of the KV cache.
+        embedding_bits: 4, 8 or 16, for token embedding and head.
+    """
+
+    grid: Grid
+    max_seq_len: int
+    embedding_bits: int = 8
+    kv_cache: KVCacheFormat = "fp32"
+
+
+def lower(
+    model: Decoder, options: Options, lower_layer: Callable[[str, Layer, Sequence[OpAttention]], FusedLayer]
+) -> Decoder:
+    """A copy of the model whose parts are calls of ops, with caches of ``max_seq_len`` positions.
+
+    Args:
+        lower_layer: lowers the layer of a full name, with one attention module for each of its passes.
+    """
+    lowered, config = clone_structure(model), model.config
+    lowered.cos, lowered.sin = (table[: options.max_seq_len].clone() for table in (model.cos, model.sin))
+    for index, layer in enumerate(model.layers):
+        name = f"layers.{index}"
+        cores = [
+            OpAttention(config, options.max_seq_len, options.kv_cache) for _ in range(config.passes_per_layer)
+        ]
+        assert isinstance(layer, Layer)
+        replace_module(lowered, name, lower_layer(name, layer, cores))
+    embedding = pack_embedding(model.embed_tokens, options.embedding_bits)
+    head = None if model.lm_head.weight is None else pack_embedding(model.lm_head, options.embedding_bits)
+    vocab = config.vocab_size
+    replace_module(lowered, EMBEDDING, PackedEmbedding(embedding, {EMBEDDING: vocab}, config.dim))
+    replace_module(lowered, HEAD, PackedHead(head, {HEAD: vocab}, model.norm))
+    replace_module(lowered, "norm", nn.Identity())  # the head's op includes the final norm
+    return lowered.eval()
