@@ -78,10 +78,10 @@ def pack_linears(linears: Linears) -> Tensor:
         ValueError: a weight or scale that the table cannot hold; names the linears.
     """
     try:
-        quantized = [linear.quantized() for linear in linears.values() if isinstance(linear, OnGrid)]
-        if len(quantized) < len(linears):
+        on_grid: list[OnGrid] = [linear for linear in linears.values() if isinstance(linear, OnGrid)]
+        if len(on_grid) < len(linears):
             return pack_half(torch.cat([linear.weight.detach() for linear in linears.values()]))
-        return pack(concatenate(quantized))
+        return pack(concatenate([linear.quantized() for linear in on_grid]))
     except ValueError as error:
         raise ValueError(f"{', '.join(linears)}: {error}") from error
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.formats import Grid
 from edge.model.decoder import EMBEDDING, HEAD, Decoder, replace_module
-from edge.quantizers.base import QuantizedEmbedding, QuantizedHead, QuantizedLinear
+from edge.quantizers.base import FixedOnGrid, QuantizedEmbedding, QuantizedHead, QuantizedLinear
 from edge.quantizers.paretoq import ALPHA_FLOOR, LearnedGrid
 from edge.quantizers.prepare import plan_of, prepare_qat, weights_of
 
@@ -46,13 +46,12 @@ def to_checkpoint(model: Decoder, tokenizer: Path | None, default: Grid | None =
     """
     modules = dict(model.named_modules())
     learned = {name: module for name, module in modules.items() if isinstance(module, LearnedGrid)}
-    fixed = (QuantizedLinear, QuantizedEmbedding, QuantizedHead)
     return Checkpoint(
         model.config,
         weights_of(model),
         plan_of(model, default),
         {name: _positive(module.alpha.detach()) for name, module in learned.items()},
-        {name: module.quantized() for name, module in modules.items() if isinstance(module, fixed)},
+        {name: module.quantized() for name, module in modules.items() if isinstance(module, FixedOnGrid)},
         tokenizer,
     )
 

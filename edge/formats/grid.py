@@ -62,9 +62,16 @@ class Grid:
         return int(self.bits) if float(self.bits).is_integer() else 0
 
 
-def _row(name: str, bits: float, encoding: str, zero: float | None, *rest: float, **flags: bool) -> Grid:
+def _row(
+    name: str,
+    bits: float,
+    encoding: str,
+    zero: float | None,
+    spacing: float = 1.0,
+    for_linears: bool = True,
+) -> Grid:
     codes = ENCODING_BY_NAME[encoding]
-    return Grid(name, bits, codes, codes.codes, zero, *rest, **flags)
+    return Grid(name, bits, codes, codes.codes, zero, spacing, for_linears)
 
 
 #: Symmetric grids: ParetoQ's (arXiv 2502.02631 and its reference code), and int8 for embedding and head.

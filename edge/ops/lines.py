@@ -78,11 +78,11 @@ def _fold_planes(lanes: np.ndarray, encoding: Encoding) -> np.ndarray:
 
 def _unfold_planes(lines: np.ndarray, encoding: Encoding) -> np.ndarray:
     """Invert ``_fold_planes``."""
-    lanes, below = np.uint8(0), 0
+    lanes, below = np.zeros((*lines.shape[:2], 8, lines.shape[-1]), np.uint8), 0
     for bits in encoding.planes:
-        lanes = lanes | _unfold_positions(lines[:, :, below : below + bits], bits) << np.uint8(below)
+        lanes |= _unfold_positions(lines[:, :, below : below + bits], bits) << np.uint8(below)
         below += bits
-    return np.asarray(lanes)
+    return lanes
 
 
 def _fold_positions(lanes: np.ndarray, bits: int) -> np.ndarray:

@@ -177,11 +177,11 @@ def _row_arrays(header: PackedHeader, raw: np.ndarray) -> list[np.ndarray]:
 def _with_scale_lines(header: PackedHeader, lines: np.ndarray, bits: list[np.ndarray]) -> np.ndarray:
     """Interleave code lines [blocks, lines, 64] with 16-bit scales (and zeros) [n, G]."""
     blocks, per_group = lines.shape[0], _lines_per_group(header)
-    halves = np.zeros((len(bits), header.n_padded, header.scale_lines * (2 // len(bits))), np.uint16)
-    for target, values in zip(halves, bits, strict=True):
+    arrays = np.zeros((len(bits), header.n_padded, header.scale_lines * (2 // len(bits))), np.uint16)
+    for target, values in zip(arrays, bits, strict=True):
         target[: header.n, : values.shape[1]] = values
     # [blocks, scale lines, 2 halves of a line, 16 rows]: two groups, or a group's scales and zeros
-    halves = halves.reshape(len(bits), blocks, ROWS_PER_BLOCK, -1)
+    halves = arrays.reshape(len(bits), blocks, ROWS_PER_BLOCK, -1)
     pairs = halves[0].transpose(0, 2, 1) if len(bits) == 1 else halves.transpose(1, 3, 0, 2)
     scale_lines = np.ascontiguousarray(pairs).reshape(blocks, header.scale_lines, 32).view(np.uint8)
     step = per_group * (2 if len(bits) == 1 else 1)

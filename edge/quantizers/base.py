@@ -18,7 +18,7 @@ class OnGrid(ABC):
     """A module whose weight [rows, columns] is on a grid, or is put there in its forward pass."""
 
     grid: Grid
-    weight: nn.Parameter
+    weight: Tensor
 
     @abstractmethod
     def quantized(self) -> QuantizedWeight:
@@ -68,48 +68,46 @@ class Method(ABC):
         return model
 
 
-class QuantizedLinear(OnGrid, nn.Linear):
+class FixedOnGrid(OnGrid):
+    """A module whose weight is codes already and is not trained."""
+
+    stored: QuantizedWeight
+
+    def fix(self, stored: QuantizedWeight, grid: Grid) -> None:
+        self.grid, self.stored = grid, stored
+        self.weight = nn.Parameter(stored.dequantize(), requires_grad=False)
+
+    def quantized(self) -> QuantizedWeight:
+        return self.stored
+
+
+class QuantizedLinear(FixedOnGrid, nn.Linear):
     """A linear without bias whose weight is fixed on a grid."""
 
     def __init__(self, stored: QuantizedWeight, grid: Grid) -> None:
         rows, columns = stored.codes.shape
         nn.Linear.__init__(self, columns, rows, bias=False, device="meta")
-        _fix(self, stored, grid)
-
-    def quantized(self) -> QuantizedWeight:
-        return self.stored
+        self.fix(stored, grid)
 
 
-class QuantizedEmbedding(OnGrid, nn.Embedding):
+class QuantizedEmbedding(FixedOnGrid, nn.Embedding):
     """A token embedding whose table [vocab, dim] is fixed on a grid."""
 
     def __init__(self, stored: QuantizedWeight, grid: Grid) -> None:
-        nn.Embedding.__init__(self, *stored.codes.shape, device="meta")
-        _fix(self, stored, grid)
-
-    def quantized(self) -> QuantizedWeight:
-        return self.stored
+        vocab, dim = stored.codes.shape
+        nn.Embedding.__init__(self, vocab, dim, device="meta")
+        self.fix(stored, grid)
 
 
-class QuantizedHead(OnGrid, nn.Module):
+class QuantizedHead(FixedOnGrid, nn.Module):
     """An output head whose own table [vocab, dim] is fixed on a grid."""
 
     def __init__(self, stored: QuantizedWeight, grid: Grid) -> None:
         nn.Module.__init__(self)
-        _fix(self, stored, grid)
+        self.fix(stored, grid)
 
     def forward(self, x: Tensor, embedding: nn.Embedding) -> Tensor:
         return F.linear(x, self.weight)
-
-    def quantized(self) -> QuantizedWeight:
-        return self.stored
-
-
-def _fix(
-    module: QuantizedLinear | QuantizedEmbedding | QuantizedHead, stored: QuantizedWeight, grid: Grid
-) -> None:
-    module.grid, module.stored = grid, stored
-    module.weight = nn.Parameter(stored.dequantize(), requires_grad=False)
 
 
 def grid_of(module: nn.Module) -> Grid:

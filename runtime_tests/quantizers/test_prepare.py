@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edge.formats import BY_NAME, FORMATS
+from edge.formats import BY_NAME, LINEAR_GRIDS
 from edge.model.decoder import named_linears
 from edge.quantizers.paretoq import initial_alpha
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import prepare_qat, qat_linears
 from runtime_tests.tiny import tiny_model
 
-TRAINABLE = [f for f in FORMATS if f.trainable]
+TRAINABLE = [grid for grid in LINEAR_GRIDS if grid.is_quantized]
 
 
 @pytest.mark.parametrize("fmt", TRAINABLE, ids=lambda f: f.name)

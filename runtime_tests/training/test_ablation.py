@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from edge.training.ablation.minmax import MinMaxLinear, round_min_max
 
 from edge.checkpoints.convert import build_model
 from edge.checkpoints.packed import open_model
@@ -245,21 +244,6 @@ def test_the_picture_says_what_lies_beyond_it():
     axes = picture(results).axes[0]
     assert axes.get_ylim()[1] == pytest.approx(12 * math.exp(0.5))
     assert [text.get_text() for text in axes.texts] == ["RTN 2,000 \u2191"]
-
-
-def test_min_max_grids():
-    weight = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
-    for levels in (2, 3, 4, 16):
-        rounded = round_min_max(weight, levels)
-        assert torch.allclose(rounded.amax(1), weight.amax(1), atol=1e-6)
-        assert torch.equal(rounded.amin(1), weight.amin(1))
-        step = (weight.amax(1) - weight.amin(1)) / (levels - 1)
-        assert bool(((rounded - weight).abs().amax(1) <= step / 2 + 1e-6).all())
-        assert all(len(row.unique()) <= levels for row in rounded)
-    assert torch.equal(round_min_max(torch.full((2, 3), 0.5), 4), torch.full((2, 3), 0.5))
-    linear = MinMaxLinear(weight.clone(), 4)
-    linear(torch.eye(40)).sum().backward()
-    assert torch.equal(linear.weight.grad, torch.ones(5, 40))
 
 
 @pytest.mark.parametrize(
