@@ -23,14 +23,11 @@ from edge.training.start import starting_model, wanted_plan
 from runtime_tests.checkpoints.hf_models import logits, reload, save_llama
 from runtime_tests.conftest import shared_data
 from runtime_tests.tiny import save_tiny, tiny_config, tiny_tokenizer
+from runtime_tests.training.tiny_run import Killed, kill_at
 
 TOKENS = torch.arange(3, 43)[None]
 NEEDED = ["--output", "out", "--data", "a.txt", "--eval-data", "b.txt"]
 MIXED = ["--mixed", "layers.0.*=4", "*.down_proj=16", "--embedding-bits", "8"]
-
-
-class Killed(BaseException):
-    """Stands for a process that is gone: nothing may catch it."""
 
 
 def command(out: Path, text: Path, model: Path, *words: str, steps: int = 2) -> list[str]:
@@ -90,14 +87,10 @@ def test_tinystories_is_trained_in_place(text: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_mixed_run_resumes_bit_for_bit(text: Path, tmp_path: Path) -> None:
-    def kill(self, args, state, control, **kwargs):
-        if state.global_step == 3:
-            raise Killed
-
     source = save_tiny(tmp_path / "full", tied_embedding=False)
     train.main(command(tmp_path / "straight", text, source, *MIXED, steps=4))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "on_step_end", kill)
+        patch.setattr(Progress, "on_step_end", kill_at(3))
         with pytest.raises(Killed):
             train.main(command(tmp_path / "out", text, source, *MIXED, steps=4))
     for other in (["--embedding-bits=4"], ["--mixed", "layers.0.*=3"]):

@@ -20,13 +20,10 @@ from edge.training.monitor import PICTURE, RECORD, Monitor, read_records
 from edge.training.monitor_picture import draw
 from edge.training.progress import Progress
 from runtime_tests.tiny import tiny_config, tiny_model
+from runtime_tests.training.tiny_run import Killed, kill_at
 
 TRAINABLE = [grid for grid in LINEAR_GRIDS if grid.is_quantized]
 TIMES = {"tokens_per_second", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second"}
-
-
-class Killed(BaseException):
-    """Stands for a process that is gone: nothing may catch it."""
 
 
 def command(out: Path, full: Path, **flags: object) -> list[str]:
@@ -144,12 +141,8 @@ def test_an_interrupted_run_writes_what_an_uninterrupted_one_does(tmp_path: Path
     flags = {"monitor_steps": 3, "logging_steps": 1, "steps": 8}
     train.main(command(tmp_path / "straight", full, **flags))
 
-    def kill(self, args, state, control, **kwargs):
-        if state.global_step == 5:
-            raise Killed
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "on_step_end", kill)
+        patch.setattr(Progress, "on_step_end", kill_at(5))
         with pytest.raises(Killed):
             train.main(command(tmp_path / "out", full, **flags))
     with (tmp_path / "out-checkpoints" / RECORD).open("a") as file:

@@ -10,12 +10,9 @@ from edge.data import PackedBlocks
 from edge.training import train
 from edge.training.progress import Progress
 from runtime_tests.tiny import TEXT, save_tiny
+from runtime_tests.training.tiny_run import Killed, kill_at
 
 BLOCKS, BATCH, CONTEXT = 24, 4, 16
-
-
-class Killed(BaseException):
-    """Stands for a process that is gone: nothing may catch it."""
 
 
 @pytest.fixture
@@ -56,19 +53,15 @@ def test_a_resumed_run_reads_the_very_blocks_that_were_left(tmp_path: Path, mode
     assert straight[:BLOCKS] != list(range(BLOCKS))
     assert straight[BLOCKS : BLOCKS + 8] != straight[:8]  # the second epoch has an order of its own
 
-    def kill(self: Progress, args, state, control, **kwargs):
-        if state.global_step == kill_at:
-            raise Killed
-
-    for kill_at, saved_at in ((5, 3), (7, 6)):
+    for kill_step, saved_at in ((5, 3), (7, 6)):
         read.clear()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Progress, "on_step_end", kill)
+            patch.setattr(Progress, "on_step_end", kill_at(kill_step))
             with pytest.raises(Killed):
-                train.main(command(tmp_path, model, f"killed-{kill_at}"))
+                train.main(command(tmp_path, model, f"killed-{kill_step}"))
         assert read == straight[: len(read)]
         read.clear()
-        train.main(command(tmp_path, model, f"killed-{kill_at}"))
+        train.main(command(tmp_path, model, f"killed-{kill_step}"))
         assert read == straight[saved_at * BATCH :]
 
 

@@ -19,19 +19,7 @@ from edge.training import checkpoints, train
 from edge.training.progress import Progress
 from runtime_tests.tiny import TEXT, save_tiny, tiny_checkpoint
 from runtime_tests.training.launch import start
-from runtime_tests.training.tiny_run import assert_same_weights, command, last_line
-
-
-class Killed(BaseException):
-    """Stands for a process that is gone: nothing may catch it."""
-
-
-def kill_at_step(step: int):
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == step:
-            raise Killed
-
-    return on_step_end
+from runtime_tests.training.tiny_run import Killed, assert_same_weights, command, kill_at, last_line
 
 
 def half_written(self, path: str) -> None:
@@ -44,8 +32,8 @@ def killed(*args, **kwargs):
 
 
 KILLS = {
-    "before the first checkpoint": (Progress, "on_step_end", kill_at_step(2)),
-    "between checkpoints": (Progress, "on_step_end", kill_at_step(4)),
+    "before the first checkpoint": (Progress, "on_step_end", kill_at(2)),
+    "between checkpoints": (Progress, "on_step_end", kill_at(4)),
     "while the checkpoint is written": (Trainer, "_save_rng_state", killed),
     "in the last file of a checkpoint": (TrainerState, "save_to_json", half_written),
     "before the output": (train, "save_checkpoint", killed),

@@ -1,4 +1,4 @@
-"""The command line of a run on the tiny model, and comparing what two runs trained."""
+"""Run, interrupt and compare trainings of the tiny model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
+
+class Killed(BaseException):
+    """Stands for a process that is gone: nothing may catch it."""
+
+
+def kill_at(step: int):
+    """Return a callback method that ends the run after this step."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == step:
+            raise Killed
+
+    return on_step_end
 
 
 def command(out: Path | str, text: Path, **flags: object) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is compared: a new way to a low-bit model is one row."""
+"""Variants that an ablation compares; a new one is a row."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Variant:
     Attributes:
         words: what it is, for the notes under the table.
         method: its name in ``edge.quantizers.methods``.
-        is_trained: at low bits; otherwise rounded only.
+        is_trained: at low bits; else only rounded.
         from_nothing: the whole budget is quantisation-aware, on the schedule of full precision.
-        of_continued: what is rounded is full precision trained on for the low-bit runs' share.
+        of_continued: rounds the full-precision model that was trained further on the low-bit runs' budget.
     """
 
     name: str
@@ -56,5 +56,5 @@ VARIANTS = (
         from_nothing=True,
     ),
 )
-#: The reference beside full precision as it was: the same training as at 3 and 4 bits, without rounding.
+#: The second reference: full precision trained further as at 3 and 4 bits, without rounding.
 TRAINED_ON = Variant(CONTINUED, "", PARETOQ.name)
