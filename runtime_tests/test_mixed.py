@@ -16,7 +16,7 @@ from edge.checkpoints.convert import build_model
 from edge.checkpoints.hugging_face import linear_names, load_checkpoint
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.evaluation.candidate import open_candidate
-from edge.formats import FULL_PRECISION, grid_for_bits
+from edge.formats import FULL_PRECISION, LINEAR_GRIDS, grid_for_bits
 from edge.model.decoder import named_linears
 from edge.ops.packing import dequantize, read_header
 from edge.quantizers.paretoq import LearnedGrid
@@ -126,7 +126,8 @@ def test_a_programs_tables_are_the_fake_quantised_weights(drawn: Drawn) -> None:
         rows = dequantize(table.packed).split(list(table.rows.values()))
         of |= {name: (table_name, values) for name, values in zip(table.rows, rows, strict=True)}
         widths = {drawn.widths.get(name) for name in table.rows}
-        assert widths in ({None}, {read_header(table.packed).format.bits})
+        encoding = read_header(table.packed).encoding
+        assert widths in ({None}, {grid.bits for grid in LINEAR_GRIDS if grid.encoding is encoding})
     for name, linear in named_linears(model).items():
         exact = linear.quantized_weight() if isinstance(linear, LearnedGrid) else linear.weight.half().float()
         assert torch.equal(of[name][1], exact), name

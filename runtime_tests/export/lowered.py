@@ -29,4 +29,4 @@ def program_of(options: Options, **changes: Any) -> tuple[Decoder, bytes]:
 
 @functools.cache
 def _program_of(options: Options, changes: tuple[tuple[str, Any], ...]) -> tuple[Decoder, bytes]:
-    return lower_and_emit(build_model(tiny_checkpoint(options.fmt, **dict(changes))), options)
+    return lower_and_emit(build_model(tiny_checkpoint(options.grid, **dict(changes))), options)

@@ -63,9 +63,9 @@ def test_mixed_formats_stay_apart_and_verify(tmp_path, name, stage):
     assert isinstance(lowered.layers[0].get_submodule(stage), PackedTable)
     apart = lowered.layers[1].get_submodule(stage)
     assert isinstance(apart, NormCat | NormGateUp)
-    formats = {weight: read_header(t.packed).format.name for _, t in tables_of(apart) for weight in t.rows}
-    assert formats.pop(f"layers.1.{name}") == "int4"
-    assert set(formats.values()) == {"ternary"}
+    formats = {weight: read_header(t.packed).encoding.name for _, t in tables_of(apart) for weight in t.rows}
+    assert formats.pop(f"layers.1.{name}") == "bits4"
+    assert set(formats.values()) == {"base3"}
     path = tmp_path / "model.pte"
     path.write_bytes(program)
     count = check_tables(model, lowered, path)

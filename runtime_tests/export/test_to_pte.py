@@ -47,9 +47,12 @@ def test_manifest_says_what_is_in_the_directory(ternary):
         == (ternary / "out/model.pte").stat().st_size
         == sum(manifest.part_bytes.values())
     )
-    fmt = grid_for_bits(1.58)
-    qkv, out = packed_nbytes(40 + 2 * 20, 36, fmt), packed_nbytes(36, 40, fmt)
-    gate, down = packed_nbytes(50, 36, fmt), packed_nbytes(36, 50, fmt)  # 50 rows: gate and up stay apart
+    encoding = grid_for_bits(1.58).encoding
+    qkv, out = packed_nbytes(40 + 2 * 20, 36, encoding), packed_nbytes(36, 40, encoding)
+    gate, down = (
+        packed_nbytes(50, 36, encoding),
+        packed_nbytes(36, 50, encoding),
+    )  # 50 rows: gate and up stay apart
     assert manifest.part_bytes["linears"] == qkv + out + 2 * gate + down
     assert manifest.part_bytes["head"] == 0  # tied: one table serves both
 
@@ -203,7 +206,7 @@ def test_embedding_and_head_tables(tmp_path, embedding_bits, tied):
     out = tmp_path / "out"
     assert run("--bits", 2, "--model", source, "--embedding-bits", embedding_bits, "--output", out) == 0
     parts = read_manifest(out).part_bytes
-    assert parts["embedding"] == packed_nbytes(304, 36, grid_for_bits(embedding_bits))
+    assert parts["embedding"] == packed_nbytes(304, 36, grid_for_bits(embedding_bits).encoding)
     assert parts["head"] == (0 if tied else parts["embedding"])
 
 
@@ -253,10 +256,10 @@ def test_unknown_cache(tmp_path):
 
 @pytest.mark.parametrize("shape", ["125M", "1B"])
 def test_ternary_stays_below_its_bits_per_weight_at_real_widths(shape):
-    config, fmt = MOBILELLM[shape], grid_for_bits(1.58)
+    config, encoding = MOBILELLM[shape], grid_for_bits(1.58).encoding
     q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     tables = [(q + 2 * kv, config.dim), (config.dim, q), (2 * config.ffn_dim, config.dim)]
-    stored = sum(packed_nbytes(n, k, fmt) for n, k in [*tables, (config.dim, config.ffn_dim)])
+    stored = sum(packed_nbytes(n, k, encoding) for n, k in [*tables, (config.dim, config.ffn_dim)])
     assert 8 * config.n_layers * stored / config.linear_parameters <= 1.67
 
 

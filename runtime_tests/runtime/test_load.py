@@ -105,7 +105,7 @@ def _damaged(program, offset, replacement):
     """Open the program with a change in the table of its first linear, without the manifest's check."""
     path = program / "model.pte"
     data = bytearray(path.read_bytes())
-    first = next(at.start() for at in re.finditer(b"LBW1", data) if data[at.start() + 6] == 3)  # int2
+    first = next(at.start() for at in re.finditer(b"LBW1", data) if data[at.start() + 6] == 2)  # bits2
     data[first + offset : first + offset + len(replacement)] = replacement
     path.write_bytes(data)
     return Program(path)
@@ -113,7 +113,7 @@ def _damaged(program, offset, replacement):
 
 @pytest.mark.parametrize(
     ("offset", "replacement"),
-    [(0, b"XXXX"), (4, b"\x02"), (6, b"\x07"), (8, b"\xff" * 4), (12, b"\0" * 4), (40, b"\xff" * 8)],
+    [(0, b"XXXX"), (4, b"\x01"), (6, b"\x07"), (8, b"\xff" * 4), (12, b"\0" * 4), (48, b"\xff" * 8)],
     ids=["magic", "version", "format", "rows", "columns", "size"],
 )
 def test_a_damaged_table_is_an_error_when_it_runs(program, offset, replacement, capfd):
