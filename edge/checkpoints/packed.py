@@ -196,7 +196,7 @@ def _on_learned_grid(weight: Tensor, alpha: Tensor, grid: Grid) -> QuantizedWeig
 def _unpack(
     directory: Path, name: str, packed: Tensor, shape: tuple[int, ...], grid: Grid
 ) -> tuple[Tensor, QuantizedWeight | None, Grid]:
-    """Unpack a table: values [n, k] float32, codes (None for halves), and the grid of its width that it is on.
+    """Unpack a table: values [n, k] float32, codes (None for halves), and the grid of its width.
 
     Raises:
         ValueError: the table is damaged, or another one than config.json implies.
