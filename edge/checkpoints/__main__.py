@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
-from edge.checkpoints.hf_formats import PACKED_KEY
+from edge.checkpoints.hf_grids import PACKED_KEY
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.cli import flag, main_guard, parse_flags
 

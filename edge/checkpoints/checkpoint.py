@@ -1,4 +1,4 @@
-"""The checkpoint as a value: a model's shape, weights, formats and learned scales."""
+"""The checkpoint as a value: a model's shape, weights, grids and learned scales."""
 
 from __future__ import annotations
 

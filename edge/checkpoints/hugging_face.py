@@ -3,7 +3,7 @@
 A directory holds ``config.json``, ``model.safetensors`` (or shards and their index), and the tokenizer. A
 checkpoint with learned scales adds ``<linear>.weight_clip_val`` [out, 1] for each quantised linear and
 ``w_bits`` in config.json, which is the form that ParetoQ's training writes (arXiv 2502.02631).
-``hf_formats.py`` describes the keys for linears of other widths and for a quantised embedding and head.
+``hf_grids.py`` describes the keys for linears of other widths and for a quantised embedding and head.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_from_hf, read_hf_config
-from edge.checkpoints.hf_formats import PACKED_KEY, plan_from_hf
+from edge.checkpoints.hf_grids import PACKED_KEY, plan_from_hf
 from edge.checkpoints.hub import local_directory
 from edge.checkpoints.tensor_files import (
     ALPHA_SUFFIX,
@@ -71,7 +71,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def parse_config(directory: Path, hf: dict[str, Any]) -> tuple[ModelConfig, Plan | None]:
-    """Read the shape, and the formats if there is a ``w_bits``; errors name the file."""
+    """Read the shape, and the grids if there is a ``w_bits``; errors name the file."""
     try:
         config = config_from_hf(hf)
         return config, plan_from_hf(hf, linear_names(config))
@@ -87,13 +87,13 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def quantized_linear_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the linears that a weight format applies to, by full name; from those of all weights."""
+    """Shapes of the linears that may be on a grid, by full name; from those of all weights."""
     by_linear = {name.removesuffix(".weight"): shape for name, shape in shapes.items()}
     return {name: shape for name, shape in by_linear.items() if is_quantized_linear(name)}
 
 
 def linear_names(config: ModelConfig) -> tuple[str, ...]:
-    """Full names of the linears that a weight format applies to."""
+    """Full names of the linears that may be on a grid."""
     return tuple(quantized_linear_shapes(weight_shapes(config)))
 
 

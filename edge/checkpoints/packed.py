@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf, read_hf_config
-from edge.checkpoints.hf_formats import PACKED_KEY, PACKED_VERSION, plan_to_hf
+from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, plan_to_hf
 from edge.checkpoints.hub import local_directory
 from edge.checkpoints.hugging_face import (
     checked_tokenizer,
@@ -134,7 +134,7 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
             grids[name] = grid
         if stored is not None and _is_learned(plan, name):
             quantized[name] = stored
-    plan = Plan.from_formats(grids, _default_of(plan, grids), plan.embedding_format)
+    plan = Plan.from_grids(grids, _default_of(plan, grids), plan.embedding_format)
     return Checkpoint(config, weights, plan, {}, quantized, checked_tokenizer(directory, config))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf
-from edge.checkpoints.hf_formats import PACKED_KEY, PACKED_VERSION, plan_to_hf
+from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, plan_to_hf
 from edge.checkpoints.tensor_files import ALPHA_SUFFIX, PACKED_SUFFIX, WEIGHTS_NAME, hf_name
 from edge.files import replace_directory
 from edge.model.tokenizer import TOKENIZER_COMPANIONS

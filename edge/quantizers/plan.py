@@ -1,7 +1,7 @@
-"""The weight format of each part of a model: every linear, and the token embedding with the head.
+"""The grid of each part of a model: every linear, and the token embedding with the head.
 
-ParetoQ (arXiv 2502.02631) gives all linears one format and keeps embedding and head; a plan may also give
-some linears another format, keep some, and quantise embedding and head.
+ParetoQ (arXiv 2502.02631) gives all linears one grid and keeps embedding and head; a plan may also give
+some linears another grid, keep some, and quantise embedding and head.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from edge.formats import FULL_PRECISION, Grid
 from edge.text import first_of
 
-#: What a model of several formats is called where one of a single format has that format's name.
+#: The name of a model on several grids; a model on one has that grid's name.
 MIXED = "mixed"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The formats that a model is trained in.
+    """The grids that a model is trained on.
 
     Attributes:
         default: of every linear but ``others``; FULL_PRECISION where nothing is quantised.
-        others: formats by full name of the linears that differ from the default.
+        others: grids by full name of the linears that differ from the default.
         embedding_format: of token embedding and head; FULL_PRECISION where they are kept, as ParetoQ does.
 
     Raises:
@@ -39,15 +39,15 @@ class Plan:
             raise ValueError("other widths and a quantised embedding are for models of a low default width")
 
     @classmethod
-    def from_formats(
+    def from_grids(
         cls,
-        formats: Mapping[str, Grid],
+        grids: Mapping[str, Grid],
         default: Grid,
         embedding_format: Grid = FULL_PRECISION,
     ) -> Plan:
-        """The plan of linears with these formats, by full name."""
+        """Make the plan of linears on these grids, by full name."""
         return cls(
-            default, {name: grid for name, grid in formats.items() if grid is not default}, embedding_format
+            default, {name: grid for name, grid in grids.items() if grid is not default}, embedding_format
         )
 
     @classmethod
@@ -66,17 +66,17 @@ class Plan:
         Raises:
             ValueError: a pattern matches nothing, or no linear is left at the default.
         """
-        formats = dict.fromkeys(linears, default)
+        grids = dict.fromkeys(linears, default)
         for pattern, grid in patterns:
-            matching = [name for name in formats if fnmatch.fnmatchcase(name, pattern)]
+            matching = [name for name in grids if fnmatch.fnmatchcase(name, pattern)]
             if not matching:
-                raise ValueError(f"the pattern {pattern} matches no linear; there are {first_of(formats)}")
-            formats |= dict.fromkeys(matching, grid)
-        if default not in formats.values():
+                raise ValueError(f"the pattern {pattern} matches no linear; there are {first_of(grids)}")
+            grids |= dict.fromkeys(matching, grid)
+        if default not in grids.values():
             raise ValueError(
                 f"the patterns leave no linear at {default.bits:g} bits; give --bits a width that one keeps"
             )
-        return cls.from_formats(formats, default, embedding_format)
+        return cls.from_grids(grids, default, embedding_format)
 
     @property
     def is_quantized(self) -> bool:
@@ -84,11 +84,11 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """The format's name, or MIXED."""
+        """The grid's name, or MIXED."""
         return MIXED if self.others else self.default.name
 
     def of(self, linear: str) -> Grid:
-        """The format of a linear, by its full name."""
+        """The grid of a linear, by its full name."""
         return self.others.get(linear, self.default)
 
     def __str__(self) -> str:
@@ -100,6 +100,6 @@ class Plan:
 
 
 def mean_bits(weights: Iterable[tuple[Grid, int]]) -> float:
-    """Mean of the formats' bits over so many weights of each, to two decimals; ternary counts as 1.58."""
+    """Mean of the grids' bits over so many weights of each, to two decimals; ternary counts as 1.58."""
     parts = list(weights)
     return round(sum(grid.bits * count for grid, count in parts) / sum(count for _, count in parts), 2)

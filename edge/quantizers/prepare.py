@@ -84,7 +84,7 @@ def plan_of(model: Decoder, default: Grid | None = None) -> Plan:
     if default is None or default not in grids.values():
         counts = Counter(grid for grid in grids.values() if grid.is_quantized)
         default = counts.most_common(1)[0][0] if counts else FULL_PRECISION
-    return Plan.from_formats(grids, default, grid_of(model.embed_tokens))
+    return Plan.from_grids(grids, default, grid_of(model.embed_tokens))
 
 
 def weights_of(model: Decoder) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import pytest
 from transformers import LlamaConfig
 
 from edge.checkpoints.hf_config import config_from_hf, config_to_hf, read_hf_config
-from edge.checkpoints.hf_formats import format_from_hf
+from edge.checkpoints.hf_grids import grid_from_hf
 from edge.formats import BY_NAME, LINEAR_GRIDS
 from runtime_tests.tiny import tiny_config
 
@@ -88,18 +88,18 @@ def test_mobilellm_as_published() -> None:
 
 @pytest.mark.parametrize("fmt", LINEAR_GRIDS, ids=lambda f: f.name)
 def test_w_bits_of_every_format(fmt) -> None:
-    assert format_from_hf({"w_bits": fmt.paretoq_w_bits}) is fmt
+    assert grid_from_hf({"w_bits": fmt.paretoq_w_bits}) is fmt
 
 
 def test_ternary_is_w_bits_0_and_absence_is_none() -> None:
-    assert format_from_hf({"w_bits": 0}) is BY_NAME["ternary"]
-    assert format_from_hf({}) is None
+    assert grid_from_hf({"w_bits": 0}) is BY_NAME["ternary"]
+    assert grid_from_hf({}) is None
 
 
 @pytest.mark.parametrize("w_bits", [5, 8, -1, 1.58, 2.0, "2", True, [2]], ids=str)
 def test_unknown_w_bits(w_bits: Any) -> None:
     with pytest.raises(ValueError, match=r"w_bits .* is unknown; known are 1 \(binary\), 0 \(ternary\)"):
-        format_from_hf({"w_bits": w_bits})
+        grid_from_hf({"w_bits": w_bits})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edge import formats
-from edge.checkpoints.hf_formats import format_from_hf
+from edge.checkpoints.hf_grids import grid_from_hf
 from edge.formats import BITS_CHOICES, BY_NAME, EMBEDDING_BITS_CHOICES, GRIDS, LINEAR_GRIDS, Grid, grid
 from edge.formats.encoding import ENCODING_BY_NAME
 from edge.quantizers import paretoq
@@ -75,7 +75,7 @@ def test_bits_lead_back_to_the_row(row: Grid):
     for spelling in (row.bits, str(row.bits), f"{row.bits:g}", f" {row.bits:g}"):
         assert formats.grid_for_bits(spelling) is row
     if row.bits in BITS_CHOICES:
-        assert format_from_hf({"w_bits": row.paretoq_w_bits}) is row
+        assert grid_from_hf({"w_bits": row.paretoq_w_bits}) is row
 
 
 def test_choices_are_rows():
@@ -97,7 +97,7 @@ def test_choices_of_an_option_are_enforced():
 @pytest.mark.parametrize("wrong", [5, 8, -1, "2"])
 def test_unknown_w_bits_name_the_choices(wrong: object):
     with pytest.raises(ValueError, match=r"known are 1 \(binary\), 0 \(ternary\), 2 \(int2\)"):
-        format_from_hf({"w_bits": wrong})
+        grid_from_hf({"w_bits": wrong})
 
 
 def test_a_new_width_is_a_row_here_and_a_row_of_paretoq(monkeypatch: pytest.MonkeyPatch):

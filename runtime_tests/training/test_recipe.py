@@ -19,7 +19,6 @@ from edge.formats import BITS_CHOICES, grid_for_bits
 from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.paretoq import QATLinear
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import prepare_qat
 from edge.training import train
@@ -39,8 +38,8 @@ def parsed(*words: str) -> TrainConfig:
     return parse([*NEEDED, *words])[0]
 
 
-def tiny_model(seed: int = 0, bits: float = 16) -> Decoder:
-    model = Decoder(tiny_config()).reset_parameters(seed)
+def tiny_model(seed: int = 0, bits: float = 16, **changes: int) -> Decoder:
+    model = Decoder(tiny_config(**changes)).reset_parameters(seed)
     return (model if bits == 16 else prepare_qat(model, Plan(grid_for_bits(bits)))).train()
 
 
@@ -314,22 +313,10 @@ def test_the_flag_reaches_the_model(tmp_path, text, monkeypatch):
 
 
 def test_a_compiled_step_is_one_graph_with_the_same_gradients():
-    """Traced and differentiated as always, but not built, which takes a minute."""
+    """One layer: Inductor takes seconds for each."""
     torch.compiler.reset()
-    eager, compiled = NextTokenLoss(tiny_model(0, bits=2)), NextTokenLoss(tiny_model(0, bits=2))
+    eager, compiled = (NextTokenLoss(tiny_model(0, bits=2, n_layers=1)) for _ in range(2))
     wanted = gradients(eager, some_tokens())
-    torch.compile(compiled, fullgraph=True, backend="aot_eager")(some_tokens())["loss"].backward()
+    torch.compile(compiled, fullgraph=True)(some_tokens())["loss"].backward()
     for name, parameter in compiled.named_parameters():
         assert torch.allclose(parameter.grad, wanted[name], rtol=1e-4, atol=1e-7), name
-
-
-def test_a_compiled_linear_has_the_same_gradients():
-    """As Inductor builds it."""
-    torch.compiler.reset()
-    generator = torch.Generator().manual_seed(0)
-    weight, x = (torch.randn(n, 36, generator=generator) for n in (50, 3))
-    eager, compiled = (QATLinear(weight.clone(), grid_for_bits(2)) for _ in range(2))
-    eager(x).square().sum().backward()
-    torch.compile(compiled, fullgraph=True)(x).square().sum().backward()
-    for name, parameter in eager.named_parameters():
-        assert torch.allclose(parameter.grad, compiled.get_parameter(name).grad, rtol=1e-4, atol=1e-5), name

@@ -1,4 +1,4 @@
-"""Read and write the weight formats in config.json.
+"""Read and write the grids in config.json.
 
 ParetoQ's key ``w_bits`` is the width of every quantised linear (0 is ternary, 16 is none). Two keys are our
 own: ``w_bits_by_linear`` for linears of another width, and ``embedding_w_bits`` for a quantised embedding and
@@ -28,18 +28,18 @@ EMBEDDING_KEY = "embedding_w_bits"
 PACKED_KEY, PACKED_VERSION = "packed", 2
 
 
-def format_from_hf(hf: dict[str, Any]) -> Grid | None:
-    """The format of ``w_bits``; None without that key."""
-    return None if hf.get("w_bits") is None else _format_of("w_bits", hf["w_bits"])
+def grid_from_hf(hf: dict[str, Any]) -> Grid | None:
+    """Read the grid of ``w_bits``; None without that key."""
+    return None if hf.get("w_bits") is None else _grid_of("w_bits", hf["w_bits"])
 
 
 def plan_from_hf(hf: dict[str, Any], linears: Collection[str]) -> Plan | None:
-    """The formats of the linears of these full names; None without ``w_bits``.
+    """Read the grids of the linears of these full names; None without ``w_bits``.
 
     Raises:
         ValueError: an unknown width or linear, or our own keys beside a ``w_bits`` that is absent or 16.
     """
-    default, others, embedding = format_from_hf(hf), hf.get(MIXED_KEY) or {}, hf.get(EMBEDDING_KEY)
+    default, others, embedding = grid_from_hf(hf), hf.get(MIXED_KEY) or {}, hf.get(EMBEDDING_KEY)
     if default is None or not default.is_quantized:
         given = [key for key in (MIXED_KEY, EMBEDDING_KEY) if hf.get(key)]
         if given:
@@ -53,8 +53,8 @@ def plan_from_hf(hf: dict[str, Any], linears: Collection[str]) -> Plan | None:
     unknown = others.keys() - by_name.keys()
     if unknown:
         raise ValueError(f"{MIXED_KEY} names linears that the model has not: {first_of(unknown)}")
-    formats = {by_name[name]: _format_of(f"{MIXED_KEY}: {name}:", bits) for name, bits in others.items()}
-    return Plan.from_formats(formats, default, _embedding_format(embedding))
+    grids = {by_name[name]: _grid_of(f"{MIXED_KEY}: {name}:", bits) for name, bits in others.items()}
+    return Plan.from_grids(grids, default, _embedding_grid(embedding))
 
 
 def plan_to_hf(plan: Plan) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def plan_to_hf(plan: Plan) -> dict[str, Any]:
     return hf
 
 
-def _embedding_format(bits: Any) -> Grid:
+def _embedding_grid(bits: Any) -> Grid:
     if bits is None:
         return FULL_PRECISION
     if type(bits) is not int:
@@ -77,7 +77,7 @@ def _embedding_format(bits: Any) -> Grid:
     return grid_for_bits(bits, EMBEDDING_BITS_CHOICES)
 
 
-def _format_of(what: str, w_bits: Any) -> Grid:
+def _grid_of(what: str, w_bits: Any) -> Grid:
     for grid in LINEAR_GRIDS:
         if grid.paretoq_w_bits == w_bits and type(w_bits) is int:
             return grid
