@@ -120,32 +120,30 @@ def mismatch(model: Decoder, table: PackedTable) -> str | None:
     A linear, and an embedding or head on a grid, must be equal bit for bit. Another embedding or head must be
     the model's, rounded to the nearest level.
     """
-    if not table.is_quantized:
-        return _half_mismatch(model, table)
-    parts = unpack(table.packed).split(list(table.rows.values()))
+    counts = list(table.rows.values())
+    parts = (
+        unpack(table.packed).split(counts) if table.is_quantized else unpack_half(table.packed).split(counts)
+    )
     for name, part in zip(table.rows, parts, strict=True):
         source = model.get_submodule(name)
-        if isinstance(source, OnGrid):
-            if not part.equals(source.quantized()):
+        if isinstance(source, OnGrid | nn.Linear):
+            if not _is_exact(part, source):
                 return f"{name}: unpacking does not give the trained grid back"
-        elif isinstance(source, nn.Linear) or not _is_rounded(part, source.get_parameter("weight").detach()):
+        elif not _is_rounded(part, source.get_parameter("weight").detach()):
             return f"{name}: the table is not the model's, rounded to the nearest level"
     return None
 
 
-def _half_mismatch(model: Decoder, table: PackedTable) -> str | None:
-    for name, values in zip(
-        table.rows, unpack_half(table.packed).split(list(table.rows.values())), strict=True
-    ):
-        source = model.get_submodule(name)
-        if isinstance(source, OnGrid) or not torch.equal(
-            values, source.get_parameter("weight").detach().half()
-        ):
-            return f"{name}: unpacking does not give the weights in half precision back"
-    return None
+def _is_exact(part: QuantizedWeight | Tensor, source: OnGrid | nn.Linear) -> bool:
+    """Whether a table's rows are a module's codes, or its weight in half precision."""
+    if isinstance(source, OnGrid):
+        return isinstance(part, QuantizedWeight) and part.equals(source.quantized())
+    return isinstance(part, Tensor) and torch.equal(part, source.weight.detach().half())
 
 
-def _is_rounded(part: QuantizedWeight, weight: Tensor) -> bool:
-    """Whether every value of a table [rows, dim] is within half a step of the weight."""
+def _is_rounded(part: QuantizedWeight | Tensor, weight: Tensor) -> bool:
+    """Whether every value of a table's rows is within half a step of the weight."""
+    if isinstance(part, Tensor):
+        return torch.equal(part, weight.half())
     half_step = part.scale * (0.5 + 1e-5)  # room for float32 in quotient and product
     return bool(((part.dequantize() - weight).abs() <= half_step).all())

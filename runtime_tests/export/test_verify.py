@@ -9,7 +9,9 @@ import torch
 
 from edge.checkpoints.convert import build_model
 from edge.formats import BITS_CHOICES, FULL_PRECISION, grid_for_bits
+from edge.ops.packed_header import HEADER_BYTES
 from edge.ops.packing import read_header
+from edge.quantizers.paretoq import QATLinear
 from edge.quantizers.plan import Plan
 from export.lower import Options
 from export.recipes import RECIPES
@@ -90,10 +92,10 @@ def test_every_byte_of_a_table_counts(ternary):
     packed = lowered.layers[1].gate_up.packed
     header = read_header(packed)
     start = whole.index(packed.numpy().tobytes())
-    in_header = range(header.alpha_offset)
-    in_alpha = range(header.alpha_offset, header.alpha_offset + 4 * header.n)
+    in_header = range(HEADER_BYTES)
+    in_scales = range(HEADER_BYTES, HEADER_BYTES + 4 * header.n)
     in_codes = range(header.codes_offset, header.total_bytes, 97)
-    for offset in (*in_header, *in_alpha, *in_codes):
+    for offset in (*in_header, *in_scales, *in_codes):
         damaged = bytearray(whole)
         damaged[start + offset] ^= 1
         path.write_bytes(damaged)
@@ -102,15 +104,16 @@ def test_every_byte_of_a_table_counts(ternary):
 
 
 @pytest.mark.parametrize("part", ["q_proj", "k_proj", "v_proj"])
-def test_alpha_one_ulp_off_is_refused(exported, part):
+def test_a_scale_one_ulp_off_is_refused(exported, part):
     model, lowered, path = exported
     linear = model.layers[0].self_attn.get_submodule(part)
-    scale = linear.weight_clip_val if hasattr(linear, "weight_clip_val") else linear.weight
     with torch.no_grad():
-        value = scale[3, 0]
-        scale[3, 0] = (
-            torch.nextafter(value, value + 1) if hasattr(linear, "weight_clip_val") else value * 1.01
-        )
+        if isinstance(linear, QATLinear):
+            alpha, before = linear.weight_clip_val, linear.quantized().scale[3, 0]
+            while linear.quantized().scale[3, 0] == before:  # two ulps of alpha may be one of 2/3 alpha
+                alpha[3, 0] = torch.nextafter(alpha[3, 0], alpha[3, 0] + 1)
+        else:
+            linear.weight[3, 0] *= 1.01
     with pytest.raises(VerificationError, match=rf"layers\.0\.self_attn\.{part}: unpacking does not give"):
         check_tables(model, lowered, path)
 
