@@ -19,8 +19,10 @@ from edge.latency.devices.open import open_device
 from edge.latency.exported import ExportedCandidate, exporters_quality
 from edge.latency.gather import gather
 from edge.latency.report.compare_markdown import main_compare
-from edge.latency.report.markdown import markdown
+from edge.latency.report.markdown import PICTURE_NAME, markdown
 from edge.latency.report.page import page
+from edge.latency.report.plots import headline
+from edge.latency.report.svg import as_file
 from edge.latency.schema import Report, read_report, write_report
 from edge.latency.versions import versions
 
@@ -121,7 +123,10 @@ def evaluate(candidates: Sequence[Candidate], text: str) -> None:
 
 
 def render(report: Report, directory: Path) -> None:
-    """Write the Markdown and the page of a report beside it."""
+    """Write the Markdown, its picture and the page of a report beside it."""
+    picture = headline(report) if report.device_kind.has_speed else None
+    if picture is not None:
+        (directory / PICTURE_NAME).write_text(as_file(picture), encoding="utf-8")
     (directory / "report.md").write_text(markdown(report), encoding="utf-8")
     (directory / "report.html").write_text(page(report), encoding="utf-8")
 

@@ -25,6 +25,7 @@ from runtime_tests.signals import as_in_a_terminal
 from runtime_tests.tiny import TEXT
 
 ROOT = Path(__file__).resolve().parents[2]
+FILES = ["picture.svg", "report.html", "report.json", "report.md"]
 SHORT = (
     "--prompts",
     "8,4",
@@ -108,7 +109,7 @@ def test_without_a_text_it_is_what_the_exporter_measured(exported, tmp_path):
 
 
 def test_the_page_and_the_table_name_every_program(finished):
-    assert sorted(path.name for path in finished.iterdir()) == ["report.html", "report.json", "report.md"]
+    assert sorted(path.name for path in finished.iterdir()) == FILES
     for name in ("report.html", "report.md"):
         content = (finished / name).read_text()
         assert all(label in content for label in ("2 bits", "4 bits", "fp32"))
@@ -121,7 +122,7 @@ def test_a_finished_report_is_not_overwritten_but_rendered_anew(finished, export
     (copy / "report.html").unlink()
     (copy / "report.md").unlink()
     assert run("--render", copy / "report.json") == 0
-    assert sorted(p.name for p in copy.iterdir()) == ["report.html", "report.json", "report.md"]
+    assert sorted(p.name for p in copy.iterdir()) == FILES
     assert (finished / "report.json").read_bytes() == before
 
 

@@ -18,7 +18,11 @@ from edge.quantizers.base import OnGrid
 from edge.quantizers.methods import MIN_MAX
 from edge.quantizers.minmax import MinMaxLinear, quantize_min_max
 from edge.quantizers.plan import Plan
+from edge.runtime.manifest import read_manifest
+from edge.training.train import main as training
+from export import to_pte
 from runtime_tests.tiny import tiny_model
+from runtime_tests.training.tiny_run import command
 
 every_grid = pytest.mark.parametrize("grid", [g for g in GRIDS if g.zero is None], ids=lambda g: g.name)
 
@@ -79,3 +83,23 @@ def test_a_quantised_embedding_is_refused():
     plan = Plan(grid_for_bits(2, asymmetric=True), embedding_format=grid_for_bits(8))
     with pytest.raises(ValueError, match="--method minmax keeps embedding and head"):
         MIN_MAX.prepare(tiny_model(), plan)
+
+
+@pytest.mark.parametrize("bits", ["1.58", "2"])
+def test_a_model_trained_by_the_command_is_exported_with_its_zeros(
+    bits: str, full: Path, text: Path, tmp_path: Path
+):
+    """From ``--method minmax`` to a verified program, on the grid that was trained."""
+    flags = command(tmp_path / "low", text, model=full, bits=bits, method="minmax", steps=2)
+    assert training(flags) == 0
+    checkpoint = open_model(tmp_path / "low")
+    grid = grid_for_bits(bits, asymmetric=True)
+    assert checkpoint.plan == Plan(grid)
+    assert all(isinstance(weight.zero, torch.Tensor) for weight in checkpoint.quantized.values())
+    out = tmp_path / "program"
+    assert to_pte.main(["--bits", bits, "--model", str(tmp_path / "low"), "--output", str(out)]) == 0
+    manifest = read_manifest(out)
+    assert (manifest.format, manifest.weights) == (grid.name, "trained")
+    assert manifest.verification.prefill_rms == 0.0
+    with pytest.raises(ValueError, match="its learned grids are kept: export it with --bits"):
+        to_pte.main(["--bits", "4", "--model", str(tmp_path / "low"), "--output", str(tmp_path / "no")])

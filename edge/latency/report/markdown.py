@@ -9,9 +9,13 @@ from edge.latency.report import tables
 from edge.latency.report.answers import remarks, title, unfinished, verdict
 from edge.latency.report.figures import by_model
 from edge.latency.report.notes import circumstances, meanings
+from edge.latency.report.plots import headline
 from edge.latency.report.tables import Row, Table
 from edge.latency.report.words import count, weights_words
 from edge.latency.schema import Report
+
+#: The file of the first screen's plot, beside the Markdown.
+PICTURE_NAME = "picture.svg"
 
 
 def markdown(report: Report) -> str:
@@ -19,6 +23,8 @@ def markdown(report: Report) -> str:
     warning, has_speed = unfinished(report), report.device_kind.has_speed
     parts = [f"# {escaped(title(report))}", *([f"**{escaped(warning)}**"] if warning else [])]
     parts.append(escaped(verdict(report)))
+    picture = headline(report) if has_speed else None
+    parts += [f"![{escaped(picture.title)}]({PICTURE_NAME})"] if picture is not None else []
     for table in filter(None, (tables.widths(report), tables.overview(report))):
         parts += [f"{escaped(table.title)}:", _table(table)]
     parts.append(escaped(" ".join(remarks(report))))

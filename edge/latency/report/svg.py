@@ -58,6 +58,12 @@ def draw(title: str, finding: str, spec: Spec, left: float = 54, right: float = 
     return Drawing(title, finding, _inline(svg, f"{title}. {finding}".strip()))
 
 
+def as_file(drawing: Drawing) -> str:
+    """Give a drawing the colours and the font of a file of its own, on white."""
+    svg = drawing.svg.replace("currentColor", "#1f2328").replace("var(--paper)", "#fff")
+    return svg.replace("<svg", '<svg font-family="sans-serif" style="background:#fff"', 1) + "\n"
+
+
 def _inline(svg: str, label: str) -> str:
     """Strip what only a file needs, and put in the page's colours."""
     svg = re.sub(r'<path class="(background|foreground)"[^>]*/>', "", svg)
