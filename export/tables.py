@@ -39,12 +39,12 @@ class PackedTable(nn.Module):
 
     @property
     def is_quantized(self) -> bool:
-        """Whether the table holds codes rather than halves."""
+        """Returns True if the table holds codes, False if it holds float16 weights."""
         return is_quantized(self.packed)
 
 
 class JoinedLinear(nn.Linear):
-    """Plain linears of one input as one, the rows of the first above those of the next; for XNNPACK."""
+    """Joins plain linears of the same input into one, their rows stacked in order; for XNNPACK."""
 
     def __init__(self, linears: Linears) -> None:
         self.rows = {name: linear.out_features for name, linear in linears.items()}
@@ -135,14 +135,14 @@ def mismatch(model: Decoder, table: PackedTable) -> str | None:
 
 
 def _is_exact(part: QuantizedWeight | Tensor, source: OnGrid | nn.Linear) -> bool:
-    """Whether a table's rows are a module's codes, or its weight in half precision."""
+    """Returns True if a table's rows equal a module's codes, or its weight in float16."""
     if isinstance(source, OnGrid):
         return isinstance(part, QuantizedWeight) and part.equals(source.quantized())
     return isinstance(part, Tensor) and torch.equal(part, source.weight.detach().half())
 
 
 def _is_rounded(part: QuantizedWeight | Tensor, weight: Tensor) -> bool:
-    """Whether every value of a table's rows is within half a step of the weight."""
+    """Returns True if every value of a table's rows is within half a step of the weight."""
     if isinstance(part, Tensor):
         return torch.equal(part, weight.half())
     half_step = part.scale * (0.5 + 1e-5)  # room for float32 in quotient and product

@@ -145,7 +145,7 @@ def _tables(weights: Mapping[str, object]) -> list[str]:
 
 
 def _is_learned(plan: Plan, name: str) -> bool:
-    """Whether a table's grid is the model's own, rather than one that it was rounded to for storage."""
+    """Returns True if the model was trained on this table's grid, False if storage rounded to it."""
     return plan.embedding_format.is_quantized if name in (EMBEDDING, HEAD) else plan.of(name).is_quantized
 
 

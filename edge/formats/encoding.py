@@ -39,7 +39,7 @@ class Encoding:
 
     @property
     def has_scale_groups(self) -> bool:
-        """Whether tables may have one scale per group of columns beside one per row."""
+        """Returns True if a table may have one scale per group of columns; all may have one per row."""
         return bool(self.planes)
 
 

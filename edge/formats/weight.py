@@ -106,7 +106,7 @@ def concatenate(weights: list[QuantizedWeight]) -> QuantizedWeight:
 
 
 def can_share_a_table(a: QuantizedWeight, b: QuantizedWeight) -> bool:
-    """Whether two weights may be stacked in one packed table."""
+    """Returns True if two weights can be stacked in one packed table."""
     both_stored = isinstance(a.zero, Tensor) and isinstance(b.zero, Tensor)
     same_zero = both_stored or (not isinstance(a.zero, Tensor | type(None)) and _equal_zeros(a.zero, b.zero))
     return (a.encoding, a.group_size) == (b.encoding, b.group_size) and same_zero

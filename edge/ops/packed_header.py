@@ -140,7 +140,7 @@ class PackedHeader:
         return header
 
     def is_sound(self) -> bool:
-        """Whether the parts of the header may stand beside each other."""
+        """Returns True if the fields of the header are consistent with each other."""
         encoding, grouped = self.encoding, self.group_size is not None
         if self.group_size not in (None, *GROUP_SIZES) or (grouped and not encoding.has_scale_groups):
             return False

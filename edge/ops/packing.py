@@ -137,12 +137,12 @@ def dequantize(packed: Tensor) -> Tensor:
 
 
 def is_quantized(packed: Tensor) -> bool:
-    """Whether a packed table holds codes rather than halves."""
+    """Returns True if a packed table holds codes, False if it holds float16 weights."""
     return read_header(packed).encoding.codes > 0
 
 
 def _scale_type(weight: QuantizedWeight) -> int:
-    """How the scales and zeros of a weight are stored."""
+    """Returns the type in which a weight's scales and zeros are stored without loss."""
     if weight.group_size is None:
         return FLOAT32
     values = [weight.scale] + ([weight.zero] if isinstance(weight.zero, Tensor) else [])

@@ -1,4 +1,4 @@
-"""What every op computes, slowly and readably. The tests hold the native ops to these.
+"""Slow, readable versions of every op; the tests compare the native ops with them.
 
 Integers are computed in int64 without any packing tricks and must agree exactly. Float steps follow
 the order that ``csrc`` documents, in float32; where numpy's exp differs from the native one the

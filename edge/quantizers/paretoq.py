@@ -165,7 +165,7 @@ def _pass_gradients(
 
 
 def _slopes(weight: Tensor, scale: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Where a weight's gradient passes, and the rounded weight's derivative by alpha; both [out, in]."""
+    """Returns a mask of the weights whose gradient passes, and d(rounded weight)/d(alpha); both [out, in]."""
     ratio, values = weight / scale, _steps(weight, scale, grid) * grid.spacing
     if (
         _rule(grid).gradient is Gradient.SIGN
@@ -227,10 +227,10 @@ def _region(grid: Grid) -> tuple[float, float, float, float, int]:
 
 
 class LearnedGrid(OnGrid):
-    """What a module adds whose weight [rows, columns] is fake-quantised on the way through."""
+    """Mixin for a module that fake-quantises its weight [rows, columns] in the forward pass."""
 
     def set_grid(self, weight: Tensor, grid: Grid, alpha: Tensor | None) -> None:
-        """Takes the weight as it is, and alpha [rows, 1]; where there is none it starts from the weight."""
+        """Sets weight and alpha [rows, 1]; alpha None means the initial alpha of this weight."""
         self.grid = grid
         self.weight = nn.Parameter(weight)
         self.set_alpha(initial_alpha(weight, grid) if alpha is None else alpha)

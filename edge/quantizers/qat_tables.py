@@ -3,10 +3,10 @@
 A tied head multiplies by the embedding's table, so both have one grid. A step rounds the whole table once, in
 the head's product; a lookup rounds the rows that it reads.
 
-AdamW moves a parameter by about the learning rate, however small its gradient. When alpha moves so far, the
-end of the grid moves 128 times as far at 8 bits: at rates that suit the weights, rows jump. So what is
-trained here is the end of the grid, which moves as a weight does. It is alpha times a power of two, so that
-neither is rounded on the way to the other; checkpoints have alpha.
+AdamW moves every parameter by about the learning rate, however small its gradient. Alpha is small at many
+bits: when it moves that far, the end of an 8-bit grid moves 128 times as far, and rows jump at learning rates
+that suit the weights. So the trained parameter is the end of the grid, which moves as a weight does. It is
+alpha times a power of two, so that converting one to the other rounds nothing; checkpoints hold alpha.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from edge.quantizers.paretoq import LearnedGrid, fake_quantize_rows
 
 
 class TableGrid(LearnedGrid):
-    """A learned grid whose parameter is its end: ``grid_end`` [vocab, 1] is alpha times -(lowest level)."""
+    """Learned grid whose trained parameter ``grid_end`` [vocab, 1] is alpha times -(lowest level)."""
 
     def set_alpha(self, alpha: Tensor) -> None:
         self.grid_end = nn.Parameter(alpha * -self.grid.lowest)
 
     @property
     def alpha(self) -> Tensor:
-        """Its gradient reaches ``grid_end`` undivided: AdamW's epsilon is for gradients of such a size."""
+        """Alpha, whose gradient goes to ``grid_end`` undivided, to stay far above AdamW's epsilon."""
         end = self.grid_end.detach()
         return (self.grid_end - end) + end / -self.grid.lowest
 

@@ -1,4 +1,4 @@
-"""How tokens are packed into blocks, whatever files they lie in."""
+"""Tests that tokens are packed into the same blocks from every kind of file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each kind of file and each set of shards gives, and what is refused."""
+"""Tests for reading each kind of file and set of shards, and for refusing bad ones."""
 
 from __future__ import annotations
 

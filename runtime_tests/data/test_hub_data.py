@@ -16,7 +16,7 @@ LOCAL = r"give a local .txt, .jsonl or .parquet file, or download the dataset fi
 
 
 class Hub:
-    """What was asked of a hub that has one dataset of three rows."""
+    """Fake hub with one dataset of three rows; records the requests made to it."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str | None, float]] = []

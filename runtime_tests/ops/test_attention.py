@@ -24,7 +24,7 @@ EPS = 2.0**-24  # half a unit in the last place of 1.0f
 
 
 def float_bound(case: Case) -> torch.Tensor:
-    """How far the float32 op may be from float64: an error in a score passes through e^x, twice.
+    """Bounds the float32 op's error against float64; an error in a score passes through e^x twice.
 
     A sum of n rounded products is off by n * EPS of the sum of their sizes; q has three roundings of
     its own, 2^x is off by 2e-7 and by EPS of its argument, which is at most 1.45 times the score's size.

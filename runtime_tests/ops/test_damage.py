@@ -50,7 +50,7 @@ def test_an_altered_header_byte_is_refused(form):
         for bit in (0, 7):
             damaged = packed.clone()
             damaged[byte] ^= 1 << bit
-            if byte in (SCALE_TYPE_FIELD, FLAGS_FIELD, *ZERO_FIELD) and not _refused(damaged):
+            if byte in (SCALE_TYPE_FIELD, FLAGS_FIELD, *ZERO_FIELD) and not _ops_refuse(damaged):
                 assert not torch.equal(outputs(damaged), outputs(packed))
                 continue
             with pytest.raises(ValueError, match="packed"):
@@ -97,6 +97,13 @@ def content(packed: torch.Tensor) -> QuantizedWeight | torch.Tensor:
 def _refused(packed: torch.Tensor) -> bool:
     try:
         content(packed)
+    except ValueError:
+        return True
+    return _ops_refuse(packed)
+
+
+def _ops_refuse(packed: torch.Tensor) -> bool:
+    try:
         outputs(packed)
     except ValueError:
         return True

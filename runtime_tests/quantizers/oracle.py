@@ -21,7 +21,7 @@ SEQ_CLIP = np.float32(0.99)
 
 @dataclass(frozen=True)
 class Rule:
-    """How one format quantises, in the words of the reference code.
+    """Quantisation rule of one format, with the reference code's names.
 
     Attributes:
         kind: "sign", "seq" or "lsq".
@@ -104,7 +104,7 @@ def gradients(
 
 
 def _gradient_one(name: str, weight: float, alpha: float) -> tuple[bool, float]:
-    """Whether the weight's gradient passes, and d(fake-quantised weight) / d(alpha)."""
+    """Returns whether the weight's gradient passes, and d(fake-quantised weight) / d(alpha)."""
     rule = RULES[name]
     q = _ratio(np.float32(weight), alpha)
     if rule.kind == "sign":

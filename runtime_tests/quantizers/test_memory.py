@@ -1,4 +1,4 @@
-"""What a quantisation-aware step holds beside weights and gradients: one weight-sized buffer at a time."""
+"""Tests that a quantisation-aware step allocates only one weight-sized buffer at a time."""
 
 from __future__ import annotations
 

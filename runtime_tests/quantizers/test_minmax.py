@@ -89,7 +89,7 @@ def test_a_quantised_embedding_is_refused():
 def test_a_model_trained_by_the_command_is_exported_with_its_zeros(
     bits: str, full: Path, text: Path, tmp_path: Path
 ):
-    """From ``--method minmax`` to a verified program, on the grid that was trained."""
+    """Tests ``--method minmax`` through to a verified program on the grid that was trained."""
     flags = command(tmp_path / "low", text, model=full, bits=bits, method="minmax", steps=2)
     assert training(flags) == 0
     checkpoint = open_model(tmp_path / "low")

@@ -247,7 +247,7 @@ def test_qat_linear_has_the_gradients_of_its_two_steps(fmt: Grid):
 
 @every_format
 def test_qat_linear_keeps_nothing_as_large_as_its_weight(fmt: Grid):
-    """What waits for the backward pass is its input, its weight and a scale per row: nothing rounded."""
+    """Tests that autograd keeps the input, the weight and a scale per row, but no rounded weight."""
     linear, x, _ = linear_case(fmt)
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):

@@ -1,4 +1,4 @@
-"""Which format each part of a model has, from patterns and through config.json."""
+"""Tests that patterns give each part of a model its grid, and that config.json keeps it."""
 
 from __future__ import annotations
 

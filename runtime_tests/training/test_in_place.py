@@ -37,7 +37,7 @@ def command(out: Path, text: Path, model: Path, *words: str, steps: int = 2) -> 
 
 
 def refusal(capsys: pytest.CaptureFixture, *words: str) -> str:
-    """What the command line says on standard error before it ends with 2."""
+    """Runs the command line, which must end with 2, and returns its one line on standard error."""
     with pytest.raises(SystemExit) as stop:
         main_guard(lambda: train.main([str(word) for word in words]))
     assert stop.value.code == 2

@@ -1,4 +1,4 @@
-"""What is written about quantised layers is what happened to them, whether or not the run was interrupted."""
+"""Tests the log of quantised layers, in runs with and without an interruption."""
 
 from __future__ import annotations
 

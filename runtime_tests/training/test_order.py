@@ -1,4 +1,4 @@
-"""Which block is trained on when: each once an epoch, by the seed, and after a kill the very next one."""
+"""Tests the order of blocks: each once an epoch, set by the seed, continued exactly after a kill."""
 
 from __future__ import annotations
 

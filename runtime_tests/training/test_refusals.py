@@ -1,4 +1,4 @@
-"""What a run will not go on with, as it would become another run, or none that can be trusted."""
+"""Tests that a run refuses to continue where it would become a different or an untrustworthy run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_one_run_at_a_time(folder: Path, unfinished: Path):
 
 
 def test_a_run_that_another_has_overtaken_stops(folder: Path, tmp_path: Path, monkeypatch):
-    """Between looking for checkpoints and taking the lock."""
+    """Tests that a checkpoint which appears just before the lock is taken is noticed."""
     look = train.refuse_full_disk
 
     def overtake(model, directory):

@@ -29,7 +29,7 @@ from runtime_tests.training.tiny_run import command, last_line, weights
 
 
 def test_full_precision_then_two_bits(tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    """From nothing to perplexity below 10 on its own text (it starts near 304); at 2 bits the loss halves."""
+    """Trains from scratch to perplexity below 10 (it starts near 304), then at 2 bits to half the loss."""
     monkeypatch.setitem(NAMED_MODELS, "default", tiny_config())
     flags = {"context": 32, "steps": 60, "save_steps": 60, "learning_rate": 1e-2}
     long = [f"{text}", "--eval-data", str(text)]

@@ -113,7 +113,7 @@ static constexpr IntegerLevels integer_levels(float zero) {
   return twice % 2 == 0 ? IntegerLevels{1, -twice / 2} : IntegerLevels{2, -twice};
 }
 
-// Where a group's scales, zeros and codes lie in a block with groups.
+// Byte offsets of a group's scales, zeros and codes in a block with groups.
 struct GroupPlace {
   int64_t scales, zeros, codes;  // bytes from the start of the block; zeros only with kHasZeros
   int64_t columns;               // of the group, up to k_padded

@@ -7,7 +7,7 @@ const char* const kUsage =
     "       lowbit_runner --model FILE.pte --benchmark [options]\n"
     "Continues the prompt and prints the new token ids to stdout, separated by commas, the end token\n"
     "included, and a line of statistics (PyTorchObserver {json}) to stderr. Checks that the program is\n"
-    "well formed, not its manifest: export.verify does that. Bad input: one sentence, exit code 2.\n"
+    "well formed, not its manifest: `python -m edge.runtime` does that. Bad input: one sentence, exit 2.\n"
     "  --threads N         threads, this one included (default: ExecuTorch's choice)\n"
     "  --etdump FILE       write a trace of every operator for executorch.devtools.Inspector; slower\n"
     "with --tokens:\n"

@@ -9,7 +9,7 @@
 namespace edge {
 namespace {
 
-// What a byte of codes may hold: base 3 has 243 values, a half must be finite.
+// The bytes to fill a table with. Base 3 uses only 243 values, and a half must be finite.
 enum class Fill { kRandom, kLargest };
 
 struct Case {
@@ -198,7 +198,7 @@ bool check_linear(const Kernel& kernel, Random* random, Tally* tally) {
 bool check_linear_extremes(const Kernel& kernel, Random* random, Tally* tally) {
   for (const EncodingTraits& encoding : kEncodings) {
     if (!runs(kernel, encoding)) continue;
-    // Between two codes where int32 holds twice the sums.
+    // A zero between two codes doubles the sums, and int32 must still hold them (not at 8 bits).
     const float middle = encoding.codes == 256 ? 128.0f : static_cast<float>(encoding.largest_code()) / 2;
     const float zero = encoding.is_quantized() ? middle : 0.0f;
     const TableForm form{&encoding, 0, ScaleType::kFloat32, false, zero};

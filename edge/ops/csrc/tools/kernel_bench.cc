@@ -107,7 +107,7 @@ struct Case {
   }
 };
 
-// Those that this CPU runs and that take the encoding as it is; the last one is scalar.
+// Returns the kernels that this CPU runs and that read the encoding without repacking; the last is scalar.
 std::vector<const Kernel*> kernels_for(const edge::EncodingTraits& encoding) {
   std::vector<const Kernel*> kernels;
   const std::string names = edge::kernel_names();

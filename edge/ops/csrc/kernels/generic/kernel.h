@@ -1,5 +1,5 @@
-// What a kernel is: the loops of every op, for one instruction set. All kernels compute the same exact
-// integers and the same floats in the same order, so every one gives the same bits.
+// A kernel is the loops of every op for one instruction set. All kernels compute the same exact integers and
+// the same floats in the same order, so every one gives the same bits.
 //
 // A kernel file defines a struct of primitives (primitives_generic.h says which) and instantiates the shared
 // bodies (linear_generic.h, float_rows_generic.h, attention_generic.h) with it. It is compiled with its own
