@@ -9,13 +9,15 @@ namespace edge {
 
 enum class Encoding : uint16_t;
 
+constexpr int kMaxPlanes = 3;
+
 struct EncodingTraits {
   const char* name;
   Encoding id;
-  int codes;          // different codes; 0: the table holds IEEE half values
-  int group_columns;  // columns that fill whole 64-byte lines of 16 rows
-  int group_lines;    // lines of such a group
-  int planes[3];      // bits of the planes of a code, lowest first; 0 where there are fewer
+  int codes;               // different codes; 0: the table holds IEEE half values
+  int group_columns;       // columns that fill whole 64-byte lines of 16 rows
+  int group_lines;         // lines of such a group
+  int planes[kMaxPlanes];  // bits of the planes of a code, lowest first; 0 where there are fewer
 
   constexpr bool is_quantized() const { return codes > 0; }
   constexpr bool has_planes() const { return planes[0] > 0; }

@@ -45,12 +45,12 @@ inline Floats exp_of(Floats x) {
 }
 
 inline void silu_mul_row(const float* gate, const float* up, int64_t count, float* y) {
-  const int64_t whole = count / kFloats * kFloats;
-  for (int64_t i = 0; i < whole; i += kFloats) {
+  int64_t i = 0;
+  for (; i + kFloats <= count; i += kFloats) {
     const Floats g = load_floats(gate + i);
     store_floats(y + i, g / (1.0f + exp_of(-g)) * load_floats(up + i));
   }
-  for (int64_t i = whole; i < count; ++i) y[i] = gate[i] / (1.0f + exp_deterministic(-gate[i])) * up[i];
+  for (; i < count; ++i) y[i] = gate[i] / (1.0f + exp_deterministic(-gate[i])) * up[i];
 }
 
 template <bool kNorm>

@@ -20,7 +20,7 @@ typedef float Floats __attribute__((vector_size(kFloats * 4)));
 typedef uint32_t Words __attribute__((vector_size(kFloats * 4)));
 typedef int32_t Ints __attribute__((vector_size(kFloats * 4)));  // also the result of comparisons: 0 or -1
 
-inline Floats load_floats(const float* from) {
+inline Floats load_floats(const void* from) {
   Floats vector;
   std::memcpy(&vector, from, sizeof(vector));
   return vector;
@@ -34,6 +34,10 @@ inline Ints load_ints(const int32_t* from) {
 
 inline void store_floats(float* to, Floats vector) {
   std::memcpy(to, &vector, sizeof(vector));
+}
+
+inline Floats to_floats(Ints vector) {
+  return __builtin_convertvector(vector, Floats);
 }
 
 inline Floats splat(float value) {

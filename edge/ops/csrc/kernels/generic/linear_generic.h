@@ -31,35 +31,44 @@ constexpr bool decodes_from_bytes(Encoding encoding) {
   return encoding == Encoding::kBits5 || encoding == Encoding::kBits6 || encoding == Encoding::kBits7;
 }
 
-inline void load_rows(const uint8_t* floats, int64_t block, float* rows) {
-  std::memcpy(rows, floats + block * kRows * sizeof(float), kRows * sizeof(float));
+inline const uint8_t* floats_of_block(const uint8_t* floats, int64_t block) {
+  return floats + block * kRows * static_cast<int64_t>(sizeof(float));
 }
 
-// Turns the finished integers of a block into floats (core/linear.h has the expression).
+// Turns the finished integers of some rows into floats, short of the token's scale (core/linear.h has the
+// expression). In vectors, because GCC takes a plain loop over 16 rows apart into single elements.
+inline Floats scale_sums(const LinearJob& job, Ints sums, int32_t act_sum, Floats scale) {
+  return to_floats(job.levels.step * sums + job.levels.offset * act_sum) * (scale * job.inverse_step);
+}
+
+// The same with a stored zero for each row.
+inline Floats scale_sums(Ints sums, int32_t act_sum, Floats scale, Floats zero) {
+  return (to_floats(sums) - zero * static_cast<float>(act_sum)) * scale;
+}
+
 inline void scale_rows(const LinearJob& job, int64_t block, const int32_t* acc, TokenScale token,
                        float* out) {
-  float scale[kRows];
-  load_rows(job.row_scales, block, scale);
-  if (job.row_zeros != nullptr) {
-    float zero[kRows];
-    load_rows(job.row_zeros, block, zero);
-    const float act_sum = static_cast<float>(token.act_sum);
-    for (int row = 0; row < kRows; ++row) {
-      out[row] = (static_cast<float>(acc[row]) - zero[row] * act_sum) * scale[row] * token.scale;
+  const uint8_t* scales = floats_of_block(job.row_scales, block);
+  if (job.row_zeros == nullptr) {
+    for (int64_t row = 0; row < kRows; row += kFloats) {
+      const Floats scale = load_floats(scales + row * 4);
+      store_floats(out + row, scale_sums(job, load_ints(acc + row), token.act_sum, scale) * token.scale);
     }
     return;
   }
-  for (int row = 0; row < kRows; ++row) {
-    const int32_t sum = job.levels.step * acc[row] + job.levels.offset * token.act_sum;
-    out[row] = static_cast<float>(sum) * (scale[row] * job.inverse_step) * token.scale;
+  const uint8_t* zeros = floats_of_block(job.row_zeros, block);
+  for (int64_t row = 0; row < kRows; row += kFloats) {
+    const Floats scale = load_floats(scales + row * 4), zero = load_floats(zeros + row * 4);
+    store_floats(out + row, scale_sums(load_ints(acc + row), token.act_sum, scale, zero) * token.scale);
   }
 }
 
 // Tables of halves store scale 1, so this multiplication changes nothing unless the table was altered.
 inline void scale_halves(const LinearJob& job, int64_t block, const float* acc, float* out) {
-  float scale[kRows];
-  load_rows(job.row_scales, block, scale);
-  for (int row = 0; row < kRows; ++row) out[row] = acc[row] * scale[row];
+  const uint8_t* scales = floats_of_block(job.row_scales, block);
+  for (int64_t row = 0; row < kRows; row += kFloats) {
+    store_floats(out + row, load_floats(acc + row) * load_floats(scales + row * 4));
+  }
 }
 
 // Writes 16 finished rows of one token, fewer at the end of the table; `up` is null or gate's partner.

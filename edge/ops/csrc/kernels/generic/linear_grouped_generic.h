@@ -37,16 +37,12 @@ struct Group {
 
   // rows[16] += the group's share of a token; act_sum is the sum of its activations.
   void add(const LinearJob& job, const int32_t* acc, int32_t act_sum, float* rows) const {
-    if (job.form.has_zeros) {
-      const float sum = static_cast<float>(act_sum);
-      for (int row = 0; row < kRows; ++row) {
-        rows[row] += (static_cast<float>(acc[row]) - zero[row] * sum) * scale[row];
-      }
-      return;
-    }
-    for (int row = 0; row < kRows; ++row) {
-      const int32_t sum = job.levels.step * acc[row] + job.levels.offset * act_sum;
-      rows[row] += static_cast<float>(sum) * (scale[row] * job.inverse_step);
+    for (int64_t row = 0; row < kRows; row += kFloats) {
+      const Ints sums = load_ints(acc + row);
+      const Floats scales = load_floats(scale + row);
+      const Floats share = job.form.has_zeros ? scale_sums(sums, act_sum, scales, load_floats(zero + row))
+                                              : scale_sums(job, sums, act_sum, scales);
+      store_floats(rows + row, load_floats(rows + row) + share);
     }
   }
 };

@@ -26,27 +26,28 @@ struct Portable {
         }
       }
     } else {
-      unpack_planes(traits_of(kEncoding), lines, out);
+      unpack_planes<kEncoding, 0, 0>(lines, out);
     }
   }
 
-  // The lowest plane is written, higher ones are added above it.
-  static void unpack_planes(const EncodingTraits& encoding, const uint8_t* lines, uint8_t* out) {
-    int below = 0;
-    for (const int bits : encoding.planes) {
-      if (bits == 0) break;
-      const int positions = 8 / bits, mask = (1 << bits) - 1;
+  // The lowest plane is written, higher ones are added above it. Shifts must be constants to be vectorised.
+  template <Encoding kEncoding, int kPlane, int kBelow>
+  static void unpack_planes(const uint8_t* lines, uint8_t* out) {
+    constexpr int kBits = traits_of(kEncoding).planes[kPlane];
+    if constexpr (kBits != 0) {
+      constexpr int kPositions = 8 / kBits, kMask = (1 << kBits) - 1;
+#pragma GCC unroll 8
       for (int quad = 0; quad < 8; ++quad) {
-        const uint8_t* line = lines + quad / positions * 64;
+        const uint8_t* line = lines + quad / kPositions * 64;
         uint8_t* codes = out + quad * 64;
-        const int shift = quad % positions * bits;
         for (int lane = 0; lane < 64; ++lane) {
-          const int value = (line[lane] >> shift & mask) << below;
-          codes[lane] = static_cast<uint8_t>(below == 0 ? value : codes[lane] | value);
+          const int value = (line[lane] >> quad % kPositions * kBits & kMask) << kBelow;
+          codes[lane] = static_cast<uint8_t>(kBelow == 0 ? value : codes[lane] | value);
         }
       }
-      lines += bits * 64;
-      below += bits;
+      if constexpr (kPlane + 1 < kMaxPlanes) {
+        unpack_planes<kEncoding, kPlane + 1, kBelow + kBits>(lines + kBits * 64, out);
+      }
     }
   }
 
