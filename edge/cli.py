@@ -46,10 +46,16 @@ def parse_flags(flags: type[Flags], argv: list[str] | None, prog: str, descripti
 
 
 def main_guard(main: Callable[[], int]) -> NoReturn:
-    """Run ``main``; ValueError and OSError become one line on stderr and exit code 2, Ctrl-C becomes 130."""
+    """Run ``main``; ValueError and OSError become one line on stderr and exit code 2, Ctrl-C becomes 130.
+
+    A reader of stdout that ends early, such as ``head``, ends the command quietly with 141, as in a shell.
+    """
     try:
         _refuse_broken_text(sys.argv[1:])
         sys.exit(main())
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more
+        sys.exit(141)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

@@ -29,7 +29,7 @@ _COMPILE_CONFIG = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=Tr
 
 
 class Forward(nn.Module):
-    """The program's one method: tokens [1, T] and the position of the first, to the last token's logits."""
+    """The program's only method: the last token's logits, from tokens [1, T] and the first one's position."""
 
     def __init__(self, model: Decoder, max_tokens: int) -> None:
         super().__init__()
@@ -47,7 +47,8 @@ class Forward(nn.Module):
 
 def export_forward(lowered: Decoder, max_seq_len: int) -> ExportedProgram:
     """Export a lowered model with a dynamic number of tokens, so that one method does prefill and decode."""
-    # torch.export takes a length that ends at 2 for a constant. The attention op guards a shorter cache.
+    # torch.export treats a length of at most 2 as a constant, so the limit is at least 3. If the cache is
+    # shorter, the attention op checks the positions.
     max_tokens = max(max_seq_len, 3)
     with torch.no_grad():
         return export(

@@ -60,7 +60,7 @@ def format_figures(model: Decoder, grid: Grid) -> dict[str, Any]:
     """The linears' grids, for the manifest: one name, or each linear's if they differ.
 
     Args:
-        grid: of the program where the model is on none.
+        grid: the program's grid, reported if no linear of the model is on a grid.
     """
     plan = plan_of(model, grid)
     if not plan.is_quantized:

@@ -1,7 +1,10 @@
-"""Flags from a dataclass."""
+"""Tests flags from a dataclass, and how commands end."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -70,3 +73,13 @@ def test_help_has_defaults_and_choices(capsys) -> None:
     assert "python -m tests" in printed
     assert "of two (default fp32)" in printed
     assert "{4,8,16}" in printed
+
+
+def test_a_reader_that_ends_early_ends_the_command_quietly() -> None:
+    """As ``| head`` does; the pipe's reading end is closed before the command writes."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from edge.cli import main_guard; main_guard(lambda: print('much', flush=True) or 0)"
+    ended = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")

@@ -95,8 +95,8 @@ def config_from_hf(hf: dict[str, Any]) -> ModelConfig:
 def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     """The keys of config.json for a shape, as transformers 4 and 5 both read them.
 
-    transformers would run shared layers once instead of twice, so those are written as model type mobilellm,
-    which it refuses.
+    transformers would run a shared layer once instead of twice. So a model with shared layers is written as
+    model type mobilellm, which transformers refuses to load.
     """
     shared = config.layer_sharing
     hf: dict[str, Any] = {
@@ -140,8 +140,8 @@ def _check_architecture(hf: dict[str, Any]) -> None:
 def _rope(hf: dict[str, Any], max_seq_len: int) -> tuple[float, dict[str, Any] | None]:
     """Theta and the scaling dictionary, from ``rope_scaling`` (old and new form) or ``rope_parameters``.
 
-    As in transformers 5, rope_scaling goes before rope_parameters, and theta inside either before the
-    top-level one.
+    As in transformers 5, rope_scaling takes precedence over rope_parameters, and a theta inside either over
+    the top-level one.
     """
     rope = hf.get("rope_scaling") or hf.get("rope_parameters") or {}
     if not isinstance(rope, dict):

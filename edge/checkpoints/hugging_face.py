@@ -41,8 +41,8 @@ from edge.text import first_of
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a Hugging Face directory or hub id, full precision or ParetoQ, single file or shards.
 
-    The head counts as tied if the files have no tensor for it (MobileLLM is published so, whatever its JSON
-    says) or if it equals the embedding.
+    The head counts as tied if it equals the embedding, or if the files have no tensor for it. MobileLLM is
+    published without one, even where its config.json says that the head is not tied.
 
     Raises:
         ValueError: one sentence for everything that is wrong with the files.

@@ -2,9 +2,9 @@
 
 ``config.json`` has ``"packed": 2`` beside ``w_bits``. ``model.safetensors`` has, for each linear, the
 embedding and a head of its own, either ``<name>.packed`` (a table of ``edge/ops/packing.py``, codes or
-halves) or ``<name>.weight``; and the norms in float32. Training writes it for methods whose weights end as
-codes. The
-embedded models are the small form: every linear packed, an embedding without a grid of its own as int8.
+halves) or ``<name>.weight``; and the norms in float32. Training writes this form for methods that end with
+codes. The embedded models use its small form: every linear is packed, and an embedding that was not trained
+on a grid is stored as int8.
 """
 
 from __future__ import annotations

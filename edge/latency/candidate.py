@@ -9,7 +9,7 @@ from edge.latency.schema import ProgramRecord, Run, Settings, Trace
 
 
 class ProgramFailed(Exception):
-    """Says why this program cannot be measured, for its row. The others go on."""
+    """Error for a program that cannot be measured; its row shows the message. Other programs go on."""
 
 
 def usable(settings: Settings, positions: int) -> Settings:

@@ -115,7 +115,7 @@ class Quality(_Record):
     """Perplexity of the program itself on a text, token by token.
 
     Attributes:
-        tokens: that were predicted, in blocks of ``block`` that know nothing of each other.
+        tokens: number of predicted tokens, in blocks of ``block`` that are predicted independently.
     """
 
     text: str

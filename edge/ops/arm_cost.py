@@ -4,8 +4,8 @@
 
 compiles the ARM kernels as the cross build does, finds the decode loops in their assembly (``EDGE_LOOP`` in
 csrc/kernels marks them), and asks llvm-mca how many cycles a loop takes when all loads hit the first cache.
-It needs no ARM machine and times nothing: llvm-mca knows neither caches nor memory, and is as right about a
-core as LLVM's table of its instructions. LLVM 14, Debian's default, uses the Cortex-A57's table for the A76
+It needs no ARM machine and times nothing. llvm-mca models neither caches nor memory, and is only as accurate
+as LLVM's table of a core's instructions. LLVM 14, Debian's default, uses the Cortex-A57's table for the A76
 and the X1; Debian's llvm-19 has a table for each.
 """
 
@@ -33,8 +33,8 @@ class Core:
     """A core, the kernel that runs there, and a clock it is often sold with."""
 
     name: str
-    mcpu: str  # LLVM's name of the same pipelines
-    model: str  # what LLVM calls its own table of them
+    mcpu: str  # LLVM's name for a core with the same pipelines
+    model: str  # LLVM's name for the table of these pipelines; older versions lack some
     kernel: str
     clock_ghz: float
 

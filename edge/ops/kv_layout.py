@@ -1,4 +1,4 @@
-"""The shapes of the native KV caches, and between them and plain [positions, kv heads, D] rows.
+"""Give the shapes of the native KV caches, and read caches back as plain [positions, kv heads, D] rows.
 
 The contract is ``csrc/core/attention_job.h``: positions lie side by side, so that a vector holds one element
 of many of them. A cache starts out as zeros; positions that were not written are never read.
@@ -13,9 +13,9 @@ from torch import Tensor
 
 TILE = 64  # positions of a step of the running softmax; a cache has room for a multiple of it
 KEY_BLOCK = 16  # positions side by side in a line of K
-VALUE_BLOCK = 4  # and in a line of V, int8
+VALUE_BLOCK = 4  # positions side by side in a line of an int8 V
 KEY_ELEMENTS = 4  # elements of an int8 key side by side
-WEIGHT_MAX = 16383  # what the largest weight of a tile becomes against int8 values: 14 bits
+WEIGHT_MAX = 16383  # with int8 values, a tile's attention weights are integers up to this: 14 bits
 
 
 @dataclass(frozen=True)

@@ -61,22 +61,22 @@ def load_library() -> ctypes.CDLL:
 
 
 def library_path() -> Path:
-    """Path of the op library; ImportError with the cure when it was not built."""
+    """Return the path of the op library; if it was not built, an ImportError says what to do."""
     return _built_file(_LIBRARY)
 
 
 def runner_path() -> Path:
-    """Path of the C++ runner ``lowbit_runner``; ImportError with the cure when it was not built."""
+    """Return the path of the C++ runner ``lowbit_runner``; if not built, an ImportError says what to do."""
     return _built_file(_RUNNER)
 
 
 def kernel_bench_path() -> Path:
-    """Path of the benchmark ``lowbit_kernel_bench``; ImportError with the cure when it was not built."""
+    """Return the path of ``lowbit_kernel_bench``; if it was not built, an ImportError says what to do."""
     return _built_file(_KERNEL_BENCH)
 
 
 def kernel_check_path() -> Path:
-    """Path of the check ``lowbit_kernel_check``; ImportError with the cure when it was not built."""
+    """Return the path of ``lowbit_kernel_check``; if it was not built, an ImportError says what to do."""
     return _built_file(_KERNEL_CHECK)
 
 

@@ -50,7 +50,10 @@ def halves_from_lines(lines: np.ndarray, k_padded: int) -> np.ndarray:
 
 
 def _fold_trits(lanes: np.ndarray) -> np.ndarray:
-    """[b, g, 5, 64] lanes -> [b, g, 1, 64] lines: ceil(n * 256 / 243) of the five digits' number n."""
+    """Pack five ternary digits in a byte: [b, g, 5, 64] lanes -> [b, g, 1, 64] lines.
+
+    The digits read as a number n in base 3 are stored as ceil(n * 256 / 243).
+    """
     number = np.zeros_like(lanes[:, :, 0], dtype=np.uint16)
     for position in range(_TRITS):
         number = number * np.uint16(3) + lanes[:, :, position]

@@ -26,8 +26,8 @@ def linear(
     """x float32 [..., k] times a packed [n, k] table -> [..., n].
 
     Args:
-        kernel: a name from ``kernel_names``; default the selected one. So for every op here.
-        threads: default PyTorch's number.
+        kernel: a name from ``kernel_names``; by default the selected one. The same holds for every op here.
+        threads: by default PyTorch's number.
     """
     return _linear(x, packed, n, Fusion(), kernel, threads)
 
@@ -219,7 +219,7 @@ def attention_sizes(
     k_scales: Tensor | None = None,
     v_scales: Tensor | None = None,
 ) -> AttentionSizes:
-    """The sizes that the shapes say; ValueError unless all agree. The number of tokens may be symbolic."""
+    """Derive the sizes from the shapes; ValueError unless all agree. The number of tokens may be symbolic."""
     int8 = k_scales is not None
     if qkv.dim() != 3 or qkv.shape[0] != 1 or cos.dim() != 2 or cos.shape != sin.shape:
         raise ValueError("attention: qkv is [1, T, (H + 2 Hkv) D], cos and sin are [max_seq, D/2]")

@@ -31,8 +31,8 @@ class PackedHeader:
         n, k: logical shape, rows (output channels) by columns (input channels).
         group_size: columns that share a scale; None for one scale per row.
         scale_type: of the stored scales; 0 for float32, and with groups 1 for float16 and 2 for bfloat16.
-        zero: of the whole table; None where every scale has one of its own.
-        digest: of the codes in base 3; else 0.
+        zero: the code that stands for 0 in the whole table; None where a zero is stored with every scale.
+        digest: hash of the codes of a base-3 table; 0 for other encodings.
     """
 
     encoding: Encoding
@@ -110,7 +110,7 @@ class PackedHeader:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> PackedHeader:
-        """Read a header; its digest is taken as it stands.
+        """Read and check a header; its digest is not compared with the codes.
 
         Raises:
             ValueError: truncated, of another layout version, or any field altered.

@@ -155,7 +155,7 @@ def _scale_type(weight: QuantizedWeight) -> int:
 
 
 def _check_rows(header: PackedHeader, raw: np.ndarray) -> None:
-    """The first scale of the last real row is positive, those of padding rows are 0."""
+    """Raise ValueError unless the last real row's first scale is positive and those of padding rows are 0."""
     if header.group_size is None:
         scale = _row_arrays(header, raw)[0][:, 0]
         last, padding = scale[header.n - 1], scale[header.n :]

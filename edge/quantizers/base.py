@@ -26,10 +26,10 @@ class OnGrid(ABC):
 
 
 class Method(ABC):
-    """A way to a low-bit model: one file and one row of ``methods.METHODS``.
+    """One way to make a low-bit model; a new one is a file and a row of ``methods.METHODS``.
 
-    A method receives models and batches of tokens, never data sets or paths. It is used in the order of its
-    functions, and what it leaves behind is modules that are ``OnGrid``.
+    A method receives models and batches of tokens, never data sets or paths. Its functions are called in the
+    order below. At the end, every quantised module of the model is an ``OnGrid``.
 
     Attributes:
         name: the word after ``--method``.
@@ -50,7 +50,7 @@ class Method(ABC):
         """Replace what the plan quantises by modules that are trained or calibrated; in place."""
 
     def calibrate(self, model: Decoder, batches: Iterable[Tensor]) -> None:
-        """Fit to batches of tokens int64 [B, T] before training; a method that needs none reads none."""
+        """Fit the model to batches of tokens int64 [B, T] before training; by default, do nothing."""
         del model, batches
 
     def loss(self, model: Decoder, tokens: Tensor, loss_of: Callable[[Decoder, Tensor], Tensor]) -> Tensor:
@@ -58,8 +58,8 @@ class Method(ABC):
 
         Args:
             tokens: int64 [B, context + 1].
-            loss_of: mean loss of the model as it is, a teacher's share included; a method that trains several
-                widths at once calls it for each.
+            loss_of: computes the mean loss of the model in its current state, a teacher's share included; a
+                method that trains several widths at once calls it once per width.
         """
         return loss_of(model, tokens)
 

@@ -58,9 +58,9 @@ RULES = {
 ALPHA_FLOOR = 1e-5
 #: SEQ clips w / alpha here, a hair inside 1, so that the rounding below cannot reach one level more.
 SEQ_CLIP = 0.99
-#: Weights that are quantised at a time, so that the steps in between stay in the cache: 4 times as fast.
+#: Weights quantised at a time on a CPU, few enough that temporaries stay in the cache: 4 times as fast.
 _CACHED_WEIGHTS = 1 << 18
-#: The same on other devices, where it bounds the memory: the steps take a few buffers of this size.
+#: The same on other devices, to bound memory: temporaries take a few buffers of this size.
 _DEVICE_WEIGHTS = 1 << 24
 
 
@@ -106,9 +106,10 @@ def fake_quantize(weight: Tensor, alpha: Tensor, grid: Grid) -> Tensor:
 
 
 def fake_quantize_rows(rows: Tensor, alpha: Tensor, grid: Grid, table_numel: int) -> Tensor:
-    """Some rows [n, in] of a table of ``table_numel`` weights, any of them more than once, with alpha [n, 1].
+    """Fake-quantise rows [n, in] taken from a table of ``table_numel`` weights, with their alpha [n, 1].
 
-    The gradients are those of the table's rows in ``fake_quantize``: they add up where rows repeat.
+    A row may occur more than once. Summed over its occurrences, its gradient is the one that
+    ``fake_quantize`` of the whole table gives it.
     """
     return _FakeQuantize.apply(rows, alpha, grid, table_numel)
 
@@ -132,7 +133,7 @@ def _stretch(grid: Grid) -> tuple[float, float]:
 
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Views of a few rows of each: the steps in between take buffers of their size, not of the layer's."""
+    """Yield the same few rows of each tensor, as views, so that temporaries are small, not of layer size."""
     weights = _CACHED_WEIGHTS if tensors[0].device.type == "cpu" else _DEVICE_WEIGHTS
     rows = max(1, weights // tensors[0].shape[1])
     return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
@@ -195,8 +196,8 @@ class _FakeQuantize(torch.autograd.Function):
 class _QuantizedLinear(torch.autograd.Function):
     """Fake quantisation and the matrix product behind it, as one node of the graph.
 
-    Apart, the product would keep the rounded weight until its backward pass: a second copy of the model.
-    Here it is rounded again instead, so that one linear's at a time exists beside the weights.
+    As two nodes, the product would keep every rounded weight until its backward pass: a second copy of the
+    model. Here the backward pass rounds the weight again, so only one rounded weight exists at a time.
     """
 
     @staticmethod

@@ -21,7 +21,7 @@ class NextTokenLoss(nn.Module):
 
     With a teacher, in training mode: (1 - weight) * cross entropy + weight * KL(teacher || model), per token
     (Hinton et al., arXiv 1503.02531, at temperature 1; as LLM-QAT does, arXiv 2305.17888).
-    In evaluation mode it is the cross entropy alone, so held-out losses compare.
+    In evaluation mode it is the cross entropy alone, so that held-out losses of all runs are comparable.
 
     Args:
         teacher: a frozen model of the same vocabulary; every device holds it whole.

@@ -12,7 +12,7 @@ from export.rounding import with_int8_inputs_of
 
 
 class Recipe(ABC):
-    """A way from a model to a program: ``prepare``, ``lower`` and ``emit``, in this order, once each.
+    """Turns a model into a program: ``prepare``, ``lower`` and ``emit`` are called once each, in this order.
 
     Recipes differ in their linears only: embedding, attention, norms and activation are the same ops in all,
     so that a comparison of two programs compares their linears and what is fused into them.
@@ -21,7 +21,7 @@ class Recipe(ABC):
         name: the word after ``--recipe``.
         output_suffix: added to the name of the default output directory.
         keeps_grid: the program runs on the format's own grid, so a checkpoint trained on it is used.
-        exact_prefill: a prefill gives the logits of token by token to the bit.
+        exact_prefill: a prefill gives, bit for bit, the logits of running one token at a time.
     """
 
     name: str

@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 1800.0
 
 
 class DeviceError(OSError):
-    """Says why the device itself cannot be used, with the cure. A program's own failure is an Ended."""
+    """Error for a device that cannot be used: why, and what to do. A program's own failure is an Ended."""
 
 
 class DeviceRecord(BaseModel):

@@ -1,5 +1,5 @@
 # Finds ExecuTorch's CMake package, unless the project has it already: in EXECUTORCH_ROOT, or in the wheel
-# that Python has installed. A project that adds this one gets only the core where there is none.
+# that Python has installed. If there is none, a project that adds this one gets only the core.
 if(TARGET executorch::runtime)
   return()
 endif()
@@ -34,14 +34,14 @@ get_property(imported DIRECTORY PROPERTY IMPORTED_TARGETS)
 list(FILTER imported INCLUDE REGEX "^executorch")
 foreach(target IN LISTS imported)
   if(PROJECT_IS_TOP_LEVEL)
-    # The wheel's targets write the build machine's path into every consumer; ours are relative only.
+    # The wheel's targets put an rpath of the build machine into all that links them; ours are relative.
     get_target_property(options ${target} INTERFACE_LINK_OPTIONS)
     if(options)
       list(FILTER options EXCLUDE REGEX "-rpath")
       set_target_properties(${target} PROPERTIES INTERFACE_LINK_OPTIONS "${options}")
     endif()
   else()
-    # Whoever links edge::runtime must see them too.
+    # The project that links edge::runtime must see these targets too.
     set_target_properties(${target} PROPERTIES IMPORTED_GLOBAL ON)
   endif()
 endforeach()

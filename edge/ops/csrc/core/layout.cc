@@ -68,14 +68,15 @@ bool is_group_size(uint32_t columns) {
   return columns == 0 || columns == 32 || columns == 64 || columns == 128 || columns == 256;
 }
 
-// A whole table's zero must be a code or lie between two. Comparisons that NaN fails, and -0 is refused.
+// The zero of a whole table must be a code or halfway between two; for halves it must be +0. The
+// comparisons also reject NaN and -0.
 bool is_zero_of_table(float zero, const EncodingTraits& encoding) {
   if (!encoding.is_quantized()) return bits_from_float(zero) == 0;
   return bits_from_float(zero) >> 31 == 0 && zero <= static_cast<float>(encoding.largest_code()) &&
          2 * zero == static_cast<float>(static_cast<int32_t>(2 * zero));
 }
 
-// Fills `form` from a header; false where its parts do not go together.
+// Fills `form` from a header. Returns false if the header's fields contradict each other.
 bool read_form(const PackedHeader& header, TableForm* form) {
   const EncodingTraits& encoding = *find_encoding(header.encoding_id);
   const bool grouped = header.group_columns != 0, has_zeros = header.flags & kHasZeros;
@@ -88,8 +89,8 @@ bool read_form(const PackedHeader& header, TableForm* form) {
   return is_zero_of_table(header.zero, encoding);
 }
 
-// Every integer of a row must fit int32, whatever the code bytes hold: sum(code * q), step times it,
-// offset * sum(q), and their sum.
+// Returns true if all integers of a row fit int32, whatever the code bytes hold: sum(code * q),
+// step * sum(code * q), offset * sum(q), and the sum of the last two.
 bool accumulators_fit(const PackedView& view) {
   if (!view.form.encoding->is_quantized()) return true;
   const IntegerLevels levels = view.form.has_zeros ? IntegerLevels{1, 0} : integer_levels(view.form.zero);
@@ -98,8 +99,8 @@ bool accumulators_fit(const PackedView& view) {
   return levels.step * code_max * terms <= INT32_MAX && -int64_t{levels.offset} * terms <= INT32_MAX;
 }
 
-// Scales are positive in rows and zero in padding, which also ties n to the table. With groups the first of
-// the last block is looked at, and every one of them when a table is unpacked in Python.
+// Checks that the last row's scale is positive and those of the padding rows are zero, which also detects
+// a wrong n. With groups, this looks only at the first group; unpacking in Python checks all of them.
 bool check_last_block(const PackedView& view, Error* error) {
   if (!(scale_at(view, view.n - 1, 0) > 0.0f)) {
     return error->fail("packed table has no scale in its last row; it was altered");
@@ -154,7 +155,7 @@ bool open_table(const uint8_t* data, int64_t bytes, int64_t k, PackedView* view,
   return open_packed(data, bytes, header.n, k, view, error);
 }
 
-// The finaliser of splitmix64 (Steele, Lea and Flood 2014): every bit of the input moves every bit.
+// The finaliser of splitmix64 (Steele, Lea and Flood 2014): each input bit affects every output bit.
 static uint64_t mix(uint64_t z) {
   z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
   z = (z ^ z >> 27) * 0x94D049BB133111EBu;

@@ -139,7 +139,7 @@ static inline GroupPlace place_of_group(const TableForm& form, int64_t k_padded,
   return {line + second * (kLineBytes / 2), 0, line + kLineBytes + second * bytes, columns};
 }
 
-// Columns stored: whole groups of lines, and for all but base 3 whole pairs of them.
+// Returns k rounded up to the columns that are stored: a multiple of 20 for base 3, else of 64.
 static constexpr int64_t padded_columns(int64_t k, const EncodingTraits& encoding) {
   return round_up(k, encoding.id == Encoding::kBase3 ? encoding.group_columns : kColumnMultiple);
 }
@@ -154,7 +154,7 @@ static inline uint8_t next_trit(uint8_t* byte) {
 // A value of 16 bits as a float; exact.
 float float_of_scale(uint16_t bits, ScaleType type);
 
-// Hashes codes to 64 bits: the sum of one mixed number per 8 bytes and place.
+// Hashes codes to 64 bits: mixes every 8 bytes with their index and adds up the results.
 uint64_t codes_digest(const uint8_t* codes, int64_t bytes);
 
 // The header that an [n, k] table of this form must have, with digest 0; n and k must be within the limits.
@@ -164,11 +164,11 @@ PackedHeader expected_header(int64_t n, int64_t k, const TableForm& form);
 // After success no kernel reads outside data[0, bytes).
 bool open_packed(const uint8_t* data, int64_t bytes, int64_t n, int64_t k, PackedView* view, Error* error);
 
-// The same for a table whose number of rows only its own header says (an embedding).
+// The same for an embedding table, whose number of rows is taken from its header.
 bool open_table(const uint8_t* data, int64_t bytes, int64_t k, PackedView* view, Error* error);
 
-// The view of a table that lies at data + header.codes_offset and before, header apart. The header must be
-// that of expected_header.
+// Returns the view of the table at `data` without reading the header there: `header` stands for it, and must
+// be the one that expected_header returns, apart from the digest.
 PackedView view_of(const PackedHeader& header, const TableForm& form, const uint8_t* data);
 
 // Reads columns first .. first + count of one row as unsigned codes (quantised encodings).

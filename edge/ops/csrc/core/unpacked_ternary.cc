@@ -12,8 +12,8 @@
 namespace edge {
 namespace {
 
-// A token of the largest MobileLLM meets about 220 tables; a form idle for longer than this many
-// look-ups belongs to a model that is no longer running.
+// The largest MobileLLM looks up about 220 tables per token, so unpacked codes that have not been used for
+// this many look-ups belong to a model that is no longer running.
 constexpr uint64_t kIdleLookups = 20000;
 
 struct Entry {
@@ -54,7 +54,7 @@ void unpack_block(const uint8_t* base3, int64_t k, uint8_t* out, int64_t out_byt
     std::memcpy(rest, base3 + line * kLineBytes, sizeof(rest));
     for (int64_t position = 0; position < 5; ++position) {
       const int64_t quad = line * 5 + position;
-      if (quad * 4 >= k) break;  // beyond the padding of the 2-bit form, maybe
+      if (quad * 4 >= k) break;  // padding of base 3, for which the 2-bit form may have no room
       uint8_t* lanes = out + quad / 4 * kLineBytes;
       const int shift = static_cast<int>(quad % 4) * 2;
       for (int64_t lane = 0; lane < kLineBytes; ++lane) {
@@ -74,8 +74,8 @@ PackedView two_bit_view(const PackedView& table, const uint8_t* codes) {
   return view;
 }
 
-// Large tables on pages of 2 MiB where Linux offers them: fewer address translations for codes that every
-// token streams through.
+// Allocates large tables on pages of 2 MiB where Linux offers them: every token reads all codes, and larger
+// pages need fewer address translations.
 uint8_t* allocate_codes(size_t bytes) {
   constexpr size_t kLargePage = size_t{2} << 20;
   const bool large = bytes >= kLargePage;

@@ -40,7 +40,7 @@ void Sampler::collect(const float* logits, int64_t count, float best) {
   }
   candidates_.resize(static_cast<size_t>(count));
   size_t kept = 0;
-  for (int64_t id = 0; id < count; ++id) {  // writes always and then keeps or not: no branches
+  for (int64_t id = 0; id < count; ++id) {  // no branches: always writes, advances only past kept tokens
     candidates_[kept] = {logits[id], weights[id], id};
     kept += weights[id] > 0 ? 1 : 0;
   }

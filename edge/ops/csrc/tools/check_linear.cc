@@ -40,8 +40,8 @@ uint8_t code_byte(const Case& c, Random* random) {
   return static_cast<uint8_t>(c.fill == Fill::kLargest ? 0xff : random->bits());
 }
 
-// A table in memory of exactly its size at an address of any alignment. Codes of padding are random too:
-// no kernel may let them count.
+// A table in memory of exactly its size at an address of any alignment. Codes of padding are random too,
+// because they must not affect any kernel's result.
 struct Table {
   std::vector<uint8_t> bytes;
   PackedView view;
@@ -143,7 +143,7 @@ bool check_case(const Case& c, const Kernel& kernel, Random* random, Tally* tall
   return tally->same(kernel, describe(c), want, got);
 }
 
-// A size that meets full tiles, tails and odd ends.
+// Returns a number of columns. Over many calls, full tiles, partial tiles and odd sizes all occur.
 int64_t random_columns(Random* random) {
   if (random->chance(10)) return random->between(1200, 2700);
   if (random->chance(20)) return random->between(1, 12) * 64;

@@ -1,8 +1,9 @@
 // lowbit_kernel_bench: packed bytes per second of every kernel's decode loop against a pure read loop
 // over the same bytes, at working sets that fit L2, L3 and only memory.
 //
-// Every result is compared with the scalar kernel's before it is timed. The opponents take turns within
-// a round, so that a change of the machine's speed meets all of them; medians over rounds are printed.
+// Every result is compared with the scalar kernel's before it is timed. The kernels and the read loop
+// take turns within a round, so that a change of the machine's speed affects all of them; medians over
+// rounds are printed.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -154,7 +155,7 @@ bool measure(const edge::EncodingTraits& encoding, int64_t set_bytes, const Opti
     }
   }
 
-  if (kernels.size() > 1) kernels.pop_back();  // scalar is there to be right
+  if (kernels.size() > 1) kernels.pop_back();  // scalar is the reference; timed only if alone
 
   const int64_t bytes = run.view.codes_bytes();
   const double work = options.tokens == 1
@@ -246,7 +247,7 @@ bool parse(int argc, char** argv, Options* options) {
                                  [](int64_t bytes) { return bytes >= 1024 && bytes < int64_t{1} << 33; });
 }
 
-// The rest of the command line behind --read, and the exit code.
+// Runs `--read FILE [--threads N]` and returns the exit code.
 int read_command(int argc, char** argv) {
   char* rest = nullptr;
   const bool has_threads = argc == 5 && std::strcmp(argv[3], "--threads") == 0;

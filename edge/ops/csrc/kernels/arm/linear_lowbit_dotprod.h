@@ -4,7 +4,8 @@
 //
 // A vector unit that starts two instructions a cycle does 16 weights a cycle if a code costs one
 // instruction to extract beside its dot product. So codes are not shifted down: a mask leaves
-// code << shift, which has sums of its own, and those are shifted down once. int32 holds them all:
+// code << shift, which has sums of its own, and those are shifted down once. All sums fit int32, as the
+// static_asserts below check.
 #pragma once
 
 #include "kernels/arm/primitives_neon.h"
@@ -135,7 +136,8 @@ void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   store_sums(ones, out);
 }
 
-// 4 bits, 8 columns a line, two lines a step. Two sets of sums, so that none waits for itself.
+// 4 bits, 8 columns a line, two lines a step. There are two sets of sums, so that consecutive dot products
+// do not wait for each other.
 template <class Dot>
 void gemv_bits4(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   DotSums low_sums, high_sums;
@@ -160,8 +162,8 @@ void gemv_bits4(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   store_sums(low_sums, out);
 }
 
-// 8 bits, 4 columns a line, four lines a step. Signed dot products take code - 128, and 128 times the sum
-// of the activations is added behind.
+// 8 bits, 4 columns a line, four lines a step. Signed dot products take code - 128; to make up
+// for that, sums start at 128 times the sum of the activations.
 template <class Dot>
 void gemv_bits8(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   DotSums even, odd;

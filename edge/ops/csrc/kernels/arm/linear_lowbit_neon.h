@@ -10,7 +10,8 @@ namespace {
 
 constexpr int kActMax = 127;
 
-// Products of `largest` * 127 that an int16 sum holds, divided by the number that one step adds.
+// Returns the number of steps after which int16 sums must be widened, if one step adds `terms` products of
+// at most `largest` * 127 to each.
 constexpr int64_t steps_per_flush(int largest, int terms) {
   return INT16_MAX / (largest * kActMax * terms);
 }
@@ -55,7 +56,7 @@ inline void add_to(const Wide& wide, int32_t* out) {
   }
 }
 
-// The end of the next run of `steps` steps of `bytes`.
+// Returns where the next `steps` steps of `bytes` bytes each end, or `end` if that comes first.
 inline const uint8_t* next_stop(const uint8_t* lines, const uint8_t* end, int64_t steps, int64_t bytes) {
   return end - lines > steps * bytes ? lines + steps * bytes : end;
 }
@@ -90,7 +91,8 @@ inline void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
   for (int part = 0; part < kParts; ++part) vst1q_s32(out + part * 4, wide[part]);
 }
 
-// 2 bits, 16 columns a line: position 1 at weight 4, shifted down when both sums are joined.
+// 2 bits, 16 columns a line. Position 1 is masked but not shifted; its sum, 4 times too large, is shifted
+// when it is added to the others'.
 inline void gemv_bits2(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   constexpr int64_t kFlush = steps_per_flush(12, 1);
   static_assert(kFlush * (3 * 3 + 3) * kActMax <= INT16_MAX, "both sums joined");
@@ -181,8 +183,8 @@ inline void gemv_bits4(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
   add_to(wide, out);
 }
 
-// One token against a tile of bytes, which become code - 128 where kFlip is 0x80; two quads a step, because
-// two products of -128 * 127 fill an int16.
+// Multiplies one token by a tile of bytes; with kFlip 0x80, bytes are taken as code - 128. A step takes two
+// quads of columns, because an int16 sum holds no more than two products of -128 * 127.
 template <uint8_t kFlip>
 void gemm_bytes(const uint8_t* tile, int64_t columns, const int8_t* q, int32_t* acc) {
   static_assert(2 * 128 * kActMax <= INT16_MAX, "two products of signed bytes");

@@ -19,8 +19,8 @@ namespace {
 // A line of 16 rows is four registers: part i holds rows 4 i to 4 i + 3, four codes each.
 constexpr int kParts = 4;
 
-// Prefetch distance: what memory with 150 ns latency delivers at 14 GB/s. An address beyond the table is
-// harmless.
+// Prefetch distance: the bytes that arrive at 14 GB/s during a memory latency of 150 ns. An address beyond
+// the table is harmless.
 constexpr int64_t kPrefetchBytes = 2048;
 
 inline void prefetch(const uint8_t* line) {

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kRows = 16;
 constexpr int64_t kTileColumns = 1280;  // a multiple of 20, 32 and 64: whole groups of every storage
-constexpr int64_t kTokenChunk = 128;    // tokens that meet an unpacked tile; bounds the accumulators
+constexpr int64_t kTokenChunk = 128;    // most tokens multiplied per unpacking of a tile; bounds `acc`
 constexpr int64_t kHalfChunk = 16;
 
 constexpr int64_t columns_of_group(Encoding encoding) {
@@ -35,8 +35,8 @@ inline const uint8_t* floats_of_block(const uint8_t* floats, int64_t block) {
   return floats + block * kRows * static_cast<int64_t>(sizeof(float));
 }
 
-// Turns the finished integers of some rows into floats, short of the token's scale (core/linear.h has the
-// expression). In vectors, because GCC takes a plain loop over 16 rows apart into single elements.
+// Turns the integer sums of some rows into floats, not yet multiplied by the token's scale (core/linear.h has
+// the expression). Uses vectors, because GCC splits a plain loop over 16 rows into single elements.
 inline Floats scale_sums(const LinearJob& job, Ints sums, int32_t act_sum, Floats scale) {
   return to_floats(job.levels.step * sums + job.levels.offset * act_sum) * (scale * job.inverse_step);
 }
@@ -71,7 +71,8 @@ inline void scale_halves(const LinearJob& job, int64_t block, const float* acc, 
   }
 }
 
-// Writes 16 finished rows of one token, fewer at the end of the table; `up` is null or gate's partner.
+// Writes 16 rows of y for one token, fewer at the end of the table. If `up` is not null, `rows` are gate and
+// become SiLU(rows) * up; the residual, if any, is added.
 inline void store_rows(const LinearJob& job, int64_t block, int64_t token, float* rows, const float* up) {
   const int64_t row0 = block * kRows;
   const int64_t count = job.y_rows - row0 < kRows ? job.y_rows - row0 : kRows;

@@ -30,7 +30,8 @@ struct Portable {
     }
   }
 
-  // The lowest plane is written, higher ones are added above it. Shifts must be constants to be vectorised.
+  // Writes the lowest plane and puts the bits of each higher one above it. Planes are template arguments,
+  // because the loop is only vectorised if its shifts are constants.
   template <Encoding kEncoding, int kPlane, int kBelow>
   static void unpack_planes(const uint8_t* lines, uint8_t* out) {
     constexpr int kBits = traits_of(kEncoding).planes[kPlane];
@@ -52,7 +53,7 @@ struct Portable {
   }
 
   // Codes of `columns` (whole groups, at most kTileColumns) as the tile that `gemm` reads: here 64-byte
-  // lines of 16 rows x 4 columns, one byte per code. Returns `buffer`, or the lines where they are that.
+  // lines of 16 rows x 4 columns, one byte per code. Returns `buffer`, or `lines` if they are a tile.
   template <Encoding kEncoding>
   static const uint8_t* unpack(const uint8_t* lines, int64_t columns, uint8_t* buffer) {
     if constexpr (kEncoding == Encoding::kBits8) return lines;

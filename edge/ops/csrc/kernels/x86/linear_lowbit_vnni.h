@@ -3,7 +3,8 @@
 // shifted down to bit 0: a mask leaves code << shift, whose sums are kept apart and shifted down once, at
 // the end. `V` is a register width: it holds a 64-byte line in one zmm or in two ymm registers.
 //
-// A vpdpbusd takes 5 cycles and two can start in each, so loops keep about ten sums going.
+// vpdpbusd has a latency of 5 cycles and two can start per cycle, so the loops use about ten independent
+// sums.
 #pragma once
 
 #include "kernels/generic/linear_generic.h"
@@ -18,12 +19,13 @@ inline void prefetch(const uint8_t* line) {
   __builtin_prefetch(line + kPrefetchBytes);
 }
 
-// A lane's sum over the largest k of products with the largest byte.
+// Returns true if a lane's sum fits int32 at the largest k, with every byte and activation at its largest.
 constexpr bool sums_fit(int64_t largest_byte) {
   return largest_byte * 127 * 65536 <= INT32_MAX;
 }
 
-// 1, 2, 4 and 8 bits: line after line, position p of a byte at weight 2^(bits * p). `kLines` lines at once.
+// 1, 2, 4 and 8 bits, kLines lines a step. Position p of a byte has a sum of its own, of
+// code << (kBits * p).
 template <class V, int kBits, int kLines>
 void gemv_positions(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   constexpr int kPositions = 8 / kBits, kMask = (1 << kBits) - 1;
@@ -54,8 +56,8 @@ void gemv_positions(const uint8_t* lines, int64_t k_padded, const int8_t* q, int
   V::store(total, out);
 }
 
-// 3 bits: a group of 32 columns is two 2-bit lines and one line of top bits. Top bits are moved to where
-// they weigh 4 times what the low bits of a position do: bits 2, 4 and 6, for sums 0, 1 and 2.
+// 3 bits: a group of 32 columns is two 2-bit lines and one line of top bits. of[p] sums
+// code << (2 * p), so a top bit is moved to bit 2, 4 or 6 and added to of[0], of[1] or of[2].
 template <class V>
 struct Sums3 {
   static_assert(sums_fit(0xc0 + 0x40));
@@ -95,7 +97,7 @@ void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
 #pragma GCC unroll 2
     for (int g = 0; g < kGroups; ++g) add_group(sums[g], lines + 192 * g, q + 32 * g);
   }
-  if (lines < end) add_group(sums[0], lines, q);  // one group of 32 columns where two at a time are taken
+  if (lines < end) add_group(sums[0], lines, q);  // the odd group left over where kGroups is 2
   typename V::Ints total = {};
   for (int p = 0; p < 4; ++p) {
     typename V::Ints sum = sums[0].of[p];
@@ -118,7 +120,7 @@ struct SumsOfTrit {
     return rest;
   }
 
-  // out[row] += the sums of trits; 3 * bytes exceeds int32.
+  // out[row] += sum(trit * q), computed in 64 bits because 3 * bytes can exceed int32.
   void finish(int32_t* out) const {
     alignas(64) int32_t b[kRows], r[kRows];
     V::store(bytes, b);
@@ -145,8 +147,8 @@ void gemv_base3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   for (const auto& each : sums) each.finish(out);
 }
 
-// Rows of activations, one token each, addressed from every fourth: so many addresses as there are tokens
-// would not fit the general registers.
+// The rows of activations of kTokens tokens. Keeps the address of every fourth row and computes the others
+// from it, because one address per token would not fit the general registers.
 template <int kTokens>
 struct TokenRows {
   static constexpr int kPointers = (kTokens + 3) / 4;
@@ -164,7 +166,8 @@ struct TokenRows {
   }
 };
 
-// kTokens tokens against a tile of bytes. Few tokens share out lines over several sums each.
+// Multiplies kTokens tokens by a tile of one-byte codes. If there are few tokens, each has several sums,
+// which take the lines in turn.
 template <class V, int kTokens>
 void gemm_tokens(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int32_t* acc) {
   constexpr int kLines = kTokens < V::kSums ? V::kSums / kTokens : 1;
@@ -198,7 +201,8 @@ void gemm_tokens(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t 
   }
 }
 
-// As many tokens as fit the registers, then halves of that.
+// Multiplies kTokens tokens at a time, as many as fit the registers; then the rest by half as many, and so
+// on.
 template <class V, int kTokens>
 void gemm_all(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
               int32_t* acc) {
