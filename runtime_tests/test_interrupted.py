@@ -1,0 +1,88 @@
+"""Commands that a kill or a full disk interrupts at any call that changes files lose nothing and can go on.
+
+A few points a run; EDGE_FAULT_POINTS=200 tries more, and all tries every one (see ``faults.py``).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge.checkpoints.hugging_face import load_checkpoint
+from edge.checkpoints.packed import open_model
+from edge.formats import grid_for_bits
+from edge.runtime.manifest import read_manifest
+from runtime_tests.faults import Interrupted, shim
+from runtime_tests.tiny import save_tiny
+
+
+def python(module: str, *words: object) -> list[str]:
+    return [sys.executable, "-m", module, *(str(word) for word in words)]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def made_anew(folder: Path, earlier: Path | None) -> Callable[[], None]:
+    """Prepare a folder that holds an earlier output, or nothing."""
+
+    def prepare() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        if earlier is not None:
+            shutil.copytree(earlier, folder / "out")
+
+    return prepare
+
+
+def test_export_over_an_earlier_one(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests that the earlier program or the new one is there at every moment, with its own manifest."""
+    two, four = (save_tiny(tmp_path / f"{bits}", grid_for_bits(bits), n_layers=1) for bits in (2, 4))
+    folder = tmp_path / "folder"
+    export = python("export.to_pte", "--bits", 4, "--model", four, "--output", tmp_path / "earlier")
+    subprocess.run(export, capture_output=True, check=True)
+
+    def check() -> None:
+        assert read_manifest(folder / "out").bits in (2, 4)  # refuses what is not whole
+
+    command = python("export.to_pte", "--bits", 2, "--model", two, "--output", folder / "out")
+    prepare = made_anew(folder, tmp_path / "earlier")
+    Interrupted(shim(tmp_path_factory), command, folder, prepare, check, lambda: tree(folder)).survives(2)
+
+
+def test_packing_a_checkpoint(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    model, folder = save_tiny(tmp_path / "model", grid_for_bits(3), n_layers=1), tmp_path / "folder"
+
+    def check() -> None:
+        if (folder / "out").exists():
+            open_model(folder / "out")  # refuses what is not whole
+
+    command = python("edge.checkpoints", "--model", model, "--output", folder / "out")
+    prepare = made_anew(folder, None)
+    Interrupted(shim(tmp_path_factory), command, folder, prepare, check, lambda: tree(folder)).survives(2)
+
+
+def test_training(full: Path, text: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests that a run which was interrupted anywhere ends with the weights of one that was not."""
+    folder = tmp_path / "folder"
+    data = ("--data", f"{text}:{24 * 17}", "--eval-data", f"{text}:200", "--data-cache", folder / "tokens")
+    flags = ("--context=16", "--batch-size=4", "--steps=6", "--save-steps=2", "--bits=2", "--use_cpu=True")
+    command = python("edge.training", "--model", full, "--output", folder / "out", *data, *flags)
+
+    def result() -> dict[str, bytes]:
+        return {
+            name: content for name, content in tree(folder).items() if name.startswith(("out/", "tokens/"))
+        }
+
+    def check() -> None:
+        if (folder / "out").exists():
+            load_checkpoint(folder / "out")
+
+    prepare = made_anew(folder, None)
+    Interrupted(shim(tmp_path_factory), command, folder, prepare, check, result).survives(2)
