@@ -56,6 +56,22 @@ def test_export_over_an_earlier_one(tmp_path: Path, tmp_path_factory: pytest.Tem
     Interrupted(shim(tmp_path_factory), command, folder, prepare, check, lambda: tree(folder)).survives(2)
 
 
+def test_two_exports_at_once(tmp_path: Path) -> None:
+    """Tests that one is refused, or comes later, and that the manifest is of one that ended well."""
+    started = {}
+    for bits in (2, 4):
+        model = save_tiny(tmp_path / f"{bits}", grid_for_bits(bits), n_layers=1)
+        words = ("--bits", bits, "--model", model, "--output", tmp_path / "folder/out")
+        started[bits] = subprocess.Popen(python("export.to_pte", *words), stderr=subprocess.PIPE, text=True)
+    printed = {bits: process.communicate()[1] for bits, process in started.items()}
+    ended_well = [bits for bits, process in started.items() if process.returncode == 0]
+    assert read_manifest(tmp_path / "folder/out").bits in ended_well
+    for bits in {2, 4} - set(ended_well):
+        assert started[bits].returncode == 2
+        assert "another process is writing" in printed[bits]
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["out"]
+
+
 def test_packing_a_checkpoint(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     model, folder = save_tiny(tmp_path / "model", grid_for_bits(3), n_layers=1), tmp_path / "folder"
 
