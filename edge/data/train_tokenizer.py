@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 from edge.cli import refuse_unwritable
 from edge.data import documents
-from edge.files import staged_file
+from edge.files import only_writer, staged_file
 from edge.model.tokenizer import TOKENIZER_FILES
 
 #: Ids 0, 1 and 2, as in Llama.
@@ -60,16 +60,17 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     refuse_unwritable(args.output)
-    for name in TOKENIZER_FILES:
-        if (args.output / name).exists():
-            raise ValueError(
-                f"{args.output / name} exists, and a model may depend on it: choose another --output"
-            )
-    tokenizer = train_tokenizer(args.data, args.vocab_size)
-    args.output.mkdir(parents=True, exist_ok=True)
-    path = args.output / "tokenizer.json"
-    with staged_file(path) as staged:
-        tokenizer.save(str(staged), pretty=False)
+    with only_writer(args.output):
+        for name in TOKENIZER_FILES:
+            if (args.output / name).exists():
+                raise ValueError(
+                    f"{args.output / name} exists, and a model may depend on it: choose another --output"
+                )
+        tokenizer = train_tokenizer(args.data, args.vocab_size)
+        args.output.mkdir(parents=True, exist_ok=True)
+        path = args.output / "tokenizer.json"
+        with staged_file(path) as staged:
+            tokenizer.save(str(staged), pretty=False)
     entries = tokenizer.get_vocab_size()
     fewer = (
         "" if entries == args.vocab_size else f" (the text holds no more; {args.vocab_size} were asked for)"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
-import tempfile
 from pathlib import Path
 
+from edge.files import only_writer
 from edge.latency.devices import adb, emulator, host
 from edge.latency.devices.device import Device, DeviceError
 from edge.ops.cross_build import CrossBuildError, cross_build
@@ -53,15 +53,12 @@ def _cached_arm_folder() -> Path:
     """A cross build of these sources, made unless it is there."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-lowbit"
     folder = cache / f"aarch64-{importlib.metadata.version('executorch')}-{source_hash()[:12]}"
-    if folder.exists():
-        return folder
-    print("building the tools for aarch64, once", file=sys.stderr)
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="partial-", dir=cache) as partial:
-        try:
-            built = cross_build(Path(partial) / "aarch64").parent
-        except CrossBuildError as error:
-            raise DeviceError(f"the tools cannot be built for aarch64: {error}") from error
-        if not folder.exists():  # another process may have built it meanwhile
-            os.rename(built, folder)
+    with only_writer(folder, wait=True) as writer:
+        if not folder.exists():
+            print("building the tools for aarch64, once", file=sys.stderr)
+            try:
+                cross_build(writer.staged)
+            except CrossBuildError as error:
+                raise DeviceError(f"the tools cannot be built for aarch64: {error}") from error
+            writer.swap_directories()
     return folder
