@@ -94,7 +94,7 @@ def _result(schema: torch.FunctionSchema) -> str:
     return "u" if kind == "number" else _LETTERS[kind]
 
 
-def write_cpp_table() -> None:
-    """Write ``signatures.inc``."""
+def write_cpp_table() -> str:
+    """Write ``signatures.inc``; returns a line that says so."""
     CPP_TABLE.write_text(cpp_table())
-    print(f"wrote {CPP_TABLE}")
+    return f"wrote {CPP_TABLE}"
