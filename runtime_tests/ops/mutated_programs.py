@@ -6,6 +6,7 @@ python -m runtime_tests.ops.mutated_programs --files 10000 model.pte ...
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import resource
@@ -156,6 +157,7 @@ def campaign(
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("programs", nargs="+", type=Path)
     parser.add_argument("--files", type=int, default=1000)
@@ -165,13 +167,15 @@ def main() -> None:
     arguments = parser.parse_args()
     import edge.ops  # noqa: F401  once, before the forks
     from edge.quiet import quiet_libraries
+
     quiet_libraries()
     from executorch.runtime import Runtime
+
     Runtime.get()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.files)
     endings = campaign(arguments.programs, seeds, arguments.runtime or sorted(RUNTIMES), arguments.keep)
     for runtime, counts in endings.items():
-        print(runtime, dict(counts.most_common()))
+        print(runtime, json.dumps(dict(counts.most_common())))
 
 
 if __name__ == "__main__":

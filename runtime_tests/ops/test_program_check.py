@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import struct
+import sys
+from pathlib import Path
 
 import pytest
 
 from edge.ops import signatures
 from edge.ops.native import MissingOperators, check_program
 from runtime_tests.native_builds import CSRC, compile_target, configure, made_once, require, run
-from runtime_tests.ops.mutated_programs import RAN, REFUSED, campaign, flatbuffer_bytes, mutate
+from runtime_tests.ops.mutated_programs import RAN, REFUSED, flatbuffer_bytes, mutate
 from runtime_tests.ops.programs import unknown_block, write_program
 
 ANY_MEMORY = 2**62
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def reason(data: bytes, path, memory: int = ANY_MEMORY) -> str:
@@ -59,10 +62,11 @@ def test_another_operator_does_not_take_the_arguments(tiny_program, tmp_path):
 
 @pytest.mark.parametrize("runtime", ["runner", "python"])
 def test_no_mutated_program_ends_a_process(tiny_program, runtime):
-    """In a process of its own: a fork of one that has run programs would lack their threads."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        endings = pool.apply(campaign, ([tiny_program], range(200), [runtime]))[runtime]
-    assert endings.total() == 200
+    """By the command, so that the process that forks has run no program and started no threads."""
+    command = [sys.executable, "-m", "runtime_tests.ops.mutated_programs", "--files", 200]
+    printed = run([*command, "--runtime", runtime, tiny_program], cwd=ROOT)
+    endings = json.loads(printed.removeprefix(runtime))
+    assert sum(endings.values()) == 200
     assert set(endings) <= {RAN, REFUSED}
     assert endings[REFUSED] > 100
 

@@ -14,6 +14,7 @@
 #include "executorch/program_steps.h"
 #include "executorch/program_types.h"
 #include "executorch/program_values.h"
+#include "executorch/program_xnnpack.h"
 
 namespace edge {
 namespace program {
@@ -31,7 +32,7 @@ bool is_name(std::string_view text) {
 
 class Check {
  public:
-  explicit Check(const ProgramRuntime& runtime) : runtime_(runtime) {}
+  Check(const uint8_t* file, const ProgramRuntime& runtime) : file_(file), runtime_(runtime) {}
 
   bool run(const Table& program, const Header& header, Error* error);
   const std::set<std::string>& missing_operators() const { return missing_; }
@@ -40,10 +41,11 @@ class Check {
   bool check_plan(const Table& plan, Error* error);
   bool read_buffers(const Table& plan, std::vector<int64_t>* bytes, Error* error);
   bool read_operators(const Tables& operators, std::vector<Operator>* read, Error* error);
-  bool check_delegates(const Tables& delegates, Error* error) const;
+  bool read_delegates(const Tables& delegates, std::vector<Externals>* externals, Error* error) const;
   bool check_planned_bytes(Error* error) const;
   bool check_ends(const Table& plan, std::vector<Value>* values, Error* error) const;
 
+  const uint8_t* file_;
   const ProgramRuntime& runtime_;
   Data data_;
   std::vector<int64_t> planned_bytes_;  // by buffer, of the method that needs most of it
@@ -80,14 +82,16 @@ bool Check::check_plan(const Table& plan, Error* error) {
   std::vector<int64_t> buffer_bytes;
   std::vector<Value> values;
   std::vector<Operator> operators;
+  std::vector<Externals> externals;
   std::vector<Chain> chains;
-  return read_buffers(plan, &buffer_bytes, error) && check_delegates(delegates, error) &&
+  return read_buffers(plan, &buffer_bytes, error) && read_delegates(delegates, &externals, error) &&
          read_values(plan.tables(plan::kValues), data_, buffer_bytes, &values, error) &&
          check_ends(plan, &values, error) &&
          read_operators(plan.tables(plan::kOperators), &operators, error) &&
          (!missing_.empty() ||
           (read_chains(plan.tables(plan::kChains), {operators, values, delegates.size()}, &chains, error) &&
-           check_types(chains, &values, error) && check_flow(chains, values, error)));
+           check_types(chains, &values, error) && check_flow(chains, values, error) &&
+           check_delegate_calls(chains, externals, values, error)));
 }
 
 bool Check::read_buffers(const Table& plan, std::vector<int64_t>* bytes, Error* error) {
@@ -121,13 +125,17 @@ bool Check::read_operators(const Tables& operators, std::vector<Operator>* read,
   return true;
 }
 
-bool Check::check_delegates(const Tables& delegates, Error* error) const {
+bool Check::read_delegates(const Tables& delegates, std::vector<Externals>* externals, Error* error) const {
   if (!delegates.present()) return error->fail("its delegates are missing");
   for (uint32_t i = 0; i < delegates.size(); ++i) {
     const Table table = delegates[i];
     Error why;
     if (!is_name(table.text(delegate::kId))) return error->fail("delegate %u has no name", i);
-    if (!data_.has_delegate_data(table.table(delegate::kProcessed), &why))
+    Data::Extent bytes;
+    externals->emplace_back();
+    if (!data_.find_delegate_data(table.table(delegate::kProcessed), &bytes, &why) ||
+        (table.text(delegate::kId) == kXnnpack &&
+         !read_externals(file_ + bytes.at, bytes.bytes, &externals->back(), &why)))
       return error->fail("delegate %u: %s", i, why.message);
     const Tables specs = table.tables(delegate::kSpecs);
     for (uint32_t j = 0; j < specs.size(); ++j) {
@@ -171,7 +179,7 @@ bool Check::check_ends(const Table& plan, std::vector<Value>* values, Error* err
 ProgramVerdict check_program(const uint8_t* data, size_t size, const ProgramRuntime& runtime) {
   Error error;
   program::Header header;
-  program::Check check(runtime);
+  program::Check check(data, runtime);
   if (!program::read_header(data, size, &header, &error)) return {ProgramStatus::kUnusable, error.message};
   flatbuffer::Buffer buffer(data, header.flatbuffer_bytes);
   const bool usable = check.run(buffer.root(), header, &error);

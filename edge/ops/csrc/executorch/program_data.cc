@@ -57,10 +57,10 @@ bool Data::read(const Table& program, const Header& header, Error* error) {
       !read_offsets(mutable_data[0], "initial states", &mutable_data_, &mutable_offsets_, error))
     return false;
   const Tables delegate_data = program.tables(root::kInlineDelegateData);
-  inline_delegates_ = delegate_data.size();
   for (uint32_t i = 0; i < delegate_data.size(); ++i) {
-    if (!delegate_data[i].list<uint8_t>(inline_data::kBytes).present())
-      return error->fail("data %u of a delegate is missing", i);
+    const List<uint8_t> bytes = delegate_data[i].list<uint8_t>(inline_data::kBytes);
+    if (!bytes.present()) return error->fail("data %u of a delegate is missing", i);
+    inline_delegates_.push_back({bytes.position(), bytes.size()});
   }
   return read_inline_constants(program.tables(root::kInlineConstants), error) &&
          check_named_data(program.tables(root::kNamedData), error);
@@ -130,11 +130,12 @@ bool Data::has_initial_state(uint32_t index, uint64_t bytes, Error* error) const
   return true;
 }
 
-bool Data::has_delegate_data(const Table& reference, Error* error) const {
-  const auto location = reference.scalar<int8_t>(data_reference::kLocation);
+bool Data::find_delegate_data(const Table& reference, Extent* found, Error* error) const {
+  const bool in_segment = reference.scalar<int8_t>(data_reference::kLocation) == kInSegment;
+  const std::vector<Extent>& places = in_segment ? segments_ : inline_delegates_;
   const auto index = reference.scalar<uint32_t>(data_reference::kIndex);
-  if (!reference.present() || index >= (location == kInSegment ? segments_.size() : inline_delegates_))
-    return error->fail("its data is missing");
+  if (!reference.present() || index >= places.size()) return error->fail("its data is missing");
+  *found = places[index];
   return true;
 }
 

@@ -30,15 +30,15 @@ class Data {
   bool has_constant(uint32_t index, uint64_t bytes, uint64_t alignment, Error* error) const;
   bool has_initial_state(uint32_t index, uint64_t bytes, Error* error) const;
 
-  // False unless the reference of a delegate leads to its data.
-  bool has_delegate_data(const flatbuffer::Table& reference, Error* error) const;
-
- private:
   struct Extent {
     uint64_t at = 0;  // in the file
     uint64_t bytes = 0;
   };
 
+  // Finds a delegate's data; false unless its reference leads to some.
+  bool find_delegate_data(const flatbuffer::Table& reference, Extent* found, Error* error) const;
+
+ private:
   bool read_segments(const flatbuffer::Tables& segments, const Header& header, Error* error);
   bool read_offsets(const flatbuffer::Table& table, const char* what, Extent* segment,
                     std::vector<uint64_t>* offsets, Error* error) const;
@@ -49,7 +49,7 @@ class Data {
   Extent constants_, mutable_data_;
   std::vector<uint64_t> constant_offsets_, mutable_offsets_;
   std::vector<Extent> inline_constants_;  // of old programs, which keep constants in the flatbuffer
-  uint32_t inline_delegates_ = 0;
+  std::vector<Extent> inline_delegates_;
 };
 
 }  // namespace edge::program
