@@ -1,4 +1,4 @@
-"""Build the ops and the runner for 64-bit ARM Linux, or estimate what decode costs on ARM cores."""
+"""Build the ops and the runner for 64-bit ARM Linux, estimate decode on ARM cores, or write signatures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from edge.cli import main_guard
-from edge.ops import arm_cost
+from edge.ops import arm_cost, signatures
 from edge.ops.cross_build import CrossBuildError, cross_build, launch
 
 
@@ -17,7 +17,14 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("cross-build", help="build into one folder that runs on any 64-bit ARM Linux")
     build.add_argument("--output", type=Path, required=True, help="folder for the runner and its libraries")
     commands.add_parser("arm-cost", help="estimate the decode loops with llvm-mca's models of ARM cores")
+    commands.add_parser("signatures", help="rewrite the operators' signatures in csrc, after a build")
     return parser
+
+
+def _run(args: argparse.Namespace) -> str:
+    if args.command == "cross-build":
+        return _cross_build(args.output)
+    return arm_cost.report() if args.command == "arm-cost" else signatures.write_cpp_table()
 
 
 def _cross_build(output: Path) -> str:
@@ -32,7 +39,7 @@ def _cross_build(output: Path) -> str:
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
-        print(_cross_build(args.output) if args.command == "cross-build" else arm_cost.report())
+        print(_run(args))
     except (CrossBuildError, arm_cost.CostError, OSError) as error:
         print(f"{args.command}: {error}", file=sys.stderr)  # a failed build's own output has many lines
         return 2

@@ -7,9 +7,12 @@ and raises ValueError with the library's own sentence.
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +21,8 @@ from edge.ops.library import load_library
 from edge.ops.packed_header import K_MULTIPLE
 
 _ERROR_BYTES = 256
+_PROGRAM_ERROR_BYTES = 1024  # names of many operators
+_LACKS_OPERATORS = 2  # EDGE_PROGRAM_LACKS_OPERATORS of csrc/executorch/c_api.h
 
 
 def linear(
@@ -275,6 +280,35 @@ def quantize_activations(x: Tensor, kernel: str | None = None) -> tuple[Tensor, 
         _pointer(scales), _pointer(sums),
     )  # fmt: skip
     return q, scales, sums
+
+
+class MissingOperators(ValueError):
+    """A program calls operators that nobody registered; the message names them."""
+
+
+def check_program(file: BinaryIO, max_planned_bytes: int) -> None:
+    """Check a program's file before ExecuTorch loads it (``csrc/executorch/program_check.h``).
+
+    Args:
+        max_planned_bytes: that the program's planned buffers may take together.
+
+    Raises:
+        MissingOperators: it calls operators that are not registered.
+        ValueError: it is damaged, or no program; says what is wrong.
+    """
+    if os.fstat(file.fileno()).st_size == 0:
+        raise ValueError("it is empty")
+    data = np.memmap(file, np.uint8, "r")
+    error = ctypes.create_string_buffer(_PROGRAM_ERROR_BYTES)
+    status = load_library().edge_check_program(
+        ctypes.c_void_p(data.ctypes.data),
+        ctypes.c_size_t(data.size),
+        ctypes.c_int64(max_planned_bytes),
+        error,
+        ctypes.c_size_t(_PROGRAM_ERROR_BYTES),
+    )
+    if status != 0:
+        raise (MissingOperators if status == _LACKS_OPERATORS else ValueError)(error.value.decode())
 
 
 def _call(name: str, *arguments: object) -> None:

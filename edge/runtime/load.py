@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from edge.model.tokenizer import Tokenizer
+from edge.ops.native import MissingOperators, check_program
 from edge.quiet import native_stderr_held_back, quiet_libraries
 from edge.runtime.manifest import Manifest, read_manifest
 
+if TYPE_CHECKING:
+    from executorch.runtime import Method, MethodMeta
+    from executorch.runtime import Program as RuntimeProgram
+
 #: The limit of ``lowbit_runner`` too; more threads only cost memory.
 MAX_THREADS = 256
+_FLOAT32 = 6  # in ExecuTorch's numbers of types
 
 
 class Program:
@@ -31,20 +36,10 @@ class Program:
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         quiet_libraries()
-        from executorch.runtime import Runtime
-
-        import edge.ops  # noqa: F401  registers the ops with the runtime
-
         set_threads(threads)
-        _refuse_other_files(path)
-        runtime = Runtime.get()
-        try:
-            self._program = runtime.load_program(path)
-            self._method = self._program.load_method("forward")
-        except RuntimeError as error:
-            raise ValueError(_explain(path, error)) from error
-        if self._method is None:
-            raise ValueError(f"{path} has no method 'forward'; it was not exported by this project")
+        self._program = _load_checked(path)
+        self._method = self._load_method("forward")
+        _check_forward(self._program.metadata("forward"))
         self.max_seq_len = self._constant("get_max_seq_len")
         self.vocab_size = self._constant("get_vocab_size")
 
@@ -72,17 +67,28 @@ class Program:
                 f"the program failed at position {position}; the first line above, from ExecuTorch, says why "
                 f"({error}); where the file was altered, export it again"
             ) from error
+        if logits.numel() != self.vocab_size:
+            raise ValueError(f"the program's logits are not one for each of {self.vocab_size} tokens")
         if bool(logits.isnan().any()):
             raise ValueError("the program's logits are not numbers (NaN); its weights are broken")
-        return logits[0].clone()  # the runtime reuses its output buffer
+        return logits.reshape(-1).clone()  # the runtime reuses its output buffer
+
+    def _load_method(self, name: str) -> Method:
+        if name not in self._program.method_names:
+            raise ValueError(f"the program has no method {name}; it was not exported by this project")
+        try:
+            return self._program.load_method(name)
+        except RuntimeError as error:
+            raise ValueError(f"the program's method {name} cannot be loaded ({error})") from error
 
     def _constant(self, name: str) -> int:
         try:
-            return int(self._program.load_method(name).execute([])[0])
+            values = self._load_method(name).execute([])
         except RuntimeError as error:
-            raise ValueError(
-                f"the program has no constant method {name}; it was not exported by this project"
-            ) from error
+            raise ValueError(f"the program's method {name} fails ({error})") from error
+        if len(values) != 1 or type(values[0]) is not int or values[0] < 1:
+            raise ValueError(f"the program's method {name} gives no positive integer; export it again")
+        return values[0]
 
 
 def open_program(
@@ -108,30 +114,40 @@ def set_threads(threads: int | None) -> None:
             _C._unsafe_reset_threadpool(wanted)
 
 
-def _refuse_other_files(path: Path) -> None:
-    """Raise ValueError unless a file starts as a program does: the runtime would abort the process."""
-    with path.open("rb") as file:
-        start = file.read(8)
-    if start[4:6] != b"ET":
-        raise ValueError(
-            f"{path} is not a program this runtime can load; it may be truncated or altered (its first bytes "
-            "are not a program's)"
-        )
+def _load_checked(path: Path) -> RuntimeProgram:
+    """Load a program after the check; ValueError says what is wrong with the file.
 
-
-def _explain(path: Path, error: RuntimeError) -> str:
-    missing = _missing_ops(path) if "0x14" in str(error) or "0x:14" in str(error) else []
-    if missing:
-        return f"{path} calls ops this runtime lacks: {', '.join(missing)}; load ours with `import edge.ops`"
-    reason = str(error).strip()
-    return f"{path} is not a program this runtime can load; it may be truncated or altered ({reason})"
-
-
-def _missing_ops(path: Path) -> list[str]:
-    """Ops named in a program's bytes that the runtime lacks in every overload."""
+    The check and the runtime map the same open file, so that a file put in its place between the two is not
+    loaded. A process that writes into the file itself can still change what was checked: the runtime offers only
+    a path or a copy of the whole file in memory.
+    """
     from executorch.runtime import Runtime
 
-    known = {name.split(".")[0] for name in Runtime.get().operator_registry.operator_names}
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        named = {match.decode() for match in re.findall(rb"[a-z_]\w*::[a-z_]\w*", data)}
-    return sorted(named - known)
+    with path.open("rb") as file:
+        try:
+            check_program(file, _memory_bytes())
+            return Runtime.get().load_program(f"/proc/self/fd/{file.fileno()}")
+        except MissingOperators as error:
+            raise ValueError(
+                f"{path} calls ops this runtime lacks: {error}; load the library that registers them"
+            ) from error
+        except (ValueError, RuntimeError, MemoryError) as error:
+            raise ValueError(
+                f"{path} is not a program this runtime can load; it may be truncated or altered ({error})"
+            ) from error
+
+
+def _memory_bytes() -> int:
+    """Count the machine's memory. The runtime clears all planned buffers at the start, so they must fit."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _check_forward(method: MethodMeta) -> None:
+    """Raise ValueError unless ``forward`` takes tokens and a position and returns float32 logits."""
+    try:
+        logits = method.output_tensor_meta(0)
+        usable = method.num_inputs() == 2 and logits.dtype() == _FLOAT32 and len(logits.sizes()) in (2, 3)
+    except IndexError:  # no output, or no tensor
+        usable = False
+    if not usable:
+        raise ValueError("the program's forward does not take tokens and a position and return float32 logits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import torch
@@ -53,6 +54,23 @@ class TinyBlock(nn.Module):
         x = ops.silu_mul(ops.linear(x, self.gate, FFN), ops.linear(x, self.up, FFN))
         x = ops.rms_norm(ops.linear(x, self.down, DIM), self.norm, 1e-5)
         return ops.linear(x[:, -1, :], self.table, VOCABULARY)
+
+
+@functools.cache
+def unknown_block() -> type[TinyBlock]:
+    """A block that ends with an operator that no runtime has; defined once per process."""
+    library = torch.library.Library("lowbit_unknown", "DEF")
+    library.define("twice(Tensor x) -> Tensor")
+    library.define("twice.out(Tensor x, *, Tensor(a!) out) -> Tensor(a!)")
+    library.impl("twice", lambda x: x + x, "CompositeExplicitAutograd")
+
+    class Unknown(TinyBlock):
+        kept = library  # its operators live as long as it does
+
+        def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
+            return torch.ops.lowbit_unknown.twice(super().forward(tokens, input_pos))
+
+    return Unknown
 
 
 class Tables(nn.Module):

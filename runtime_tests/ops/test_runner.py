@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from runtime_tests.ops import programs
-from runtime_tests.ops.programs import MAX_SEQ, TinyBlock, greedy, write_program
+from runtime_tests.ops.programs import MAX_SEQ, TinyBlock, greedy, unknown_block, write_program
 from runtime_tests.ops.runner_process import ids, refused, run
 
 PROMPT = [3, 14, 15, 9, 2]
@@ -115,15 +115,6 @@ def test_output_that_cannot_be_written(tiny_program):
 
 
 def test_a_missing_operator_is_named(tmp_path):
-    library = torch.library.Library("lowbit_unknown", "DEF")
-    library.define("twice(Tensor x) -> Tensor")
-    library.define("twice.out(Tensor x, *, Tensor(a!) out) -> Tensor(a!)")
-    library.impl("twice", lambda x: x + x, "CompositeExplicitAutograd")
-
-    class Unknown(TinyBlock):
-        def forward(self, tokens, input_pos):
-            return torch.ops.lowbit_unknown.twice(super().forward(tokens, input_pos))
-
-    path = write_program(Unknown(), tmp_path / "unknown.pte")
+    path = write_program(unknown_block()(), tmp_path / "unknown.pte")
     message = refused("--model", path, "--tokens", "1")
     assert "not loaded: lowbit_unknown::twice.out;" in message

@@ -16,8 +16,8 @@ namespace edge_runner {
 
 class LoadedMethod {
  public:
-  // Returns null, with the reason in `status`, if the method cannot be loaded. The program and the tracer
-  // must outlive it.
+  // Returns null, with the reason in `status`, if the method cannot be loaded: NotSupported where the caller
+  // would have to provide the memory of outputs. The program and the tracer must outlive it.
   static std::unique_ptr<LoadedMethod> load(const executorch::runtime::Program& program, const char* name,
                                             executorch::runtime::EventTracer* tracer,
                                             executorch::runtime::Error* status);

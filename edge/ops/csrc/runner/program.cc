@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/c_api.h"
+#include "executorch/c_api.h"
 #include "runner/runtime_log.h"
 
 namespace edge_runner {
@@ -44,9 +44,8 @@ bool LanguageProgram::load_program(std::string* error) {
     *error = "'" + path_ + "' is not a usable ExecuTorch program (empty, or not a file)";
     return false;
   }
+  if (!check_file(error)) return false;
   loader_ = std::make_unique<BufferDataLoader>(file_.data(), file_.size());
-  // The full check reads the program's tables, not its weights, in under a millisecond. Without it, a damaged
-  // file makes the runtime follow wild offsets.
   auto program = Program::load(loader_.get(), Program::Verification::InternalConsistency);
   if (!program.ok()) {
     *error =
@@ -57,13 +56,26 @@ bool LanguageProgram::load_program(std::string* error) {
   return true;
 }
 
+// Both this check and the runtime's own read the program's tables, not its weights, in about a millisecond.
+// Unused pages of planned buffers take no memory, so these may be larger than the machine's.
+bool LanguageProgram::check_file(std::string* error) const {
+  char reason[1024] = "";
+  const int status = edge_check_program(file_.data(), file_.size(), INT64_MAX, reason, sizeof(reason));
+  if (status == EDGE_PROGRAM_LACKS_OPERATORS) {
+    *error = std::string("the program needs operators that are not loaded: ") + reason +
+             "; lowbit:: ones are in liblowbit_ops.so (keep it where it was installed, relative to the "
+             "runner), others need the library that registers them";
+  } else if (status != EDGE_PROGRAM_USABLE) {
+    *error = "'" + path_ + "' is not a usable ExecuTorch program (" + reason + ")";
+  }
+  return status == EDGE_PROGRAM_USABLE;
+}
+
 bool LanguageProgram::load_forward(EventTracer* tracer, std::string* error) {
   Error status = Error::Ok;
   forward_ = LoadedMethod::load(*program_, "forward", tracer, &status);
-  if (status == Error::OperatorMissing) {
-    *error = "the program needs operators that are not loaded: " + missing_operators() +
-             "; lowbit:: ones are in liblowbit_ops.so (keep it where it was installed, relative to the "
-             "runner), others need the library that registers them";
+  if (status == Error::NotSupported) {
+    *error = "the program plans no memory for its outputs; export it with export.to_pte";
   } else if (status != Error::Ok) {
     *error = "cannot load method forward of '" + path_ + "' (" + first_complaint() + ")";
   }

@@ -40,6 +40,7 @@ class LanguageProgram {
 
  private:
   bool load_program(std::string* error);
+  bool check_file(std::string* error) const;
   bool load_forward(executorch::runtime::EventTracer* tracer, std::string* error);
   bool read_constants(std::string* error);
   bool check_output(std::string* error);

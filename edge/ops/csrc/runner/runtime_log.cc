@@ -56,17 +56,4 @@ std::string first_complaint() {
   return line;
 }
 
-// Reads the names from lines such as "Missing operator: [3] lowbit::linear.out".
-std::string missing_operators() {
-  Log& log = the_log();
-  const std::lock_guard<std::mutex> lock(log.mutex);
-  const std::string prefix = "Missing operator: ";
-  std::string names;
-  for (const std::string& line : log.lines) {
-    if (line.rfind(prefix, 0) != 0) continue;
-    names += (names.empty() ? "" : ", ") + line.substr(line.find(' ', prefix.size()) + 1);
-  }
-  return names;
-}
-
 }  // namespace edge_runner

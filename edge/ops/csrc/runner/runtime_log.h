@@ -14,7 +14,4 @@ void clear_runtime_log();
 // Returns the first error since the log was cleared, which has the cause; later ones only pass it on.
 std::string first_complaint();
 
-// Returns the operators that the program needs and nobody registered, separated by commas.
-std::string missing_operators();
-
 }  // namespace edge_runner

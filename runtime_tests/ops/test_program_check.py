@@ -1,0 +1,97 @@
+"""The check of a program before ExecuTorch loads it: mutated files are refused, none ends a process."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge.ops import signatures
+from edge.ops.native import MissingOperators, check_program
+from runtime_tests.native_builds import CSRC, compile_target, configure, made_once, require, run
+from runtime_tests.ops.mutated_programs import RAN, REFUSED, flatbuffer_bytes, mutate
+from runtime_tests.ops.programs import unknown_block, write_program
+
+ANY_MEMORY = 2**62
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def reason(data: bytes, path, memory: int = ANY_MEMORY) -> str:
+    path.write_bytes(data)
+    with path.open("rb") as file, pytest.raises(ValueError, match=".") as refusal:
+        check_program(file, memory)
+    return str(refusal.value)
+
+
+def test_the_table_of_signatures_is_what_the_generator_writes():
+    assert signatures.CPP_TABLE.read_text() == signatures.cpp_table()
+
+
+def test_a_good_program_passes(tiny_program):
+    with tiny_program.open("rb") as file:
+        check_program(file, ANY_MEMORY)
+
+
+def test_planned_memory_is_bounded(tiny_program, tmp_path):
+    assert "plans more memory than the 100 bytes" in reason(tiny_program.read_bytes(), tmp_path / "x", 100)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 63, 64, 1000, -1])
+def test_truncated_files(tiny_program, tmp_path, keep):
+    assert reason(tiny_program.read_bytes()[:keep], tmp_path / "x")
+
+
+def test_an_operator_that_nobody_registered(tmp_path):
+    path = write_program(unknown_block()(), tmp_path / "unknown.pte")
+    with path.open("rb") as file, pytest.raises(MissingOperators, match=r"^lowbit_unknown::twice\.out$"):
+        check_program(file, ANY_MEMORY)
+
+
+def test_another_operator_does_not_take_the_arguments(tiny_program, tmp_path):
+    """Calls name an operator, whose kernel would read the arguments of another one."""
+    data = tiny_program.read_bytes()
+    assert b"silu_mul" in data
+    swapped = data.replace(b"lowbit::silu_mul", b"aten::sym_numel\0")
+    assert "printed" in reason(swapped, tmp_path / "x")
+    swapped = data.replace(struct.pack("<I", 16) + b"lowbit::silu_mul", struct.pack("<I", 16) + b"lowbit::rms_norm")
+    assert "lowbit::rms_norm.out gets 4 arguments and takes 5" in reason(swapped, tmp_path / "x")
+
+
+@pytest.mark.parametrize("runtime", ["runner", "python"])
+def test_no_mutated_program_ends_a_process(tiny_program, runtime):
+    """By the command, so that the process that forks has run no program and started no threads."""
+    command = [sys.executable, "-m", "runtime_tests.ops.mutated_programs", "--files", 200]
+    printed = run([*command, "--runtime", runtime, tiny_program], cwd=ROOT)
+    endings = json.loads(printed.removeprefix(runtime))
+    assert sum(endings.values()) == 200
+    assert set(endings) <= {RAN, REFUSED}
+    assert endings[REFUSED] > 100
+
+
+def test_a_mutation_repeats_and_most_change_the_tables(tiny_program):
+    data = tiny_program.read_bytes()
+    end = flatbuffer_bytes(data)
+    assert mutate(data, 7) == mutate(data, 7)
+    assert sum(mutate(data, seed)[:end] != data[:end] for seed in range(50)) > 40
+
+
+@pytest.fixture(scope="session")
+def fuzz_target(tmp_path_factory):
+    require("clang++-19")
+
+    def build(folder):
+        options = ("-DEDGE_FUZZ=ON", "-DEDGE_CORE_ONLY=ON", "-DEDGE_SANITIZE=address,undefined")
+        configure(CSRC, folder, "-DCMAKE_CXX_COMPILER=clang++-19", "-DEDGE_TOOLS=OFF", *options)
+        compile_target(folder, "fuzz_program")
+
+    return made_once(tmp_path_factory, "fuzz", build) / "fuzz_program"
+
+
+def test_the_check_survives_a_short_fuzz(fuzz_target, tiny_program, tmp_path):
+    """Starts from a whole program. A long run: the same command with a folder to keep and other -runs."""
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "tiny.pte").write_bytes(tiny_program.read_bytes())
+    run([fuzz_target, "-runs=20000", "-max_len=20000", "-seed=1", tmp_path / "corpus"])
