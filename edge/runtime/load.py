@@ -33,7 +33,7 @@ class Program:
         quiet_libraries()
         from executorch.runtime import Runtime
 
-        import edge.ops  # noqa: F401  registers the ops with the runtime
+        from edge.ops.unpacked import watch_program  # edge.ops registers the ops with the runtime
 
         set_threads(threads)
         _refuse_other_files(path)
@@ -41,6 +41,7 @@ class Program:
         try:
             self._program = runtime.load_program(path)
             self._method = self._program.load_method("forward")
+            watch_program(self)
         except RuntimeError as error:
             raise ValueError(_explain(path, error)) from error
         if self._method is None:
