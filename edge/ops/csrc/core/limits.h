@@ -15,7 +15,7 @@ inline constexpr int64_t kMaxThreads = 4096;
 
 // False with a sentence unless an op can take rows of that many columns; there may be no rows.
 inline bool check_rows(const char* op, int64_t rows, int64_t columns, Error* error) {
-  if (rows >= 0 && columns >= 1 && rows <= kMaxValues / columns) return true;
+  if (rows >= 0 && columns >= 1 && columns <= kMaxValues && rows <= kMaxValues / columns) return true;
   return error->fail("%s: %lld rows of %lld values are out of range", op, static_cast<long long>(rows),
                      static_cast<long long>(columns));
 }
