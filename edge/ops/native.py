@@ -18,11 +18,12 @@ from torch import Tensor
 
 from edge.ops.kv_layout import KEY_BLOCK, cache_shapes
 from edge.ops.library import load_library
-from edge.ops.packed_header import K_MULTIPLE
+from edge.ops.packed_header import K_MULTIPLE, MAX_K, MAX_ROWS
 
 _ERROR_BYTES = 256
 _PROGRAM_ERROR_BYTES = 1024  # names of many operators
 _LACKS_OPERATORS = 2  # EDGE_PROGRAM_LACKS_OPERATORS of csrc/executorch/c_api.h
+_MAX_THREADS = 4096  # csrc/core/limits.h
 
 
 def linear(
@@ -86,6 +87,8 @@ def _linear(
     x: Tensor, packed: Tensor, n: int, fusion: Fusion, kernel: str | None, threads: int | None
 ) -> Tensor:
     x, packed = _dense(x, torch.float32, "x"), _dense(packed, torch.uint8, "packed")
+    if not 1 <= n <= MAX_ROWS:
+        raise ValueError(f"linear: a packed table has 1 to {MAX_ROWS} rows, not {n}")
     k = x.shape[-1]
     norm, residual = fusion.norm_weight, fusion.residual
     if norm is not None:
@@ -98,7 +101,7 @@ def _linear(
     _call(
         "edge_linear", _pointer(x), x.numel() // max(k, 1), k, _pointer(packed), packed.numel(), n,
         _pointer(norm), ctypes.c_float(fusion.eps), _pointer(residual), int(fusion.gate_up),
-        _name(kernel), threads or torch.get_num_threads(), _pointer(y),
+        _name(kernel), _threads(threads), _pointer(y),
     )  # fmt: skip
     return y
 
@@ -106,6 +109,8 @@ def _linear(
 def embedding(tokens: Tensor, packed: Tensor, dim: int) -> Tensor:
     """Rows of a packed [vocabulary, dim] table: tokens int64 [...] -> float32 [..., dim]."""
     tokens, packed = _dense(tokens, torch.int64, "tokens"), _dense(packed, torch.uint8, "packed")
+    if not 1 <= dim <= MAX_K:
+        raise ValueError(f"embedding: a packed table has 1 to {MAX_K} columns, not {dim}")
     out = torch.empty([*tokens.shape, dim], dtype=torch.float32)
     _call(
         "edge_embedding",
@@ -127,7 +132,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, kernel: str | None = None) -
     y, dim = torch.empty_like(x), weight.numel()
     _call(
         "edge_rms_norm", _pointer(x), _pointer(weight), ctypes.c_float(eps), x.numel() // dim, dim,
-        _name(kernel), torch.get_num_threads(), _pointer(y),
+        _name(kernel), _threads(None), _pointer(y),
     )  # fmt: skip
     return y
 
@@ -139,8 +144,7 @@ def silu_mul(gate: Tensor, up: Tensor, kernel: str | None = None) -> Tensor:
         raise ValueError(f"silu_mul: gate {list(gate.shape)} and up {list(up.shape)} differ in shape")
     y = torch.empty_like(gate)
     _call(
-        "edge_silu_mul", _pointer(gate), _pointer(up), gate.numel(), _name(kernel),
-        torch.get_num_threads(), _pointer(y),
+        "edge_silu_mul", _pointer(gate), _pointer(up), gate.numel(), _name(kernel), _threads(None), _pointer(y),
     )  # fmt: skip
     return y
 
@@ -201,8 +205,7 @@ def _attention(
     out = qkv.new_empty([1, qkv.shape[1], heads * sizes.head_dim])
     _call(
         function, *(_pointer(t) for t in (qkv, cos, sin, *caches)), qkv.shape[1], heads, sizes.kv_heads,
-        sizes.head_dim, sizes.capacity, cos.shape[0], start_pos, _name(kernel),
-        threads or torch.get_num_threads(), _pointer(out),
+        sizes.head_dim, sizes.capacity, cos.shape[0], start_pos, _name(kernel), _threads(threads), _pointer(out),
     )  # fmt: skip
     return out
 
@@ -245,13 +248,6 @@ def attention_sizes(
             f"attention: qkv {list(qkv.shape)} is not [1, T, ({heads} + 2 * {kv_heads}) * {head_dim}]"
         )
     return AttentionSizes(kv_heads, head_dim, room)
-
-
-def unpacked_ternary_bytes() -> int:
-    """Count the bytes of ternary weights that the process holds as 2-bit codes beside their tables."""
-    function = load_library().edge_unpacked_ternary_bytes
-    function.restype = ctypes.c_int64
-    return int(function())
 
 
 def kernel_names() -> list[str]:
@@ -312,11 +308,24 @@ def check_program(file: BinaryIO, max_planned_bytes: int) -> None:
 
 
 def _call(name: str, *arguments: object) -> None:
-    """Calls a C function that returns a status; integers are passed as int64, which every C int accepts."""
+    """Call a C function that returns a status; integers are passed as int64, which every C int accepts."""
     error = ctypes.create_string_buffer(_ERROR_BYTES)
-    converted = [ctypes.c_int64(a) if isinstance(a, int) else a for a in arguments]
+    converted = [_int64(name, a) if isinstance(a, int) else a for a in arguments]
     if getattr(load_library(), name)(*converted, error, ctypes.c_size_t(_ERROR_BYTES)) != 0:
         raise ValueError(error.value.decode())
+
+
+def _int64(function: str, value: int) -> ctypes.c_int64:
+    if not -(2**63) <= value < 2**63:  # ctypes would drop the upper bits
+        raise ValueError(f"{function.removeprefix('edge_')}: {value} does not fit 64 bits")
+    return ctypes.c_int64(value)
+
+
+def _threads(threads: int | None) -> int:
+    number = torch.get_num_threads() if threads is None else threads
+    if not 1 <= number <= _MAX_THREADS:
+        raise ValueError(f"threads must lie in 1..{_MAX_THREADS}, not {number}")
+    return number
 
 
 def _text(name: str) -> Callable[..., bytes | None]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from edge.model.tokenizer import Tokenizer
 from edge.ops.native import MissingOperators, check_program
+from edge.ops.unpacked import watch_program
 from edge.quiet import native_stderr_held_back, quiet_libraries
 from edge.runtime.manifest import Manifest, read_manifest
 
@@ -40,6 +41,7 @@ class Program:
         self._program = _load_checked(path)
         self._method = self._load_method("forward")
         _check_forward(self._program.metadata("forward"))
+        watch_program(self)
         self.max_seq_len = self._constant("get_max_seq_len")
         self.vocab_size = self._constant("get_vocab_size")
 
@@ -150,4 +152,6 @@ def _check_forward(method: MethodMeta) -> None:
     except IndexError:  # no output, or no tensor
         usable = False
     if not usable:
-        raise ValueError("the program's forward does not take tokens and a position and return float32 logits")
+        raise ValueError(
+            "the program's forward does not take tokens and a position and return float32 logits"
+        )

@@ -10,7 +10,12 @@ import edge.ops
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [str(edge.ops.runner_path()), *map(str, arguments)]
     return subprocess.run(
-        command, env=edge.ops.runner_environment(), capture_output=True, text=True, timeout=120
+        command,
+        env=edge.ops.runner_environment(),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
     )
 
 

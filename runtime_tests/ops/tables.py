@@ -12,7 +12,7 @@ from edge.formats.weight import QuantizedWeight
 from edge.ops.packing import pack, pack_half
 
 #: Kernels that multiply base-3 tables as they are; others unpack them first (csrc/core/unpacked_ternary.h).
-RUNS_BASE3 = ("scalar", "avx512vbmi")
+RUNS_BASE3 = ("scalar", "avx512vnni", "avx512vbmi")
 
 
 @dataclass(frozen=True)

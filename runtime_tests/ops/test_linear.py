@@ -20,11 +20,8 @@ from runtime_tests.ops.tables import (
     INT8,
     QUANTIZED,
     ROW_FORMS,
-    RUNS_BASE3,
-    TERNARY,
     Form,
     name_of,
-    random_codes,
     random_rows,
     random_table,
     random_weight,
@@ -191,19 +188,6 @@ def test_a_residual_of_another_shape_is_refused():
     for shape in ((3, 16), (2, 17), (2, 1, 16)):
         with pytest.raises(ValueError, match=r"residual|asks for"):
             torch.ops.lowbit.linear_add(torch.ones(2, 64), packed, torch.ones(*shape))
-
-
-def test_ternary_is_unpacked_once_however_often_it_is_loaded():
-    """Found again by content: another copy of the same codes, with other scales, makes no second form."""
-    form = TERNARY
-    codes = random_codes(48, 200, form, seed=77)
-    x = random_rows(2, 200)
-    before = native.unpacked_ternary_bytes()
-    for alpha in (1.0, 2.5):
-        packed = pack(weight_of(codes, torch.full((48,), alpha), form))
-        assert torch.equal(native.linear(x, packed, 48), reference.linear(x, packed))
-    grown = native.unpacked_ternary_bytes() - before
-    assert grown == (0 if native.selected_kernel() in RUNS_BASE3 else 48 * 256 * 2 // 8)
 
 
 @pytest.mark.parametrize("kernel", kernels())

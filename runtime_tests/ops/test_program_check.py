@@ -56,7 +56,9 @@ def test_another_operator_does_not_take_the_arguments(tiny_program, tmp_path):
     assert b"silu_mul" in data
     swapped = data.replace(b"lowbit::silu_mul", b"aten::sym_numel\0")
     assert "printed" in reason(swapped, tmp_path / "x")
-    swapped = data.replace(struct.pack("<I", 16) + b"lowbit::silu_mul", struct.pack("<I", 16) + b"lowbit::rms_norm")
+    swapped = data.replace(
+        struct.pack("<I", 16) + b"lowbit::silu_mul", struct.pack("<I", 16) + b"lowbit::rms_norm"
+    )
     assert "lowbit::rms_norm.out gets 4 arguments and takes 5" in reason(swapped, tmp_path / "x")
 
 

@@ -1,5 +1,7 @@
 #include "core/attention.h"
 
+#include "core/limits.h"
+
 namespace edge {
 namespace {
 
@@ -11,7 +13,7 @@ constexpr int64_t kWorkPerThread = 1 << 15;
 constexpr int64_t kElementsPerThread = 1 << 14;
 
 bool check_shape(const AttentionShape& s, bool is_int8, Error* error) {
-  if (s.tokens < 1 || s.heads < 1 || s.kv_heads < 1 || s.heads % s.kv_heads != 0) {
+  if (s.heads < 1 || s.heads > kMaxHeads || s.kv_heads < 1 || s.heads % s.kv_heads != 0) {
     return error->fail("attention: %lld heads cannot share %lld kv heads", Long{s.heads}, Long{s.kv_heads});
   }
   if (s.head_dim < 2 || s.head_dim % 2 != 0 || s.head_dim > kMaxHeadDim) {
@@ -22,14 +24,14 @@ bool check_shape(const AttentionShape& s, bool is_int8, Error* error) {
     return error->fail("attention_int8: head size %lld is not a multiple of 4; use the float32 caches",
                        Long{s.head_dim});
   }
-  if (s.capacity < 1 || s.capacity % kTile != 0) {
-    return error->fail("attention: caches of %lld positions, not a multiple of %lld", Long{s.capacity},
-                       Long{kTile});
+  if (s.capacity < 1 || s.capacity > kMaxPositions || s.capacity % kTile != 0) {
+    return error->fail("attention: caches of %lld positions, not a multiple of %lld up to %lld",
+                       Long{s.capacity}, Long{kTile}, Long{kMaxPositions});
   }
   const int64_t limit = std::min(s.capacity, s.positions);
-  if (s.start_pos < 0 || s.tokens > limit || s.start_pos > limit - s.tokens) {
-    return error->fail("attention: positions %lld to %lld do not fit a cache of %lld", Long{s.start_pos},
-                       Long{s.start_pos} + Long{s.tokens} - 1, Long{limit});
+  if (s.tokens < 1 || s.start_pos < 0 || s.tokens > limit || s.start_pos > limit - s.tokens) {
+    return error->fail("attention: %lld tokens from position %lld on do not fit a cache of %lld",
+                       Long{s.tokens}, Long{s.start_pos}, Long{limit});
   }
   return true;
 }

@@ -9,6 +9,7 @@
 #include "core/attention.h"
 #include "core/dispatch.h"
 #include "core/elementwise.h"
+#include "core/limits.h"
 #include "core/linear.h"
 #include "core/unpacked_ternary.h"
 #include "source_hash.inc"
@@ -45,22 +46,39 @@ const Kernel* kernel_named(const char* name, Error* error) {
   return name != nullptr ? find_kernel(name, error) : selected_kernel(error);
 }
 
+bool check_threads(int threads, Error* error) {
+  if (threads >= 1 && threads <= kMaxThreads) return true;
+  return error->fail("threads must lie in 1..%d, not %d", static_cast<int>(kMaxThreads), threads);
+}
+
 bool linear_checked(const float* x, int64_t tokens, const PackedView& weight, const LinearFusion& fusion,
                     const Kernel& kernel, int threads, float* y, Error* error) {
-  const int64_t bytes = linear_scratch_bytes(tokens, weight, fusion);
+  RunnableTable table;
+  int64_t bytes = 0;
+  if (!check_threads(threads, error) || !runnable_copy(weight, kernel, &table, error) ||
+      !linear_scratch(tokens, table.view, fusion, &bytes, error)) {
+    return false;
+  }
   void* scratch = std::malloc(static_cast<size_t>(bytes) + 1);
   if (scratch == nullptr) return error->fail("linear: out of memory for %lld tokens", (long long)tokens);
-  const bool ok =
-      linear(x, tokens, weight, fusion, kernel, ParallelFor{run_on_threads, &threads}, scratch, y, error);
+  linear(x, tokens, table.view, fusion, kernel, ParallelFor{run_on_threads, &threads}, scratch, y);
   std::free(scratch);
-  return ok;
+  return true;
+}
+
+bool check_activations(int64_t tokens, int64_t k, int64_t k_padded, Error* error) {
+  if (!check_rows("quantize_activations", tokens, k_padded, error)) return false;
+  if (k >= 1 && k <= kMaxColumns && k <= k_padded) return true;
+  return error->fail("quantize_activations: %lld columns in rows of %lld are out of range", (long long)k,
+                     (long long)k_padded);
 }
 
 int run_attention(const AttentionJob& job, const char* kernel_name, int threads, char* error,
                   size_t error_size) {
   Error why;
   const Kernel* kernel = kernel_named(kernel_name, &why);
-  const bool ok = kernel != nullptr && attention(job, *kernel, ParallelFor{run_on_threads, &threads}, &why);
+  const bool ok = kernel != nullptr && check_threads(threads, &why) &&
+                  attention(job, *kernel, ParallelFor{run_on_threads, &threads}, &why);
   return report(ok, why, error, error_size);
 }
 
@@ -107,29 +125,32 @@ int edge_quantize_activations(const float* x, int64_t tokens, int64_t k, int64_t
                               size_t error_size) {
   Error why;
   const Kernel* kernel = kernel_named(kernel_name, &why);
-  for (int64_t t = 0; kernel != nullptr && t < tokens; ++t) {
+  const bool ok = kernel != nullptr && check_activations(tokens, k, k_padded, &why);
+  for (int64_t t = 0; ok && t < tokens; ++t) {
     const TokenScale scale = kernel->quantize(x + t * k, nullptr, 0.0f, k, k_padded, q + t * k_padded);
     scales[t] = scale.scale;
     sums[t] = scale.act_sum;
   }
-  return report(kernel != nullptr, why, error, error_size);
+  return report(ok, why, error, error_size);
 }
 
 int edge_rms_norm(const float* x, const float* weight, float eps, int64_t rows, int64_t dim,
                   const char* kernel_name, int threads, float* y, char* error, size_t error_size) {
   Error why;
   const Kernel* kernel = kernel_named(kernel_name, &why);
-  if (kernel != nullptr)
-    rms_norm(x, weight, eps, rows, dim, *kernel, ParallelFor{run_on_threads, &threads}, y);
-  return report(kernel != nullptr, why, error, error_size);
+  const bool ok =
+      kernel != nullptr && check_threads(threads, &why) &&
+      rms_norm(x, weight, eps, rows, dim, *kernel, ParallelFor{run_on_threads, &threads}, y, &why);
+  return report(ok, why, error, error_size);
 }
 
 int edge_silu_mul(const float* gate, const float* up, int64_t count, const char* kernel_name, int threads,
                   float* y, char* error, size_t error_size) {
   Error why;
   const Kernel* kernel = kernel_named(kernel_name, &why);
-  if (kernel != nullptr) silu_mul(gate, up, count, *kernel, ParallelFor{run_on_threads, &threads}, y);
-  return report(kernel != nullptr, why, error, error_size);
+  const bool ok = kernel != nullptr && check_threads(threads, &why) &&
+                  silu_mul(gate, up, count, *kernel, ParallelFor{run_on_threads, &threads}, y, &why);
+  return report(ok, why, error, error_size);
 }
 
 int edge_attention(const float* qkv, const float* cos, const float* sin, float* k_cache, float* v_cache,
@@ -149,6 +170,10 @@ int edge_attention_int8(const float* qkv, const float* cos, const float* sin, in
   const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos};
   const AttentionJob job{shape, qkv, cos, sin, {}, {k_cache, v_cache, k_scales, v_scales}, true, out};
   return run_attention(job, kernel_name, threads, error, error_size);
+}
+
+void edge_programs_changed() {
+  programs_changed();
 }
 
 int64_t edge_unpacked_ternary_bytes() {

@@ -1,6 +1,7 @@
 // The C API: the ops for eager PyTorch (through ctypes), for tests and for other programs. Pointers are to
-// contiguous rows. Functions that can fail return 0 on success, or 1 with a sentence in `error`. `threads`
-// includes the calling thread. Nothing is kept between calls.
+// contiguous rows. Functions that can fail return 0 on success, or 1 with a sentence in `error`. `threads`, 1
+// to 4096, includes the calling thread. The ops may be called from several threads at once; they keep nothing
+// between calls.
 #pragma once
 
 #include <stddef.h>
@@ -27,7 +28,8 @@ EDGE_API int edge_linear(const float* x, int64_t tokens, int64_t k, const uint8_
 // ids int64 [count], out float32 [count, dim]; the table's header has its number of rows.
 EDGE_API int edge_embedding(const int64_t* ids, int64_t count, const uint8_t* packed, int64_t packed_bytes,
                             int64_t dim, float* out, char* error, size_t error_size);
-// x float32 [tokens, k] -> q int8 [tokens, k_padded], scales float32 [tokens], sums int32 [tokens].
+// x float32 [tokens, k] -> q int8 [tokens, k_padded], scales float32 [tokens], sums int32 [tokens]; k is at
+// most 65536, and k_padded is at least k.
 EDGE_API int edge_quantize_activations(const float* x, int64_t tokens, int64_t k, int64_t k_padded,
                                        const char* kernel, int8_t* q, float* scales, int32_t* sums,
                                        char* error, size_t error_size);
@@ -47,5 +49,8 @@ EDGE_API int edge_attention_int8(const float* qkv, const float* cos, const float
                                  int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t capacity,
                                  int64_t positions, int64_t start_pos, const char* kernel, int threads,
                                  float* out, char* error, size_t error_size);
+// Tell the ops that programs whose tables they have met may be gone (unpacked_ternary.h). Call it after a
+// program is opened, before it runs, and when one is closed.
+EDGE_API void edge_programs_changed();
 // Bytes of weights that this process holds unpacked beside their files' form (unpacked_ternary.h).
 EDGE_API int64_t edge_unpacked_ternary_bytes();

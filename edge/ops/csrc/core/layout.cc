@@ -4,7 +4,7 @@
 
 namespace edge {
 
-int64_t PackedView::block_bytes() const {
+int64_t block_bytes_of(const TableForm& form, int64_t k_padded) {
   if (form.group_columns == 0) return code_bytes(*form.encoding, k_padded);
   const int64_t groups = group_count(k_padded, form.group_columns);
   const int64_t scale_lines = form.has_zeros ? groups : (groups + 1) / 2;
@@ -45,8 +45,9 @@ PackedHeader expected_header(int64_t n, int64_t k, const TableForm& form) {
   header.zero = form.has_zeros ? 0.0f : form.zero;
   const uint64_t arrays = form.group_columns != 0 ? 0 : form.has_zeros ? 2 : 1;
   header.codes_offset = sizeof(PackedHeader) + arrays * header.n_padded * sizeof(float);
-  const PackedView view = view_of(header, form, nullptr);
-  header.total_bytes = header.codes_offset + static_cast<uint64_t>(view.codes_bytes());
+  const int64_t blocks = header.n_padded / kBlockRows;
+  header.total_bytes =
+      header.codes_offset + static_cast<uint64_t>(blocks * block_bytes_of(form, header.k_padded));
   return header;
 }
 

@@ -86,6 +86,9 @@ struct TableForm {
   float zero;  // of the whole table, where has_zeros is false
 };
 
+// Bytes of a block of 16 rows, its lines of scales and zeros included.
+int64_t block_bytes_of(const TableForm& form, int64_t k_padded);
+
 // A table whose header was checked: pointers into the caller's bytes, which may be unaligned.
 struct PackedView {
   TableForm form;
@@ -97,7 +100,7 @@ struct PackedView {
 
   bool is_base3() const { return form.encoding->id == Encoding::kBase3; }
   int64_t blocks() const { return n_padded / kBlockRows; }
-  int64_t block_bytes() const;
+  int64_t block_bytes() const { return block_bytes_of(form, k_padded); }
   int64_t codes_bytes() const { return blocks() * block_bytes(); }
   const uint8_t* block(int64_t index) const { return codes + index * block_bytes(); }
 };

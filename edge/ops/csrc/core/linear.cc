@@ -1,6 +1,6 @@
 #include "core/linear.h"
 
-#include "core/unpacked_ternary.h"
+#include "core/limits.h"
 
 namespace edge {
 namespace {
@@ -96,27 +96,27 @@ void read_row(const PackedView& table, int64_t row, float* out) {
 
 }  // namespace
 
-int64_t linear_scratch_bytes(int64_t tokens, const PackedView& weight, const LinearFusion& fusion) {
-  if (weight.form.encoding->is_quantized()) {
-    // The 2-bit form of a ternary table may have up to 63 columns more.
-    const int64_t stride = q_stride_of(weight) + kColumnMultiple;
-    const int64_t sums = groups_of(weight) * static_cast<int64_t>(sizeof(int32_t));
-    return tokens * (stride + sums + static_cast<int64_t>(sizeof(TokenScale)));
-  }
-  return fusion.norm_weight == nullptr ? 0 : tokens * weight.k * static_cast<int64_t>(sizeof(float));
-}
-
-bool linear(const float* x, int64_t tokens, const PackedView& weight, const LinearFusion& fusion,
-            const Kernel& kernel, const ParallelFor& parallel, void* scratch, float* y, Error* error) {
+bool linear_scratch(int64_t tokens, const PackedView& weight, const LinearFusion& fusion, int64_t* bytes,
+                    Error* error) {
+  if (!check_rows("linear", tokens, std::max(weight.n, weight.k), error)) return false;
   if (fusion.gate_up && weight.n % (2 * kBlockRows) != 0) {
     return error->fail("a table of gate and up must have a multiple of 32 rows, not %lld",
                        static_cast<long long>(weight.n));
   }
-  RunnableTable table;
-  if (!runnable_table(weight, kernel, &table, error)) return false;
-  LinearJob job = job_for(table.view, fusion, tokens, y);
-  job.q_stride = q_stride_of(table.view);
-  if (table.view.form.encoding->is_quantized()) {
+  if (weight.form.encoding->is_quantized()) {
+    const int64_t sums = groups_of(weight) * static_cast<int64_t>(sizeof(int32_t));
+    *bytes = tokens * (q_stride_of(weight) + sums + static_cast<int64_t>(sizeof(TokenScale)));
+  } else {
+    *bytes = fusion.norm_weight == nullptr ? 0 : tokens * weight.k * static_cast<int64_t>(sizeof(float));
+  }
+  return true;
+}
+
+void linear(const float* x, int64_t tokens, const PackedView& weight, const LinearFusion& fusion,
+            const Kernel& kernel, const ParallelFor& parallel, void* scratch, float* y) {
+  LinearJob job = job_for(weight, fusion, tokens, y);
+  job.q_stride = q_stride_of(weight);
+  if (weight.form.encoding->is_quantized()) {
     quantize_tokens(x, fusion, kernel, parallel, scratch, &job);
   } else {
     normalize_tokens(x, fusion, kernel, scratch, &job);
@@ -124,10 +124,10 @@ bool linear(const float* x, int64_t tokens, const PackedView& weight, const Line
   auto multiply = [&](int64_t begin, int64_t end) { kernel.linear(job, begin, end); };
   const int64_t blocks = round_up(job.y_rows, kBlockRows) / kBlockRows;
   parallel(blocks, grain_for(kWorkPerThread, tokens * job.k_padded * kBlockRows), multiply);
-  return true;
 }
 
 bool embedding(const int64_t* ids, int64_t count, const PackedView& table, float* out, Error* error) {
+  if (!check_rows("embedding", count, table.k, error)) return false;
   for (int64_t i = 0; i < count; ++i) {
     if (ids[i] < 0 || ids[i] >= table.n) {
       return error->fail("token id %lld is outside the vocabulary of %lld", static_cast<long long>(ids[i]),

@@ -16,8 +16,10 @@ struct LinearFusion {
   bool gate_up = false;             // W is [gate; up], y [tokens, n / 2] = SiLU(gate x) * up x
 };
 
-// Bytes of scratch that `linear` needs, to be aligned like max_align_t.
-int64_t linear_scratch_bytes(int64_t tokens, const PackedView& weight, const LinearFusion& fusion);
+// Computes the bytes of scratch that `linear` needs, to be aligned like max_align_t. False with a sentence
+// when the product is refused: too many tokens, or [gate; up] whose halves are not whole blocks of 16 rows.
+bool linear_scratch(int64_t tokens, const PackedView& weight, const LinearFusion& fusion, int64_t* bytes,
+                    Error* error);
 
 // x: float32 [tokens, k]; y: float32 [tokens, n], or n / 2; y may be the residual but not overlap x.
 //
@@ -36,13 +38,13 @@ int64_t linear_scratch_bytes(int64_t tokens, const PackedView& weight, const Lin
 //
 // The bits of y depend on nothing but x and the table: not on the kernel, the threads, or other tokens; and a
 // fused product has the bits of the ops it replaces.
-// False and a sentence when the table cannot be run: [gate; up] whose halves are not whole blocks of 16 rows,
-// or damaged ternary.
-bool linear(const float* x, int64_t tokens, const PackedView& weight, const LinearFusion& fusion,
-            const Kernel& kernel, const ParallelFor& parallel, void* scratch, float* y, Error* error);
+//
+// `weight` must be as the kernel runs it (core/unpacked_ternary.h) and linear_scratch must have accepted it.
+void linear(const float* x, int64_t tokens, const PackedView& weight, const LinearFusion& fusion,
+            const Kernel& kernel, const ParallelFor& parallel, void* scratch, float* y);
 
 // out: float32 [count, k]; out[i] = row ids[i] of the table, (float(code) - zero) * scale.
-// False and a sentence when an id is not a row of the table; out is then unspecified.
+// False and a sentence when an id is not a row of the table; out is then not written.
 bool embedding(const int64_t* ids, int64_t count, const PackedView& table, float* out, Error* error);
 
 }  // namespace edge

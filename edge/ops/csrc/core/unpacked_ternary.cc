@@ -2,48 +2,49 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <tuple>
+#include <unordered_map>
 
 #include "core/file_pages.h"
 
 namespace edge {
 namespace {
 
-// The largest MobileLLM looks up about 220 tables per token, so unpacked codes that have not been used for
-// this many look-ups belong to a model that is no longer running.
+// The largest MobileLLM looks up about 220 tables per token, so a table that has not been used for this many
+// look-ups belongs to a model that is no longer running.
 constexpr uint64_t kIdleLookups = 20000;
 
-struct Entry {
-  std::shared_ptr<uint8_t> codes;
-  int64_t bytes;
+using Codes = std::shared_ptr<const uint8_t>;
+using Content = std::tuple<uint64_t, int64_t, int64_t>;  // digest, n_padded, k
+
+// A table of a program that was examined.
+struct Examined {
+  Content content;
+  uint8_t first_line[kLineBytes];
+  Codes codes;
   uint64_t last_used;
 };
-using Key = std::tuple<uint64_t, int64_t, int64_t>;  // digest, n_padded, k
 
-struct Cache {
+struct Programs {
   std::mutex mutex;
-  std::map<Key, Entry> entries;
+  std::unordered_map<const uint8_t*, Examined> by_address;  // of the codes in the program
+  std::multimap<Content, std::weak_ptr<const uint8_t>> by_content;
   uint64_t lookups = 0;
-  int64_t bytes = 0;
 };
 
-Cache& cache() {
-  static Cache* const instance = new Cache;  // never destroyed: worker threads may outlive main
+// Neither is ever destroyed: worker threads may outlive main.
+Programs& programs() {
+  static Programs* const instance = new Programs;
   return *instance;
 }
 
-void free_idle(Cache& unpacked) {
-  for (auto it = unpacked.entries.begin(); it != unpacked.entries.end();) {
-    if (unpacked.lookups - it->second.last_used > kIdleLookups) {
-      unpacked.bytes -= it->second.bytes;
-      it = unpacked.entries.erase(it);
-    } else {
-      ++it;
-    }
-  }
+std::atomic<int64_t>& held_bytes() {
+  static auto* const instance = new std::atomic<int64_t>(0);
+  return *instance;
 }
 
 // Lane by lane: a byte's five trits are five columns 4 apart, a 2-bit line's byte holds four of those.
@@ -89,52 +90,107 @@ uint8_t* allocate_codes(size_t bytes) {
 }
 
 // 2-bit codes of the whole table, or null with a sentence.
-std::shared_ptr<uint8_t> unpack_table(const PackedView& table, Error* error) {
+Codes unpack_table(const PackedView& table, Error* error) {
   if (codes_digest(table.codes, table.codes_bytes()) != table.digest) {
     error->fail("packed table has codes that do not match its digest; it was altered");
     return nullptr;
   }
   const PackedView view = two_bit_view(table, nullptr);
-  const size_t bytes = static_cast<size_t>(view.codes_bytes());
-  std::shared_ptr<uint8_t> codes(allocate_codes(bytes), std::free);
+  const int64_t bytes = view.codes_bytes();
+  uint8_t* const codes = allocate_codes(static_cast<size_t>(bytes));
   if (codes == nullptr) {
-    error->fail("out of memory for %zu bytes of unpacked ternary weights", bytes);
+    error->fail("out of memory for %lld bytes of unpacked ternary weights", static_cast<long long>(bytes));
     return nullptr;
   }
   for (int64_t block = 0; block < view.blocks(); ++block) {
-    unpack_block(table.block(block), table.k, codes.get() + block * view.block_bytes(), view.block_bytes());
+    unpack_block(table.block(block), table.k, codes + block * view.block_bytes(), view.block_bytes());
   }
+  held_bytes() += bytes;
+  return Codes(codes, [bytes](const uint8_t* each) {
+    held_bytes() -= bytes;
+    std::free(const_cast<uint8_t*>(each));
+  });
+}
+
+Content content_of(const PackedView& table) {
+  return {table.digest, table.n_padded, table.k};
+}
+
+bool is_examined(const Examined& known, const PackedView& table) {
+  return known.content == content_of(table) && std::memcmp(known.first_line, table.codes, kLineBytes) == 0;
+}
+
+// Drops tables that are no longer used, and the entries of codes that nobody holds.
+void drop_idle(Programs& all) {
+  for (auto it = all.by_address.begin(); it != all.by_address.end();) {
+    it = all.lookups - it->second.last_used > kIdleLookups ? all.by_address.erase(it) : std::next(it);
+  }
+  for (auto it = all.by_content.begin(); it != all.by_content.end();) {
+    it = it->second.expired() ? all.by_content.erase(it) : std::next(it);
+  }
+}
+
+// Returns the codes that programs hold already if they are the same, else `codes`, now known by content.
+Codes share(Programs& all, const PackedView& table, Codes codes) {
+  const auto bytes = static_cast<size_t>(two_bit_view(table, nullptr).codes_bytes());
+  const auto [first, last] = all.by_content.equal_range(content_of(table));
+  for (auto it = first; it != last; ++it) {
+    Codes held = it->second.lock();
+    if (held != nullptr && std::memcmp(held.get(), codes.get(), bytes) == 0) return held;
+  }
+  all.by_content.emplace(content_of(table), codes);
   return codes;
+}
+
+// Unpacks a table and remembers it by its address; null with a sentence if it cannot be run.
+Examined* examine(Programs& all, const PackedView& table, Error* error) {
+  all.by_address.erase(table.codes);
+  drop_idle(all);
+  Codes codes = unpack_table(table, error);
+  if (codes == nullptr) return nullptr;
+  Examined examined{content_of(table), {}, share(all, table, std::move(codes)), all.lookups};
+  std::memcpy(examined.first_line, table.codes, kLineBytes);
+  // The first line stays, because every look-up reads it.
+  release_file_pages(table.codes + kLineBytes, table.codes_bytes() - kLineBytes);
+  return &all.by_address.emplace(table.codes, std::move(examined)).first->second;
 }
 
 }  // namespace
 
-bool runnable_table(const PackedView& table, const Kernel& kernel, RunnableTable* runnable, Error* error) {
+bool runnable_of_program(const PackedView& table, const Kernel& kernel, RunnableTable* runnable,
+                         Error* error) {
   runnable->view = table;
   if (!table.is_base3() || kernel.runs_base3) return true;
-  Cache& unpacked = cache();
-  const std::lock_guard<std::mutex> lock(unpacked.mutex);
-  const Key key{table.digest, table.n_padded, table.k};
-  auto found = unpacked.entries.find(key);
-  if (found == unpacked.entries.end()) {
-    free_idle(unpacked);
-    std::shared_ptr<uint8_t> codes = unpack_table(table, error);
-    if (codes == nullptr) return false;
-    release_file_pages(table.codes, table.codes_bytes());
-    const int64_t bytes = two_bit_view(table, nullptr).codes_bytes();
-    unpacked.bytes += bytes;
-    found = unpacked.entries.emplace(key, Entry{std::move(codes), bytes, 0}).first;
-  }
-  found->second.last_used = ++unpacked.lookups;
-  runnable->view = two_bit_view(table, found->second.codes.get());
-  runnable->owner = found->second.codes;
+  Programs& all = programs();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  const auto found = all.by_address.find(table.codes);
+  const bool known = found != all.by_address.end() && is_examined(found->second, table);
+  Examined* const examined = known ? &found->second : examine(all, table, error);
+  if (examined == nullptr) return false;
+  examined->last_used = ++all.lookups;
+  runnable->view = two_bit_view(table, examined->codes.get());
+  runnable->owner = examined->codes;
   return true;
 }
 
+bool runnable_copy(const PackedView& table, const Kernel& kernel, RunnableTable* runnable, Error* error) {
+  runnable->view = table;
+  if (!table.is_base3() || kernel.runs_base3) return true;
+  const Codes codes = unpack_table(table, error);
+  if (codes == nullptr) return false;
+  runnable->view = two_bit_view(table, codes.get());
+  runnable->owner = codes;
+  return true;
+}
+
+void programs_changed() {
+  Programs& all = programs();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  all.by_address.clear();
+}
+
 int64_t unpacked_ternary_bytes() {
-  Cache& unpacked = cache();
-  const std::lock_guard<std::mutex> lock(unpacked.mutex);
-  return unpacked.bytes;
+  return held_bytes();
 }
 
 }  // namespace edge

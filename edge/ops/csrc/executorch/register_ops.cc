@@ -4,10 +4,14 @@
 #include <executorch/runtime/kernel/kernel_includes.h>
 #include <executorch/runtime/kernel/thread_parallel_interface.h>
 
+#include <tuple>
+#include <type_traits>
+
 #include "core/attention.h"
 #include "core/dispatch.h"
 #include "core/elementwise.h"
 #include "core/linear.h"
+#include "core/unpacked_ternary.h"
 
 namespace {
 
@@ -45,6 +49,21 @@ bool same_shape(const Tensor& a, const Tensor& b) {
          std::equal(a.sizes().begin(), a.sizes().end(), b.sizes().begin());
 }
 
+// Returns false for a tensor whose program gave it no memory. Arguments that are no tensors need none.
+template <class T>
+bool has_memory(const T& argument) {
+  if constexpr (std::is_same_v<T, Tensor>)
+    return argument.numel() == 0 || argument.const_data_ptr() != nullptr;
+  return true;
+}
+
+// Resizes an output, which must have memory for those sizes.
+bool resize(Tensor& out, const SizesType* sizes, size_t dims) {
+  return executorch::runtime::resize_tensor(out, ArrayRef<SizesType>(sizes, dims)) ==
+             executorch::runtime::Error::Ok &&
+         has_memory(out);
+}
+
 // Resizes `out` to the sizes of `like` with the last one replaced by `last`, or with `last` appended.
 bool resize_last(Tensor& out, const Tensor& like, int64_t last, bool append) {
   SizesType sizes[kMaxDims];
@@ -53,8 +72,7 @@ bool resize_last(Tensor& out, const Tensor& like, int64_t last, bool append) {
   std::copy(like.sizes().begin(), like.sizes().end(), sizes);
   if (append) ++dims;
   sizes[dims - 1] = static_cast<SizesType>(last);
-  return executorch::runtime::resize_tensor(out, ArrayRef<SizesType>(sizes, dims)) ==
-         executorch::runtime::Error::Ok;
+  return resize(out, sizes, dims);
 }
 
 // Runs every linear op: x [..., k] times a packed table [n, k], with the steps that are fused into it.
@@ -70,19 +88,21 @@ Tensor& run_linear(KernelRuntimeContext& ctx, const char* op, const Tensor& x, c
   LOWBIT_CHECK(resize_last(out, x, fusion.gate_up ? n / 2 : n, false),
                "lowbit::%s: the output does not fit its plan", op);
   const edge::Kernel* kernel = edge::selected_kernel(&error);
-  LOWBIT_CHECK(kernel != nullptr, "lowbit::%s: %s", op, error.message);
+  edge::RunnableTable table;
   const int64_t tokens = x.numel() / k;
+  int64_t bytes = 0;
+  LOWBIT_CHECK(kernel != nullptr && edge::runnable_of_program(weight, *kernel, &table, &error) &&
+                   edge::linear_scratch(tokens, table.view, fusion, &bytes, &error),
+               "lowbit::%s: %s", op, error.message);
   void* scratch = nullptr;
-  const int64_t bytes = edge::linear_scratch_bytes(tokens, weight, fusion);
   if (bytes > 0) {
     auto temp = ctx.allocate_temp(static_cast<size_t>(bytes));
     LOWBIT_CHECK(temp.ok(), "lowbit::%s: no temporary memory for %lld tokens", op,
                  static_cast<long long>(tokens));
     scratch = temp.get();
   }
-  LOWBIT_CHECK(edge::linear(x.const_data_ptr<float>(), tokens, weight, fusion, *kernel, kParallel, scratch,
-                            out.mutable_data_ptr<float>(), &error),
-               "lowbit::%s: %s", op, error.message);
+  edge::linear(x.const_data_ptr<float>(), tokens, table.view, fusion, *kernel, kParallel, scratch,
+               out.mutable_data_ptr<float>());
   return out;
 }
 
@@ -153,10 +173,11 @@ Tensor& rms_norm_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& w
                "lowbit::rms_norm: the output does not fit its plan");
   edge::Error error;
   const edge::Kernel* kernel = edge::selected_kernel(&error);
-  LOWBIT_CHECK(kernel != nullptr, "lowbit::rms_norm: %s", error.message);
   const int64_t dim = weight.numel();
-  edge::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(), static_cast<float>(eps),
-                 x.numel() / dim, dim, *kernel, kParallel, out.mutable_data_ptr<float>());
+  LOWBIT_CHECK(kernel != nullptr && edge::rms_norm(x.const_data_ptr<float>(), weight.const_data_ptr<float>(),
+                                                   static_cast<float>(eps), x.numel() / dim, dim, *kernel,
+                                                   kParallel, out.mutable_data_ptr<float>(), &error),
+               "lowbit::rms_norm: %s", error.message);
   return out;
 }
 
@@ -167,9 +188,10 @@ Tensor& silu_mul_out(KernelRuntimeContext& ctx, const Tensor& gate, const Tensor
                "lowbit::silu_mul: the output does not fit its plan");
   edge::Error error;
   const edge::Kernel* kernel = edge::selected_kernel(&error);
-  LOWBIT_CHECK(kernel != nullptr, "lowbit::silu_mul: %s", error.message);
-  edge::silu_mul(gate.const_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel(), *kernel, kParallel,
-                 out.mutable_data_ptr<float>());
+  LOWBIT_CHECK(kernel != nullptr &&
+                   edge::silu_mul(gate.const_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel(),
+                                  *kernel, kParallel, out.mutable_data_ptr<float>(), &error),
+               "lowbit::silu_mul: %s", error.message);
   return out;
 }
 
@@ -186,16 +208,15 @@ bool attention_shape(const Tensor& qkv, const Tensor& cos, const Tensor& sin, co
   if (k_cache.dim() < 4 || heads < 1 || heads > qkv.size(2)) return false;
   *s = {qkv.size(1), heads,    k_cache.size(0), 2 * cos.size(1), k_cache.size(1) * edge::kKeyBlock,
         cos.size(0), start_pos};
-  return qkv.size(2) == (s->heads + 2 * s->kv_heads) * s->head_dim;
+  int64_t width = 0;
+  return !__builtin_mul_overflow(s->heads + 2 * s->kv_heads, s->head_dim, &width) && qkv.size(2) == width;
 }
 
 Tensor& run_attention(KernelRuntimeContext& ctx, edge::AttentionJob job, Tensor& out) {
   const edge::AttentionShape& s = job.shape;
   const SizesType sizes[] = {1, static_cast<SizesType>(s.tokens),
                              static_cast<SizesType>(s.heads * s.head_dim)};
-  LOWBIT_CHECK(is_float(out) && executorch::runtime::resize_tensor(out, ArrayRef<SizesType>(sizes, 3)) ==
-                                    executorch::runtime::Error::Ok,
-               "lowbit::attention: the output does not fit its plan");
+  LOWBIT_CHECK(is_float(out) && resize(out, sizes, 3), "lowbit::attention: the output does not fit its plan");
   job.out = out.mutable_data_ptr<float>();
   edge::Error error;
   const edge::Kernel* kernel = edge::selected_kernel(&error);
@@ -244,14 +265,26 @@ Tensor& attention_int8_out(KernelRuntimeContext& ctx, const Tensor& qkv, const T
   return run_attention(ctx, job, out);
 }
 
-EXECUTORCH_LIBRARY(lowbit, "linear.out", linear_out);
-EXECUTORCH_LIBRARY(lowbit, "norm_linear.out", norm_linear_out);
-EXECUTORCH_LIBRARY(lowbit, "norm_gate_up.out", norm_gate_up_out);
-EXECUTORCH_LIBRARY(lowbit, "linear_add.out", linear_add_out);
-EXECUTORCH_LIBRARY(lowbit, "embedding.out", embedding_out);
-EXECUTORCH_LIBRARY(lowbit, "rms_norm.out", rms_norm_out);
-EXECUTORCH_LIBRARY(lowbit, "silu_mul.out", silu_mul_out);
-EXECUTORCH_LIBRARY(lowbit, "attention.out", attention_out);
-EXECUTORCH_LIBRARY(lowbit, "attention_int8.out", attention_int8_out);
+// Calls an op, unless one of its tensors has elements but no memory, which a damaged program can cause.
+template <auto kOp>
+struct WithMemory;
+template <class... Args, Tensor& (*kOp)(KernelRuntimeContext&, Args...)>
+struct WithMemory<kOp> {
+  static Tensor& call(KernelRuntimeContext& ctx, Args... args) {
+    Tensor& out = std::get<sizeof...(Args) - 1>(std::tie(args...));
+    LOWBIT_CHECK((has_memory(args) && ...), "lowbit::op: a tensor has no memory; the program is damaged");
+    return kOp(ctx, args...);
+  }
+};
+
+EXECUTORCH_LIBRARY(lowbit, "linear.out", WithMemory<linear_out>::call);
+EXECUTORCH_LIBRARY(lowbit, "norm_linear.out", WithMemory<norm_linear_out>::call);
+EXECUTORCH_LIBRARY(lowbit, "norm_gate_up.out", WithMemory<norm_gate_up_out>::call);
+EXECUTORCH_LIBRARY(lowbit, "linear_add.out", WithMemory<linear_add_out>::call);
+EXECUTORCH_LIBRARY(lowbit, "embedding.out", WithMemory<embedding_out>::call);
+EXECUTORCH_LIBRARY(lowbit, "rms_norm.out", WithMemory<rms_norm_out>::call);
+EXECUTORCH_LIBRARY(lowbit, "silu_mul.out", WithMemory<silu_mul_out>::call);
+EXECUTORCH_LIBRARY(lowbit, "attention.out", WithMemory<attention_out>::call);
+EXECUTORCH_LIBRARY(lowbit, "attention_int8.out", WithMemory<attention_int8_out>::call);
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "runner/benchmark.h"
 #include "runner/generate.h"
 #include "runner/options.h"
+#include "runner/output_file.h"
 #include "runner/trace.h"
 
 namespace edge_runner {
@@ -24,8 +25,9 @@ bool run_benchmark(const Options& options, ETDumpGen* tracer, std::string* error
 }
 
 bool run_generation(const Options& options, ETDumpGen* tracer, std::string* error) {
-  std::FILE* logits_file = nullptr;
-  if (!options.logits.empty() && (logits_file = std::fopen(options.logits.c_str(), "wb")) == nullptr) {
+  OutputFile logits_file;
+  const bool with_logits = !options.logits.empty();
+  if (with_logits && !logits_file.open(options.logits)) {
     *error = "cannot write '" + options.logits + "'";
     return false;
   }
@@ -34,8 +36,7 @@ bool run_generation(const Options& options, ETDumpGen* tracer, std::string* erro
     std::printf(first ? "%" PRId64 : ",%" PRId64, id);
     std::fflush(stdout);
     first = false;
-    const auto count = static_cast<size_t>(vocab_size);
-    written = logits_file == nullptr || std::fwrite(logits, sizeof(float), count, logits_file) == count;
+    written = !with_logits || logits_file.write(logits, static_cast<size_t>(vocab_size) * sizeof(float));
     return written;
   };
   LanguageProgram program;
@@ -43,7 +44,7 @@ bool run_generation(const Options& options, ETDumpGen* tracer, std::string* erro
   bool ok = load_timed(options.model, options.threads, tracer, &program, &stats, error) &&
             generate(&program, options.generate, on_token, &stats, error);
   if (!first) std::printf("\n");
-  if (logits_file != nullptr && (std::fclose(logits_file) != 0 || !written)) {
+  if (with_logits && (!written || (ok && !logits_file.keep()))) {
     ok = false;
     *error = "cannot write '" + options.logits + "': is the disk full?";
   }
@@ -52,6 +53,9 @@ bool run_generation(const Options& options, ETDumpGen* tracer, std::string* erro
 }
 
 bool run(const Options& options, std::string* error) {
+  const NamedPath model{"--model", options.model};
+  if (!check_outputs(model, {{"--logits", options.logits}, {"--etdump", options.etdump}}, error))
+    return false;
   std::unique_ptr<ETDumpGen> tracer;
   if (!options.etdump.empty()) tracer = std::make_unique<ETDumpGen>();
   const bool ok = options.benchmark_mode ? run_benchmark(options, tracer.get(), error)

@@ -5,10 +5,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/c_api.h"
+
 namespace edge_runner {
 
+// The ops know tables by their addresses, which are free once the file is unmapped.
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) munmap(data_, size_);
+  if (data_ == nullptr) return;
+  munmap(data_, size_);
+  edge_programs_changed();
 }
 
 bool MappedFile::open(const std::string& path) {
@@ -20,6 +25,7 @@ bool MappedFile::open(const std::string& path) {
     if (mapped != MAP_FAILED) {
       data_ = static_cast<uint8_t*>(mapped);
       size_ = static_cast<size_t>(status.st_size);
+      edge_programs_changed();
     }
   }
   close(file);  // the mapping stays valid

@@ -138,6 +138,11 @@ const float* LanguageProgram::decode(int64_t token, int64_t position, std::strin
 
 const float* LanguageProgram::forward(const int64_t* tokens, int64_t count, int64_t position,
                                       std::string* error) {
+  if (count < 1 || position < 0 || position > max_seq_len_ - count) {
+    *error = std::to_string(count) + " tokens from position " + std::to_string(position) +
+             " on do not fit the program's " + std::to_string(max_seq_len_);
+    return nullptr;
+  }
   auto& method = forward_->method();
   const auto size = static_cast<executorch::aten::SizesType>(count);
   const auto token_tensor = from_blob(const_cast<int64_t*>(tokens), {1, size}, ScalarType::Long);

@@ -1,7 +1,8 @@
 #include "runner/trace.h"
 
-#include <cstdio>
 #include <cstdlib>
+
+#include "runner/output_file.h"
 
 namespace edge_runner {
 
@@ -11,9 +12,8 @@ bool write_trace(executorch::etdump::ETDumpGen* tracer, const std::string& path,
     *error = "there is no trace to write: the program ran no step";
     return false;
   }
-  std::FILE* file = std::fopen(path.c_str(), "wb");
-  bool written = file != nullptr && std::fwrite(trace.buf, 1, trace.size, file) == trace.size;
-  written = file != nullptr && std::fclose(file) == 0 && written;
+  OutputFile file;
+  const bool written = file.open(path) && file.write(trace.buf, trace.size) && file.keep();
   std::free(trace.buf);
   if (!written) *error = "cannot write the trace '" + path + "'";
   return written;

@@ -8,6 +8,7 @@ const char* const kUsage =
     "Continues the prompt and prints the new token ids to stdout, separated by commas, the end token\n"
     "included, and a line of statistics (PyTorchObserver {json}) to stderr. Checks that the program is\n"
     "well formed, not its manifest: `python -m edge.runtime` does that. Bad input: one sentence, exit 2.\n"
+    "A file that is written appears when it is complete: a failed run leaves an earlier one as it was.\n"
     "  --threads N         threads, this one included (default: ExecuTorch's choice)\n"
     "  --etdump FILE       write a trace of every operator for executorch.devtools.Inspector; slower\n"
     "with --tokens:\n"
