@@ -144,7 +144,8 @@ def silu_mul(gate: Tensor, up: Tensor, kernel: str | None = None) -> Tensor:
         raise ValueError(f"silu_mul: gate {list(gate.shape)} and up {list(up.shape)} differ in shape")
     y = torch.empty_like(gate)
     _call(
-        "edge_silu_mul", _pointer(gate), _pointer(up), gate.numel(), _name(kernel), _threads(None), _pointer(y),
+        "edge_silu_mul", _pointer(gate), _pointer(up), gate.numel(), _name(kernel), _threads(None),
+        _pointer(y),
     )  # fmt: skip
     return y
 
@@ -205,7 +206,8 @@ def _attention(
     out = qkv.new_empty([1, qkv.shape[1], heads * sizes.head_dim])
     _call(
         function, *(_pointer(t) for t in (qkv, cos, sin, *caches)), qkv.shape[1], heads, sizes.kv_heads,
-        sizes.head_dim, sizes.capacity, cos.shape[0], start_pos, _name(kernel), _threads(threads), _pointer(out),
+        sizes.head_dim, sizes.capacity, cos.shape[0], start_pos, _name(kernel), _threads(threads),
+        _pointer(out),
     )  # fmt: skip
     return out
 

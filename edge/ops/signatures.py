@@ -1,8 +1,8 @@
 """Write the operators' signatures for C++: ``python -m edge.ops signatures``.
 
-ExecuTorch hands a kernel its arguments unchecked; ``csrc/executorch/program_check.h`` compares them with this
-table before a program runs. It lists every operator that is registered in this process, ours included, by torch's
-own schemas. ``csrc/executorch/signatures.h`` explains the letters.
+ExecuTorch hands a kernel its arguments unchecked; ``csrc/executorch/program_check.h`` compares them with
+this table before a program runs. It lists every operator that is registered in this process, ours included,
+by torch's own schemas. ``csrc/executorch/signatures.h`` explains the letters.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _LETTERS = {
 }
 _WRITTEN = {"Tensor": "w", "List[Tensor]": "m"}
 
-#: Operators whose kernels differ from their schemas, or that have none in Python. Kernels divide by ``z`` and take
-#: the size of dimension ``x`` without a check, which would end the process.
+#: Operators whose kernels differ from their schemas, or that have none in Python. Kernels divide by ``z`` and
+#: take the size of dimension ``x`` without a check, which would end the process.
 _BY_HAND = {
     "aten::sym_size.int": ("tx", "i"),
     "executorch_prim::ceil.Scalar": ("n", "i"),

@@ -120,8 +120,8 @@ def _load_checked(path: Path) -> RuntimeProgram:
     """Load a program after the check; ValueError says what is wrong with the file.
 
     The check and the runtime map the same open file, so that a file put in its place between the two is not
-    loaded. A process that writes into the file itself can still change what was checked: the runtime offers only
-    a path or a copy of the whole file in memory.
+    loaded. A process that writes into the file itself can still change what was checked: the runtime offers
+    only a path or a copy of the whole file in memory.
     """
     from executorch.runtime import Runtime
 

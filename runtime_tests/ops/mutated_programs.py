@@ -76,7 +76,8 @@ def truncate(data: bytearray, end: int, dice: random.Random) -> None:
 
 
 MUTATIONS: tuple[Callable[[bytearray, int, random.Random], None], ...] = (
-    flip_bits, flip_bits, replace_bytes, edit_word, edit_word, edit_word, copy_word, copy_word, splice, truncate,
+    flip_bits, flip_bits, replace_bytes, edit_word, edit_word, edit_word, copy_word, copy_word, splice,
+    truncate,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Sizes and positions that 64 bits cannot hold are refused with a sentence, by eager ops and the C API alike."""
+"""Sizes and positions that 64 bits cannot hold are refused with a sentence, by eager ops and C API alike."""
 
 from __future__ import annotations
 

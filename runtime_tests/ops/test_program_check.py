@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def reason(data: bytes, path, memory: int = ANY_MEMORY) -> str:
     path.write_bytes(data)
-    with path.open("rb") as file, pytest.raises(ValueError, match=".") as refusal:
+    with path.open("rb") as file, pytest.raises(ValueError, match=r".") as refusal:
         check_program(file, memory)
     return str(refusal.value)
 
