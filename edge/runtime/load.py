@@ -118,8 +118,8 @@ def _load_checked(path: Path) -> RuntimeProgram:
     """Load a program after the check; ValueError says what is wrong with the file.
 
     The check and the runtime map the same open file, so that a file put in its place between the two is not
-    loaded. A process that writes into the file itself can still change what was checked: the runtime offers only
-    a path or a copy of the whole file in memory.
+    loaded. A process that writes into the file itself can still change what was checked: the runtime offers
+    only a path or a copy of the whole file in memory.
     """
     from executorch.runtime import Runtime
 
@@ -150,4 +150,6 @@ def _check_forward(method: MethodMeta) -> None:
     except IndexError:  # no output, or no tensor
         usable = False
     if not usable:
-        raise ValueError("the program's forward does not take tokens and a position and return float32 logits")
+        raise ValueError(
+            "the program's forward does not take tokens and a position and return float32 logits"
+        )

@@ -76,7 +76,8 @@ def truncate(data: bytearray, end: int, dice: random.Random) -> None:
 
 
 MUTATIONS: tuple[Callable[[bytearray, int, random.Random], None], ...] = (
-    flip_bits, flip_bits, replace_bytes, edit_word, edit_word, edit_word, copy_word, copy_word, splice, truncate,
+    flip_bits, flip_bits, replace_bytes, edit_word, edit_word, edit_word, copy_word, copy_word, splice,
+    truncate,
 )  # fmt: skip
 
 
@@ -93,9 +94,23 @@ def mutate(data: bytes, seed: int) -> bytes:
 
 def run_in_runner(program: Path) -> str:
     """Run a program in lowbit_runner; returns how the process ended."""
-    command = [runner_path(), "--model", program, "--tokens", "1,2", "--max-new-tokens", "2", "--threads", "1"]
+    command = [
+        runner_path(),
+        "--model",
+        program,
+        "--tokens",
+        "1,2",
+        "--max-new-tokens",
+        "2",
+        "--threads",
+        "1",
+    ]
     process = subprocess.Popen(
-        command, env=runner_environment(), preexec_fn=_limit, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=runner_environment(),
+        preexec_fn=_limit,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     return _ending(process.wait())
 
@@ -163,7 +178,9 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--runtime", choices=sorted(RUNTIMES), action="append")
-    parser.add_argument("--keep", type=Path, help="a folder for the files that end otherwise than by a refusal")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for the files that end otherwise than by a refusal"
+    )
     arguments = parser.parse_args()
     import edge.ops  # noqa: F401  once, before the forks
     from edge.quiet import quiet_libraries

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import sys
 from pathlib import Path
 
@@ -21,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def reason(data: bytes, path, memory: int = ANY_MEMORY) -> str:
     path.write_bytes(data)
-    with path.open("rb") as file, pytest.raises(ValueError, match=".") as refusal:
+    with path.open("rb") as file, pytest.raises(ValueError, match=r"\w") as refusal:
         check_program(file, memory)
     return str(refusal.value)
 
@@ -56,7 +55,7 @@ def test_another_operator_does_not_take_the_arguments(tiny_program, tmp_path):
     assert b"silu_mul" in data
     swapped = data.replace(b"lowbit::silu_mul", b"aten::sym_numel\0")
     assert "printed" in reason(swapped, tmp_path / "x")
-    swapped = data.replace(struct.pack("<I", 16) + b"lowbit::silu_mul", struct.pack("<I", 16) + b"lowbit::rms_norm")
+    swapped = data.replace(b"lowbit::silu_mul", b"lowbit::rms_norm")  # as long
     assert "lowbit::rms_norm.out gets 4 arguments and takes 5" in reason(swapped, tmp_path / "x")
 
 
