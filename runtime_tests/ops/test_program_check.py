@@ -10,6 +10,7 @@ import pytest
 
 from edge.ops import signatures
 from edge.ops.native import MissingOperators, check_program
+from edge.runtime.load import Program
 from runtime_tests.native_builds import CSRC, compile_target, configure, made_once, require, run
 from runtime_tests.ops.mutated_programs import RAN, REFUSED, flatbuffer_bytes, mutate
 from runtime_tests.ops.programs import unknown_block, write_program
@@ -47,6 +48,13 @@ def test_an_operator_that_nobody_registered(tmp_path):
     path = write_program(unknown_block()(), tmp_path / "unknown.pte")
     with path.open("rb") as file, pytest.raises(MissingOperators, match=r"^lowbit_unknown::twice\.out$"):
         check_program(file, ANY_MEMORY)
+    with pytest.raises(ValueError, match=r"ops this runtime lacks: lowbit_unknown::twice\.out; load the lib"):
+        Program(path)
+
+
+def test_a_program_without_our_methods_is_sound_but_not_ours(tiny_program):
+    with pytest.raises(ValueError, match="no method get_vocab_size; it was not exported by this project"):
+        Program(tiny_program)
 
 
 def test_another_operator_does_not_take_the_arguments(tiny_program, tmp_path):
