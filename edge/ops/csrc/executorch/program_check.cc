@@ -135,7 +135,7 @@ bool Check::read_delegates(const Tables& delegates, std::vector<Externals>* exte
     externals->emplace_back();
     if (!data_.find_delegate_data(table.table(delegate::kProcessed), &bytes, &why) ||
         (table.text(delegate::kId) == kXnnpack &&
-         !read_externals(file_ + bytes.at, bytes.bytes, &externals->back(), &why)))
+         !read_externals(file_ + bytes.at, bytes.bytes, data_, &externals->back(), &why)))
       return error->fail("delegate %u: %s", i, why.message);
     const Tables specs = table.tables(delegate::kSpecs);
     for (uint32_t j = 0; j < specs.size(); ++j) {

@@ -63,7 +63,7 @@ bool Data::read(const Table& program, const Header& header, Error* error) {
     inline_delegates_.push_back({bytes.position(), bytes.size()});
   }
   return read_inline_constants(program.tables(root::kInlineConstants), error) &&
-         check_named_data(program.tables(root::kNamedData), error);
+         read_named_data(program.tables(root::kNamedData), error);
 }
 
 bool Data::read_segments(const Tables& segments, const Header& header, Error* error) {
@@ -100,14 +100,20 @@ bool Data::read_inline_constants(const Tables& buffers, Error* error) {
   return true;
 }
 
-bool Data::check_named_data(const Tables& entries, Error* error) const {
+bool Data::read_named_data(const Tables& entries, Error* error) {
   for (uint32_t i = 0; i < entries.size(); ++i) {
-    const Table entry = entries[i];
-    if (entry.text(named_data::kKey).data() == nullptr ||
-        entry.scalar<uint32_t>(named_data::kSegment) >= segments_.size())
+    const std::string_view key = entries[i].text(named_data::kKey);
+    const auto index = entries[i].scalar<uint32_t>(named_data::kSegment);
+    if (key.data() == nullptr || index >= segments_.size())
       return error->fail("named data %u has no name or no segment", i);
+    named_bytes_.emplace(key, segments_[index].bytes);  // the runtime too takes the first of a name
   }
   return true;
+}
+
+uint64_t Data::named_bytes(std::string_view name) const {
+  const auto found = named_bytes_.find(name);
+  return found == named_bytes_.end() ? 0 : found->second;
 }
 
 bool Data::has_constant(uint32_t index, uint64_t bytes, uint64_t alignment, Error* error) const {

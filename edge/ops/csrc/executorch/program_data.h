@@ -4,6 +4,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/error.h"
@@ -35,6 +39,9 @@ class Data {
     uint64_t bytes = 0;
   };
 
+  // Bytes of named data; 0 where there is none of that name.
+  uint64_t named_bytes(std::string_view name) const;
+
   // Finds a delegate's data; false unless its reference leads to some.
   bool find_delegate_data(const flatbuffer::Table& reference, Extent* found, Error* error) const;
 
@@ -43,13 +50,14 @@ class Data {
   bool read_offsets(const flatbuffer::Table& table, const char* what, Extent* segment,
                     std::vector<uint64_t>* offsets, Error* error) const;
   bool read_inline_constants(const flatbuffer::Tables& buffers, Error* error);
-  bool check_named_data(const flatbuffer::Tables& entries, Error* error) const;
+  bool read_named_data(const flatbuffer::Tables& entries, Error* error);
 
   std::vector<Extent> segments_;
   Extent constants_, mutable_data_;
   std::vector<uint64_t> constant_offsets_, mutable_offsets_;
   std::vector<Extent> inline_constants_;  // of old programs, which keep constants in the flatbuffer
   std::vector<Extent> inline_delegates_;
+  std::map<std::string, uint64_t, std::less<>> named_bytes_;
 };
 
 }  // namespace edge::program

@@ -99,7 +99,7 @@ enum class Kind : uint8_t {
   kBoolList,
   kTensorList,
   kOptionalTensorList,
-};  // clang-format: skip
+};
 
 // The union InstructionArguments.
 enum class Instruction : uint8_t { kNotSet, kKernelCall, kDelegateCall, kMove, kJumpFalse, kFree };
@@ -144,7 +144,7 @@ constexpr int element_bytes(int8_t scalar_type) {
     default:
       return 0;
   }
-}  // clang-format: skip
+}
 
 constexpr int8_t kBoolType = 11;
 constexpr bool is_integer(int8_t scalar_type) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "executorch/program_data.h"
 #include "executorch/program_steps.h"
 #include "executorch/program_values.h"
 
@@ -22,8 +23,10 @@ using Externals = std::vector<External>;
 
 constexpr char kXnnpack[] = "XnnpackBackend";
 
-// Reads the external values of a graph from a delegate's data.
-bool read_externals(const uint8_t* data, uint64_t size, Externals* externals, Error* error);
+// Reads the external values of a graph from a delegate's data; false unless its constants are as large as
+// their shapes say, in the graph or among the program's named data.
+bool read_externals(const uint8_t* data, uint64_t size, const Data& program_data, Externals* externals,
+                    Error* error);
 
 // Checks the calls of delegates; `externals` has an entry for each, empty for backends other than XNNPACK.
 bool check_delegate_calls(const std::vector<Chain>& chains, const std::vector<Externals>& externals,
