@@ -56,8 +56,8 @@ def main_guard(main: Callable[[], int]) -> NoReturn:
     """Run ``main`` and exit with its code; what a user can mend becomes one sentence on stderr and code 2.
 
     That is ValueError, OSError and memory that ran out; Ctrl-C becomes 130. A reader of stdout or stderr that
-    ends early, such as ``head``, ends the command quietly with 141, as in a shell. What is printed to a stream
-    that was closed before the start, as by ``>&-``, is dropped.
+    ends early, such as ``head``, ends the command quietly with 141, as in a shell. What goes to a stream that
+    was closed before the start, as by ``>&-``, is dropped.
     """
     _open_closed_streams()
     try:
@@ -108,8 +108,8 @@ def _memory_sentence(error: BaseException) -> str:
     asked = _ASKED_BYTES.search(str(error))
     more = f" and {int(asked[1]) / 1e6:,.0f} MB more were asked for" if asked else ""
     return (
-        f"memory ran out: {used / 1e6:,.0f} MB were in use{more}; free memory or take a machine with more, or "
-        "ask for less: a smaller model, a shorter --max-seq-len or --context, or fewer texts at once"
+        f"memory ran out: {used / 1e6:,.0f} MB were in use{more}; free memory or take a machine with more, "
+        "or ask for less: a smaller model, a shorter --max-seq-len or --context, or fewer texts at once"
     )
 
 
@@ -129,13 +129,13 @@ def _open_closed_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-    sys.stdin = sys.stdin or open(0)
-    sys.stdout = sys.stdout or open(1, "w")
-    sys.stderr = sys.stderr or open(2, "w")
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _drop_unwritten_text() -> None:
-    """Send what a stream still holds to the null device if it cannot be written: Python flushes at its exit."""
+    """Send text that cannot be written to the null device, because Python tries once more at its exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
