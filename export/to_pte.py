@@ -6,6 +6,7 @@ eager PyTorch. Without --model it exports the small story model that comes with 
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,14 +80,17 @@ class ExportFlags:
 def export_to(output: Path, source: Source, recipe: Recipe, options: Options) -> Manifest:
     """Export, verify and write ``output``, which appears whole or not at all."""
     model = source.model
-    lowered = recipe.lower(model, options)
-    program = recipe.emit(lowered, options, constant_methods(model.config, options.max_seq_len))
-    with replace_directory(checked_output(output)) as directory:
+    with replace_directory(checked_output(output), wait=False) as directory:
+        lowered = recipe.lower(model, options)
+        program = recipe.emit(lowered, options, constant_methods(model.config, options.max_seq_len))
         path = directory / PROGRAM_NAME
         path.write_bytes(program)
+        emitted = hashlib.sha256(program).hexdigest()
         del program  # frees its memory for the verification
         proof = _verified(path, source, lowered, recipe, options)
-        record = None
+        written, record = record_file(path), None
+        if written.sha256 != emitted:
+            raise ValueError(f"{path} has other bytes than were written to it; is the disk sound?")
         if source.tokenizer is not None:
             shutil.copyfile(source.tokenizer.path, directory / source.tokenizer.path.name)
             record = record_file(directory / source.tokenizer.path.name)
@@ -100,7 +104,7 @@ def export_to(output: Path, source: Source, recipe: Recipe, options: Options) ->
             embedding_learned=grid_of(model.embed_tokens).is_quantized,
             **option_figures(recipe, options),
             **format_figures(model, options.grid),
-            **program_figures(lowered, record_file(path)),
+            **program_figures(lowered, written),
         ).sealed()
         (directory / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
     return manifest

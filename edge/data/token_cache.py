@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import AcquireReturnProxy, FileLock, Timeout
 from tqdm import tqdm
 
 from edge.data.hub import HubDataset
 from edge.data.shards import Shards
 from edge.data.sources import Source, open_source, texts_of
-from edge.files import sha256_of
+from edge.files import only_writer, sha256_of, staged_file, write_text
 from edge.model.config import ModelConfig
 from edge.model.tokenizer import Tokenizer
 
@@ -90,7 +89,7 @@ def tokenise(
         return known
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _locked(path, source.name):
+        with only_writer(path.with_suffix(""), wait=True):
             return _recorded(path) or _write(path, opened, source, tokenizer, config)
     except OSError as error:  # of the cache; readers raise ValueError
         raise ValueError(
@@ -122,43 +121,27 @@ def _recorded(path: Path) -> TokenFile | None:
     return file if whole else None
 
 
-def _locked(path: Path, name: str) -> AcquireReturnProxy:
-    """Lock the cache entry; the system releases the lock of a dead process."""
-    lock = FileLock(path.with_suffix(".lock"))
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another process that tokenises {name}", file=sys.stderr, flush=True)
-        return lock.acquire()
-
-
 def _write(
     path: Path, opened: Shards | HubDataset, source: Source, tokenizer: Tokenizer, config: ModelConfig
 ) -> TokenFile:
     largest = max(tokenizer.vocab_size - 1, config.bos_id, config.eos_id)
     dtype = "<u2" if largest < 2**16 else "<u4"
-    digest, length, partial = hashlib.sha256(), 0, path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as out, _bar(source) as bar:
-            for ids in _batches_of_ids(opened, source.name, tokenizer, config):
-                left = None if source.tokens is None else source.tokens - length
-                data = np.array(ids[:left], dtype).tobytes()
-                out.write(data)
-                digest.update(data)
-                length += len(ids[:left])
-                bar.update(len(ids[:left]))
-                if length == source.tokens:
-                    break
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(partial, path)
-        file = TokenFile(path, dtype, length, digest.hexdigest())
-        record = {**asdict(file), "path": path.name, "source": source.name, "tokenizer": str(tokenizer.path)}
-        partial.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(partial, path.with_suffix(".json"))
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    digest, length = hashlib.sha256(), 0
+    with staged_file(path) as staged, staged.open("wb") as out, _bar(source) as bar:
+        for ids in _batches_of_ids(opened, source.name, tokenizer, config):
+            left = None if source.tokens is None else source.tokens - length
+            data = np.array(ids[:left], dtype).tobytes()
+            out.write(data)
+            digest.update(data)
+            length += len(ids[:left])
+            bar.update(len(ids[:left]))
+            if length == source.tokens:
+                break
+        out.flush()
+        os.fsync(out.fileno())
+    file = TokenFile(path, dtype, length, digest.hexdigest())
+    record = {**asdict(file), "path": path.name, "source": source.name, "tokenizer": str(tokenizer.path)}
+    write_text(path.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
     return file
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from edge.cli import refuse_unwritable
 from edge.data import documents
+from edge.files import staged_file
 from edge.model.tokenizer import TOKENIZER_FILES
 
 #: Ids 0, 1 and 2, as in Llama.
@@ -68,9 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     tokenizer = train_tokenizer(args.data, args.vocab_size)
     args.output.mkdir(parents=True, exist_ok=True)
     path = args.output / "tokenizer.json"
-    partial = path.with_name(path.name + ".partial")
-    tokenizer.save(str(partial), pretty=False)
-    os.replace(partial, path)
+    with staged_file(path) as staged:
+        tokenizer.save(str(staged), pretty=False)
     entries = tokenizer.get_vocab_size()
     fewer = (
         "" if entries == args.vocab_size else f" (the text holds no more; {args.vocab_size} were asked for)"

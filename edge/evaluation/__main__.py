@@ -18,7 +18,7 @@ from edge.evaluation.perplexity import Perplexity, block_length, file_perplexity
 from edge.evaluation.questions import ChoiceFile, read_questions
 from edge.evaluation.table import Row, as_json, cell, heading, markdown
 from edge.evaluation.wikitext import wikitext_rows
-from edge.files import write_atomically
+from edge.files import write_text
 
 #: Value of --wikitext when none is given.
 HUB = "hub"
@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
         # After every model, so that an interruption costs only one.
         for path, text in ((args.output, markdown(rows)), (args.json, as_json(rows))):
             if path is not None:
-                write_atomically(path, text)
+                write_text(path, text)
     print("\n" + markdown(rows), end="")
     return 0
 

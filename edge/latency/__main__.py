@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBar
 
 from edge.cli import main_guard, refuse_unwritable
+from edge.files import only_writer, write_text
 from edge.latency import measure as measuring
 from edge.latency.arguments import Request, checked, parser
 from edge.latency.candidate import Candidate
@@ -37,12 +38,14 @@ def main(argv: list[str] | None = None) -> int:
     if args.render:
         render(read_report(args.render), args.render.parent)
         return 0
-    return make_report(checked(args))
+    request = checked(args)
+    refuse_unwritable(request.output)
+    with only_writer(request.output):
+        return make_report(request)
 
 
 def make_report(request: Request) -> int:
     """Measure, or go on measuring, and write the report's three files."""
-    refuse_unwritable(request.output)
     path = request.output / REPORT_NAME
     earlier = read_report(path) if path.exists() else None
     if earlier is not None and earlier.finished:
@@ -126,9 +129,9 @@ def render(report: Report, directory: Path) -> None:
     """Write the Markdown, its picture and the page of a report beside it."""
     picture = headline(report) if report.device_kind.has_speed else None
     if picture is not None:
-        (directory / PICTURE_NAME).write_text(as_file(picture), encoding="utf-8")
-    (directory / "report.md").write_text(markdown(report), encoding="utf-8")
-    (directory / "report.html").write_text(page(report), encoding="utf-8")
+        write_text(directory / PICTURE_NAME, as_file(picture))
+    write_text(directory / "report.md", markdown(report))
+    write_text(directory / "report.html", page(report))
 
 
 @contextmanager

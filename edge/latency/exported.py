@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.files import only_writer
 from edge.latency.candidate import ProgramFailed, note_on_positions, usable
 from edge.latency.devices.device import Device, Ended, Tool
 from edge.latency.devices.host import HostDevice
@@ -70,15 +71,20 @@ def export_named(model: str, variant: Variant, directory: Path) -> ExportedProgr
         raise ValueError(f"size {model!r} is unknown; choose from {', '.join(NAMED_MODELS)}")
     name = f"{model}-{variant.bits:g}bit-{variant.recipe}-{variant.kv_cache}-{source_hash()[:12]}"
     output = directory / name
-    if not output.exists():
-        options = f"--bits {variant.bits:g} --recipe {variant.recipe} --kv-cache {variant.kv_cache}".split()
-        command = [sys.executable, "-m", "export.to_pte", "--model", model, *options, "--output", str(output)]
-        command += [] if model == "default" else ["--random-weights"]
-        result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode != 0:
-            reason = result.stderr.strip()[-500:] or f"exit code {result.returncode}"
-            raise OSError(f"export of {model} at {variant.bits:g} bits ({variant.recipe}) failed: {reason}")
+    with only_writer(directory, wait=True):  # two reports at once export each program once
+        if not output.exists():
+            _export(model, variant, output)
     return open_exported(output)
+
+
+def _export(model: str, variant: Variant, output: Path) -> None:
+    options = f"--bits {variant.bits:g} --recipe {variant.recipe} --kv-cache {variant.kv_cache}".split()
+    command = [sys.executable, "-m", "export.to_pte", "--model", model, *options, "--output", str(output)]
+    command += [] if model == "default" else ["--random-weights"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        reason = result.stderr.strip()[-500:] or f"exit code {result.returncode}"
+        raise OSError(f"export of {model} at {variant.bits:g} bits ({variant.recipe}) failed: {reason}")
 
 
 class ExportedCandidate:

@@ -5,12 +5,12 @@ It is written after every sample, so an interrupted run loses nothing and can go
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edge.files import write_text
 from edge.latency.devices.device import DeviceKind, DeviceRecord
 from edge.latency.devices.open import DEVICES
 from edge.runtime.manifest import Weights
@@ -229,9 +229,4 @@ def write_report(report: Report, path: Path) -> None:
     Raises:
         OSError: it cannot be written; what was there is unchanged.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(report.model_dump_json(indent=1) + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, report.model_dump_json(indent=1) + "\n")

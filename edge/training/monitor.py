@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerState
 from transformers.integrations import TensorBoardCallback
 
-from edge.files import write_atomically
+from edge.files import write_text
 from edge.model.decoder import Decoder
 from edge.quantizers.prepare import qat_linears
 from edge.text import first_of
@@ -58,7 +58,7 @@ class Monitor(TrainerCallback):
             self._read()  # "since the last reading" counts from the checkpoint
         if state.is_world_process_zero:
             records = [r for r in read_records(self.directory) if r["step"] <= state.global_step]
-            write_atomically(self.directory / RECORD, "".join(json.dumps(r) + "\n" for r in records))
+            write_text(self.directory / RECORD, "".join(json.dumps(r) + "\n" for r in records))
 
     def on_log(self, args: Any, state: TrainerState, *_: Any, logs: Any = None, **__: Any) -> None:
         if state.is_world_process_zero and logs and logs.keys() & {"loss", "eval_loss"}:

@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
+from edge.files import staged_file
+
 #: Labels of layers and of steps.
 NAMED_LAYERS = 48
 ROW_INCHES = 0.17
@@ -33,7 +35,8 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
         _heat_map(left, readings, "changed", "codes changed since the start, % (red: none)")
         _heat_map(right, readings, "alpha_moved", "alpha moved since the start, % (red: not at all)")
         right.tick_params(labelleft=False)
-    figure.savefig(path, dpi=110, format="png")
+    with staged_file(path) as staged:
+        figure.savefig(staged, dpi=110, format="png")
 
 
 def _loss(axes: Axes, records: list[dict[str, Any]]) -> None:

@@ -10,14 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
-
-from edge.files import write_atomically
+from edge.files import write_text
 from edge.training.checkpoints import last_checkpoint
 from edge.training.train_config import TrainConfig, spelled
 
 RECORD = "run.json"
-LOCK = "lock"
 #: Flags that may change when a run is resumed, because they do not decide what is trained. ``data`` and
 #: ``tokenizer`` are compared by the tokens they give, and batch flags by the global batch.
 FREE_FLAGS = {"output", "data", "tokenizer", "eval_data", "data_cache", "save_steps", "save_total_limit"} | {
@@ -47,7 +44,7 @@ def mark_diverged(directory: Path) -> None:
 
 
 def _write(directory: Path, record: dict[str, Any]) -> None:
-    write_atomically(directory / RECORD, json.dumps(record, indent=2) + "\n")
+    write_text(directory / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:
@@ -103,21 +100,6 @@ def _examples_per_step(flags: dict[str, Any]) -> int:
     """Return the global batch; records of earlier versions lack it, and mean one rank."""
     one_rank = int(flags["batch_size"]) * int(flags.get("gradient_accumulation_steps", 1))
     return flags.get("examples_per_step", one_rank)
-
-
-def only_run(directory: Path) -> AcquireReturnProxy:
-    """Hold the lock of a directory of checkpoints; the system frees the lock of a dead process.
-
-    Raises:
-        ValueError: another process holds it.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    try:
-        return FileLock(directory / LOCK).acquire(timeout=0)
-    except Timeout as error:
-        raise ValueError(
-            f"another process trains in {directory}; wait for its end, or choose another --output"
-        ) from error
 
 
 def _another_run(directory: Path, difference: str) -> str:

@@ -17,6 +17,7 @@ import torch
 from edge.checkpoints.convert import to_checkpoint
 from edge.checkpoints.write import save_checkpoint
 from edge.data import PackedBlocks, Source, TokenStream, token_stream
+from edge.files import only_writer
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.methods import METHODS
@@ -30,7 +31,6 @@ from edge.training.progress import examples_per_step
 from edge.training.ranks import require_same_on_all_ranks
 from edge.training.run_record import (
     mark_diverged,
-    only_run,
     read_record,
     refuse_other_flags,
     refuse_other_hashes,
@@ -91,7 +91,7 @@ def train(config: TrainConfig, rest: list[str]) -> float | None:
         method.calibrate(model, (blocks[i]["tokens"][None, :-1] for i in range(len(blocks))))
     teacher = teacher_of(config, model, tokenizer)
     module = NextTokenLoss(model, teacher, config.distill, arguments.bf16, method)
-    with only_run(directory) if arguments.process_index == 0 else nullcontext():
+    with only_writer(directory) if arguments.process_index == 0 else nullcontext():
         if last_checkpoint(directory) != last or _has_files(output):
             raise ValueError(f"another process has trained {output} meanwhile; give the same command again")
         new_rate = record is None or record["flags"]["learning_rate"] != config.learning_rate

@@ -45,7 +45,7 @@ def test_one_table_over_checkpoints_and_programs(files, tmp_path, capsys):
     assert main([*arguments, "--output", str(output), "--json", str(record)]) == 0
     printed = capsys.readouterr().out
     assert printed.endswith(output.read_text())
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob(".*"))
 
     lines = [line for line in output.read_text().splitlines() if line.startswith("|")]
     head, rule, *rows = [[c.strip() for c in line.split("|")[1:-1]] for line in lines]

@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from edge.cli import main_guard
+from edge.files import only_writer
 from edge.formats import grid_for_bits
 from edge.model.config import MOBILELLM, NAMED_MODELS
 from edge.ops.packing import packed_nbytes
@@ -159,12 +160,17 @@ def test_an_interrupted_export_leaves_the_earlier_one(ternary, tmp_path, monkeyp
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_a_killed_export_left_is_cleaned_up(ternary, tmp_path):
+def test_one_export_at_a_time_and_other_directories_are_left_alone(ternary, tmp_path, capsys):
     for name in ("out.partial", "out.replaced"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "model.pte").write_bytes(b"half")
-    assert run("--bits", "1.58", "--model", ternary / "checkpoint", "--output", tmp_path / "out") == 0
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+        (tmp_path / name / "thesis.tex").write_bytes(b"years of work")
+    arguments = ["--bits", "1.58", "--model", ternary / "checkpoint", "--output", tmp_path / "out"]
+    with only_writer(tmp_path / "out"):
+        assert run(*arguments) == 2
+    assert "another process is writing" in capsys.readouterr().err
+    assert run(*arguments) == 0
+    assert (tmp_path / "out.partial/thesis.tex").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.partial", "out.replaced"]
 
 
 def test_rounding_after_training_warns_and_says_what_it_costs(tmp_path, capsys):

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from filelock import FileLock
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
+from edge.files import only_writer
 from edge.model.config import NAMED_MODELS
 from edge.training import train
 from edge.training.checkpoints import last_checkpoint
 from edge.training.progress import Progress
-from edge.training.run_record import LOCK
 from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_tokenizer
 
 
@@ -50,8 +49,8 @@ def checkpoints(output: Path) -> Path:
 def test_one_run_at_a_time(folder: Path, unfinished: Path):
     shutil.rmtree(checkpoints(unfinished) / "checkpoint-6")
     with (
-        FileLock(checkpoints(unfinished) / LOCK),
-        pytest.raises(ValueError, match="another process trains in"),
+        only_writer(checkpoints(unfinished)),
+        pytest.raises(ValueError, match="another process is writing"),
     ):
         train.main(command(folder, unfinished))
     assert last_checkpoint(checkpoints(unfinished)).name == "checkpoint-4"

@@ -11,10 +11,12 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from edge.cli import main_guard, refuse_unwritable
+from edge.files import only_writer
 from edge.formats import BITS_CHOICES, FULL_PRECISION, grid_for_bits
 from edge.training.ablation.study import Study
 from edge.training.ablation.table import TABLE, markdown
@@ -88,8 +90,9 @@ def main(argv: list[str] | None = None) -> int:
     refuse_unwritable(args.output)
     study = _study(str(args.output), words)
     variants = list(_variants(args.variants, study.full is not None))
-    args.output.mkdir(parents=True, exist_ok=True)
-    study.run(widths, variants, args.seeds)
+    with only_writer(args.output) if study.writes else nullcontext():
+        args.output.mkdir(parents=True, exist_ok=True)
+        study.run(widths, variants, args.seeds)
     if not study.writes:
         return 0
     print(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge.files import write_atomically
+from edge.files import write_text
 from edge.formats import FULL_PRECISION
 
 RESULTS = "results.json"
@@ -113,4 +113,4 @@ def read_results(directory: Path, settings: dict[str, Any]) -> Results:
 def write_results(results: Results, directory: Path) -> None:
     """Write ``results.json`` atomically."""
     held = {"settings": results.settings, "results": [asdict(result) for result in results.found]}
-    write_atomically(directory / RESULTS, json.dumps(held, indent=2) + "\n")
+    write_text(directory / RESULTS, json.dumps(held, indent=2) + "\n")

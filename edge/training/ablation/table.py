@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edge.files import write_atomically
+from edge.files import staged_file, write_text
 from edge.formats import FULL_PRECISION
 from edge.training.ablation.picture import picture
 from edge.training.ablation.results import CONTINUED, Reference, Results, references_of, widths_of
@@ -20,10 +19,9 @@ NONE = "-"
 
 def write_tables(results: Results, directory: Path) -> None:
     """Write ``table.md`` and ``table.png``, each atomically."""
-    write_atomically(directory / TABLE, markdown(results))
-    partial = directory / (PICTURE + ".partial")
-    picture(results).savefig(partial, format="png", dpi=144)
-    os.replace(partial, directory / PICTURE)
+    write_text(directory / TABLE, markdown(results))
+    with staged_file(directory / PICTURE) as staged:
+        picture(results).savefig(staged, format="png", dpi=144)
 
 
 def markdown(results: Results) -> str:

@@ -13,6 +13,8 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge.files import only_writer, replace_directory
+
 #: Pinned, so that a figure can be measured again.
 PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
 SOURCE_PACKAGE = f"{PACKAGE} {VERSION}"
@@ -45,13 +47,17 @@ def build(directory: Path) -> Path:
         return binaries
     cmake, ninja = _tool("cmake"), _tool("ninja")
     _compiler()
-    if not source.exists():
-        _download(directory, source)
-    print(f"building {BENCH} and {QUANTIZE} in {folder}", file=sys.stderr)
-    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+    with only_writer(directory / "build", wait=True):
+        if not source.exists():
+            _download(directory, source)
+        print(f"building {BENCH} and {QUANTIZE} in {folder}", file=sys.stderr)
+        _build(source, folder, cmake, ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"])
+    return binaries
+
+
+def _build(source: Path, folder: Path, cmake: str, generator: Sequence[str]) -> None:
     run_tool([cmake, "-S", source / "vendor" / "llama.cpp", "-B", folder, *generator, *_CONFIGURATION])
     run_tool([cmake, "--build", folder, "--target", QUANTIZE, BENCH, "--parallel", str(os.cpu_count() or 1)])
-    return binaries
 
 
 def run_tool(command: Sequence[str | Path], stdout_only: bool = False) -> str:
@@ -76,12 +82,8 @@ def _download(directory: Path, source: Path) -> None:
     options = ["--no-deps", "--no-binary", PACKAGE, "--dest", str(directory)]
     run_tool([sys.executable, "-m", "pip", "download", *options, f"{PACKAGE}=={VERSION}"])
     archive = directory / f"{source.name}.tar.gz"
-    partial = directory / f"{source.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    with tarfile.open(archive) as files:
-        files.extractall(partial, filter="data")
-    (partial / source.name).rename(source)
-    partial.rmdir()
+    with replace_directory(source) as staged, tarfile.open(archive) as files:
+        files.extractall(staged.parent, filter="data")  # all of it lies below one folder of that name
     archive.unlink()
 
 

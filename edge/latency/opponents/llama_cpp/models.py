@@ -8,9 +8,9 @@ The embedding, which is the head too, is Q8_0 in every type, as our programs' is
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from edge.files import staged_file, write_text
 from edge.latency.opponents.llama_cpp.build import QUANTIZE, run_tool
 from edge.model.config import ModelConfig
 
@@ -66,16 +67,9 @@ def write_random_model(config: ModelConfig, path: Path, seed: int = 0) -> Path:
     _refuse_other_architectures(config)
     gguf = _import_gguf()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    writer = gguf.GGUFWriter(partial, "llama")
-    try:
+    with staged_file(path) as staged, closing(gguf.GGUFWriter(staged, "llama")) as writer:
         _add_metadata(writer, config)
         _write(writer, tensor_shapes(config), np.random.default_rng(seed))
-        writer.close()
-        os.replace(partial, path)
-    finally:
-        writer.close()
-        partial.unlink(missing_ok=True)
     return path
 
 
@@ -115,14 +109,10 @@ def quantize(binaries: Path, model: Path, type_name: str, output: Path) -> Quant
         OSError: llama-quantize is missing, fails, or says something this module does not understand.
     """
     check_type(type_name)
-    partial = output.with_name(output.name + ".partial")
-    try:
+    with staged_file(output) as staged:
         options = ["--token-embedding-type", HEAD_TYPE, "--output-tensor-type", HEAD_TYPE]
-        log = run_tool([binaries / QUANTIZE, *options, model, partial, type_name])
-        _log_path(output).write_text(log)
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
+        log = run_tool([binaries / QUANTIZE, *options, model, staged, type_name])
+        write_text(_log_path(output), log)
     return read_quantized(output, type_name)
 
 
