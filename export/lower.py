@@ -9,6 +9,7 @@ from torch import nn
 
 from edge.formats import Grid
 from edge.model.decoder import EMBEDDING, HEAD, Decoder, Layer, clone_structure, replace_module
+from edge.model.rope import rope_tables
 from edge.runtime.manifest import KVCacheFormat
 from export.fuse import FusedLayer
 from export.modules import OpAttention, PackedEmbedding, PackedHead
@@ -40,7 +41,7 @@ def lower(
         lower_layer: lowers the layer of a full name, with one attention module for each of its passes.
     """
     lowered, config = clone_structure(model), model.config
-    lowered.cos, lowered.sin = (table[: options.max_seq_len].clone() for table in (model.cos, model.sin))
+    lowered.cos, lowered.sin = rope_tables(config, options.max_seq_len)
     for index, layer in enumerate(model.layers):
         name = f"layers.{index}"
         cores = [

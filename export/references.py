@@ -42,7 +42,7 @@ def reference_models(model: Decoder, lowered: Decoder, recipe: Recipe, options: 
     weights = weights_of(model)
     for _, table in tables_of(lowered):
         weights |= {f"{name}.weight": weight for name, weight in weights_in(table).items()}
-    float_model = build_model(Checkpoint(model.config, weights))
+    float_model = build_model(Checkpoint(model.config, weights), options.max_seq_len)
     rounded = recipe.with_int8_activations(float_model, lowered).eval()
     if options.kv_cache == "fp32":
         return References(float_model, rounded, None, None, recipe.exact_prefill)

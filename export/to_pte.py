@@ -16,7 +16,7 @@ from rich.console import Console
 from edge.cli import flag, main_guard, parse_flags
 from edge.files import replace_directory
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, grid_for_bits
-from edge.model.config import NAMED_MODELS, ModelConfig
+from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
 from edge.quantizers.base import grid_of
 from edge.quantizers.plan import MIXED
@@ -40,7 +40,7 @@ from export.metadata import (
 from export.output import checked_output
 from export.recipes import RECIPES, Recipe
 from export.references import eager_logits, perplexity, reference_models
-from export.source import Source, load_source
+from export.source import LONGEST_DEFAULT, Source, load_source
 from export.summary import print_summary
 from export.verify import check_tables, verify
 
@@ -67,7 +67,7 @@ class ExportFlags:
         choices=EMBEDDING_BITS_CHOICES,
     )
     max_seq_len: int | None = flag(
-        "positions of the KV cache; default: the model's, at most 2048", default=None
+        f"positions of the KV cache; default: the model's, at most {LONGEST_DEFAULT}", default=None
     )
     kv_cache: KVCacheFormat = flag(
         "how keys and values are held; int8 takes a quarter of the memory (default %(default)s)",
@@ -111,7 +111,7 @@ def export_to(output: Path, source: Source, recipe: Recipe, options: Options) ->
 
 
 def _verified(path: Path, source: Source, lowered: Decoder, recipe: Recipe, options: Options) -> Verification:
-    tokens, text = source.verification_tokens(options.max_seq_len)
+    tokens, text = source.verification_tokens()
     tables = check_tables(source.model, lowered, path)
     references = reference_models(source.model, lowered, recipe, options)
     proof = verify(path, references, tables, tokens, text)
@@ -131,26 +131,17 @@ def _default_output(source: Source, recipe: Recipe, bits: float) -> Path:
     return Path("exported") / f"{source.name}-{width}{recipe.output_suffix}"
 
 
-def _checked_max_seq_len(wanted: int | None, config: ModelConfig) -> int:
-    if wanted is None:
-        return min(config.max_seq_len, 2048)
-    if not 1 <= wanted <= config.max_seq_len:
-        raise ValueError(f"--max-seq-len must lie in 1..{config.max_seq_len} for this model, not {wanted}")
-    return wanted
-
-
 def main(argv: list[str] | None = None) -> int:
     flags = parse_flags(ExportFlags, argv, "export.to_pte", __doc__)
     grid, recipe = grid_for_bits(flags.bits, BITS_CHOICES), RECIPES[flags.recipe]
     if flags.output is not None:
         checked_output(flags.output)
     with Console(stderr=True).status(f"exporting {flags.model} at {grid.bits:g} bits"):
-        source = load_source(flags.model, grid, recipe, flags.random_weights)
-        max_seq_len = _checked_max_seq_len(flags.max_seq_len, source.model.config)
+        source = load_source(flags.model, grid, recipe, flags.random_weights, flags.max_seq_len)
         output = flags.output or _default_output(source, recipe, grid.bits)
         checked_output(output)  # again: the default path is known only now
         embedding_bits = flags.embedding_bits or _default_embedding_bits(source.model)
-        options = Options(grid, max_seq_len, embedding_bits, flags.kv_cache)
+        options = Options(grid, source.max_seq_len, embedding_bits, flags.kv_cache)
         manifest = export_to(output, source, recipe, options)
     print_summary(output, manifest)
     return 0

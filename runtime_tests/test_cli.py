@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NoReturn
 
+import numpy as np
 import pytest
+import torch
 
-from edge.cli import flag, parse_flags
+from edge.cli import flag, main_guard, parse_flags
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,90 @@ def test_help_has_defaults_and_choices(capsys) -> None:
     assert "{4,8,16}" in printed
 
 
-def test_a_reader_that_ends_early_ends_the_command_quietly() -> None:
+#: Runs a command in a process of its own.
+GUARDED = "import sys; from edge.cli import main_guard; main_guard(lambda: {} or 0)"
+
+
+def ended(what: str, redirections: str = "") -> tuple[int, str]:
+    """Exit code and stderr of ``what`` as a command, under a shell's redirections."""
+    command = shlex.join([sys.executable, "-c", GUARDED.format(what)])
+    done = subprocess.run(["bash", "-c", f"{command} {redirections}"], capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_reader_that_ends_early_ends_the_command_quietly(stream: str, flush: bool) -> None:
     """As ``| head`` does; the pipe's reading end is closed before the command writes."""
     reader, writer = os.pipe()
     os.close(reader)
-    code = "from edge.cli import main_guard; main_guard(lambda: print('much', flush=True) or 0)"
-    ended = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
+    code = GUARDED.format(f"print('much', file=sys.{stream}, flush={flush})")
+    other = {"stdout": "stderr", "stderr": "stdout"}[stream]
+    done = subprocess.run([sys.executable, "-c", code], **{stream: writer, other: subprocess.PIPE})
     os.close(writer)
-    assert (ended.returncode, ended.stderr) == (141, b"")
+    assert (done.returncode, getattr(done, other)) == (141, b"")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_end_no_command(closed: str) -> None:
+    what = "print('a') or print('b', file=sys.stderr) or sys.stdout.flush() or sys.stdin.fileno()"
+    assert ended(what, closed) == (0, "" if "2>&-" in closed else "b\n")
+
+
+def test_a_file_does_not_take_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+    """Else what native code prints would go into it."""
+    path = tmp_path / "file"
+    what = f"(opened := open({str(path)!r}, 'w')) and (opened.write(str(opened.fileno())) and 0)"
+    assert ended(what, "<&- >&- 2>&-") == (0, "")
+    assert int(path.read_text()) > 2
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_full_disk_under_stdout_is_said(flush: bool) -> None:
+    code, words = ended(f"print('much', flush={flush})", "> /dev/full")
+    assert (code, words) == (2, "error: [Errno 28] No space left on device\n")
+
+
+def test_an_error_that_nobody_can_read_has_its_code() -> None:
+    assert ended("int('x')", "2> /dev/full") == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda: torch.empty(1 << 50), "and 4,503,599,627 MB more were asked for;"),
+        (lambda: np.empty(1 << 50), "were in use;"),
+        (lambda: os.strerror(0) * (1 << 60), "were in use;"),
+        (lambda: _raise(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))), "were in use;"),
+        (lambda: _raise(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")), "in use;"),
+        (lambda: _raise_from(ValueError("x cannot be read"), MemoryError()), "were in use;"),
+    ],
+)
+def test_memory_that_ran_out_is_one_sentence(fault: Callable[[], Any], words: str, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main_guard(lambda: fault() is None)
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert said.startswith("error: memory ran out: ")
+    assert said.count("\n") == 1
+    assert words in said
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), KeyError("out of memory")])
+def test_other_errors_are_not_hidden(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        main_guard(lambda: _raise(error))
+
+
+def test_a_path_that_speaks_of_memory_is_no_memory_error(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main_guard(lambda: _raise(ValueError("/out of memory is not a directory")))
+    assert capsys.readouterr().err == "error: /out of memory is not a directory\n"
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
+
+
+def _raise_from(error: Exception, cause: Exception) -> NoReturn:
+    raise error from cause

@@ -35,8 +35,8 @@ def tiny_config(**changes) -> ModelConfig:
     return ModelConfig(**{**shape, **changes})
 
 
-def tiny_model(config: ModelConfig | None = None, seed: int = 0) -> Decoder:
-    model = Decoder(config or tiny_config()).reset_parameters(seed)
+def tiny_model(config: ModelConfig | None = None, seed: int = 0, positions: int | None = None) -> Decoder:
+    model = Decoder(config or tiny_config(), positions).reset_parameters(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(6 if parameter.ndim == 2 else 1)
@@ -53,9 +53,11 @@ def tiny_tokenizer() -> Path:
     return directory / "tokenizer.json"
 
 
-def tiny_checkpoint(fmt: Grid = FULL_PRECISION, plan: Plan | None = None, **changes) -> Checkpoint:
-    """A checkpoint with one format for every linear, or with a plan."""
-    model, plan = tiny_model(tiny_config(**changes)), plan or Plan(fmt)
+def tiny_checkpoint(
+    fmt: Grid = FULL_PRECISION, plan: Plan | None = None, positions: int | None = None, **changes
+) -> Checkpoint:
+    """A checkpoint with one format for every linear, or with a plan; ``positions`` as for ``Decoder``."""
+    model, plan = tiny_model(tiny_config(**changes), positions=positions), plan or Plan(fmt)
     if plan.is_quantized:
         prepare_qat(model, plan)
         with torch.no_grad():  # as if learned: not the starting alpha

@@ -20,13 +20,16 @@ _TABLES: dict[str, type[QuantizedEmbedding] | type[QuantizedHead]] = {
 }
 
 
-def build_model(checkpoint: Checkpoint) -> Decoder:
+def build_model(checkpoint: Checkpoint, positions: int | None = None) -> Decoder:
     """Build a checkpoint's model in evaluation mode, on its grids if it has any.
 
     Its parameters are the checkpoint's own tensors, so training it changes them.
+
+    Args:
+        positions: see ``Decoder``.
     """
     with torch.device("meta"):
-        model = Decoder(checkpoint.config)
+        model = Decoder(checkpoint.config, positions)
     model.load_state_dict(checkpoint.weights, strict=True, assign=True)
     if checkpoint.alphas:
         prepare_qat(model, checkpoint.plan, checkpoint.alphas)

@@ -82,7 +82,7 @@ def parse_config(directory: Path, hf: dict[str, Any]) -> tuple[ModelConfig, Plan
 def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of all weights of a model with a head of its own, by name."""
     with torch.device("meta"):
-        model = Decoder(replace(config, tied_embedding=False, max_seq_len=1))
+        model = Decoder(replace(config, tied_embedding=False), positions=0)
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 

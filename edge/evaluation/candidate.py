@@ -82,4 +82,5 @@ def _open_checkpoint(name: str) -> Candidate:
     size = sum(file.stat().st_size for file in files)
     config = checkpoint.config
     facts = Facts(name, "checkpoint", checkpoint.bits, size, config.max_seq_len)
-    return Candidate(facts, config, Tokenizer(checkpoint.tokenizer), EagerModel(build_model(checkpoint)))
+    model = EagerModel(build_model(checkpoint, positions=0))
+    return Candidate(facts, config, Tokenizer(checkpoint.tokenizer), model)

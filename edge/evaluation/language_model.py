@@ -64,7 +64,7 @@ class LanguageModel(ABC):
 
 
 class EagerModel(LanguageModel):
-    """A model in eager PyTorch, on the accelerator where there is one."""
+    """A model in eager PyTorch, on the accelerator where there is one; its RoPE tables grow as texts ask."""
 
     def __init__(self, model: Decoder) -> None:
         self.positions = model.config.max_seq_len
@@ -79,6 +79,7 @@ class EagerModel(LanguageModel):
     def _score(self, batch: list[Continuation]) -> list[Score]:
         # Padding comes last, so a causal model does not see it.
         tokens = pad_sequence([torch.tensor(each.fed) for each in batch], batch_first=True)  # [B, T]
+        self.model.reach(tokens.shape[1])
         hidden = self.model.hidden(tokens.to(self.device))  # [B, T, dim]
         return [self._predict(row, each) for row, each in zip(hidden, batch, strict=True)]
 

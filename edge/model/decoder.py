@@ -137,20 +137,21 @@ class Decoder(nn.Module):
 
     Args:
         config: the shape. Weights are not initialised: load them, or call ``reset_parameters``.
+        positions: length of the RoPE tables; None is all that the config has, which may take gigabytes.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, positions: int | None = None) -> None:
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
         self.lm_head = Head(config)
-        cos, sin = rope_tables(config)
+        cos, sin = rope_tables(config, config.max_seq_len if positions is None else positions)
         self.cos: Tensor
         self.sin: Tensor
-        self.register_buffer("cos", cos, persistent=False)  # [max_seq_len, D/2]
-        self.register_buffer("sin", sin, persistent=False)  # [max_seq_len, D/2]
+        self.register_buffer("cos", cos, persistent=False)  # [positions, D/2]
+        self.register_buffer("sin", sin, persistent=False)  # [positions, D/2]
 
     def reset_parameters(self, seed: int) -> Decoder:
         """Draw weights with std 0.02, and 0.02 / sqrt(2 * layers run) into the residual, as GPT-2 does."""
@@ -162,6 +163,13 @@ class Decoder(nn.Module):
                 std = 0.02 / depth**0.5 if residual else 0.02
                 nn.init.normal_(parameter, std=std, generator=generator)
         return self
+
+    def reach(self, positions: int) -> None:
+        """Lengthen the RoPE tables to at least so many positions, or to all that the config has."""
+        length = self.cos.shape[0]
+        if positions > length:
+            length = min(max(positions, 2 * length), self.config.max_seq_len)
+            self.cos, self.sin = (table.to(self.cos) for table in rope_tables(self.config, length))
 
     def hidden(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Final normalised states [B, T, dim] of tokens [B, T] int64 that begin at position ``start``."""

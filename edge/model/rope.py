@@ -1,7 +1,7 @@
 """Rotary position embedding (arXiv 2104.09864): its tables, and their application.
 
 transformers computes the frequencies, because it has every published scaling rule. The tables are computed
-once, in float32, and are part of the exported program, so that every CPU rotates by the same bits.
+in float32, and are part of the exported program, so that every CPU rotates by the same bits.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from edge.model.config import ModelConfig
 
 
-def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """cos and sin, each [max_seq_len, head_dim / 2] float32, scaled as ``rope_scaling`` asks.
+def rope_tables(config: ModelConfig, positions: int) -> tuple[Tensor, Tensor]:
+    """cos and sin, each [positions, head_dim / 2] float32, scaled as ``rope_scaling`` asks.
 
-    They are computed on the CPU even if the default device is meta, so that such a model has real tables.
+    A position has the same bits in tables of any length. They are computed on the CPU even if the default
+    device is meta, so that such a model has real tables.
     """
     with torch.device("cpu"):
         inv_freq, factor = _inverse_frequencies(config)  # [D/2]
-        angles = torch.outer(torch.arange(config.max_seq_len, dtype=torch.float32), inv_freq)
+        angles = torch.outer(torch.arange(positions, dtype=torch.float32), inv_freq)
         return angles.cos() * factor, angles.sin() * factor
 
 

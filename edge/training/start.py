@@ -29,7 +29,9 @@ def starting_model(config: TrainConfig) -> tuple[Decoder, Tokenizer]:
     if config.model is None:
         if config.tokenizer is None:
             raise ValueError("--tokenizer is needed when training starts from nothing")
-        model, tokenizer = Decoder(_new_shape(config)), Tokenizer(config.tokenizer)
+        shape = _new_shape(config)
+        _refuse_long_context(config, shape)
+        model, tokenizer = Decoder(shape, config.context), Tokenizer(config.tokenizer)
         _refuse_without_markers(tokenizer, model.config)
         model.reset_parameters(config.seed)
         plan = wanted_plan(config, model.config)
@@ -44,14 +46,11 @@ def starting_model(config: TrainConfig) -> tuple[Decoder, Tokenizer]:
         tokenizer_path = config.tokenizer or checkpoint.tokenizer
         if tokenizer_path is None:
             raise ValueError(f"{config.model} has no tokenizer; name one with --tokenizer")
-        model, tokenizer = build_model(checkpoint), Tokenizer(tokenizer_path)
+        _refuse_long_context(config, checkpoint.config)
+        model, tokenizer = build_model(checkpoint, config.context), Tokenizer(tokenizer_path)
         check_vocabulary(tokenizer, model.config)
         if config.tokenizer and checkpoint.tokenizer:
             refuse_another_vocabulary(tokenizer, Tokenizer(checkpoint.tokenizer), config.model)
-    if config.context > model.config.max_seq_len:
-        raise ValueError(
-            f"--context {config.context} is beyond the model's {model.config.max_seq_len} positions"
-        )
     if plan.is_quantized and not plan_of(model).is_quantized:
         METHODS[config.method].prepare(model, plan)
     return model.train(), tokenizer
@@ -99,6 +98,11 @@ def check_before_stages(config: TrainConfig) -> None:
 
 def _new_shape(config: TrainConfig) -> ModelConfig:
     return NAMED_MODELS[config.shape or next(iter(NAMED_MODELS))]
+
+
+def _refuse_long_context(config: TrainConfig, shape: ModelConfig) -> None:
+    if config.context > shape.max_seq_len:
+        raise ValueError(f"--context {config.context} is beyond the model's {shape.max_seq_len} positions")
 
 
 def _refuse_without_markers(tokenizer: Tokenizer, config: ModelConfig) -> None:

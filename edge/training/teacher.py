@@ -23,7 +23,7 @@ def teacher_of(config: TrainConfig, model: Decoder, tokenizer: Tokenizer) -> Dec
     checkpoint = check_teacher(name, model.config, config.context)
     if checkpoint.tokenizer is not None:
         refuse_another_vocabulary(tokenizer, Tokenizer(checkpoint.tokenizer), name)
-    return build_model(checkpoint)
+    return build_model(checkpoint, config.context)
 
 
 def check_teacher(name: str, ours: ModelConfig, context: int) -> Checkpoint:

@@ -13,6 +13,7 @@ from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.convert import build_model, to_checkpoint
 from edge.checkpoints.hugging_face import load_checkpoint
 from edge.model.decoder import Decoder, named_linears
+from edge.model.rope import rope_tables
 from edge.model.tokenizer import Tokenizer
 from runtime_tests.checkpoints.hf_models import logits, random_llama, reload, save_llama
 from runtime_tests.conftest import shared_data
@@ -162,3 +163,27 @@ def test_a_model_goes_to_a_checkpoint_and_back() -> None:
     tokens = torch.arange(20)[None]
     with torch.no_grad():
         assert torch.equal(build_model(checkpoint)(tokens), model(tokens))
+
+
+@pytest.mark.parametrize("scaling", ROPES.values(), ids=ROPES)
+def test_a_position_has_the_same_bits_in_tables_of_any_length(scaling: dict | None) -> None:
+    config = tiny_config(rope_scaling=scaling, head_dim=18, max_seq_len=5000)
+    full = rope_tables(config, 5000)
+    for length in (0, 1, 2, 3, 7, 8, 17, 64, 100, 1001, 4096):
+        for table, whole in zip(rope_tables(config, length), full, strict=True):
+            assert torch.equal(table, whole[:length])
+
+
+def test_tables_grow_to_what_is_asked_and_no_longer_than_the_config() -> None:
+    tokens, long = torch.zeros(1, 40, dtype=torch.int64), tiny_model()
+    model = tiny_model(positions=0)
+    assert model.cos.shape == (0, 5)
+    model.reach(40)
+    assert model.cos.shape == (40, 5)
+    with torch.no_grad():
+        assert torch.equal(model(tokens), long(tokens))
+    model.reach(10)
+    assert model.cos.shape == (40, 5)
+    model.reach(65)
+    assert torch.equal(model.cos, long.cos)
+    assert torch.equal(model.sin, long.sin)

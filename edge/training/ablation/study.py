@@ -127,7 +127,7 @@ class Study:
         train(config, rest)
 
     def _loaded(self, directory: str) -> Decoder:
-        return build_model(open_model(directory))
+        return build_model(open_model(directory), positions=0)  # to measure, or to compare weights
 
     def _measure(
         self,

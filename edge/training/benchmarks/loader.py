@@ -36,8 +36,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    model = build_model(open_model(args.model))
-    refuse_long_context(args.context, model.config.max_seq_len)
+    checkpoint = open_model(args.model)
+    refuse_long_context(args.context, checkpoint.config.max_seq_len)
+    model = build_model(checkpoint, args.context)
     with tempfile.TemporaryDirectory() as directory:
         stream = _random_tokens(Path(directory), model.config.vocab_size, TOKENS)
         arguments = TrainingArguments(

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     config = NAMED_MODELS[args.shape]
     refuse_long_context(args.context, config.max_seq_len)
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    full = Decoder(config).reset_parameters(0).to(device)
+    full = Decoder(config, args.context).reset_parameters(0).to(device)
     models = {FULL_PRECISION.name: Trained(copy.deepcopy(full), args.compile, args.bf16)}
     for bits in args.bits.split(","):
         grid = grid_for_bits(bits, BITS_CHOICES)
