@@ -35,7 +35,8 @@ def failures_explained(directory: Path, batch_size: int, accumulation: int, cont
         reason = str(error)
         first = next(iter(reason.splitlines()), "")
         if isinstance(error, MemoryError) or should_reduce_batch_size(error):
-            raise ValueError(_does_not_fit(batch_size, accumulation, context)) from error
+            # Without its cause, for which ``main_guard`` would have a sentence that names no flags.
+            raise ValueError(_does_not_fit(batch_size, accumulation, context)) from None
         if _is_write_failure(error):
             remove_unfinished(directory)
             free = shutil.disk_usage(directory).free / 1e6
