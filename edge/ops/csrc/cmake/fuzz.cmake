@@ -1,5 +1,5 @@
-# Fuzz targets: fuzz/NAME.cc becomes the program NAME, and `fuzz_targets` builds them all. `python -m edge.ops
-# fuzz` builds and runs them. With EDGE_FUZZ everything is built for libFuzzer, so it needs Clang.
+# Fuzz targets: fuzz/NAME.cc becomes the program NAME, and the target `fuzz_targets` builds them all. With
+# EDGE_FUZZ everything is built for libFuzzer, so it needs Clang and its runtime (libclang-rt).
 if(NOT EDGE_FUZZ)
   return()
 endif()
