@@ -126,7 +126,7 @@ def only_writer(path: Path, wait: bool = False) -> Iterator[Writer]:
 
 
 class Writer:
-    """What the only writer of ``target`` works with.
+    """Hold the paths that the only writer of ``target`` uses, and put in place what it wrote.
 
     Attributes:
         target: without links.

@@ -29,7 +29,7 @@ SECONDS = 10
 #: Values that fields of a flatbuffer break at: signs, small counts, limits.
 EDGE_WORDS = (0, 1, 2, 4, 7, 16, 255, 256, 65535, 2**16, 2**31 - 1, 2**31, 2**32 - 4, 2**32 - 1)
 
-# How a process ended.
+# Ends of a process that ran one file; the others are names of signals and exceptions.
 RAN, REFUSED, SLOW = "ran", "refused", "out of time"
 
 

@@ -1,4 +1,4 @@
-"""What lowbit_runner writes: never over what it reads, and over an earlier file only when it is complete."""
+"""Tests that lowbit_runner never overwrites what it reads, and replaces a file only by a complete one."""
 
 from __future__ import annotations
 
@@ -48,13 +48,14 @@ def test_the_model_is_never_overwritten(model, kind, flag):
     assert model.read_bytes() == before
 
 
-def test_the_model_is_not_the_file_that_an_output_is_until_it_is_complete(model):
-    before = model.rename(model.parent / "logits.partial").read_bytes()
-    partial = model.parent / "logits.partial"
-    assert "would overwrite it" in refused(
-        "--model", partial, "--tokens", "1", "--logits", partial.with_suffix("")
-    )
-    assert partial.read_bytes() == before
+def test_files_of_others_that_end_in_partial_are_left_alone(model, tmp_path):
+    """Tests the name that an output could have until it is complete: a user's file, and the model itself."""
+    before = model.rename(tmp_path / "logits.partial").read_bytes()
+    (tmp_path / "trace.partial").write_bytes(GOOD)
+    outputs = ("--logits", tmp_path / "logits", "--etdump", tmp_path / "trace")
+    run("--model", tmp_path / "logits.partial", "--tokens", "1", "--max-new-tokens", 1, *outputs)
+    assert (tmp_path / "logits.partial").read_bytes() == before
+    assert (tmp_path / "trace.partial").read_bytes() == GOOD
 
 
 def test_the_model_is_never_overwritten_by_a_benchmark(model):

@@ -1,6 +1,7 @@
 #include "runner/output_file.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -29,11 +30,6 @@ bool same_file(const std::string& a, const std::string& b) {
   return S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
-// Returns true if writing `output`, or what it is called until it is complete, would overwrite `other`.
-bool overwrites(const std::string& output, const std::string& other) {
-  return same_file(output, other) || same_file(output + kPartial, other);
-}
-
 }  // namespace
 
 OutputFile::~OutputFile() {
@@ -46,8 +42,8 @@ bool OutputFile::open(const std::string& path) {
   struct stat status;
   path_ = path;
   if (lstat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode)) {
-    partial_ = path + kPartial;
-    file_ = std::fopen(partial_.c_str(), "wb");
+    partial_ = path + "." + std::to_string(getpid()) + ".partial";
+    file_ = std::fopen(partial_.c_str(), "wbx");  // x: never over another file
   }
   if (file_ == nullptr) {  // a device, or a file in a folder that takes no new ones
     partial_.clear();
@@ -73,13 +69,13 @@ bool check_outputs(const NamedPath& input, const std::vector<NamedPath>& outputs
   for (size_t i = 0; i < outputs.size(); ++i) {
     const NamedPath& output = outputs[i];
     if (output.path.empty()) continue;
-    if (overwrites(output.path, input.path)) {
+    if (same_file(output.path, input.path)) {
       *error = std::string(output.flag) + " '" + output.path + "' is the file that " + input.flag +
                " reads and would overwrite it; give it another name";
       return false;
     }
     for (size_t j = 0; j < i; ++j) {
-      if (outputs[j].path.empty() || !overwrites(output.path, outputs[j].path)) continue;
+      if (outputs[j].path.empty() || !same_file(output.path, outputs[j].path)) continue;
       *error = std::string(outputs[j].flag) + " and " + output.flag + " write the same file '" + output.path +
                "'; give them two names";
       return false;

@@ -1,5 +1,5 @@
-// A file that the runner writes. A file appears whole or not at all: it is written beside its place, as
-// NAME.partial, and takes it when it is complete, so that a failed run leaves an earlier file as it was.
+// A file that the runner writes. A file appears whole or not at all: it is written beside its place, under a
+// name that is new, and takes it when it is complete, so that a failed run leaves an earlier file as it was.
 // Devices, pipes and symbolic links are written in place.
 #pragma once
 
@@ -9,8 +9,6 @@
 #include <vector>
 
 namespace edge_runner {
-
-inline constexpr const char* kPartial = ".partial";
 
 class OutputFile {
  public:
