@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import asdict
 from typing import Any
 
 from edge.formats import Grid
@@ -76,9 +75,8 @@ def format_figures(model: Decoder, grid: Grid) -> dict[str, Any]:
 def program_figures(lowered: Decoder, program: FileRecord) -> dict[str, Any]:
     """The shape, tables and sizes of a written program, for the manifest."""
     config, parts = lowered.config, part_bytes(lowered, program.bytes)
-    record = asdict(config)
     return {
-        "config": {k: list(value) if isinstance(value, tuple) else value for k, value in record.items()},
+        "config": config,
         "parameters": config.parameters,
         "program": program,
         "tables": {name: list(t.rows) for name, t in tables_of(lowered) if isinstance(t, PackedTable)},

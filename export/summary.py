@@ -103,12 +103,10 @@ def _try_out(output: Path, manifest: Manifest) -> tuple[str, str]:
     _, program, tokenizer = open_program(output)
     config = manifest.config
     if tokenizer is None:
-        prompt = list(range(min(16, config["vocab_size"])))
+        prompt = list(range(min(16, config.vocab_size)))
     else:
-        prompt = [config["bos_id"], *tokenizer.encode(SAMPLE_PROMPT)]
+        prompt = [config.bos_id, *tokenizer.encode(SAMPLE_PROMPT)]
     prompt = prompt[: program.max_seq_len]
     tokens: list[int] = []
-    speed = generate(
-        program, prompt, SAMPLE_TOKENS, sampler(0.0, 1, 0), tuple(config["eos_ids"]), tokens.append
-    )
+    speed = generate(program, prompt, SAMPLE_TOKENS, sampler(0.0, 1, 0), config.eos_ids, tokens.append)
     return str(speed), "" if tokenizer is None else tokenizer.decode(prompt + tokens)

@@ -63,11 +63,11 @@ def exported(request, programs):
 
 def test_every_runtime_gives_the_same_greedy_text(exported):
     manifest, program, tokenizer = open_program(exported)
-    prompt = [manifest.config["bos_id"], *tokenizer.encode(PROMPT)]
-    tokens = greedy_tokens(program, prompt, NEW_TOKENS, manifest.config["eos_ids"][0])
+    prompt = [manifest.config.bos_id, *tokenizer.encode(PROMPT)]
+    tokens = greedy_tokens(program, prompt, NEW_TOKENS, manifest.config.eos_id)
     text = tokenizer.decode(tokens)
     assert len(re.findall(r"[a-z]+", text)) >= 15, text  # words, not noise
-    assert _cpp_runner(exported, prompt, manifest.config["eos_ids"][0])[: len(tokens)] == tokens
+    assert _cpp_runner(exported, prompt, manifest.config.eos_id)[: len(tokens)] == tokens
     assert _stock_runner(exported) == text
 
 

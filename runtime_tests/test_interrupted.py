@@ -16,6 +16,7 @@ import pytest
 from edge.checkpoints.hugging_face import load_checkpoint
 from edge.checkpoints.packed import open_model
 from edge.formats import grid_for_bits
+from edge.latency.schema import read_report
 from edge.runtime.manifest import read_manifest
 from runtime_tests.faults import Interrupted, shim
 from runtime_tests.tiny import save_tiny
@@ -104,3 +105,26 @@ def test_training(full: Path, text: Path, tmp_path: Path, tmp_path_factory: pyte
 
     prepare = made_anew(folder, None)
     Interrupted(shim(tmp_path_factory), command, folder, prepare, check, result).survives(2)
+
+
+def test_latency(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests that no page is half written, and that the same command completes what was measured."""
+    model, folder = save_tiny(tmp_path / "model", grid_for_bits(2), n_layers=1), tmp_path / "folder"
+    export = python("export.to_pte", "--bits", 2, "--model", model, "--output", tmp_path / "program")
+    subprocess.run(export, capture_output=True, check=True)
+
+    def check() -> None:
+        out = folder / "out"
+        assert not (out / "report.json").exists() or read_report(out / "report.json").programs
+        page = out / "report.html"
+        assert not page.exists() or page.read_text().rstrip().endswith("</html>")
+
+    def result() -> tuple[list[str], bool]:
+        check()
+        kept = sorted(p.name for p in (folder / "out").iterdir() if not p.name.endswith(".writing"))
+        return kept, read_report(folder / "out/report.json").finished
+
+    short = ("--prompts=4", "--contexts=8", "--generated=2", "--rounds=2", "--opponents=none")
+    command = [*python("edge.latency", tmp_path / "program", "--output", folder / "out"), *short]
+    prepare, complete = made_anew(folder, None), "is a finished report"
+    Interrupted(shim(tmp_path_factory), command, folder, prepare, check, result, complete).survives(2)

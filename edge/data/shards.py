@@ -52,9 +52,12 @@ class Shards:
         return Shards(files)
 
     def identity(self) -> Any:
-        """Return path, bytes and modification time (ns) of each file."""
+        """Return what changes when a file does: path, inode, bytes, times (ns) of modification and of change.
+
+        A program may set the modification time of a file that it altered; the time of change only moves on.
+        """
         stats = [(file.resolve(), file.stat()) for file in self.files]
-        return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+        return [[str(path), s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for path, s in stats]
 
     def texts(self) -> Iterator[str]:
         """Yield the documents of all files."""

@@ -2,7 +2,8 @@
 
 ``KEY.ids`` holds the token ids, little-endian, uint16 if the vocabulary fits and else uint32; ``KEY.json``
 holds their number, origin and SHA-256. The JSON file is written last; ids without it do not count. KEY is a
-hash of all that decides the ids, so nothing goes stale, and any file may be deleted.
+hash of all that decides the ids, so nothing goes stale, and any file may be deleted. Local files count as
+unchanged while path, size and times are the same (``Shards.identity``); they are not read to find out.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from edge.model.config import ModelConfig
 from edge.model.tokenizer import Tokenizer
 
 #: Part of every key; raise it when a change gives other ids for the same source.
-VERSION = 2
+VERSION = 3
 #: Limits of a batch to tokenise: documents, and characters.
 BATCH = 256
 BATCH_CHARACTERS = 1 << 20

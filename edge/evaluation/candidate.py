@@ -69,9 +69,8 @@ def _open_program(name: str, directory: Path, file: str | None = None) -> Candid
         raise ValueError(f"{name} is not {manifest.program.name}, which the manifest beside it describes")
     if tokenizer is None:
         raise ValueError(f"{name} has no tokenizer (its weights are {manifest.weights}); it cannot read text")
-    config = ModelConfig(**{**manifest.config, "eos_ids": tuple(manifest.config["eos_ids"])})
     facts = Facts(name, "program", manifest.bits, manifest.program.bytes, program.max_seq_len)
-    return Candidate(facts, config, tokenizer, ProgramModel(program), error_bounds(manifest))
+    return Candidate(facts, manifest.config, tokenizer, ProgramModel(program), error_bounds(manifest))
 
 
 def _open_checkpoint(name: str) -> Candidate:

@@ -28,6 +28,7 @@ from edge.latency.schema import Report, read_report, write_report
 from edge.latency.versions import versions
 
 REPORT_NAME = "report.json"
+PAGES = (PICTURE_NAME, "report.md", "report.html")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,7 +50,10 @@ def make_report(request: Request) -> int:
     path = request.output / REPORT_NAME
     earlier = read_report(path) if path.exists() else None
     if earlier is not None and earlier.finished:
-        raise ValueError(f"{path} is a finished report: choose another --output, or --render it anew")
+        finish_pages(earlier, path)
+        return 0
+    if earlier is not None and earlier.all_failed:
+        earlier = None  # nothing is lost, and the cause may have gone away
     console = Console(stderr=True)
     with open_device(request.device, request.cores) as device:  # first: a missing phone is known at once
         candidates = gather(
@@ -73,17 +77,35 @@ def make_report(request: Request) -> int:
             evaluate(candidates, request.eval_data)
         request.output.mkdir(parents=True, exist_ok=True)
         with _progress(console) as progress, _hint_on_interrupt(console, path):
+            for name in PAGES:  # old ones, of an unfinished report that was rendered by hand
+                (request.output / name).unlink(missing_ok=True)
             measuring.measure(report, candidates, device, lambda: write_report(report, path), progress)
-    render(report, request.output)
+            render(report, request.output)
     for record in report.programs:
         if record.failure is not None:
             console.print(
                 f"{record.name} was not measured to the end: {record.failure}", markup=False, soft_wrap=True
             )
-    if all(record.failure is not None for record in report.programs):
+    if report.all_failed:
         raise ValueError(f"no program could be measured; the first, because {report.programs[0].failure}")
-    print(f"{request.output / 'report.html'}, with report.md and {REPORT_NAME} beside it")
+    _say_where(request.output)
     return 0
+
+
+def finish_pages(report: Report, path: Path) -> None:
+    """Write the pages of a report whose command was killed after the last sample.
+
+    Raises:
+        ValueError: no page is missing: a new measurement must not replace this report.
+    """
+    if all((path.parent / name).exists() for name in pages(report)):
+        raise ValueError(f"{path} is a finished report: choose another --output, or --render it anew")
+    render(report, path.parent)
+    _say_where(path.parent)
+
+
+def _say_where(directory: Path) -> None:
+    print(f"{directory / 'report.html'}, with report.md and {REPORT_NAME} beside it")
 
 
 def resumed(earlier: Report, fresh: Report, path: Path, candidates: Sequence[Candidate]) -> Report:
@@ -126,12 +148,16 @@ def evaluate(candidates: Sequence[Candidate], text: str) -> None:
 
 
 def render(report: Report, directory: Path) -> None:
-    """Write the Markdown, its picture and the page of a report beside it."""
+    """Write the Markdown, its picture if there is one, and the page of a report beside it."""
+    for name, content in pages(report).items():
+        write_text(directory / name, content)
+
+
+def pages(report: Report) -> dict[str, str]:
+    """Render the files that stand beside a report: content by name, of PAGES."""
     picture = headline(report) if report.device_kind.has_speed else None
-    if picture is not None:
-        write_text(directory / PICTURE_NAME, as_file(picture))
-    write_text(directory / "report.md", markdown(report))
-    write_text(directory / "report.html", page(report))
+    drawn = {} if picture is None else {PICTURE_NAME: as_file(picture)}
+    return {**drawn, "report.md": markdown(report), "report.html": page(report)}
 
 
 @contextmanager

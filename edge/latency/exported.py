@@ -50,8 +50,7 @@ class ExportedProgram:
 
     @property
     def config(self) -> ModelConfig:
-        fields = self.manifest.config
-        return ModelConfig(**{**fields, "eos_ids": tuple(fields["eos_ids"])})
+        return self.manifest.config
 
 
 def open_exported(directory: Path) -> ExportedProgram:

@@ -40,7 +40,8 @@ def measure(
     """Fill in what the report's programs lack: checks, runs, then traces.
 
     A program that fails gets the reason in its record and is left out from then on. A turn that was cut off
-    is measured again as a whole, so that its programs run beside each other.
+    is measured again as a whole, so that its programs run beside each other. A report of which every program
+    failed is not marked as finished.
 
     Raises:
         DeviceError: the device is lost, or computes wrongly; the report holds all that was measured before.
@@ -58,7 +59,7 @@ def measure(
         except ProgramFailed as failed:
             record.failure = str(failed)
         save()
-    report.finished = True
+    report.finished = not report.all_failed
     save()
 
 

@@ -176,7 +176,7 @@ class Report(_Record):
 
     Attributes:
         started: UTC, ISO 8601.
-        finished: whether every program that could be measured was.
+        finished: whether every program that could be measured was, and there was one.
         versions: of this project and the packages it stands on; "commit" where a checkout tells.
     """
 
@@ -199,6 +199,11 @@ class Report(_Record):
         if not self.device_kind.has_speed and any(p.runs or p.traces for p in self.programs):
             raise ValueError("an emulated device has no speeds")
         return self
+
+    @property
+    def all_failed(self) -> bool:
+        """True if no program could be measured to the end."""
+        return all(program.failure is not None for program in self.programs)
 
     @property
     def device_kind(self) -> DeviceKind:

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(
             f"{args.program} has no tokenizer (its weights are {manifest.weights}); it cannot read a prompt"
         )
-    prompt = [manifest.config["bos_id"], *tokenizer.encode(args.prompt)]
+    prompt = [manifest.config.bos_id, *tokenizer.encode(args.prompt)]
     if len(prompt) > program.max_seq_len:
         raise ValueError(f"the prompt has {len(prompt)} tokens, the program takes {program.max_seq_len}")
     stream = TextStream(tokenizer, prompt)
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         prompt,
         args.max_new_tokens,
         sampler(args.temperature, args.top_k, args.seed),
-        tuple(manifest.config["eos_ids"]),
+        manifest.config.eos_ids,
         lambda token: print(stream.add(token), end="", flush=True),
     )
     print()

@@ -100,6 +100,14 @@ def open_program(
     directory = Path(directory)
     manifest = read_manifest(directory)
     program = Program(directory / manifest.program.name, threads)
+    for name, said, found in (
+        ("vocabulary", manifest.config.vocab_size, program.vocab_size),
+        ("longest sequence", manifest.max_seq_len, program.max_seq_len),
+    ):
+        if said != found:
+            raise ValueError(
+                f"{directory}: the program's {name} is {found}, the manifest says {said}; export it again"
+            )
     tokenizer = None if manifest.tokenizer is None else Tokenizer(directory / manifest.tokenizer.name)
     return manifest, program, tokenizer
 
@@ -133,7 +141,9 @@ def _load_checked(path: Path) -> RuntimeProgram:
             raise ValueError(
                 f"{path} calls ops this runtime lacks: {error}; load the library that registers them"
             ) from error
-        except (ValueError, RuntimeError, MemoryError) as error:
+        except MemoryError as error:
+            raise ValueError(f"there is not enough memory to load {path}") from error
+        except (ValueError, RuntimeError) as error:
             raise ValueError(
                 f"{path} is not a program this runtime can load; it may be truncated or altered ({error})"
             ) from error

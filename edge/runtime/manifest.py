@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.files import sha256_of
+from edge.model.config import ModelConfig
 
 MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "model.pte"
@@ -20,17 +21,23 @@ Weights = Literal["trained", "rounded after training", "random"]
 #: Type of the keys and values in the cache.
 KVCacheFormat = Literal["fp32", "int8"]
 
+_Count = Annotated[int, Field(ge=0)]
+_Positive = Annotated[int, Field(ge=1)]
+_Size = Annotated[float, Field(ge=0)]
+
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """JSON that may come from anyone: no unknown keys, no conversions, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class FileRecord(_Record):
     """A file of the export, by its name in the directory."""
 
-    name: str
-    bytes: int
-    sha256: str
+    name: str = Field(pattern=r"^[^/\x00]+$", max_length=255)
+    bytes: _Count
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class CacheCost(_Record):
@@ -43,10 +50,10 @@ class CacheCost(_Record):
         perplexity_bound: a ratio, derived from rms.
     """
 
-    rms: float
-    rms_bound: float
-    perplexity: float
-    perplexity_bound: float
+    rms: _Size
+    rms_bound: _Size
+    perplexity: _Size
+    perplexity_bound: _Size
 
 
 class Verification(_Record):
@@ -67,20 +74,20 @@ class Verification(_Record):
         perplexity_full_precision: before rounding; None if the weights were not rounded after training.
     """
 
-    exact_tables: int
+    exact_tables: _Count
     text: str
-    tokens: int
-    logit_rms: float
-    rounding_rms: float
-    program_rms: float
-    program_rms_bound: float
-    prefill_rms: float
-    prefill_rms_bound: float
-    perplexity_program: float
-    perplexity_eager: float
-    perplexity_bound: float
+    tokens: _Count
+    logit_rms: _Size
+    rounding_rms: _Size
+    program_rms: _Size
+    program_rms_bound: _Size
+    prefill_rms: _Size
+    prefill_rms_bound: _Size
+    perplexity_program: _Size
+    perplexity_eager: _Size
+    perplexity_bound: _Size
     cache: CacheCost | None = None
-    perplexity_full_precision: float | None = None
+    perplexity_full_precision: _Size | None = None
 
 
 class Manifest(_Record):
@@ -103,23 +110,23 @@ class Manifest(_Record):
     model: str
     source: str
     weights: Weights
-    config: dict[str, Any]
-    parameters: int
+    config: ModelConfig
+    parameters: _Positive
     recipe: str
     format: str
-    bits: float
+    bits: _Size
     formats: dict[str, str]
-    embedding_bits: int
+    embedding_bits: _Positive
     embedding_learned: bool
-    max_seq_len: int
+    max_seq_len: _Positive
     kv_cache: KVCacheFormat
-    kv_cache_bytes: int
+    kv_cache_bytes: _Count
     program: FileRecord
     tokenizer: FileRecord | None
     tables: dict[str, list[str]]
-    part_bytes: dict[str, int]
-    linear_bits_per_weight: float | None
-    effective_bits_per_weight: float
+    part_bytes: dict[str, _Count]
+    linear_bits_per_weight: _Size | None
+    effective_bits_per_weight: _Size
     versions: dict[str, str]
     verification: Verification
     #: SHA-256 of everything above, so that an edited manifest is refused
@@ -157,9 +164,8 @@ def read_manifest(directory: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "JSON"
-        raise ValueError(
-            f"{path} is not a manifest of version {SCHEMA_VERSION}: {where}: {first['msg']}"
-        ) from error
+        why = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{path} is not a manifest of version {SCHEMA_VERSION}: {where}: {why}") from error
     if not manifest.is_intact():
         raise ValueError(f"{path} was altered after its export (its checksum differs); export it again")
     for record in filter(None, (manifest.program, manifest.tokenizer)):

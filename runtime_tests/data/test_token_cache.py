@@ -64,6 +64,15 @@ def test_the_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert default_cache() == Path.home() / ".cache" / "edge-lowbit" / "tokens"
 
 
+def test_an_edit_that_keeps_size_and_modification_time(text: str, tokenizer: Tokenizer, cache: Path):
+    first, before = tokenise(Source(text), tokenizer, tiny_config(), cache), os.stat(text)
+    Path(text).write_text(Path(text).read_text().replace("cake", "lake"))
+    os.utime(text, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (os.stat(text).st_size, os.stat(text).st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    second = tokenise(Source(text), tokenizer, tiny_config(), cache)
+    assert second.ids.tolist() != first.ids.tolist()
+
+
 def test_the_key_changes_with_all_that_decides_the_ids(
     text: str, tokenizer: Tokenizer, cache: Path, tmp_path: Path
 ):

@@ -126,6 +126,36 @@ def test_a_finished_report_is_not_overwritten_but_rendered_anew(finished, export
     assert (finished / "report.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("written", range(3))
+def test_a_report_whose_pages_were_not_written_is_rendered_by_the_same_command(
+    exported, tmp_path, monkeypatch, capsys, written
+):
+    """The command is killed before page number ``written``, where a page was rendered too early by hand."""
+    argv = (exported["two"], exported["four"], *SHORT, "--output", tmp_path / "r")
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "report.html").write_text("rendered too early")
+    kept, original = [], command.write_text
+
+    def killed(path, text):
+        if len(kept) == written:
+            raise KeyboardInterrupt
+        original(path, text)
+        kept.append(path.name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "write_text", killed)
+        assert run(*argv) == 130
+    assert "the same command continues" in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == sorted([*kept, "report.json"])
+    before = (tmp_path / "r" / "report.json").read_bytes()
+
+    monkeypatch.setattr(command, "open_device", lambda *_: pytest.fail("nothing is left to measure"))
+    assert run(*argv) == 0
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == FILES
+    assert (tmp_path / "r" / "report.json").read_bytes() == before
+    assert "is a finished report" in refused(capsys, *argv)
+
+
 def test_an_interrupted_report_goes_on(finished, exported, capsys, tmp_path, monkeypatch):
     argv = (exported["two"], exported["four"], *SHORT, "--output", tmp_path / "report")
     measured = []
@@ -270,6 +300,10 @@ def test_a_text_that_cannot_be_used_leaves_nothing(exported, capsys, tmp_path):
 def test_a_report_without_any_figure_is_an_error(exported, capsys, tmp_path):
     argv = (exported["two"], *SHORT, "--contexts", "100000", "--output", tmp_path / "report")
     assert "no program could be measured; the first, because its KV cache holds 64" in refused(capsys, *argv)
+    assert not read_report(tmp_path / "report" / "report.json").finished
+    assert run(exported["four"], *SHORT, "--output", tmp_path / "report") == 0
+    (program,) = read_report(tmp_path / "report" / "report.json").programs
+    assert program.name == "tiny 4 bits"
 
 
 def test_the_same_program_twice(exported, capsys, tmp_path):

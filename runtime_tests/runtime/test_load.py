@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -34,7 +35,7 @@ def program(original, tmp_path):
 def test_an_untouched_export_opens(program):
     manifest, opened, tokenizer = open_program(program)
     assert opened.max_seq_len == manifest.max_seq_len == 64
-    assert tokenizer.vocab_size == manifest.config["vocab_size"]
+    assert tokenizer.vocab_size == manifest.config.vocab_size
 
 
 @pytest.mark.parametrize("name", ["model.pte", "tokenizer.json"])
@@ -67,6 +68,56 @@ def test_altered_manifest(program, change):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ValueError, match="checksum differs"):
         read_manifest(program)
+
+
+def reseal(path, *where, value):
+    """Change one value of a manifest, and give it the checksum of the changed content."""
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    record = content
+    for key in where[:-1]:
+        record = record[key]
+    record[where[-1]] = value
+    checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**content, "checksum": checksum}))
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "words"),
+    [
+        (("config", "bos_id"), -1, "token ids in 0..303, not -1"),
+        (("config", "bos_id"), 10**6, "token ids in 0..303, not 1000000"),
+        (("config", "eos_ids"), ["2"], "eos_ids"),
+        (("config", "eos_ids"), [2**70], "token ids in 0..303, not 1180"),
+        (("config", "eos_ids"), [], "at least one token id"),
+        (("config", "vocab_size"), 305, "vocabulary is 304, the manifest says 305"),
+        (("config", "n_heads"), 0, "n_heads must be a positive"),
+        (("config", "dim"), None, "config.dim: "),
+        (("config", "more"), 1, "config.more: "),
+        (("config",), [], "config: "),
+        (("max_seq_len",), 128, "longest sequence is 64, the manifest says 128"),
+        (("max_seq_len",), 0, "max_seq_len: "),
+        (("program", "name"), "../out/model.pte", "program.name: "),
+        (("program", "name"), "", "program.name: "),
+        (("program", "name"), "model\0.pte", "program.name: "),
+        (("program", "name"), "..", "is missing"),
+        (("program", "bytes"), -1, "program.bytes: "),
+        (("program", "sha256"), "0", "program.sha256: "),
+        (("tokenizer", "name"), "manifest.json", "has .* bytes where"),
+        (("verification", "tokens"), "many", "verification.tokens: "),
+        (("verification", "rounding_rms"), math.nan, "verification.rounding_rms: "),
+        (("bits",), -2.0, "bits: "),
+        (("parameters",), True, "parameters: "),
+        (("part_bytes", "linears"), -1, "part_bytes.linears: "),
+    ],
+)
+def test_a_resealed_manifest_with_odd_values(program, where, value, words):
+    """Tests that whoever can compute a checksum gets one sentence, and no wrong program."""
+    reseal(program / "manifest.json", "model", value="another")
+    open_program(program)
+    reseal(program / "manifest.json", *where, value=value)
+    with pytest.raises(ValueError, match=words):
+        open_program(program)
 
 
 @pytest.mark.parametrize(
