@@ -15,11 +15,17 @@ from filelock import FileLock
 import edge
 
 CSRC = Path(edge.__file__).resolve().parent / "ops" / "csrc"
+_CLANG_VERSIONS = range(25, 13, -1)
 
 
 def find_tool(name: str) -> str | None:
     """Find a program, beside the interpreter first: a distribution's own cmake may be too old."""
     return shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+
+
+def find_clang() -> str | None:
+    """Find the newest Clang++ of a known version, or the one without a version in its name."""
+    return next((n for v in _CLANG_VERSIONS if (n := find_tool(f"clang++-{v}"))), find_tool("clang++"))
 
 
 def require(*tools: str) -> None:

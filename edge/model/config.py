@@ -143,12 +143,15 @@ _LARGEST_SIZES = {
     "head_dim": 1 << 12,
     "max_seq_len": 1 << 24,
 }
-_LARGEST_FLOAT32 = 3.4e38
+#: Of float32's normal numbers; int64 holds the largest int.
+_SMALLEST, _LARGEST, _LARGEST_INT = 1.2e-38, 3.4e38, 2**63 - 1
 
 
 def is_positive_number(value: Any) -> bool:
-    """Tell whether a value is an int or float above 0 and within float32's range; a bool is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _LARGEST_FLOAT32
+    """Tell whether a value is an int64, or a float within float32's range, above 0; a bool is not."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and 0 < value <= _LARGEST_INT
+    return isinstance(value, float) and _SMALLEST <= value <= _LARGEST
 
 
 def _mobilellm(dim: int, n_layers: int, n_heads: int, n_kv_heads: int, ffn_dim: int) -> ModelConfig:

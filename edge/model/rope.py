@@ -6,6 +6,8 @@ in float32, and are part of the exported program, so that every CPU rotates by t
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from transformers import LlamaConfig
@@ -34,6 +36,25 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _inverse_frequencies(config: ModelConfig) -> tuple[Tensor, float]:
+    """Compute the angle per position of each pair [D/2], and the factor of cos and sin.
+
+    Raises:
+        ValueError: the config's numbers, each possible, together give no finite frequencies.
+    """
+    try:
+        inv_freq, factor = _from_the_scaling_rule(config)
+    except ArithmeticError as error:
+        raise ValueError(
+            f"model config: the numbers of rope type {config.rope_type} give no frequencies ({error})"
+        ) from error
+    if not bool(inv_freq.isfinite().all()) or not math.isfinite(factor):
+        raise ValueError(
+            f"model config: the numbers of rope type {config.rope_type} give frequencies that are not finite"
+        )
+    return inv_freq, factor
+
+
+def _from_the_scaling_rule(config: ModelConfig) -> tuple[Tensor, float]:
     if config.rope_type == "default":
         exponent = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
         return 1.0 / config.rope_theta**exponent, 1.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge.quiet import native_stderr_held_back
+
 #: In order of preference.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 #: Files that transformers reads beside them; copied when a checkpoint is written.
@@ -30,12 +32,7 @@ class Tokenizer:
 
     def __init__(self, path: str | Path) -> None:
         self.path = find_tokenizer(Path(path))
-        kind = _HuggingFace if self.path.suffix == ".json" else _SentencePiece
-        try:
-            self._backend = kind(self.path)
-        except Exception as error:  # both libraries raise bare Exception or RuntimeError
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{self.path} is not a readable tokenizer ({kind.library}: {reason})") from error
+        self._backend = _open_backend(self.path)
         self.vocab_size = self._backend.vocab_size
 
     def encode(self, text: str) -> list[int]:
@@ -57,6 +54,19 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; markers and ids beyond the vocabulary, which pad the model, are left out."""
         return self._backend.decode([i for i in ids if i < self.vocab_size])
+
+
+def _open_backend(path: Path) -> _HuggingFace | _SentencePiece:
+    kind = _HuggingFace if path.suffix == ".json" else _SentencePiece
+    with native_stderr_held_back():  # a panic of Rust prints its stack
+        try:
+            return kind(path)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # Exception, RuntimeError, or a panic, which is neither
+            cause = error
+    reason = " ".join(str(cause).split())
+    raise ValueError(f"{path} is not a readable tokenizer ({kind.library}: {reason})") from cause
 
 
 class _HuggingFace:

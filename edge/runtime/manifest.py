@@ -35,7 +35,7 @@ class _Record(BaseModel):
 class FileRecord(_Record):
     """A file of the export, by its name in the directory."""
 
-    name: str = Field(pattern=r"^[^/\x00]+$", max_length=255)
+    name: str = Field(pattern=r"^[^/\x00-\x1f\x7f]+$", max_length=255)
     bytes: _Count
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 

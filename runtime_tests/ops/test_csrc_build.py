@@ -17,11 +17,18 @@ from edge.ops import source_hash as hashing
 from edge.ops.library import kernel_check_path
 from edge.ops.native import rms_norm
 from edge.ops.source_hash import source_hash
-from runtime_tests.native_builds import CSRC, compile_target, configure, find_tool, made_once, require, run
+from runtime_tests.native_builds import (
+    CSRC,
+    compile_target,
+    configure,
+    find_clang,
+    made_once,
+    require,
+    run,
+)
 
 HERE = Path(__file__).parent
 BINUTILS = ("c++", "as", "ld", "ar", "ranlib", "nm", "sh", "uname")
-CLANG_VERSIONS = range(25, 13, -1)
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +56,7 @@ def consumer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def clang(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The core and lowbit_kernel_check, built with Clang and libc++."""
-    compiler = next((n for v in CLANG_VERSIONS if (n := find_tool(f"clang++-{v}"))), find_tool("clang++"))
+    compiler = find_clang()
     if compiler is None:
         pytest.skip("Clang is missing: apt-get install clang-19 libc++-19-dev libc++abi-19-dev")
 

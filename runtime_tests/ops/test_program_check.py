@@ -11,7 +11,7 @@ import pytest
 from edge.ops import signatures
 from edge.ops.native import MissingOperators, check_program
 from edge.runtime.load import Program
-from runtime_tests.native_builds import CSRC, compile_target, configure, made_once, require, run
+from runtime_tests.native_builds import run
 from runtime_tests.ops.mutated_programs import RAN, REFUSED, flatbuffer_bytes, mutate
 from runtime_tests.ops.programs import unknown_block, write_program
 
@@ -83,22 +83,3 @@ def test_a_mutation_repeats_and_most_change_the_tables(tiny_program):
     end = flatbuffer_bytes(data)
     assert mutate(data, 7) == mutate(data, 7)
     assert sum(mutate(data, seed)[:end] != data[:end] for seed in range(50)) > 40
-
-
-@pytest.fixture(scope="session")
-def fuzz_target(tmp_path_factory):
-    require("clang++-19")
-
-    def build(folder):
-        options = ("-DEDGE_FUZZ=ON", "-DEDGE_CORE_ONLY=ON", "-DEDGE_SANITIZE=address,undefined")
-        configure(CSRC, folder, "-DCMAKE_CXX_COMPILER=clang++-19", "-DEDGE_TOOLS=OFF", *options)
-        compile_target(folder, "fuzz_program")
-
-    return made_once(tmp_path_factory, "fuzz", build) / "fuzz_program"
-
-
-def test_the_check_survives_a_short_fuzz(fuzz_target, tiny_program, tmp_path):
-    """Starts from a whole program. A long run: the same command with a folder to keep and other -runs."""
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "tiny.pte").write_bytes(tiny_program.read_bytes())
-    run([fuzz_target, "-runs=20000", "-max_len=20000", "-seed=1", tmp_path / "corpus"])
