@@ -150,6 +150,8 @@ def test_shared_layers_are_not_written_as_a_plain_llama() -> None:
         ({"rope_scaling": [2]}, "rope_scaling must be an object"),
         ({"rope_scaling": {"type": "longrope"}}, "rope type 'longrope' is not supported; supported are"),
         ({"rope_scaling": {"type": "linear"}}, "needs a positive number factor"),
+        ({"rope_scaling": YARN | original(2**70)}, "needs a positive number original_max_position"),
+        ({"rope_scaling": LINEAR | {"factor": 1e-320}}, "needs a positive number factor"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor must be 1"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings must be true or false"),
         ({"eos_token_id": 99}, "token ids in 0..98, not 99"),

@@ -187,3 +187,10 @@ def test_tables_grow_to_what_is_asked_and_no_longer_than_the_config() -> None:
     model.reach(65)
     assert torch.equal(model.cos, long.cos)
     assert torch.equal(model.sin, long.sin)
+
+
+def test_numbers_that_make_no_rope() -> None:
+    """Tests that numbers, each of them possible, are refused together."""
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+    with pytest.raises(ValueError, match="numbers of rope type yarn give no frequencies"):
+        rope_tables(tiny_config(rope_theta=1.0, rope_scaling=yarn), 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -118,3 +119,12 @@ def test_a_sentencepiece_model_of_ones_own(tmp_path: Path) -> None:
     tokenizer = Tokenizer(tmp_path)
     assert tokenizer.vocab_size == 32
     assert tokenizer.decode(tokenizer.encode("the mouse sat")) == "the mouse sat"
+
+
+def test_a_panic_of_the_library_is_a_refusal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(tiny_tokenizer().read_text())
+    content["model"]["continuing_subword_prefix"] = "a" * 300  # longer than the pieces that it starts
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"not a readable tokenizer \(tokenizers: range end index"):
+        Tokenizer(tmp_path)
+    assert "panicked" not in capfd.readouterr().err

@@ -101,6 +101,7 @@ def reseal(path, *where, value):
         (("program", "name"), "", "program.name: "),
         (("program", "name"), "model\0.pte", "program.name: "),
         (("program", "name"), "..", "is missing"),
+        (("program", "name"), "model.pte\n", "program.name: "),
         (("program", "bytes"), -1, "program.bytes: "),
         (("program", "sha256"), "0", "program.sha256: "),
         (("tokenizer", "name"), "manifest.json", "has .* bytes where"),
