@@ -67,7 +67,7 @@ def main_guard(main: Callable[[], int]) -> NoReturn:
     except BrokenPipeError:
         sys.exit(141)
     except OSError as error:
-        sys.exit(_complain(str(error)))
+        sys.exit(_complain(f"stdout could not be written: {error.strerror or error}"))
     finally:
         _drop_unwritten_text()
 
