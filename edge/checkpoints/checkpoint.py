@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from edge.formats.weight import QuantizedWeight
@@ -22,6 +23,7 @@ class Checkpoint:
         alphas: learned scales [rows, 1] of latent weights, by the full name of the linear or table.
         quantized: weights that are codes already, by full name; ``weights`` has their values too.
         tokenizer: the tokenizer file, if the directory has one.
+        latent_dtype: in which latent weights and scales were stored: ParetoQ's reference divides in it.
     """
 
     config: ModelConfig
@@ -30,6 +32,7 @@ class Checkpoint:
     alphas: dict[str, Tensor] = field(default_factory=dict)
     quantized: dict[str, QuantizedWeight] = field(default_factory=dict)
     tokenizer: Path | None = None
+    latent_dtype: torch.dtype = torch.float32
 
     @property
     def bits(self) -> float:

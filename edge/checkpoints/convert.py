@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -57,6 +58,14 @@ def to_checkpoint(model: Decoder, tokenizer: Path | None, default: Grid | None =
         {name: module.quantized() for name, module in modules.items() if isinstance(module, FixedOnGrid)},
         tokenizer,
     )
+
+
+def with_latents(checkpoint: Checkpoint) -> Checkpoint:
+    """Turn codes into latent weights on their levels with learned scales, which training can move."""
+    grids = {name: checkpoint.plan.of(name) for name in checkpoint.quantized}
+    scales = {name: stored.scale for name, stored in checkpoint.quantized.items()}
+    alphas = {name: (scales[name] / grid.spacing).clamp_min(ALPHA_FLOOR) for name, grid in grids.items()}
+    return replace(checkpoint, alphas=checkpoint.alphas | alphas, quantized={})
 
 
 def _positive(alpha: Tensor) -> Tensor:

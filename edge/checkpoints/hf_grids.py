@@ -24,6 +24,8 @@ from edge.text import first_of
 
 MIXED_KEY = "w_bits_by_linear"
 EMBEDDING_KEY = "embedding_w_bits"
+#: What ParetoQ's training writes for a model that it did not quantise; 16 means the same.
+_NOT_QUANTIZED = 32
 #: Marks a directory whose weights are packed (``packed.py``), and the version of that form.
 PACKED_KEY, PACKED_VERSION = "packed", 2
 
@@ -78,6 +80,8 @@ def _embedding_grid(bits: Any) -> Grid:
 
 
 def _grid_of(what: str, w_bits: Any) -> Grid:
+    if w_bits == _NOT_QUANTIZED and type(w_bits) is int:
+        return FULL_PRECISION
     for grid in LINEAR_GRIDS:
         if grid.paretoq_w_bits == w_bits and type(w_bits) is int:
             return grid

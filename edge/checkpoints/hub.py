@@ -13,6 +13,8 @@ HUB_FILES = (
     "tokenizer*",
     "special_tokens_map.json",
 )
+#: And these, of one that has no safetensors.
+PICKLED_FILES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 #: ``owner/name``, as the hub allows them.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
@@ -27,7 +29,7 @@ def local_directory(name: str | Path) -> Path:
     if path.is_dir():
         return path
     if path.exists():
-        raise ValueError(f"{name} is a file; give the directory that holds config.json and model.safetensors")
+        raise ValueError(f"{name} is a file; give the directory that holds config.json and the weights")
     if not _HUB_ID.fullmatch(str(name)):
         raise ValueError(f"{name} is not a directory, and not a hub id either (those look like owner/name)")
     return Path(_download(str(name)))
@@ -39,7 +41,10 @@ def _download(repo_id: str) -> str:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        return snapshot_download(repo_id, allow_patterns=list(HUB_FILES))
+        directory = snapshot_download(repo_id, allow_patterns=list(HUB_FILES))
+        if not any(Path(directory).glob("*.safetensors")):  # the other form is as large: only where needed
+            directory = snapshot_download(repo_id, allow_patterns=[*HUB_FILES, *PICKLED_FILES])
+        return directory
     except Exception as error:  # its own errors and those of its HTTP library
         if isinstance(error, GatedRepoError):
             reason = "its owner has not granted access"

@@ -21,6 +21,7 @@ from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_from_hf, read_hf_config
 from edge.checkpoints.hf_grids import PACKED_KEY, plan_from_hf
 from edge.checkpoints.hub import local_directory
+from edge.checkpoints.on_grid import recognise
 from edge.checkpoints.tensor_files import (
     ALPHA_SUFFIX,
     EMBEDDING_WEIGHT,
@@ -31,11 +32,12 @@ from edge.checkpoints.tensor_files import (
     hf_name,
     read_tensors,
 )
+from edge.formats import Grid
+from edge.formats.weight import QuantizedWeight
 from edge.model.config import ModelConfig
 from edge.model.decoder import EMBEDDING, HEAD, Decoder, is_quantized_linear
 from edge.model.tokenizer import TOKENIZER_FILES, Tokenizer
 from edge.quantizers.plan import Plan
-from edge.text import first_of
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -62,12 +64,23 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     shapes = weight_shapes(config)
     check_names(directory, weights, shapes.keys() - {HEAD_WEIGHT}, allowed={HEAD_WEIGHT})
     check_shapes(directory, weights, shapes)
-    _check_alpha_presence(directory, plan, alphas)
-    plan = plan or Plan()
+    stored = weights
     weights = {n: as_float32(directory, n, t) for n, t in weights.items()}
-    alphas = _checked_alphas(directory, alphas, _grid_shapes(plan, {n: shapes[n] for n in weights}))
+    quantized = {} if alphas else _on_grid(directory, plan, stored)
+    if quantized:
+        grids = {name: grid for name, (grid, _) in quantized.items()}
+        plan = Plan.from_grids(grids, max(grids.values(), key=list(grids.values()).count))
+        weights |= {f"{name}.weight": codes.dequantize() for name, (_, codes) in quantized.items()}
+    else:
+        _check_alpha_presence(directory, plan, alphas)
+    plan = plan or Plan()
+    learned = {} if quantized else _grid_shapes(plan, {n: shapes[n] for n in weights})
+    latent_dtype = _dtype_of_division(stored, alphas)
+    alphas = _checked_alphas(directory, alphas, learned)
     config = _settle_head(directory, config, weights, alphas, hf)
-    return Checkpoint(config, weights, plan, alphas, tokenizer=checked_tokenizer(directory, config))
+    codes = {name: stored for name, (_, stored) in quantized.items()}
+    tokenizer = checked_tokenizer(directory, config)
+    return Checkpoint(config, weights, plan, alphas, codes, tokenizer, latent_dtype)
 
 
 def parse_config(directory: Path, hf: dict[str, Any]) -> tuple[ModelConfig, Plan | None]:
@@ -126,6 +139,28 @@ def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig) -> None:
         )
 
 
+def _dtype_of_division(weights: Mapping[str, Tensor], alphas: Mapping[str, Tensor]) -> torch.dtype:
+    """The dtype of a latent weight divided by its scale, as PyTorch promotes them; the widest of all."""
+    result = torch.float32
+    for index, (name, alpha) in enumerate(alphas.items()):
+        weight = weights.get(f"{name}.weight", alpha)
+        dtype = torch.promote_types(weight.dtype, alpha.dtype)
+        result = dtype if index == 0 else torch.promote_types(result, dtype)
+    return result
+
+
+def _on_grid(
+    directory: Path, plan: Plan | None, weights: Mapping[str, Tensor]
+) -> dict[str, tuple[Grid, QuantizedWeight]]:
+    """Recognise linears that are on a grid already, as those of published ParetoQ models are."""
+    linears = {n.removesuffix(".weight"): t for n, t in weights.items()}
+    linears = {n: t for n, t in linears.items() if is_quantized_linear(n)}
+    try:
+        return recognise(linears, None if plan is None else plan.default)
+    except ValueError as error:
+        raise ValueError(f"{directory}: {error}") from error
+
+
 def _check_alpha_presence(directory: Path, plan: Plan | None, alphas: Mapping[str, Tensor]) -> None:
     """Check that learned scales and ``w_bits`` come together or not at all."""
     if alphas and plan is None:
@@ -138,8 +173,9 @@ def _check_alpha_presence(directory: Path, plan: Plan | None, alphas: Mapping[st
     if plan is not None and plan.is_quantized and not alphas:
         w_bits = plan.default.paretoq_w_bits
         raise ValueError(
-            f"{directory} has no learned scales (weight_clip_val), but w_bits {w_bits} says so; "
-            "remove w_bits if it is a full-precision checkpoint"
+            f"{directory} has no learned scales (weight_clip_val), which w_bits {w_bits} needs, and its "
+            "weights are on no grid: a program that loaded and saved it dropped the scales, so give the "
+            "files from before"
         )
 
 
@@ -160,9 +196,6 @@ def _checked_alphas(
     check_names(directory, on_disk, expected)
     check_shapes(directory, on_disk, expected)
     values = {n: as_float32(directory, n, alpha) for n, alpha in on_disk.items()}
-    bad = [hf_name(n) for n, alpha in values.items() if not bool((alpha > 0).all())]
-    if bad:
-        raise ValueError(f"{directory}: learned scales must be positive in every row; not so {first_of(bad)}")
     return {n.removesuffix(ALPHA_SUFFIX): alpha for n, alpha in values.items()}
 
 

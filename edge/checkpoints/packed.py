@@ -10,6 +10,7 @@ on a grid is stored as int8.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,19 @@ def open_model(name: str | Path) -> Checkpoint:
     directory = model_directory(name)
     if PACKED_KEY in read_hf_config(directory):
         return load_packed_checkpoint(directory)
-    return load_checkpoint(directory)
+    return _as_the_reference_divides(load_checkpoint(directory))
+
+
+def _as_the_reference_divides(checkpoint: Checkpoint) -> Checkpoint:
+    """Quantise latent weights of 16 bits in that dtype, as ParetoQ's evaluation does; others stay latent."""
+    if checkpoint.latent_dtype == torch.float32:
+        return checkpoint
+    quantized, weights = {}, dict(checkpoint.weights)
+    for name, alpha in checkpoint.alphas.items():
+        grid = _expected_grid(checkpoint.plan, name)
+        stored = paretoq.quantize_in(weights[f"{name}.weight"], alpha, grid, checkpoint.latent_dtype)
+        quantized[name], weights[f"{name}.weight"] = stored, stored.dequantize()
+    return replace(checkpoint, alphas={}, quantized=quantized, weights=weights)
 
 
 def save_packed_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> None:

@@ -1,8 +1,10 @@
-"""Read the safetensors files of a checkpoint directory, and check names, shapes and values."""
+"""Read the weight files of a checkpoint directory, and check names, shapes and values."""
 
 from __future__ import annotations
 
 import json
+import pickle
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,6 +17,10 @@ from edge.text import first_of
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
+#: PyTorch's own form, as ParetoQ's training writes it; read where there is no safetensors.
+PICKLED_NAME, PICKLED_INDEX_NAME = "pytorch_model.bin", "pytorch_model.bin.index.json"
+#: Patterns of all files that a checkpoint's weights may be read from.
+WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 #: Names in ``Decoder``.
 EMBEDDING_WEIGHT, HEAD_WEIGHT = "embed_tokens.weight", "lm_head.weight"
 #: A linear's learned scale is stored under its full name with this suffix, as by ParetoQ.
@@ -31,9 +37,9 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
     """Read every tensor of a directory, dtypes as stored, under the names of ``Decoder``.
 
     Raises:
-        ValueError: no safetensors, a file that is missing, truncated or corrupt, or a name twice.
+        ValueError: no weights, a file that is missing, truncated or corrupt, or a name twice.
     """
-    files, listed = _weight_files(directory)
+    files, listed, index = _weight_files(directory)
     tensors: dict[str, Tensor] = {}
     for path in files:
         for name, tensor in _read_file(path).items():
@@ -46,7 +52,7 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
     absent = {name for name in listed if not name.endswith(_DERIVED_BUFFER)}
     absent = {name for name in absent if name.removeprefix("model.") not in tensors}
     if absent:
-        raise ValueError(f"{directory / INDEX_NAME} lists tensors that its files lack: {first_of(absent)}")
+        raise ValueError(f"{directory / index} lists tensors that its files lack: {first_of(absent)}")
     return tensors
 
 
@@ -98,24 +104,24 @@ def as_float32(directory: Path, name: str, tensor: Tensor) -> Tensor:
     return tensor.float()
 
 
-def _weight_files(directory: Path) -> tuple[list[Path], set[str]]:
-    """The files to read, and the tensor names in the index (none without an index)."""
-    if (directory / WEIGHTS_NAME).is_file():
-        return [directory / WEIGHTS_NAME], set()
-    if (directory / INDEX_NAME).is_file():
-        weight_map = _weight_map(directory / INDEX_NAME)
-        files = [directory / name for name in sorted(set(weight_map.values()))]
-        lost = [path.name for path in files if not path.is_file()]
-        if lost:
-            raise ValueError(f"{directory} lacks files that its {INDEX_NAME} lists: {first_of(lost)}")
-        return files, set(weight_map)
+def _weight_files(directory: Path) -> tuple[list[Path], set[str], str]:
+    """The files to read, the tensor names in the index (none without an index), and the index's name."""
+    for whole, index in ((WEIGHTS_NAME, INDEX_NAME), (PICKLED_NAME, PICKLED_INDEX_NAME)):
+        if (directory / whole).is_file():
+            return [directory / whole], set(), index
+        if (directory / index).is_file():
+            weight_map = _weight_map(directory / index)
+            files = [directory / name for name in sorted(set(weight_map.values()))]
+            lost = [path.name for path in files if not path.is_file()]
+            if lost:
+                raise ValueError(f"{directory} lacks files that its {index} lists: {first_of(lost)}")
+            return files, set(weight_map), index
     others = [path.name for pattern in _OTHER_WEIGHTS for path in directory.glob(pattern)]
-    if others:
-        raise ValueError(
-            f"{directory} has weights only as {first_of(others)}; {WEIGHTS_NAME} is needed: load the model "
-            "with transformers and call save_pretrained(directory), which writes it"
-        )
-    raise ValueError(f"{directory} has no weights: expected {WEIGHTS_NAME} or {INDEX_NAME}")
+    seen = f"; {first_of(others)} cannot be read" if others else ""
+    raise ValueError(
+        f"{directory} has no weights that can be read: expected {WEIGHTS_NAME} or {PICKLED_NAME}, or one in "
+        f"shards with its index{seen}"
+    )
 
 
 def _weight_map(path: Path) -> dict[str, str]:
@@ -132,8 +138,32 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".bin":
+        return _read_pickled(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError, KeyError) as error:  # KeyError: a dtype that PyTorch lacks
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is truncated or no safetensors file ({reason}); copy it again") from error
+
+
+def _read_pickled(path: Path) -> dict[str, Tensor]:
+    """Read a file of ``torch.save``, mapped into memory; nothing but tensors is unpickled."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors, which could run code when it is read, or is damaged; "
+            "it was not read"
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is truncated, or was not written by PyTorch 1.6 or later; copy it again, or save it anew"
+        ) from error
+    if not isinstance(content, dict) or not all(_is_plain(*item) for item in content.items()):
+        raise ValueError(f"{path} is no table of tensors by name, which a model's weights are")
+    return {name: tensor.detach() for name, tensor in content.items()}
+
+
+def _is_plain(name: object, tensor: object) -> bool:
+    return isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided

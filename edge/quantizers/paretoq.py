@@ -94,6 +94,17 @@ def quantize(weight: Tensor, alpha: Tensor, grid: Grid) -> QuantizedWeight:
     return QuantizedWeight(codes, effective_alpha(alpha.detach()) * grid.spacing, grid.zero, grid.encoding)
 
 
+def quantize_in(weight: Tensor, alpha: Tensor, grid: Grid, dtype: torch.dtype) -> QuantizedWeight:
+    """Quantise as ``quantize`` does, dividing in another dtype: the reference code runs in bfloat16.
+
+    A quotient that is rounded to bfloat16 may fall on another level: 0.15 to 0.4 % of the codes differ.
+    """
+    assert grid.zero is not None
+    low = alpha.detach().to(dtype)
+    codes = quantize_codes(weight.detach().to(dtype), low, grid)
+    return QuantizedWeight(codes, effective_alpha(low).float() * grid.spacing, grid.zero, grid.encoding)
+
+
 def quantize_codes(weight: Tensor, alpha: Tensor, grid: Grid) -> Tensor:
     """Unsigned codes [out, in] uint8 of weight [out, in] on the grid of alpha [out, 1]."""
     steps = _steps(weight, effective_alpha(alpha), grid)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-from edge.checkpoints.convert import build_model
+from edge.checkpoints.convert import build_model, with_latents
 from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
 from edge.checkpoints.hugging_face import check_vocabulary, linear_names, load_checkpoint, parse_config
 from edge.checkpoints.packed import model_directory
+from edge.checkpoints.tensor_files import WEIGHT_PATTERNS
 from edge.files import sha256_of
 from edge.formats import grid_for_bits
 from edge.model.config import NAMED_MODELS, ModelConfig
@@ -36,7 +37,7 @@ def starting_model(config: TrainConfig) -> tuple[Decoder, Tokenizer]:
         model.reset_parameters(config.seed)
         plan = wanted_plan(config, model.config)
     else:
-        checkpoint = load_checkpoint(model_directory(config.model))
+        checkpoint = with_latents(load_checkpoint(model_directory(config.model)))
         plan = wanted_plan(config, checkpoint.config)
         if checkpoint.plan.is_quantized and checkpoint.plan != plan:
             raise ValueError(
@@ -61,7 +62,8 @@ def weights_hash(config: TrainConfig) -> str:
     digest = hashlib.sha256()
     for name in filter(None, (config.model, config.teacher)):
         directory = model_directory(name)
-        for path in (directory / CONFIG_NAME, *sorted(directory.glob("*.safetensors"))):
+        weights = sorted(path for pattern in WEIGHT_PATTERNS for path in directory.glob(pattern))
+        for path in (directory / CONFIG_NAME, *weights):
             digest.update(sha256_of(path).encode())
     return digest.hexdigest()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ def collect(directories=(), sizes=(), bits=(), opponents=(), cache=Path(), annou
 
 def variation(program: ExportedProgram, name: str, **changes) -> ExportedProgram:
     """The program as if it had been exported into ``name`` with other figures."""
-    config = {**program.manifest.config, **changes.pop("config", {})}
+    config = replace(program.manifest.config, **changes.pop("config", {}))
     manifest = program.manifest.model_copy(update={**changes, "config": config})
     return ExportedProgram(program.directory.with_name(name), manifest)
 
@@ -170,5 +170,5 @@ def test_an_export_is_made_once_and_its_failure_is_told(exported, monkeypatch, t
 
 def test_the_shape_survives_the_manifest(exported):
     program = open_exported(exported["two"])
-    assert json.loads(json.dumps(program.manifest.config))["eos_ids"] == list(program.config.eos_ids)
+    assert type(program.manifest).model_validate_json(program.manifest.model_dump_json()) == program.manifest
     assert program.config.parameters == program.manifest.parameters
