@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 from edge.ops import signatures
 from edge.ops.native import MissingOperators, check_program
 from edge.runtime.load import Program
+from export import to_pte
 from runtime_tests.native_builds import run
 from runtime_tests.ops.mutated_programs import RAN, REFUSED, flatbuffer_bytes, mutate
 from runtime_tests.ops.programs import unknown_block, write_program
+from runtime_tests.tiny import save_tiny
 
 ANY_MEMORY = 2**62
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +68,17 @@ def test_another_operator_does_not_take_the_arguments(tiny_program, tmp_path):
     assert "printed" in reason(swapped, tmp_path / "x")
     swapped = data.replace(b"lowbit::silu_mul", b"lowbit::rms_norm")  # as long
     assert "lowbit::rms_norm.out gets 4 arguments and takes 5" in reason(swapped, tmp_path / "x")
+
+
+def test_a_name_in_a_delegate_that_is_no_text(tmp_path):
+    """XNNPACK's delegate prints the names of constants, and Python ends over bytes that are no text."""
+    model = save_tiny(tmp_path / "model", n_layers=1, dim=64, head_dim=16, ffn_dim=64)
+    words = ("--bits", 4, "--recipe", "xnnpack-8da4w", "--model", model, "--output", tmp_path / "program")
+    to_pte.main([str(word) for word in words])
+    data = (tmp_path / "program/model.pte").read_bytes()
+    places = [match.end() for match in re.finditer(b"scale_", data)]
+    reasons = {reason(data[:at] + b"\xe0" + data[at + 1 :], tmp_path / "x") for at in places}
+    assert any("of its graph has a name that is no text" in why for why in reasons)
 
 
 @pytest.mark.parametrize("runtime", ["runner", "python"])

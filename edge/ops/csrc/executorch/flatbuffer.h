@@ -3,11 +3,17 @@
 // on, and asks `damaged` before it believes what it read.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
 
 namespace edge::flatbuffer {
+
+// Whether a name can be printed; the runtime's Python would end the process over one that is no text.
+inline bool is_printable(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
+}
 
 class Table;
 

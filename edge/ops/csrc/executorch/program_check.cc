@@ -24,10 +24,8 @@ using flatbuffer::List;
 using flatbuffer::Table;
 using flatbuffer::Tables;
 
-// Whether a name can be printed; the runtime's Python would end the process over one that is no text.
 bool is_name(std::string_view text) {
-  return !text.empty() && text.size() < kMaxNameBytes &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
+  return flatbuffer::is_printable(text) && text.size() < kMaxNameBytes;
 }
 
 class Check {

@@ -101,6 +101,11 @@ bool read_externals(const uint8_t* data, uint64_t size, const Data& program_data
   flatbuffer::Buffer buffer(data, size);
   const Table root = buffer.root();
   const Tables graph = root.tables(kGraphValues), constants = root.tables(kGraphConstants);
+  for (uint32_t i = 0; i < constants.size(); ++i) {
+    const std::string_view name = constants[i].text(kConstantName);
+    if (name.data() != nullptr && !flatbuffer::is_printable(name))
+      return error->fail("constant %u of its graph has a name that is no text", i);
+  }
   for (uint32_t i = 0; i < graph.size(); ++i) {
     Table value = graph[i].table(kValue);
     const auto type = graph[i].scalar<uint8_t>(kValueType);
