@@ -10,9 +10,9 @@
 
 namespace edge::flatbuffer {
 
-// Whether a name can be printed; the runtime's Python would end the process over one that is no text.
+// Whether a text can be printed; the runtime's Python would end the process over one that cannot.
 inline bool is_printable(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
+  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
 }
 
 class Table;

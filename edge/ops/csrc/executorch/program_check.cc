@@ -25,7 +25,7 @@ using flatbuffer::Table;
 using flatbuffer::Tables;
 
 bool is_name(std::string_view text) {
-  return flatbuffer::is_printable(text) && text.size() < kMaxNameBytes;
+  return !text.empty() && text.size() < kMaxNameBytes && flatbuffer::is_printable(text);
 }
 
 class Check {

@@ -104,7 +104,7 @@ bool Data::read_named_data(const Tables& entries, Error* error) {
   for (uint32_t i = 0; i < entries.size(); ++i) {
     const std::string_view key = entries[i].text(named_data::kKey);
     const auto index = entries[i].scalar<uint32_t>(named_data::kSegment);
-    if (key.data() == nullptr || index >= segments_.size())
+    if (key.empty() || !flatbuffer::is_printable(key) || index >= segments_.size())
       return error->fail("named data %u has no name or no segment", i);
     named_bytes_.emplace(key, segments_[index].bytes);  // the runtime too takes the first of a name
   }

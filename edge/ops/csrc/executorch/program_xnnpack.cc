@@ -102,8 +102,7 @@ bool read_externals(const uint8_t* data, uint64_t size, const Data& program_data
   const Table root = buffer.root();
   const Tables graph = root.tables(kGraphValues), constants = root.tables(kGraphConstants);
   for (uint32_t i = 0; i < constants.size(); ++i) {
-    const std::string_view name = constants[i].text(kConstantName);
-    if (name.data() != nullptr && !flatbuffer::is_printable(name))
+    if (!flatbuffer::is_printable(constants[i].text(kConstantName)))
       return error->fail("constant %u of its graph has a name that is no text", i);
   }
   for (uint32_t i = 0; i < graph.size(); ++i) {
