@@ -8,10 +8,16 @@ from typing import Any, NoReturn
 
 import huggingface_hub
 import pytest
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
-from edge.checkpoints.hub import HUB_FILES, local_directory
+from edge.checkpoints.hub import HUB_FILES, PICKLED_FILES, local_directory
 from edge.checkpoints.hugging_face import load_checkpoint
+from runtime_tests.checkpoints.published_form import published, write
 from runtime_tests.tiny import save_tiny
 
 
@@ -20,8 +26,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A hub that gives the directory or raises the error that a test puts here."""
     answer: dict[str, Any] = {}
 
-    def snapshot_download(repo_id: str, allow_patterns: list[str]) -> str:
-        answer["asked"] = (repo_id, allow_patterns)
+    def snapshot_download(repo_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        answer["asked"] = (repo_id, revision, allow_patterns)
         if "error" in answer:
             raise answer["error"]
         return str(answer["directory"])
@@ -41,7 +47,19 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_hub_id_is_downloaded_and_loaded(hub: dict[str, Any], tmp_path: Path) -> None:
     hub["directory"] = save_tiny(tmp_path / "snapshot")
     assert load_checkpoint("someone/some-model_1.5B").config.dim == 36
-    assert hub["asked"] == ("someone/some-model_1.5B", list(HUB_FILES))
+    assert hub["asked"] == ("someone/some-model_1.5B", None, list(HUB_FILES))
+
+
+def test_a_revision_is_pinned(hub: dict[str, Any], tmp_path: Path) -> None:
+    hub["directory"] = save_tiny(tmp_path / "snapshot")
+    load_checkpoint("someone/model@2e367775")
+    assert hub["asked"] == ("someone/model", "2e367775", list(HUB_FILES))
+
+
+def test_a_repository_without_safetensors_gives_its_other_form(hub: dict[str, Any], tmp_path: Path) -> None:
+    hub["directory"] = write(tmp_path / "snapshot", published(2), None)
+    assert load_checkpoint("someone/model").plan.default.bits == 2
+    assert hub["asked"] == ("someone/model", None, [*HUB_FILES, *PICKLED_FILES])
 
 
 @pytest.mark.usefixtures("no_hub")
@@ -53,7 +71,22 @@ def test_a_directory_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("no_hub")
 @pytest.mark.parametrize(
-    "name", ["nosuch", "./a/b", "/nowhere/at/all", "a/b/c", "a b/c", "../a", "a/", "-a/b", "a/b\n", "ä/b"]
+    "name",
+    [
+        "nosuch",
+        "./a/b",
+        "/nowhere/at/all",
+        "a/b/c",
+        "a b/c",
+        "../a",
+        "a/",
+        "-a/b",
+        "a/b\n",
+        "ä/b",
+        "a/b@",
+        "a@b",
+        "a/b@-x",
+    ],
 )
 def test_neither_a_directory_nor_a_hub_id(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -74,6 +107,7 @@ def test_a_file_is_not_a_directory(tmp_path: Path) -> None:
         (OSError(), "it cannot be reached: ); download"),
         (GatedRepoError.__new__(GatedRepoError), "its owner has not granted access"),
         (RepositoryNotFoundError.__new__(RepositoryNotFoundError), "it has no such public repository"),
+        (RevisionNotFoundError.__new__(RevisionNotFoundError), "it has no revision None"),
     ],
     ids=lambda value: type(value).__name__,
 )
