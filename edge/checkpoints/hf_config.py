@@ -1,26 +1,64 @@
-"""Read and write the model's shape in the config.json of a Hugging Face Llama directory.
+"""Read and write the model's shape in the config.json of a Hugging Face directory.
 
-Absent keys have the defaults of transformers' ``LlamaConfig``. A model that this project cannot run (biases,
-another activation, RoPE that depends on the text's length) is refused.
+Absent keys have the defaults of transformers' config class of the family. A model that this project cannot
+run (biases, another activation, RoPE that depends on the text's length) is refused.
 
-``LlamaConfig`` does not parse the file, because it accepts values that must be refused here (sizes of 0,
-key/value heads that do not divide the heads, a rope_theta that is text), and refuses a hidden_size that the
+Those classes do not parse the file, because they accept values that must be refused here (sizes of 0,
+key/value heads that do not divide the heads, a rope_theta that is text), and refuse a hidden_size that the
 heads do not divide even if there is a head_dim.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import LlamaConfig
+from transformers import LlamaConfig, MistralConfig
 
 from edge.model.config import ModelConfig, is_positive_number
 
 CONFIG_NAME = "config.json"
-MODEL_TYPES = ("llama", "mobilellm")
-ARCHITECTURES = ("LlamaForCausalLM", "MobileLLMForCausalLM")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one architecture.
+
+    Attributes:
+        model_type, architecture: as config.json names them.
+        defaults: transformers' config class, which has the values of absent keys.
+    """
+
+    model_type: str
+    architecture: str
+    defaults: type[LlamaConfig] | type[MistralConfig]
+
+
+LLAMA = Family("llama", "LlamaForCausalLM", LlamaConfig)
+MOBILELLM = Family("mobilellm", "MobileLLMForCausalLM", LlamaConfig)
+#: A model type that can be run is one row.
+FAMILIES = (LLAMA, MOBILELLM, Family("mistral", "MistralForCausalLM", MistralConfig))
+#: What this project lacks for other model types, by how they begin; the first match counts.
+_LACKING = {
+    "mixtral": "a mixture of experts",
+    "qwen2_moe": "a mixture of experts",
+    "qwen3_moe": "a mixture of experts",
+    "gpt_oss": "a mixture of experts",
+    "deepseek": "multi-head latent attention and a mixture of experts",
+    "mamba": "a state space",
+    "falcon_mamba": "a state space",
+    "jamba": "a state space and a mixture of experts",
+    "rwkv": "a recurrent state",
+    "qwen2": "biases of q, k and v",
+    "qwen3": "norms of q and k",
+    "smollm3": "layers without RoPE",
+    "gemma": "its norms, scaled embedding and GELU",
+    "olmo2": "norms behind attention and feed-forward",
+    "phi": "a rotation of part of each head",
+    "gpt2": "learned positions",
+}
 #: Field of ModelConfig to key of config.json.
 _SIZES = {
     "vocab_size": "vocab_size",
@@ -44,7 +82,6 @@ _ONLY_VALUES: dict[str, Any] = {
     "attention_bias": False,
     "mlp_bias": False,
     "partial_rotary_factor": 1,
-    "sliding_window": None,
     "quantization_config": None,
 }
 
@@ -66,25 +103,27 @@ def read_hf_config(directory: Path) -> dict[str, Any]:
 def config_from_hf(hf: dict[str, Any]) -> ModelConfig:
     """The shape that a config.json describes.
 
-    If only one of bos and eos is null, it is taken to be the other.
+    If only one of bos and eos is null, it is taken to be the other. Attention over a sliding window is full
+    attention as long as the window; a model that has one gets as many positions and no more.
 
     Raises:
         ValueError: another architecture, a missing key, a value of the wrong type, or sizes that do not fit.
     """
-    _check_architecture(hf)
+    family = _checked_family(hf).defaults
     defaults = {
-        "num_key_value_heads": _integer(hf, "num_attention_heads"),
+        "num_key_value_heads": family.num_key_value_heads or _integer(hf, "num_attention_heads"),
         "head_dim": _default_head_dim(hf),
-        "max_position_embeddings": LlamaConfig.max_position_embeddings,
+        "max_position_embeddings": family.max_position_embeddings,
     }
     sizes = {field: _integer(hf, key, defaults.get(key)) for field, key in _SIZES.items()}
     rope_theta, rope_scaling = _rope(hf, sizes["max_seq_len"])
+    sizes["max_seq_len"] = min(sizes["max_seq_len"], _window(hf, family) or sizes["max_seq_len"])
     bos_id, eos_ids = _special_tokens(hf)
     return ModelConfig(
         **sizes,
         rope_theta=rope_theta,
         rope_scaling=rope_scaling,
-        norm_eps=_number(hf, "rms_norm_eps", LlamaConfig.rms_norm_eps),
+        norm_eps=_number(hf, "rms_norm_eps", family.rms_norm_eps),
         tied_embedding=_boolean(hf, "tie_word_embeddings") or _boolean(hf, "share_embedding"),
         layer_sharing=_boolean(hf, "layer_sharing"),
         bos_id=bos_id,
@@ -98,10 +137,10 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     transformers would run a shared layer once instead of twice. So a model with shared layers is written as
     model type mobilellm, which transformers refuses to load.
     """
-    shared = config.layer_sharing
+    family = MOBILELLM if config.layer_sharing else LLAMA
     hf: dict[str, Any] = {
-        "architectures": [ARCHITECTURES[shared]],
-        "model_type": MODEL_TYPES[shared],
+        "architectures": [family.architecture],
+        "model_type": family.model_type,
         **{key: getattr(config, field) for field, key in (_SIZES | _OTHER_KEYS).items()},
         "hidden_act": "silu",
         "attention_bias": False,
@@ -109,7 +148,7 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
         "bos_token_id": config.bos_id,
         "eos_token_id": config.eos_id if len(config.eos_ids) == 1 else list(config.eos_ids),
     }
-    return hf | {"layer_sharing": True} if shared else hf
+    return hf | {"layer_sharing": True} if config.layer_sharing else hf
 
 
 def short_json(value: Any) -> str:
@@ -118,23 +157,45 @@ def short_json(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _check_architecture(hf: dict[str, Any]) -> None:
+def _checked_family(hf: dict[str, Any]) -> Family:
+    """Find the model's family; ValueError if it is another one, or has parts that this project lacks."""
     model_type, architectures = hf.get("model_type"), hf.get("architectures")
+    known = _listed([family.model_type for family in FAMILIES])
     if model_type is None and architectures is None:
-        raise ValueError(f"model_type is missing; this project runs {' and '.join(MODEL_TYPES)}")
-    if model_type is not None and model_type not in MODEL_TYPES:
-        raise ValueError(
-            f"model_type {model_type!r} is not supported; supported are {' and '.join(MODEL_TYPES)}"
-        )
-    if architectures is not None and (
-        not isinstance(architectures, list) or not any(a in ARCHITECTURES for a in architectures)
-    ):
-        raise ValueError(f"architectures {architectures!r} has none of {' and '.join(ARCHITECTURES)}")
+        raise ValueError(f"model_type is missing; this project runs {known}")
+    found = [family for family in FAMILIES if model_type in (None, family.model_type)]
+    if not found:
+        lacking = next((part for start, part in _LACKING.items() if str(model_type).startswith(start)), None)
+        why = f": this project lacks {lacking}" if lacking else ""
+        raise ValueError(f"model_type {model_type!r} is not supported{why}; supported are {known}")
+    names = [family.architecture for family in FAMILIES]
+    if architectures is not None:
+        if not isinstance(architectures, list) or not any(name in names for name in architectures):
+            raise ValueError(f"architectures {architectures!r} has none of {_listed(names)}")
+        if model_type is None:
+            found = [family for family in FAMILIES if family.architecture in architectures]
+    _check_parts(hf)
+    return found[0]
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _check_parts(hf: dict[str, Any]) -> None:
     for key, value in _ONLY_VALUES.items():
         if hf.get(key) is not None and hf[key] != value:
             raise ValueError(
                 f"{key} is {short_json(hf[key])}; only models where it is {short_json(value)} can be run"
             )
+
+
+def _window(hf: dict[str, Any], family: type[LlamaConfig] | type[MistralConfig]) -> int | None:
+    """The tokens that attention sees; None where it sees all."""
+    absent = getattr(family, "sliding_window", None)
+    if hf.get("sliding_window", absent) is None:
+        return None
+    return _integer(hf, "sliding_window", absent)
 
 
 def _rope(hf: dict[str, Any], max_seq_len: int) -> tuple[float, dict[str, Any] | None]:

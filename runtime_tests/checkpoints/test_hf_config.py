@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import LlamaConfig
+from transformers import LlamaConfig, MistralConfig
 
 from edge.checkpoints.hf_config import config_from_hf, config_to_hf, read_hf_config
 from edge.checkpoints.hf_grids import grid_from_hf
@@ -40,6 +40,28 @@ def test_absent_keys_mean_what_they_mean_to_transformers() -> None:
     assert ours.rope_theta == theirs.rope_parameters["rope_theta"]
     assert ours.tied_embedding is theirs.tie_word_embeddings
     assert (ours.bos_id, ours.eos_id) == (theirs.bos_token_id, theirs.eos_token_id)
+
+
+def test_absent_keys_of_mistral_mean_what_they_mean_to_transformers() -> None:
+    minimal = MINIMAL | {"model_type": "mistral", "num_attention_heads": 16, "head_dim": 8}
+    ours, theirs = config_from_hf(minimal), MistralConfig(**minimal)
+    assert ours.n_kv_heads == theirs.num_key_value_heads
+    assert ours.max_seq_len == theirs.sliding_window
+    assert ours.norm_eps == theirs.rms_norm_eps
+    assert ours.rope_theta == theirs.rope_parameters["rope_theta"]
+    assert (ours.bos_id, ours.eos_id) == (theirs.bos_token_id, theirs.eos_token_id)
+
+
+@pytest.mark.parametrize(("window", "positions"), [(None, 64), (63, 63), (64, 64), (65, 64), (1, 1)], ids=str)
+@pytest.mark.parametrize("family", ["mistral", "llama"])
+def test_a_window_limits_the_positions(family: str, window: int | None, positions: int) -> None:
+    keys = {"model_type": family, "num_key_value_heads": 3, "sliding_window": window} | LENGTH_64
+    assert config_from_hf(MINIMAL | keys).max_seq_len == positions
+
+
+def test_rope_scaling_knows_the_length_without_the_window() -> None:
+    yarn = {"rope_scaling": {"type": "yarn", "factor": 4.0}, "sliding_window": 16} | LENGTH_64
+    assert config_from_hf(MINIMAL | yarn).rope_scaling == YARN | original(64)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +149,14 @@ def test_shared_layers_are_not_written_as_a_plain_llama() -> None:
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({"model_type": "gpt2"}, "model_type 'gpt2' is not supported; supported are llama and mobilellm"),
-        ({"model_type": "mixtral"}, "model_type 'mixtral' is not supported"),
+        ({"model_type": "gpt2"}, "lacks learned positions; supported are llama, mobilellm and mistral"),
+        ({"model_type": "mixtral"}, "'mixtral' is not supported: this project lacks a mixture of experts;"),
+        ({"model_type": "deepseek_v3"}, "this project lacks multi-head latent attention and a mixture"),
+        ({"model_type": "mamba2"}, "this project lacks a state space"),
+        ({"model_type": "qwen3_moe"}, "this project lacks a mixture of experts"),
+        ({"model_type": "qwen2"}, "this project lacks biases of q, k and v"),
+        ({"model_type": "unheard"}, "model_type 'unheard' is not supported; supported are"),
+        ({"sliding_window": 0}, "sliding_window must be a positive integer, not 0"),
         ({"model_type": 3}, "model_type 3 is not supported"),
         ({"model_type": None}, "model_type is missing"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "has none of LlamaForCausalLM"),
