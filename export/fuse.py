@@ -32,6 +32,7 @@ class FusedLayer(nn.Module):
     Args:
         qkv: x -> queries, keys and values [1, T, (H + 2 Hkv) * D] of the normalised x.
         cores: one attention per pass, each with its cache.
+        bias: of queries, keys and values, added to what ``qkv`` gives; None if the model has none.
         out, down: (h, x) -> x plus a linear of h.
         gate_up: x -> SiLU(gate) * up [1, T, ffn] of the normalised x.
     """
@@ -39,6 +40,7 @@ class FusedLayer(nn.Module):
     def __init__(
         self,
         qkv: nn.Module,
+        bias: Tensor | None,
         cores: Sequence[OpAttention],
         out: nn.Module,
         gate_up: nn.Module,
@@ -47,9 +49,14 @@ class FusedLayer(nn.Module):
         super().__init__()
         self.qkv, self.out, self.gate_up, self.down = qkv, out, gate_up, down
         self.cores = nn.ModuleList(cores)
+        self.bias: Tensor | None
+        self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, start: int, pass_index: int) -> Tensor:
-        heads = self.cores[pass_index](self.qkv(x), cos, sin, start)
+        qkv = self.qkv(x)
+        if self.bias is not None:
+            qkv = qkv + self.bias
+        heads = self.cores[pass_index](qkv, cos, sin, start)
         x = self.out(heads, x)
         return self.down(self.gate_up(x), x)
 
@@ -112,6 +119,7 @@ def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> Fused
         fused_gate_up = NormGateUp(OpRMSNorm(layer.post_attention_layernorm), *_packed_linears(gate_up))
     return FusedLayer(
         fused_qkv,
+        layer.self_attn.qkv_bias(),
         cores,
         PackedLinearAdd(pack_linears(out), _rows(out)),
         fused_gate_up,
@@ -125,6 +133,7 @@ def joined_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> Fused
     gate, up = ({part: linear} for part, linear in gate_up.items())
     return FusedLayer(
         nn.Sequential(OpRMSNorm(layer.input_layernorm), JoinedLinear(qkv)),
+        layer.self_attn.qkv_bias(),
         cores,
         AddLinear(JoinedLinear(out)),
         NormGateUp(OpRMSNorm(layer.post_attention_layernorm), JoinedLinear(gate), JoinedLinear(up)),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import LlamaConfig, MistralConfig
+from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
 from edge.model.config import ModelConfig, is_positive_number
 
@@ -29,17 +29,20 @@ class Family:
     Attributes:
         model_type, architecture: as config.json names them.
         defaults: transformers' config class, which has the values of absent keys.
+        qkv_bias: see ``ModelConfig``.
     """
 
     model_type: str
     architecture: str
-    defaults: type[LlamaConfig] | type[MistralConfig]
+    defaults: type[LlamaConfig] | type[MistralConfig] | type[Qwen2Config]
+    qkv_bias: bool = False
 
 
 LLAMA = Family("llama", "LlamaForCausalLM", LlamaConfig)
 MOBILELLM = Family("mobilellm", "MobileLLMForCausalLM", LlamaConfig)
+QWEN2 = Family("qwen2", "Qwen2ForCausalLM", Qwen2Config, qkv_bias=True)
 #: A model type that can be run is one row.
-FAMILIES = (LLAMA, MOBILELLM, Family("mistral", "MistralForCausalLM", MistralConfig))
+FAMILIES = (LLAMA, MOBILELLM, Family("mistral", "MistralForCausalLM", MistralConfig), QWEN2)
 #: What this project lacks for other model types, by how they begin; the first match counts.
 _LACKING = {
     "mixtral": "a mixture of experts",
@@ -51,7 +54,6 @@ _LACKING = {
     "falcon_mamba": "a state space",
     "jamba": "a state space and a mixture of experts",
     "rwkv": "a recurrent state",
-    "qwen2": "biases of q, k and v",
     "qwen3": "norms of q and k",
     "smollm3": "layers without RoPE",
     "gemma": "its norms, scaled embedding and GELU",
@@ -109,22 +111,24 @@ def config_from_hf(hf: dict[str, Any]) -> ModelConfig:
     Raises:
         ValueError: another architecture, a missing key, a value of the wrong type, or sizes that do not fit.
     """
-    family = _checked_family(hf).defaults
+    family = _checked_family(hf)
+    absent = family.defaults
     defaults = {
-        "num_key_value_heads": family.num_key_value_heads or _integer(hf, "num_attention_heads"),
+        "num_key_value_heads": absent.num_key_value_heads or _integer(hf, "num_attention_heads"),
         "head_dim": _default_head_dim(hf),
-        "max_position_embeddings": family.max_position_embeddings,
+        "max_position_embeddings": absent.max_position_embeddings,
     }
     sizes = {field: _integer(hf, key, defaults.get(key)) for field, key in _SIZES.items()}
     rope_theta, rope_scaling = _rope(hf, sizes["max_seq_len"])
-    sizes["max_seq_len"] = min(sizes["max_seq_len"], _window(hf, family) or sizes["max_seq_len"])
-    bos_id, eos_ids = _special_tokens(hf)
+    sizes["max_seq_len"] = min(sizes["max_seq_len"], _window(hf, absent) or sizes["max_seq_len"])
+    bos_id, eos_ids = _special_tokens(hf, absent)
     return ModelConfig(
         **sizes,
         rope_theta=rope_theta,
         rope_scaling=rope_scaling,
-        norm_eps=_number(hf, "rms_norm_eps", family.rms_norm_eps),
+        norm_eps=_number(hf, "rms_norm_eps", absent.rms_norm_eps),
         tied_embedding=_boolean(hf, "tie_word_embeddings") or _boolean(hf, "share_embedding"),
+        qkv_bias=family.qkv_bias,
         layer_sharing=_boolean(hf, "layer_sharing"),
         bos_id=bos_id,
         eos_ids=eos_ids,
@@ -137,7 +141,9 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     transformers would run a shared layer once instead of twice. So a model with shared layers is written as
     model type mobilellm, which transformers refuses to load.
     """
-    family = MOBILELLM if config.layer_sharing else LLAMA
+    if config.layer_sharing and config.qkv_bias:
+        raise ValueError("no model type has both shared layers and biases of q, k and v")
+    family = MOBILELLM if config.layer_sharing else QWEN2 if config.qkv_bias else LLAMA
     hf: dict[str, Any] = {
         "architectures": [family.architecture],
         "model_type": family.model_type,
@@ -190,12 +196,12 @@ def _check_parts(hf: dict[str, Any]) -> None:
             )
 
 
-def _window(hf: dict[str, Any], family: type[LlamaConfig] | type[MistralConfig]) -> int | None:
-    """The tokens that attention sees; None where it sees all."""
-    absent = getattr(family, "sliding_window", None)
-    if hf.get("sliding_window", absent) is None:
+def _window(hf: dict[str, Any], absent: type) -> int | None:
+    """The tokens that attention of some layers sees; None where it sees all."""
+    window, uses_it = getattr(absent, "sliding_window", None), getattr(absent, "use_sliding_window", True)
+    if hf.get("sliding_window", window) is None or not hf.get("use_sliding_window", uses_it):
         return None
-    return _integer(hf, "sliding_window", absent)
+    return _integer(hf, "sliding_window", window)
 
 
 def _rope(hf: dict[str, Any], max_seq_len: int) -> tuple[float, dict[str, Any] | None]:
@@ -224,9 +230,9 @@ def _rope(hf: dict[str, Any], max_seq_len: int) -> tuple[float, dict[str, Any] |
     return float(theta), rope
 
 
-def _special_tokens(hf: dict[str, Any]) -> tuple[int, tuple[int, ...]]:
-    bos = hf.get("bos_token_id", LlamaConfig.bos_token_id)
-    eos = hf.get("eos_token_id", LlamaConfig.eos_token_id)
+def _special_tokens(hf: dict[str, Any], absent: Any) -> tuple[int, tuple[int, ...]]:
+    bos = hf.get("bos_token_id", absent.bos_token_id)
+    eos = hf.get("eos_token_id", absent.eos_token_id)
     eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
     if bos is None and not eos_ids:
         bos = LlamaConfig.bos_token_id

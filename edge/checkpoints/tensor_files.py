@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,6 +28,9 @@ EMBEDDING_WEIGHT, HEAD_WEIGHT = "embed_tokens.weight", "lm_head.weight"
 PACKED_SUFFIX = ".packed"
 ALPHA_SUFFIX = ".weight_clip_val"
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+#: A bias is part of its projection on disk, and beside it in ``Decoder``.
+_BIAS = re.compile(r"\.self_attn\.([qkv])_bias$")
+_BIAS_ON_DISK = re.compile(r"\.self_attn\.([qkv])_proj\.bias$")
 #: Other weight files, which are unsafe or slow to read.
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack")
 #: RoPE frequencies, which transformers before 4.32 stored; they follow from config.json.
@@ -45,12 +49,12 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
         for name, tensor in _read_file(path).items():
             if name.endswith(_DERIVED_BUFFER):
                 continue
-            short = name.removeprefix("model.")
+            short = _own_name(name)
             if short in tensors:
                 raise ValueError(f"{directory} holds {hf_name(short)} twice; remove one")
             tensors[short] = tensor
     absent = {name for name in listed if not name.endswith(_DERIVED_BUFFER)}
-    absent = {name for name in absent if name.removeprefix("model.") not in tensors}
+    absent = {name for name in absent if _own_name(name) not in tensors}
     if absent:
         raise ValueError(f"{directory / index} lists tensors that its files lack: {first_of(absent)}")
     return tensors
@@ -58,7 +62,13 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
 
 def hf_name(name: str) -> str:
     """A tensor's name on disk."""
+    name = _BIAS.sub(r".self_attn.\1_proj.bias", name)
     return name if name.startswith("lm_head.") else f"model.{name}"
+
+
+def _own_name(name: str) -> str:
+    """The name in ``Decoder`` of a tensor on disk."""
+    return _BIAS_ON_DISK.sub(r".self_attn.\1_bias", name.removeprefix("model."))
 
 
 def check_names(

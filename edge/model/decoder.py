@@ -1,8 +1,9 @@
 """A Llama-like decoder, as MobileLLM is (arXiv 2402.14905); the config says which parts it has.
 
-RMSNorm before each half of a layer, grouped-query attention with RoPE, SwiGLU, no biases; optionally
-the head shares the token embedding, and each layer is run twice in a row. Nothing here is quantised.
-Parameter names are those of Hugging Face's ``LlamaForCausalLM`` without the leading ``model.``.
+RMSNorm before each half of a layer, grouped-query attention with RoPE, SwiGLU; optionally queries, keys and
+values have a bias, the head shares the token embedding, and each layer is run twice in a row. Nothing here is
+quantised. Parameter names are those of Hugging Face's ``LlamaForCausalLM`` without the leading ``model.``; a
+bias is beside its projection (``q_bias``) instead of in it, because the projections are what is quantised.
 """
 
 from __future__ import annotations
@@ -72,16 +73,28 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.dim, kv_dim, bias=False)
         self.v_proj = nn.Linear(config.dim, kv_dim, bias=False)
         self.o_proj = nn.Linear(q_dim, config.dim, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(q_dim)) if config.qkv_bias else None
+        self.k_bias = nn.Parameter(torch.zeros(kv_dim)) if config.qkv_bias else None
+        self.v_bias = nn.Parameter(torch.zeros(kv_dim)) if config.qkv_bias else None
         # One core, and so one cache, per pass: a layer that is run twice has other keys in its second pass.
         self.cores = nn.ModuleList(AttentionCore() for _ in range(config.passes_per_layer))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, start: int, pass_index: int) -> Tensor:
         b, t, _ = x.shape
-        q = self.q_proj(x).view(b, t, -1, self.head_dim)  # [B, T, H, D]
-        k = self.k_proj(x).view(b, t, -1, self.head_dim)  # [B, T, Hkv, D]
-        v = self.v_proj(x).view(b, t, -1, self.head_dim)  # [B, T, Hkv, D]
+        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        if self.q_bias is not None:
+            q, k, v = q + self.q_bias, k + self.k_bias, v + self.v_bias
+        q = q.view(b, t, -1, self.head_dim)  # [B, T, H, D]
+        k = k.view(b, t, -1, self.head_dim)  # [B, T, Hkv, D]
+        v = v.view(b, t, -1, self.head_dim)  # [B, T, Hkv, D]
         out = self.cores[pass_index](q, k, v, cos, sin, start)
         return self.o_proj(out.reshape(b, t, -1))
+
+    def qkv_bias(self) -> Tensor | None:
+        """The biases of queries, keys and values in a row [(H + 2 Hkv) * D]; None if there are none."""
+        if self.q_bias is None or self.k_bias is None or self.v_bias is None:
+            return None
+        return torch.cat((self.q_bias, self.k_bias, self.v_bias)).detach()
 
 
 class SiluMul(nn.Module):

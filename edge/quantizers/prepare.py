@@ -88,6 +88,6 @@ def plan_of(model: Decoder, default: Grid | None = None) -> Plan:
 
 
 def weights_of(model: Decoder) -> dict[str, Tensor]:
-    """Read the model's weights by name, without gradient; of a quantised module those before rounding."""
+    """Read weights and biases by name, without gradient; quantised modules give weights before rounding."""
     tensors = model.state_dict()
-    return {name: tensor.detach() for name, tensor in tensors.items() if name.endswith(".weight")}
+    return {name: tensor.detach() for name, tensor in tensors.items() if name.endswith((".weight", "_bias"))}

@@ -183,3 +183,17 @@ def test_an_unmixed_checkpoint_is_written_as_ever(text: Path, tmp_path: Path) ->
     alphas = {name for name in names if name.endswith(".weight_clip_val")}
     assert names - alphas == set(load_file(source / "model.safetensors"))
     assert len(alphas) == 7 * tiny_config().n_layers
+
+
+def test_biases_are_trained_and_a_killed_run_ends_the_same(text: Path, tmp_path: Path) -> None:
+    source = save_tiny(tmp_path / "full", qkv_bias=True)
+    train.main(command(tmp_path / "straight", text, source, steps=4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "on_step_end", kill_at(3))
+        with pytest.raises(Killed):
+            train.main(command(tmp_path / "out", text, source, steps=4))
+    train.main(command(tmp_path / "out", text, source, steps=4))
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "out"))
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    assert bool(first["model.layers.0.self_attn.q_proj.bias"].any())
+    assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == "qwen2"

@@ -170,7 +170,8 @@ def test_tensors_add_up_to_the_published_shapes(size):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"layer_sharing": True}, {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}]
+    "changes",
+    [{"layer_sharing": True}, {"qkv_bias": True}, {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}],
 )
 def test_shapes_that_llama_cpp_would_run_otherwise_are_refused(changes, tmp_path):
     with pytest.raises(ValueError, match="compare a shape without"):
