@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from edge.model.decoder import Layer
+from edge.model.decoder import Attention, Layer, RMSNorm
 from edge.ops.packed_header import ROWS_PER_BLOCK
 from edge.quantizers.base import grid_of
 from export.modules import (
@@ -32,7 +32,7 @@ class FusedLayer(nn.Module):
     Args:
         qkv: x -> queries, keys and values [1, T, (H + 2 Hkv) * D] of the normalised x.
         cores: one attention per pass, each with its cache.
-        bias: of queries, keys and values, added to what ``qkv`` gives; None if the model has none.
+        between: what the model does with queries, keys and values before RoPE.
         out, down: (h, x) -> x plus a linear of h.
         gate_up: x -> SiLU(gate) * up [1, T, ffn] of the normalised x.
     """
@@ -40,25 +40,57 @@ class FusedLayer(nn.Module):
     def __init__(
         self,
         qkv: nn.Module,
-        bias: Tensor | None,
+        between: nn.Module,
         cores: Sequence[OpAttention],
         out: nn.Module,
         gate_up: nn.Module,
         down: nn.Module,
     ) -> None:
         super().__init__()
-        self.qkv, self.out, self.gate_up, self.down = qkv, out, gate_up, down
+        self.qkv, self.between, self.out, self.gate_up, self.down = qkv, between, out, gate_up, down
         self.cores = nn.ModuleList(cores)
-        self.bias: Tensor | None
-        self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, start: int, pass_index: int) -> Tensor:
-        qkv = self.qkv(x)
-        if self.bias is not None:
-            qkv = qkv + self.bias
-        heads = self.cores[pass_index](qkv, cos, sin, start)
+        heads = self.cores[pass_index](self.between(self.qkv(x)), cos, sin, start)
         x = self.out(heads, x)
         return self.down(self.gate_up(x), x)
+
+
+class AddBias(nn.Module):
+    """x [..., n] + bias [n]."""
+
+    def __init__(self, bias: Tensor) -> None:
+        super().__init__()
+        self.bias: Tensor
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias
+
+
+class NormHeads(nn.Module):
+    """RMSNorm of each head of queries and keys in qkv [1, T, (H + 2 Hkv) * D]; values stay."""
+
+    def __init__(self, q_norm: RMSNorm, k_norm: RMSNorm, heads: int, kv_heads: int) -> None:
+        super().__init__()
+        self.q_norm, self.k_norm = OpRMSNorm(q_norm), OpRMSNorm(k_norm)
+        self.counts = [heads, kv_heads, kv_heads]
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        q, k, v = qkv.unflatten(-1, (sum(self.counts), -1)).split(self.counts, dim=2)  # [1, T, heads, D]
+        return torch.cat((self.q_norm(q), self.k_norm(k), v), dim=2).flatten(2)
+
+
+def between_qkv_and_rope(attention: Attention) -> nn.Module:
+    """What the model does with queries, keys and values [1, T, (H + 2 Hkv) * D] before RoPE."""
+    parts: list[nn.Module] = []
+    if (bias := attention.qkv_bias()) is not None:
+        parts.append(AddBias(bias))
+    if isinstance(attention.q_norm, RMSNorm) and isinstance(attention.k_norm, RMSNorm):
+        rows = attention.q_proj.out_features, attention.k_proj.out_features
+        heads, kv_heads = (count // attention.head_dim for count in rows)
+        parts.append(NormHeads(attention.q_norm, attention.k_norm, heads, kv_heads))
+    return nn.Sequential(*parts)
 
 
 class NormCat(nn.Module):
@@ -119,7 +151,7 @@ def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> Fused
         fused_gate_up = NormGateUp(OpRMSNorm(layer.post_attention_layernorm), *_packed_linears(gate_up))
     return FusedLayer(
         fused_qkv,
-        layer.self_attn.qkv_bias(),
+        between_qkv_and_rope(layer.self_attn),
         cores,
         PackedLinearAdd(pack_linears(out), _rows(out)),
         fused_gate_up,
@@ -133,7 +165,7 @@ def joined_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> Fused
     gate, up = ({part: linear} for part, linear in gate_up.items())
     return FusedLayer(
         nn.Sequential(OpRMSNorm(layer.input_layernorm), JoinedLinear(qkv)),
-        layer.self_attn.qkv_bias(),
+        between_qkv_and_rope(layer.self_attn),
         cores,
         AddLinear(JoinedLinear(out)),
         NormGateUp(OpRMSNorm(layer.post_attention_layernorm), JoinedLinear(gate), JoinedLinear(up)),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import LlamaConfig, MistralConfig, Qwen2Config
+from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 from edge.model.config import ModelConfig, is_positive_number
 
@@ -29,20 +29,22 @@ class Family:
     Attributes:
         model_type, architecture: as config.json names them.
         defaults: transformers' config class, which has the values of absent keys.
-        qkv_bias: see ``ModelConfig``.
+        qkv_bias, qk_norm: see ``ModelConfig``.
     """
 
     model_type: str
     architecture: str
-    defaults: type[LlamaConfig] | type[MistralConfig] | type[Qwen2Config]
+    defaults: type[LlamaConfig] | type[MistralConfig] | type[Qwen2Config] | type[Qwen3Config]
     qkv_bias: bool = False
+    qk_norm: bool = False
 
 
 LLAMA = Family("llama", "LlamaForCausalLM", LlamaConfig)
 MOBILELLM = Family("mobilellm", "MobileLLMForCausalLM", LlamaConfig)
 QWEN2 = Family("qwen2", "Qwen2ForCausalLM", Qwen2Config, qkv_bias=True)
+QWEN3 = Family("qwen3", "Qwen3ForCausalLM", Qwen3Config, qk_norm=True)
 #: A model type that can be run is one row.
-FAMILIES = (LLAMA, MOBILELLM, Family("mistral", "MistralForCausalLM", MistralConfig), QWEN2)
+FAMILIES = (LLAMA, MOBILELLM, Family("mistral", "MistralForCausalLM", MistralConfig), QWEN2, QWEN3)
 #: What this project lacks for other model types, by how they begin; the first match counts.
 _LACKING = {
     "mixtral": "a mixture of experts",
@@ -54,7 +56,6 @@ _LACKING = {
     "falcon_mamba": "a state space",
     "jamba": "a state space and a mixture of experts",
     "rwkv": "a recurrent state",
-    "qwen3": "norms of q and k",
     "smollm3": "layers without RoPE",
     "gemma": "its norms, scaled embedding and GELU",
     "olmo2": "norms behind attention and feed-forward",
@@ -129,6 +130,7 @@ def config_from_hf(hf: dict[str, Any]) -> ModelConfig:
         norm_eps=_number(hf, "rms_norm_eps", absent.rms_norm_eps),
         tied_embedding=_boolean(hf, "tie_word_embeddings") or _boolean(hf, "share_embedding"),
         qkv_bias=family.qkv_bias,
+        qk_norm=family.qk_norm,
         layer_sharing=_boolean(hf, "layer_sharing"),
         bos_id=bos_id,
         eos_ids=eos_ids,
@@ -141,9 +143,7 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     transformers would run a shared layer once instead of twice. So a model with shared layers is written as
     model type mobilellm, which transformers refuses to load.
     """
-    if config.layer_sharing and config.qkv_bias:
-        raise ValueError("no model type has both shared layers and biases of q, k and v")
-    family = MOBILELLM if config.layer_sharing else QWEN2 if config.qkv_bias else LLAMA
+    family = _family_with(config)
     hf: dict[str, Any] = {
         "architectures": [family.architecture],
         "model_type": family.model_type,
@@ -155,6 +155,17 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
         "eos_token_id": config.eos_id if len(config.eos_ids) == 1 else list(config.eos_ids),
     }
     return hf | {"layer_sharing": True} if config.layer_sharing else hf
+
+
+def _family_with(config: ModelConfig) -> Family:
+    """Find the family to write a model as: the one that has exactly its parts."""
+    if not config.qkv_bias and not config.qk_norm:
+        return MOBILELLM if config.layer_sharing else LLAMA
+    parts = (config.qkv_bias, config.qk_norm, config.layer_sharing)
+    fitting = [family for family in FAMILIES if (family.qkv_bias, family.qk_norm, False) == parts]
+    if not fitting:
+        raise ValueError("no model type has these parts together: shared layers, biases, norms of q and k")
+    return fitting[0]
 
 
 def short_json(value: Any) -> str:

@@ -25,6 +25,7 @@ class ModelConfig:
             ROPE_NUMBERS lists for it; None is plain RoPE.
         tied_embedding: the head is the transposed token embedding.
         qkv_bias: queries, keys and values have a bias, as in Qwen2.
+        qk_norm: an RMSNorm of each head of queries and keys precedes RoPE, as in Qwen3.
         layer_sharing: run every layer twice in a row (MobileLLM-LS, arXiv 2402.14905 section 3.3).
         bos_id: first token of every text.
         eos_ids: any of them ends a text; the first separates documents in training.
@@ -46,6 +47,7 @@ class ModelConfig:
     norm_eps: float = 1e-5
     tied_embedding: bool = True
     qkv_bias: bool = False
+    qk_norm: bool = False
     layer_sharing: bool = False
     bos_id: int = 1
     eos_ids: tuple[int, ...] = (2,)
@@ -70,7 +72,7 @@ class ModelConfig:
                 raise ValueError(
                     f"model config: {name} must be a positive number, not {getattr(self, name)!r}"
                 )
-        for name in ("tied_embedding", "qkv_bias", "layer_sharing"):
+        for name in ("tied_embedding", "qkv_bias", "qk_norm", "layer_sharing"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"model config: {name} must be true or false, not {getattr(self, name)!r}")
         self._check_tokens()
@@ -132,7 +134,8 @@ class ModelConfig:
         embeddings = self.vocab_size * self.dim * (1 if self.tied_embedding else 2)
         norms = self.dim * (2 * self.n_layers + 1)
         biases = self.n_layers * self.head_dim * (self.n_heads + 2 * self.n_kv_heads) if self.qkv_bias else 0
-        return self.linear_parameters + embeddings + norms + biases
+        head_norms = 2 * self.n_layers * self.head_dim if self.qk_norm else 0
+        return self.linear_parameters + embeddings + norms + biases + head_norms
 
 
 #: Beyond any model, and within the packed layout: larger sizes are refused before memory is allocated.

@@ -1,9 +1,10 @@
 """A Llama-like decoder, as MobileLLM is (arXiv 2402.14905); the config says which parts it has.
 
 RMSNorm before each half of a layer, grouped-query attention with RoPE, SwiGLU; optionally queries, keys and
-values have a bias, the head shares the token embedding, and each layer is run twice in a row. Nothing here is
-quantised. Parameter names are those of Hugging Face's ``LlamaForCausalLM`` without the leading ``model.``; a
-bias is beside its projection (``q_bias``) instead of in it, because the projections are what is quantised.
+values have a bias, queries and keys a norm, the head shares the token embedding, and each layer is run twice
+in a row. Nothing here is quantised. Parameter names are those of Hugging Face's ``LlamaForCausalLM`` without
+the leading ``model.``; a bias is beside its projection (``q_bias``) instead of in it, because the projections
+are what is quantised.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ class Attention(nn.Module):
         self.q_bias = nn.Parameter(torch.zeros(q_dim)) if config.qkv_bias else None
         self.k_bias = nn.Parameter(torch.zeros(kv_dim)) if config.qkv_bias else None
         self.v_bias = nn.Parameter(torch.zeros(kv_dim)) if config.qkv_bias else None
+        self.q_norm, self.k_norm = (
+            RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity() for _ in range(2)
+        )
         # One core, and so one cache, per pass: a layer that is run twice has other keys in its second pass.
         self.cores = nn.ModuleList(AttentionCore() for _ in range(config.passes_per_layer))
 
@@ -87,7 +91,7 @@ class Attention(nn.Module):
         q = q.view(b, t, -1, self.head_dim)  # [B, T, H, D]
         k = k.view(b, t, -1, self.head_dim)  # [B, T, Hkv, D]
         v = v.view(b, t, -1, self.head_dim)  # [B, T, Hkv, D]
-        out = self.cores[pass_index](q, k, v, cos, sin, start)
+        out = self.cores[pass_index](self.q_norm(q), self.k_norm(k), v, cos, sin, start)
         return self.o_proj(out.reshape(b, t, -1))
 
     def qkv_bias(self) -> Tensor | None:

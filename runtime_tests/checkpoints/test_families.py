@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from edge.checkpoints.convert import build_model, to_checkpoint
 from edge.checkpoints.hugging_face import load_checkpoint
@@ -44,9 +51,13 @@ def save_mistral(directory: Path, window: int | None) -> nn.Module:
     return saved(MistralForCausalLM(MistralConfig(**ODD_SHAPE, sliding_window=window)), directory)
 
 
-def save_qwen2(directory: Path, **changes: object) -> nn.Module:
+QWENS = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "qwen3": (Qwen3Config, Qwen3ForCausalLM)}
+
+
+def save_qwen(family: str, directory: Path, **changes: object) -> nn.Module:
+    config, model = QWENS[family]
     shape = {**ODD_SHAPE, "head_dim": 8, "hidden_size": 32, "bos_token_id": 1, "eos_token_id": 2, **changes}
-    return saved(Qwen2ForCausalLM(Qwen2Config(**shape)), directory)
+    return saved(model(config(**shape)), directory)
 
 
 @pytest.mark.parametrize(("window", "length"), [(None, 64), (64, 64), (24, 24), (5, 5)])
@@ -75,9 +86,10 @@ def test_mistral_exports(tmp_path: Path) -> None:
         to_pte.main(["--bits", "4", "--model", str(tmp_path / "model"), "--max-seq-len", "25"])
 
 
+@pytest.mark.parametrize("family", QWENS)
 @pytest.mark.parametrize("tied", [True, False])
-def test_qwen2(tied: bool, tmp_path: Path) -> None:
-    theirs, tokens = save_qwen2(tmp_path, tie_word_embeddings=tied), torch.randint(3, 99, (1, 40))
+def test_qwen(family: str, tied: bool, tmp_path: Path) -> None:
+    theirs, tokens = save_qwen(family, tmp_path, tie_word_embeddings=tied), torch.randint(3, 99, (1, 40))
     checkpoint = load_checkpoint(tmp_path)
     assert checkpoint.config.parameters == sum(p.numel() for p in theirs.parameters())
     model = build_model(checkpoint)
@@ -88,18 +100,20 @@ def test_qwen2(tied: bool, tmp_path: Path) -> None:
     assert torch.allclose(torch.cat(steps, dim=1), logits(theirs, tokens), atol=1e-4)
 
 
-def test_qwen2_is_written_as_transformers_reads_it(tmp_path: Path) -> None:
-    theirs, tokens = save_qwen2(tmp_path / "theirs"), torch.randint(3, 99, (1, 40))
+@pytest.mark.parametrize("family", QWENS)
+def test_qwen_is_written_as_transformers_reads_it(family: str, tmp_path: Path) -> None:
+    theirs, tokens = save_qwen(family, tmp_path / "theirs"), torch.randint(3, 99, (1, 40))
     save_checkpoint(load_checkpoint(tmp_path / "theirs"), tmp_path / "ours")
-    again, info = Qwen2ForCausalLM.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    again, info = QWENS[family][1].from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not any(info.values())
     assert torch.equal(logits(again.eval(), tokens), logits(theirs, tokens))
 
 
+@pytest.mark.parametrize("family", QWENS)
 @pytest.mark.parametrize("bits", WIDTHS)
-def test_qwen2_exports_and_runs(bits: float, tmp_path: Path) -> None:
+def test_qwen_exports_and_runs(family: str, bits: float, tmp_path: Path) -> None:
     """Tests that program, C++ runner and eager PyTorch agree; export verifies the logits themselves."""
-    save_qwen2(tmp_path / "model")
+    save_qwen(family, tmp_path / "model")
     words = ("--bits", bits, "--model", tmp_path / "model", "--output", tmp_path / "out")
     to_pte.main([str(word) for word in words])
     _, program, _ = open_program(tmp_path / "out")
@@ -109,16 +123,17 @@ def test_qwen2_exports_and_runs(bits: float, tmp_path: Path) -> None:
     assert ids(run_in_cpp(*command, "--max-new-tokens", 8, "--eos", 98))[: len(tokens)] == tokens
 
 
+@pytest.mark.parametrize("family", QWENS)
 @pytest.mark.parametrize("recipe", ["xnnpack-8da4w", "fp32"])
-def test_qwen2_exports_for_other_kernels(recipe: str, tmp_path: Path) -> None:
-    save_qwen2(tmp_path / "model", hidden_size=64, intermediate_size=64, head_dim=16)
+def test_qwen_exports_for_other_kernels(family: str, recipe: str, tmp_path: Path) -> None:
+    save_qwen(family, tmp_path / "model", hidden_size=64, intermediate_size=64, head_dim=16)
     bits = "4" if recipe.startswith("xnnpack") else "16"
     words = ("--bits", bits, "--recipe", recipe, "--model", tmp_path / "model", "--output", tmp_path / "out")
     to_pte.main([str(word) for word in words])
 
 
 def test_biases_change_the_logits(tmp_path: Path) -> None:
-    save_qwen2(tmp_path / "model")
+    save_qwen("qwen2", tmp_path / "model")
     checkpoint = load_checkpoint(tmp_path / "model")
     tokens = torch.randint(3, 99, (1, 10))
     with torch.no_grad():
@@ -128,9 +143,10 @@ def test_biases_change_the_logits(tmp_path: Path) -> None:
         assert not torch.allclose(build_model(checkpoint)(tokens), before, atol=0.1)
 
 
-def test_qwen2_keeps_its_biases_on_a_grid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", QWENS)
+def test_qwen_keeps_its_parts_on_a_grid(family: str, tmp_path: Path) -> None:
     """Tests the forms of a trained model: with learned scales, and packed."""
-    save_qwen2(tmp_path / "model")
+    save_qwen(family, tmp_path / "model")
     model = build_model(load_checkpoint(tmp_path / "model"))
     prepare_qat(model, Plan(grid_for_bits(2)))
     checkpoint = to_checkpoint(model, None)
@@ -144,8 +160,9 @@ def test_qwen2_keeps_its_biases_on_a_grid(tmp_path: Path) -> None:
     assert torch.nn.functional.cosine_similarity(packed, wanted, dim=-1).min() > 0.99  # int8 embedding
 
 
-def test_a_window_that_qwen2_does_not_use(tmp_path: Path) -> None:
-    save_qwen2(tmp_path / "a", sliding_window=16)
+@pytest.mark.parametrize("family", QWENS)
+def test_a_window_that_qwen_does_not_use(family: str, tmp_path: Path) -> None:
+    save_qwen(family, tmp_path / "a", sliding_window=16)
     assert load_checkpoint(tmp_path / "a").config.max_seq_len == 64
-    save_qwen2(tmp_path / "b", sliding_window=16, use_sliding_window=True)
+    save_qwen(family, tmp_path / "b", sliding_window=16, use_sliding_window=True)
     assert load_checkpoint(tmp_path / "b").config.max_seq_len == 16
