@@ -2,7 +2,8 @@
 
 Formulas: ParetoQ's reference code for the grids (arXiv 2502.02631; floor of 1e-5, clip of 0.99), Hugging
 Face's Llama for the network, and the project's numerics for int8: per token, symmetric,
-``round_half_even(x * 127/amax)``. Weights are quantised in float32, because boundaries depend on it.
+``round_half_even(x * 127/amax)``. Weights are quantised in float32, because boundaries depend on it; latent
+weights and scales that are stored in bfloat16 are divided in bfloat16, as the reference code does.
 Everything else is float64, so that a difference to a program's logits comes from the program's float32.
 """
 
@@ -65,14 +66,15 @@ class OracleModel:
         self.bits = {}
         self.int8_cache = int8_cache
         self.int8_head = int8_activations and embedding_bits != 16
-        raw = _read_tensors(directory)
+        raw, in_bfloat16 = _read_tensors(directory)
         self.w = {name: tensor for name, tensor in raw.items() if name.endswith("norm.weight")}
         for layer in range(self.hf["num_hidden_layers"]):
             for linear in LINEARS:
                 name = f"model.layers.{layer}.{linear}"
                 alpha = raw.get(f"{name}.weight_clip_val")
                 self.bits[name] = (others[name] or 1.58) if name in others else bits
-                self.w[name] = quantize_linear(raw[f"{name}.weight"], alpha, self.bits[name])
+                low = f"{name}.weight_clip_val" in in_bfloat16
+                self.w[name] = quantize_linear(raw[f"{name}.weight"], alpha, self.bits[name], low)
         tied = "lm_head.weight" not in raw or self.hf.get("tie_word_embeddings", False)
         self.embedding = read_table(raw, "model.embed_tokens", embedding_bits)
         self.head = self.embedding if tied else read_table(raw, "lm_head", embedding_bits)
@@ -141,7 +143,25 @@ class OracleModel:
         return np.rint(steps) * (amax / 127)
 
 
-def quantize_linear(w: Array, alpha: Array | None, bits: float) -> Array:
+def to_bfloat16(x: Array) -> Array:
+    """Round float32 to the nearest bfloat16, ties to even: its upper 16 bits."""
+    bits = x.astype(F32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(F32)
+
+
+def levels_in_bfloat16(w: Array, alpha: Array, bits: float) -> Array:
+    """Levels in units of alpha, float32; every operation before the rounding is one of bfloat16."""
+    ratio = to_bfloat16(w / alpha)
+    if bits > 2:
+        half = 2 ** (int(bits) - 1)
+        return np.clip(np.rint(ratio), -half, half - 1)
+    count, shift = (F32(1.5), F32(0)) if bits == 1.58 else (F32(2), F32(0.5))
+    clip = to_bfloat16(np.array([0.99], F32))
+    stretched = to_bfloat16(np.clip(ratio, -clip, clip) * count)
+    return (np.rint(to_bfloat16(stretched - shift)) + shift) / count
+
+
+def quantize_linear(w: Array, alpha: Array | None, bits: float, in_bfloat16: bool = False) -> Array:
     """Fake-quantised weight [out, in] float32. alpha [out, 1] is learned, or None for the initial one."""
     if bits == 16:
         return w.astype(np.float16).astype(F32)
@@ -152,6 +172,8 @@ def quantize_linear(w: Array, alpha: Array | None, bits: float) -> Array:
     alpha = np.maximum(alpha.astype(F32), F32(1e-5))
     if bits == 1:
         return np.where(w >= 0, alpha, -alpha)
+    if in_bfloat16:
+        return levels_in_bfloat16(w, to_bfloat16(alpha), bits) * to_bfloat16(alpha)
     ratio = w / alpha
     if bits == 1.58:
         return np.rint(F32(1.5) * np.clip(ratio, F32(-0.99), F32(0.99))) * F32(2 / 3) * alpha
@@ -196,8 +218,10 @@ def rope_frequencies(hf: dict[str, Any], head_dim: int) -> Array:
     return keep * frequency + (1 - keep) * slow
 
 
-def _read_tensors(directory: Path) -> dict[str, Array]:
+def _read_tensors(directory: Path) -> tuple[dict[str, Array], set[str]]:
+    """Tensors in float32 by name, and the names of those stored in bfloat16."""
     tensors: dict[str, torch.Tensor] = {}
     for path in sorted(directory.glob("*.safetensors")):
         tensors |= load_file(path)
-    return {name: tensor.float().numpy() for name, tensor in tensors.items()}
+    low = {name for name, tensor in tensors.items() if tensor.dtype == torch.bfloat16}
+    return {name: tensor.float().numpy() for name, tensor in tensors.items()}, low

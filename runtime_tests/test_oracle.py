@@ -115,6 +115,8 @@ CASES = (
     Case("paretoq ternary, odd widths, untied", 1.58, 0, changes=ODD),
     Case("paretoq 2 bit, llama3 rope", 2, 2, changes={"rope_parameters": LLAMA3}),
     Case("paretoq 3 bit, bf16 shards", 3, 3, dtype=torch.bfloat16, shards=True),
+    Case("paretoq ternary, bf16", 1.58, 0, dtype=torch.bfloat16),
+    Case("paretoq 2 bit, bf16, odd", 2, 2, dtype=torch.bfloat16, changes=ODD),
     Case("paretoq 4 bit, 4 bit tables, odd", 4, 4, embedding_bits=4, changes=ODD),
     Case(
         "mixed with kept linears, int8 tables learned, untied",
