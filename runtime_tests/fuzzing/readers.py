@@ -35,6 +35,7 @@ from edge.latency.schema import read_report
 from edge.model.tokenizer import Tokenizer
 from edge.runtime.manifest import read_manifest
 from export import to_pte
+from runtime_tests.checkpoints.published_form import published, write
 from runtime_tests.fuzzing.mutations import mutated_bytes, mutated_json
 from runtime_tests.latency.reports import emulated_report, made_up_report
 from runtime_tests.tiny import TEXT, save_tiny, tiny_checkpoint, tiny_tokenizer
@@ -77,6 +78,9 @@ def configs(folder: Path) -> Attempt:
         {**plain, "rope_scaling": {"rope_type": "llama3", "factor": 8.0, **llama3}},
         {**plain, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}},
         {**plain, "model_type": "mobilellm", "share_embedding": True, "layer_sharing": True},
+        {**plain, "model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 32},
+        {**plain, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "use_sliding_window": False},
+        {**plain, "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]},
     ]
 
     def attempt(dice: random.Random) -> None:
@@ -88,11 +92,13 @@ def configs(folder: Path) -> Attempt:
 
 
 def checkpoints(folder: Path) -> Attempt:
-    """Mutate the tensors' header, any bytes of their file, or config.json, of three kinds of checkpoint."""
+    """Mutate the tensors' header, any bytes of their file, or config.json, of four kinds of checkpoint."""
     save_tiny(folder / "full", FULL_PRECISION, n_layers=1)
     save_tiny(folder / "learned", grid_for_bits(1.58), n_layers=1)
     save_packed_checkpoint(tiny_checkpoint(grid_for_bits(3), n_layers=1), folder / "packed")
-    originals = [shutil.copytree(folder / n, folder / f"{n}-mutated") for n in ("full", "learned", "packed")]
+    write(folder / "published", published(2), None, "safetensors")
+    names = ("full", "learned", "packed", "published")
+    originals = [shutil.copytree(folder / name, folder / f"{name}-mutated") for name in names]
 
     def attempt(dice: random.Random) -> None:
         mutated = dice.choice(originals)
