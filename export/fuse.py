@@ -82,7 +82,7 @@ class NormHeads(nn.Module):
 
 
 def between_qkv_and_rope(attention: Attention) -> nn.Module:
-    """What the model does with queries, keys and values [1, T, (H + 2 Hkv) * D] before RoPE."""
+    """Lower biases and head norms, if any, of queries, keys and values [1, T, (H + 2 Hkv) * D]."""
     parts: list[nn.Module] = []
     if (bias := attention.qkv_bias()) is not None:
         parts.append(AddBias(bias))

@@ -97,7 +97,7 @@ def quantize(weight: Tensor, alpha: Tensor, grid: Grid) -> QuantizedWeight:
 def quantize_in(weight: Tensor, alpha: Tensor, grid: Grid, dtype: torch.dtype) -> QuantizedWeight:
     """Quantise as ``quantize`` does, dividing in another dtype: the reference code runs in bfloat16.
 
-    A quotient that is rounded to bfloat16 may fall on another level: 0.15 to 0.4 % of the codes differ.
+    A quotient that is rounded to bfloat16 may fall on another level than one of float32.
     """
     assert grid.zero is not None
     low = alpha.detach().to(dtype)

@@ -31,7 +31,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Target:
-    """What is fuzzed, and in which folder.
+    """Describe one fuzz target: how to prepare it, and the command that runs it.
 
     Attributes:
         prepare: builds or writes what the target needs into a folder.
