@@ -1,9 +1,10 @@
-"""Export a lowered model, check which ops its graph calls, and emit the bytes of a program."""
+"""Export a lowered model, check which ops its graph calls, and write the program."""
 
 from __future__ import annotations
 
 import operator
 from collections import Counter
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -104,15 +105,16 @@ def require_ops(edge: EdgeProgramManager, native: Counter[str], delegated_linear
         raise ValueError(f"the exported graph is not what its recipe lowers to: it calls {'; '.join(wrong)}")
 
 
-def program_bytes(edge: EdgeProgramManager) -> bytes:
-    """The bytes of a ``.pte``; its ``forward`` serves prefill and decode with one KV cache."""
+def write_program(edge: EdgeProgramManager, path: Path) -> None:
+    """Write a ``.pte``; its ``forward`` serves prefill and decode with one KV cache."""
     program = edge.to_executorch(
         ExecutorchBackendConfig(
             constant_tensor_alignment=CONSTANT_ALIGNMENT_BYTES,
             memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
         )
     )
-    return program.buffer
+    with path.open("wb") as file:
+        program.write_to_file(file)
 
 
 def _calls(graph: torch.fx.GraphModule) -> Counter[str]:

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.model.decoder import Attention, Layer, RMSNorm
-from edge.ops.packed_header import ROWS_PER_BLOCK
-from edge.quantizers.base import grid_of
+from edge.ops.packed_header import ROWS_PER_BLOCK, PackedHeader
 from export.modules import (
     OpAttention,
     OpRMSNorm,
@@ -23,7 +22,8 @@ from export.modules import (
     PackedNormGateUp,
     PackedNormLinear,
 )
-from export.tables import JoinedLinear, Linears, pack_linears
+from export.tables import JoinedLinear
+from export.weights import ModelWeights
 
 
 class FusedLayer(nn.Module):
@@ -130,69 +130,68 @@ class AddLinear(nn.Module):
         return residual + self.linear(x)
 
 
-def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> FusedLayer:
+def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention], weights: ModelWeights) -> FusedLayer:
     """Lower a layer to native ops on packed tables.
 
     q, k and v share a table if they share a grid. So do gate and up, if gate's rows are a whole number of
     blocks of 16: the op works on blocks, and must find where up begins.
     """
-    qkv, out, gate_up, down = _linears(name, layer)
+    qkv, out, gate_up, down = _linears(name)
     fused_qkv: nn.Module
-    if _one_grid(qkv):
-        fused_qkv = PackedNormLinear(pack_linears(qkv), _rows(qkv), layer.input_layernorm)
+    if _one_grid(qkv, weights):
+        fused_qkv = PackedNormLinear(*_table(qkv, weights), layer.input_layernorm)
     else:
-        fused_qkv = NormCat(OpRMSNorm(layer.input_layernorm), _packed_linears(qkv))
+        fused_qkv = NormCat(OpRMSNorm(layer.input_layernorm), _packed_linears(qkv, weights))
     fused_gate_up: nn.Module
-    if _one_grid(gate_up) and layer.mlp.gate_proj.out_features % ROWS_PER_BLOCK == 0:
-        fused_gate_up = PackedNormGateUp(
-            pack_linears(gate_up), _rows(gate_up), layer.post_attention_layernorm
-        )
+    if _one_grid(gate_up, weights) and weights.config.ffn_dim % ROWS_PER_BLOCK == 0:
+        fused_gate_up = PackedNormGateUp(*_table(gate_up, weights), layer.post_attention_layernorm)
     else:
-        fused_gate_up = NormGateUp(OpRMSNorm(layer.post_attention_layernorm), *_packed_linears(gate_up))
+        norm = OpRMSNorm(layer.post_attention_layernorm)
+        fused_gate_up = NormGateUp(norm, *_packed_linears(gate_up, weights))
     return FusedLayer(
         fused_qkv,
         between_qkv_and_rope(layer.self_attn),
         cores,
-        PackedLinearAdd(pack_linears(out), _rows(out)),
+        PackedLinearAdd(*_table(out, weights)),
         fused_gate_up,
-        PackedLinearAdd(pack_linears(down), _rows(down)),
+        PackedLinearAdd(*_table(down, weights)),
     )
 
 
-def joined_layer(name: str, layer: Layer, cores: Sequence[OpAttention]) -> FusedLayer:
+def joined_layer(name: str, layer: Layer, cores: Sequence[OpAttention], weights: ModelWeights) -> FusedLayer:
     """Lower a layer to plain linears for XNNPACK; q, k and v are one, because attention reads one tensor."""
-    qkv, out, gate_up, down = _linears(name, layer)
-    gate, up = ({part: linear} for part, linear in gate_up.items())
+    qkv, out, gate_up, down = _linears(name)
     return FusedLayer(
-        nn.Sequential(OpRMSNorm(layer.input_layernorm), JoinedLinear(qkv)),
+        nn.Sequential(OpRMSNorm(layer.input_layernorm), JoinedLinear(qkv, weights)),
         between_qkv_and_rope(layer.self_attn),
         cores,
-        AddLinear(JoinedLinear(out)),
-        NormGateUp(OpRMSNorm(layer.post_attention_layernorm), JoinedLinear(gate), JoinedLinear(up)),
-        AddLinear(JoinedLinear(down)),
+        AddLinear(JoinedLinear(out, weights)),
+        NormGateUp(
+            OpRMSNorm(layer.post_attention_layernorm), *(JoinedLinear([part], weights) for part in gate_up)
+        ),
+        AddLinear(JoinedLinear(down, weights)),
     )
 
 
-def _linears(name: str, layer: Layer) -> tuple[Linears, Linears, Linears, Linears]:
-    """The layer's linears by full name: those of qkv, out, gate_up and down."""
+def _linears(name: str) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Full names of a layer's linears: those of qkv, out, gate_up and down."""
     attention, mlp = f"{name}.self_attn", f"{name}.mlp"
-    q, k, v = layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj
     return (
-        {f"{attention}.q_proj": q, f"{attention}.k_proj": k, f"{attention}.v_proj": v},
-        {f"{attention}.o_proj": layer.self_attn.o_proj},
-        {f"{mlp}.gate_proj": layer.mlp.gate_proj, f"{mlp}.up_proj": layer.mlp.up_proj},
-        {f"{mlp}.down_proj": layer.mlp.down_proj},
+        [f"{attention}.{part}_proj" for part in "qkv"],
+        [f"{attention}.o_proj"],
+        [f"{mlp}.gate_proj", f"{mlp}.up_proj"],
+        [f"{mlp}.down_proj"],
     )
 
 
-def _one_grid(linears: Linears) -> bool:
-    return len({grid_of(linear) for linear in linears.values()}) == 1
+def _one_grid(names: Sequence[str], weights: ModelWeights) -> bool:
+    return len({weights.grid(name) for name in names}) == 1
 
 
-def _rows(linears: Linears) -> dict[str, int]:
-    return {name: linear.out_features for name, linear in linears.items()}
+def _table(names: Sequence[str], weights: ModelWeights) -> tuple[PackedHeader, dict[str, int]]:
+    """The header of the table of some linears, and their rows in it."""
+    return weights.header(names), {name: weights.shape(name)[0] for name in names}
 
 
-def _packed_linears(linears: Linears) -> list[PackedLinear]:
-    parts = [{name: linear} for name, linear in linears.items()]
-    return [PackedLinear(pack_linears(part), _rows(part)) for part in parts]
+def _packed_linears(names: Sequence[str], weights: ModelWeights) -> list[PackedLinear]:
+    return [PackedLinear(*_table([name], weights)) for name in names]

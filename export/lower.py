@@ -13,7 +13,7 @@ from edge.model.rope import rope_tables
 from edge.runtime.manifest import KVCacheFormat
 from export.fuse import FusedLayer
 from export.modules import OpAttention, PackedEmbedding, PackedHead
-from export.tables import pack_embedding
+from export.weights import ModelWeights
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,15 @@ class Options:
     kv_cache: KVCacheFormat = "fp32"
 
 
-def lower(
-    model: Decoder, options: Options, lower_layer: Callable[[str, Layer, Sequence[OpAttention]], FusedLayer]
-) -> Decoder:
+#: Lowers the layer of a full name, with one attention module for each of its passes.
+LowerLayer = Callable[[str, Layer, Sequence[OpAttention], ModelWeights], FusedLayer]
+
+
+def lower(model: Decoder, weights: ModelWeights, options: Options, lower_layer: LowerLayer) -> Decoder:
     """A copy of the model whose parts are calls of ops, with caches of ``max_seq_len`` positions.
 
     Args:
-        lower_layer: lowers the layer of a full name, with one attention module for each of its passes.
+        model: its matrices may be on the meta device.
     """
     lowered, config = clone_structure(model), model.config
     lowered.cos, lowered.sin = rope_tables(config, options.max_seq_len)
@@ -48,11 +50,10 @@ def lower(
             OpAttention(config, options.max_seq_len, options.kv_cache) for _ in range(config.passes_per_layer)
         ]
         assert isinstance(layer, Layer)
-        replace_module(lowered, name, lower_layer(name, layer, cores))
-    embedding = pack_embedding(model.embed_tokens, options.embedding_bits)
-    head = None if model.lm_head.weight is None else pack_embedding(model.lm_head, options.embedding_bits)
-    vocab = config.vocab_size
-    replace_module(lowered, EMBEDDING, PackedEmbedding(embedding, {EMBEDDING: vocab}, config.dim))
+        replace_module(lowered, name, lower_layer(name, layer, cores, weights))
+    embedding, vocab = weights.header([EMBEDDING]), config.vocab_size
+    head = None if model.lm_head.weight is None else weights.header([HEAD])
+    replace_module(lowered, EMBEDDING, PackedEmbedding(embedding, {EMBEDDING: vocab}))
     replace_module(lowered, HEAD, PackedHead(head, {HEAD: vocab}, model.norm))
     replace_module(lowered, "norm", nn.Identity())  # the head's op includes the final norm
     return lowered.eval()

@@ -8,13 +8,12 @@ from typing import Any
 from edge.formats import Grid
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder, named_linears
-from edge.quantizers.plan import MIXED, mean_bits
-from edge.quantizers.prepare import plan_of
+from edge.quantizers.plan import MIXED, Plan, mean_bits
 from edge.runtime.manifest import FileRecord
 from export.lower import Options
 from export.modules import OpAttention, PackedEmbedding, PackedHead
 from export.recipes import Recipe
-from export.tables import PackedTable, tables_of
+from export.tables import packed_tables
 
 VERSIONED_PACKAGES = ("edge-lowbit", "torch", "executorch", "torchao", "transformers")
 
@@ -55,13 +54,12 @@ def option_figures(recipe: Recipe, options: Options) -> dict[str, Any]:
     }
 
 
-def format_figures(model: Decoder, grid: Grid) -> dict[str, Any]:
+def format_figures(model: Decoder, plan: Plan, grid: Grid) -> dict[str, Any]:
     """The linears' grids, for the manifest: one name, or each linear's if they differ.
 
     Args:
         grid: the program's grid, reported if no linear of the model is on a grid.
     """
-    plan = plan_of(model, grid)
     if not plan.is_quantized:
         return {"format": grid.name, "bits": grid.bits, "formats": {}}
     if not plan.others:
@@ -79,7 +77,7 @@ def program_figures(lowered: Decoder, program: FileRecord) -> dict[str, Any]:
         "config": config,
         "parameters": config.parameters,
         "program": program,
-        "tables": {name: list(t.rows) for name, t in tables_of(lowered) if isinstance(t, PackedTable)},
+        "tables": {name: list(table.rows) for name, table in packed_tables(lowered).items()},
         "kv_cache_bytes": sum(
             cache.nbytes
             for module in lowered.modules()
@@ -95,10 +93,9 @@ def program_figures(lowered: Decoder, program: FileRecord) -> dict[str, Any]:
 def part_bytes(lowered: Decoder, program_bytes: int) -> dict[str, int]:
     """Bytes of a program by part of the model; ``rest`` is all that is not in a table."""
     parts = {"linears": 0, "embedding": 0, "head": 0}
-    for _, table in tables_of(lowered):
-        if isinstance(table, PackedTable):
-            part = {PackedEmbedding: "embedding", PackedHead: "head"}.get(type(table), "linears")
-            parts[part] += table.packed.numel()
+    for table in packed_tables(lowered).values():
+        part = {PackedEmbedding: "embedding", PackedHead: "head"}.get(type(table), "linears")
+        parts[part] += table.packed.numel()
     parts["rope_tables"] = (lowered.cos.numel() + lowered.sin.numel()) * 4
     parts["rest"] = program_bytes - sum(parts.values())
     return parts

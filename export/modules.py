@@ -15,8 +15,9 @@ import edge.ops  # noqa: F401  registers torch.ops.lowbit
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder, RMSNorm
 from edge.ops.kv_layout import cache_shapes
+from edge.ops.packed_header import PackedHeader
 from edge.runtime.manifest import KVCacheFormat
-from export.tables import PackedTable
+from export.tables import PackedTable, untouched_zeros
 
 lowbit = torch.ops.lowbit
 
@@ -72,8 +73,8 @@ class PackedLinearAdd(PackedTable, OpModule):
 class PackedNormTable(PackedTable, OpModule):
     """A table and the RMSNorm of its input."""
 
-    def __init__(self, packed: Tensor | None, rows: dict[str, int], norm: RMSNorm) -> None:
-        super().__init__(packed, rows)
+    def __init__(self, header: PackedHeader | None, rows: dict[str, int], norm: RMSNorm) -> None:
+        super().__init__(header, rows)
         self.eps = norm.eps
         self.norm_weight: Tensor
         self.register_buffer("norm_weight", norm.weight.detach())
@@ -102,9 +103,9 @@ class PackedEmbedding(PackedTable, OpModule):
 
     op = lowbit.embedding
 
-    def __init__(self, packed: Tensor, rows: dict[str, int], dim: int) -> None:
-        super().__init__(packed, rows)
-        self.dim = dim
+    def __init__(self, header: PackedHeader, rows: dict[str, int]) -> None:
+        super().__init__(header, rows)
+        self.dim = header.k
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.op(tokens, self.packed, self.dim)
@@ -116,7 +117,7 @@ class PackedHead(PackedNormTable):
     op = lowbit.norm_linear
 
     def forward(self, x: Tensor, embedding: PackedEmbedding) -> Tensor:
-        table = embedding if self.packed is None else self
+        table = embedding if self.header is None else self
         return self.op(x, self.norm_weight, self.eps, table.packed, table.n)
 
 
@@ -132,11 +133,11 @@ class OpAttention(OpModule):
         self.op = lowbit.attention_int8 if kv_cache == "int8" else lowbit.attention
         shapes = cache_shapes(config.n_kv_heads, max_seq_len, config.head_dim, kv_cache == "int8")
         caches = {
-            "k_cache": torch.zeros(shapes.keys, dtype=shapes.dtype),
-            "v_cache": torch.zeros(shapes.values, dtype=shapes.dtype),
+            "k_cache": untouched_zeros(shapes.keys, shapes.dtype),
+            "v_cache": untouched_zeros(shapes.values, shapes.dtype),
         }
         if shapes.scales is not None:
-            caches |= {"k_scales": torch.zeros(shapes.scales), "v_scales": torch.zeros(shapes.scales)}
+            caches |= {f"{kind}_scales": untouched_zeros(shapes.scales, torch.float32) for kind in "kv"}
         self.cache_names = tuple(caches)
         for name, cache in caches.items():
             self.register_buffer(name, cache, persistent=False)

@@ -1,68 +1,169 @@
-"""Build the eager PyTorch models that a program is compared with."""
+"""Run the eager PyTorch models that a program is compared with, one layer in memory at a time."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge.checkpoints.checkpoint import Checkpoint
-from edge.checkpoints.convert import build_model
-from edge.model.decoder import HEAD, Decoder, named_linears
-from edge.quantizers.prepare import weights_of
+from edge.model.decoder import EMBEDDING, HEAD, Decoder, Layer, named_linears
+from export.fuse import FusedLayer
 from export.lower import Options
+from export.parallel import in_parallel
+from export.program_file import ProgramFile
 from export.recipes import Recipe
-from export.rounding import with_int8_cache, with_int8_inputs
-from export.tables import tables_of, weights_in
+from export.rounding import round_to_int8, with_int8_cache, with_int8_inputs
+from export.weights import ModelWeights
+
+#: Gives rows of a weight, float32, by the full name of its module.
+Values = Callable[[str, slice], Tensor]
+#: Entries of the vocabulary that logits are computed for at a time.
+_VOCABULARY_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What an eager model rounds to int8.
+
+    Attributes:
+        layer: makes a rounding copy of the layer of a name.
+        head_input: the head rounds its input.
+    """
+
+    layer: Callable[[Layer, str], Layer]
+    head_input: bool = False
 
 
 @dataclass(frozen=True)
 class References:
-    """Eager models with the program's weights.
+    """Logits [T, vocab] of eager models with the program's weights.
 
     Attributes:
-        float_model: activations and KV cache in float32.
-        rounded_model: the same, with everything rounded to int8 that the program rounds.
-        cache_model: the float model with an int8 cache; None if the program's cache is float32.
-        inputs_model: the float model with the input of every linear rounded; None as above.
+        float_logits: activations and KV cache in float32.
+        rounded_logits: everything is rounded to int8 that the program rounds.
+        cache_logits: float32 with an int8 cache; None if the program's cache is float32.
+        inputs_logits: float32 with the input of every linear rounded; None as above.
         exact_prefill: a prefill must give the logits of token by token to the bit.
     """
 
-    float_model: Decoder
-    rounded_model: Decoder
-    cache_model: Decoder | None
-    inputs_model: Decoder | None
+    float_logits: Tensor
+    rounded_logits: Tensor
+    cache_logits: Tensor | None
+    inputs_logits: Tensor | None
     exact_prefill: bool
 
 
-def reference_models(model: Decoder, lowered: Decoder, recipe: Recipe, options: Options) -> References:
-    """Build the references of a lowered model, from the weights in its tables."""
-    weights = weights_of(model)
-    for _, table in tables_of(lowered):
-        weights |= {f"{name}.weight": weight for name, weight in weights_in(table).items()}
-    float_model = build_model(Checkpoint(model.config, weights), options.max_seq_len)
-    rounded = recipe.with_int8_activations(float_model, lowered).eval()
-    if options.kv_cache == "fp32":
-        return References(float_model, rounded, None, None, recipe.exact_prefill)
-    inputs = with_int8_inputs(float_model, [*named_linears(float_model), HEAD])
-    cache = with_int8_cache(float_model)
-    return References(float_model, with_int8_cache(rounded), cache, inputs, recipe.exact_prefill)
+def references(
+    model: Decoder,
+    program: ProgramFile,
+    lowered: Decoder,
+    recipe: Recipe,
+    options: Options,
+    tokens: list[int],
+    advance: Callable[[], None] = lambda: None,
+) -> References:
+    """Compute the references of a program on tokens, with the weights that are in its file.
+
+    Args:
+        model: norms and biases; its matrices are not used.
+        advance: is called after each layer.
+    """
+    table = program.tables[EMBEDDING if model.lm_head.weight is None else HEAD]
+
+    def as_lowered(layer: Layer, name: str) -> Layer:
+        fused = lowered.get_submodule(name)
+        assert isinstance(fused, FusedLayer)
+        rounding = recipe.with_int8_activations(layer, name, fused)
+        return with_int8_cache(rounding) if options.kv_cache == "int8" else rounding
+
+    roundings = [Rounding(_unchanged), Rounding(as_lowered, head_input=table.is_quantized)]
+    if options.kv_cache == "int8":
+        linears = [
+            name.removeprefix("layers.0.") for name in named_linears(model) if name.startswith("layers.0.")
+        ]
+        roundings += [
+            Rounding(lambda layer, name: with_int8_cache(layer)),
+            Rounding(lambda layer, name: with_int8_inputs(layer, linears), head_input=True),
+        ]
+    logits = eager_logits(model, program.values, tokens, roundings, advance)
+    cache, inputs = logits[2:] or (None, None)
+    return References(logits[0], logits[1], cache, inputs, recipe.exact_prefill)
 
 
-def eager_logits(model: Decoder, tokens: list[int]) -> Tensor:
-    """Logits [T, vocab] of an eager model after each token."""
-    with torch.no_grad():
-        return model(torch.tensor([tokens]))[0]
+def full_precision_logits(
+    model: Decoder, weights: ModelWeights, tokens: list[int], advance: Callable[[], None] = lambda: None
+) -> Tensor:
+    """Logits [T, vocab] of the model before rounding."""
+    return eager_logits(model, weights.original, tokens, [Rounding(_unchanged)], advance)[0]
+
+
+@torch.no_grad()
+def eager_logits(
+    model: Decoder,
+    values: Values,
+    tokens: list[int],
+    roundings: Sequence[Rounding],
+    advance: Callable[[], None] = lambda: None,
+) -> list[Tensor]:
+    """Logits [T, vocab] after each token, for each rounding; every layer is read once.
+
+    Args:
+        model: the shape, norms and biases.
+        values: the matrices.
+    """
+    rows = {token: values(EMBEDDING, slice(token, token + 1)) for token in set(tokens)}
+    embedded = torch.cat([rows[token] for token in tokens])[None]  # [1, T, dim]
+    states = [embedded] * len(roundings)
+    for index in range(model.config.n_layers):
+        name = f"layers.{index}"
+        layer = _with_matrices(model, name, values)
+        for number, rounding in enumerate(roundings):
+            changed = rounding.layer(layer, name)
+            for pass_index in range(model.config.passes_per_layer):
+                states[number] = changed(states[number], model.cos, model.sin, 0, pass_index)
+        advance()
+    states = [model.norm(state)[0] for state in states]
+    inputs = [round_to_int8(x) if r.head_input else x for x, r in zip(states, roundings, strict=True)]
+    head, vocab = EMBEDDING if model.lm_head.weight is None else HEAD, model.config.vocab_size
+    logits = [torch.empty(len(tokens), vocab) for _ in roundings]
+    for first in range(0, vocab, _VOCABULARY_ROWS):
+        part = slice(first, min(first + _VOCABULARY_ROWS, vocab))
+        weight = values(head, part)
+        for x, result in zip(inputs, logits, strict=True):
+            result[:, part] = F.linear(x, weight)
+    return logits
+
+
+def _unchanged(layer: Layer, name: str) -> Layer:
+    return layer
+
+
+def _with_matrices(model: Decoder, name: str, values: Values) -> Layer:
+    """A layer of the model with its matrices in memory."""
+    with torch.device("meta"):
+        layer = Layer(model.config)
+    state = {n: tensor for n, tensor in model.get_submodule(name).state_dict().items() if tensor.dim() == 1}
+    linears = [part for part, module in layer.named_modules() if isinstance(module, nn.Linear)]
+    matrices = in_parallel(lambda part: values(f"{name}.{part}", slice(None)), linears)
+    state |= {f"{part}.weight": matrix for part, matrix in zip(linears, matrices, strict=True)}
+    layer.load_state_dict(state, strict=True, assign=True)
+    return layer.eval()
 
 
 def perplexity(logits: Tensor, tokens: list[int]) -> float:
     """exp of the mean negative log-likelihood of each token but the first; 1.0 for a single token."""
     if len(tokens) < 2:
         return 1.0
-    loss = nn.functional.cross_entropy(logits[:-1].double(), torch.tensor(tokens[1:]))
-    return exp(loss.item())
+    following = torch.tensor(tokens[1:])
+    losses = [  # one at a time, because the vocabulary may be large and doubles are
+        nn.functional.cross_entropy(row.double()[None], token[None])
+        for row, token in zip(logits[:-1], following, strict=True)
+    ]
+    return exp(torch.stack(losses).mean().item())
 
 
 def exp(value: float) -> float:

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge.model.decoder import EMBEDDING, HEAD, AttentionCore, Decoder, clone_structure, replace_module
+from edge.model.decoder import AttentionCore, Layer, clone_structure, replace_module
 from edge.model.rope import apply_rope
-from export.tables import PackedTable, tables_of
+from export.tables import packed_tables
 
 
 def round_to_int8(x: Tensor) -> Tensor:
@@ -23,29 +23,23 @@ def round_to_int8(x: Tensor) -> Tensor:
     return codes * (largest / 127)
 
 
-def with_int8_inputs(model: Decoder, names: Iterable[str]) -> Decoder:
-    """A copy whose modules of these names round their first argument to int8."""
-    rounding = clone_structure(model)
+def with_int8_inputs(layer: Layer, names: Iterable[str]) -> Layer:
+    """A copy of a layer whose modules of these names round their first argument to int8."""
+    rounding = clone_structure(layer)
     for name in names:
         rounding.get_submodule(name).register_forward_pre_hook(_round_first_argument)
     return rounding
 
 
-def with_int8_inputs_of(float_model: Decoder, lowered: Decoder) -> Decoder:
-    """A copy of the float model that rounds the input of every linear whose packed table is quantised."""
-    rounded: set[str] = set()
-    for _, table in tables_of(lowered):
-        if isinstance(table, PackedTable) and table.is_quantized:
-            rounded |= table.rows.keys()
-    if EMBEDDING in rounded:
-        rounded.remove(EMBEDDING)  # a lookup has no input to round, but a tied head reads the same table
-        rounded |= {HEAD} if float_model.lm_head.weight is None else set()
-    return with_int8_inputs(float_model, rounded)
+def with_int8_inputs_of(layer: Layer, name: str, fused: nn.Module) -> Layer:
+    """A copy of the layer of this name that rounds the input of every linear whose table is quantised."""
+    tables = [table for table in packed_tables(fused).values() if table.is_quantized]
+    return with_int8_inputs(layer, [n.removeprefix(f"{name}.") for table in tables for n in table.rows])
 
 
-def with_int8_cache(model: Decoder) -> Decoder:
-    """A copy whose attention rounds queries, keys and values as the op with an int8 cache does."""
-    rounding = clone_structure(model)
+def with_int8_cache(layer: Layer) -> Layer:
+    """A copy of a layer whose attention rounds queries, keys and values as the op with an int8 cache does."""
+    rounding = clone_structure(layer)
     for name, module in list(rounding.named_modules()):
         if isinstance(module, AttentionCore):
             replace_module(rounding, name, Int8CacheCore())

@@ -1,4 +1,4 @@
-"""Open the model to export, on the grid that it will run on."""
+"""Open the model to export."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from pathlib import Path
 
 import torch
 
-from edge.checkpoints.convert import build_model
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
+from edge.checkpoints.hugging_face import parse_config
 from edge.checkpoints.packed import ASSETS, open_model, refuse_shadowed
+from edge.checkpoints.random_weights import random_checkpoint
 from edge.formats import FULL_PRECISION, Grid
-from edge.model.config import MOBILELLM, NAMED_MODELS, ModelConfig
+from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
+from edge.quantizers.plan import Plan
 from edge.runtime.manifest import Weights
 from export.recipes import Recipe
+from export.weights import skeleton
 
 RANDOM_SEED = 0
 #: Longest text for verification: enough for a perplexity, and quick for the largest model.
@@ -31,16 +36,24 @@ class Source:
         name: short name, for the summary and the default output.
         where: ``--model`` as given, or "random weights".
         max_seq_len: positions of the KV cache, and of the model's RoPE tables.
-        full_precision: the model before rounding; None if it was not rounded after training.
+        checkpoint: its weights, read when they are asked for.
+        plan: grids of the linears in the program.
+        model: norms and biases; its matrices are on the meta device.
+        is_rounded: the program rounds weights that were not trained for it.
     """
 
     name: str
     where: str
     weights: Weights
     max_seq_len: int
+    checkpoint: Checkpoint
+    plan: Plan
     model: Decoder
     tokenizer: Tokenizer | None
-    full_precision: Decoder | None = None
+
+    @property
+    def is_rounded(self) -> bool:
+        return self.weights == "rounded after training"
 
     def verification_tokens(self) -> tuple[list[int], str]:
         """At most MAX_TOKENS token ids to verify the program with, and the name of their text."""
@@ -65,14 +78,17 @@ def load_source(
             more positions than the model has.
     """
     if random_weights:
-        if name not in NAMED_MODELS:
-            raise ValueError(f"--random-weights needs one of {', '.join(NAMED_MODELS)}, not {name}")
-        positions = _checked_max_seq_len(max_seq_len, NAMED_MODELS[name])
-        random_model = Decoder(NAMED_MODELS[name], positions).reset_parameters(RANDOM_SEED).eval()
-        return Source(name, "random weights", "random", positions, recipe.prepare(random_model, grid), None)
-    if name in MOBILELLM:
+        config = _shape(name)
+        positions, checkpoint = (
+            _checked_max_seq_len(max_seq_len, config),
+            random_checkpoint(config, RANDOM_SEED),
+        )
+        plan, label = recipe.plan(checkpoint, grid), Path(name).name
+        model = skeleton(checkpoint, positions)
+        return Source(label, "random weights", "random", positions, checkpoint, plan, model, None)
+    if name in NAMED_MODELS and name != "default":
         raise ValueError(
-            f"no trained weights of MobileLLM {name} come with the package: give a directory or hub id, "
+            f"no trained weights of {name} come with the package: give a directory or hub id, "
             "or add --random-weights to measure speed and size"
         )
     label, directory = Path(name).resolve().name, name
@@ -83,16 +99,27 @@ def load_source(
     checkpoint = open_model(directory)
     tokenizer = None if checkpoint.tokenizer is None else Tokenizer(checkpoint.tokenizer)
     positions = _checked_max_seq_len(max_seq_len, checkpoint.config)
-    model = build_model(checkpoint, positions)
-    if checkpoint.plan.default.bits == grid.bits:
-        return Source(label, name, "trained", positions, recipe.prepare(model, grid), tokenizer)
-    if checkpoint.plan.is_quantized:
+    plan, has_width = recipe.plan(checkpoint, grid), checkpoint.plan.default.bits == grid.bits
+    if checkpoint.plan.is_quantized and not has_width:
         raise ValueError(
             f"{name} was trained at {checkpoint.plan}, and its learned grids are kept: "
             f"export it with --bits {checkpoint.plan.default.bits:g}"
         )
-    prepared, full_precision = recipe.prepare(model, grid), build_model(checkpoint, positions)
-    return Source(label, name, "rounded after training", positions, prepared, tokenizer, full_precision)
+    weights: Weights = "trained" if has_width else "rounded after training"
+    model = skeleton(checkpoint, positions)
+    return Source(label, name, weights, positions, checkpoint, plan, model, tokenizer)
+
+
+def _shape(name: str) -> ModelConfig:
+    """The shape of a published model, or that of a directory or hub id, whose weights are not read."""
+    if name in NAMED_MODELS:
+        return NAMED_MODELS[name]
+    if not (Path(name) / CONFIG_NAME).is_file():
+        raise ValueError(
+            f"--random-weights needs one of {', '.join(NAMED_MODELS)}, or a directory with {CONFIG_NAME}, "
+            f"not {name}"
+        )
+    return parse_config(Path(name), read_hf_config(Path(name)))[0]
 
 
 def _checked_max_seq_len(wanted: int | None, config: ModelConfig) -> int:

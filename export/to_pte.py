@@ -6,21 +6,20 @@ eager PyTorch. Without --model it exports the small story model that comes with 
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from edge.checkpoints.checkpoint import Checkpoint
 from edge.cli import flag, main_guard, parse_flags
 from edge.files import replace_directory
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, grid_for_bits
 from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
-from edge.quantizers.base import grid_of
 from edge.quantizers.plan import MIXED
-from edge.quantizers.prepare import plan_of
 from edge.runtime.manifest import (
     MANIFEST_NAME,
     PROGRAM_NAME,
@@ -38,11 +37,14 @@ from export.metadata import (
     program_figures,
 )
 from export.output import checked_output
+from export.program_file import ProgramFile
+from export.progress import Steps
 from export.recipes import RECIPES, Recipe
-from export.references import eager_logits, perplexity, reference_models
+from export.references import full_precision_logits, perplexity, references
 from export.source import LONGEST_DEFAULT, Source, load_source
 from export.summary import print_summary
-from export.verify import check_tables, verify
+from export.verify import verify
+from export.weights import ModelWeights
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class ExportFlags:
     )
     model: str = flag(
         "'default' (embedded), a Hugging Face or ParetoQ directory, or a hub id; "
-        f"with --random-weights one of {', '.join(NAMED_MODELS)}",
+        f"with --random-weights one of {', '.join(NAMED_MODELS)}, or a directory with a config.json",
         default="default",
     )
     recipe: str = flag("what computes the linears", default=next(iter(RECIPES)), choices=tuple(RECIPES))
@@ -77,20 +79,22 @@ class ExportFlags:
     output: Path | None = flag("directory to write; default: exported/MODEL-BITSbit", default=None)
 
 
-def export_to(output: Path, source: Source, recipe: Recipe, options: Options) -> Manifest:
+def export_to(
+    output: Path, source: Source, recipe: Recipe, options: Options, steps: Steps | None = None
+) -> Manifest:
     """Export, verify and write ``output``, which appears whole or not at all."""
-    model = source.model
+    model, steps = source.model, steps or Steps(source.checkpoint.config)
+    weights = ModelWeights(source.checkpoint, source.plan, grid_for_bits(options.embedding_bits))
     with replace_directory(checked_output(output), wait=False) as directory:
-        lowered = recipe.lower(model, options)
-        program = recipe.emit(lowered, options, constant_methods(model.config, options.max_seq_len))
         path = directory / PROGRAM_NAME
-        path.write_bytes(program)
-        emitted = hashlib.sha256(program).hexdigest()
-        del program  # frees its memory for the verification
-        proof = _verified(path, source, lowered, recipe, options)
+        with steps.step("building the program's graph"):
+            lowered = recipe.lower(model, weights, options)
+            recipe.emit(lowered, options, constant_methods(model.config, options.max_seq_len), path)
+        program = ProgramFile(path, lowered)
+        with steps.weights("packing weights") as advance:
+            program.fill(weights, advance)
+        proof = _verified(program, source, weights, lowered, recipe, options, steps)
         written, record = record_file(path), None
-        if written.sha256 != emitted:
-            raise ValueError(f"{path} has other bytes than were written to it; is the disk sound?")
         if source.tokenizer is not None:
             shutil.copyfile(source.tokenizer.path, directory / source.tokenizer.path.name)
             record = record_file(directory / source.tokenizer.path.name)
@@ -101,49 +105,63 @@ def export_to(output: Path, source: Source, recipe: Recipe, options: Options) ->
             tokenizer=record,
             verification=proof,
             versions=package_versions(),
-            embedding_learned=grid_of(model.embed_tokens).is_quantized,
+            embedding_learned=source.checkpoint.plan.embedding_format.is_quantized,
             **option_figures(recipe, options),
-            **format_figures(model, options.grid),
+            **format_figures(model, source.plan, options.grid),
             **program_figures(lowered, written),
         ).sealed()
         (directory / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
     return manifest
 
 
-def _verified(path: Path, source: Source, lowered: Decoder, recipe: Recipe, options: Options) -> Verification:
+def _verified(
+    program: ProgramFile,
+    source: Source,
+    weights: ModelWeights,
+    lowered: Decoder,
+    recipe: Recipe,
+    options: Options,
+    steps: Steps,
+) -> Verification:
     tokens, text = source.verification_tokens()
-    tables = check_tables(source.model, lowered, path)
-    references = reference_models(source.model, lowered, recipe, options)
-    proof = verify(path, references, tables, tokens, text)
-    if source.full_precision is None:
+    with steps.weights("comparing weights") as advance:
+        tables = program.check(weights, advance)
+    with steps.layers("running PyTorch's model") as done:
+        expected = references(source.model, program, lowered, recipe, options, tokens, done)
+    with steps.step("running the program"):
+        proof = verify(program.path, expected, tables, tokens, text)
+    if not source.is_rounded:
         return proof
-    before = perplexity(eager_logits(source.full_precision, tokens), tokens)
+    with steps.layers("running the model before rounding") as done:
+        before = perplexity(full_precision_logits(source.model, weights, tokens, done), tokens)
     return proof.model_copy(update={"perplexity_full_precision": before})
 
 
-def _default_embedding_bits(model: Decoder) -> int:
-    grid = grid_of(model.embed_tokens)
+def _default_embedding_bits(checkpoint: Checkpoint) -> int:
+    grid = checkpoint.plan.embedding_format
     return int(grid.bits) if grid.is_quantized else Options.embedding_bits
 
 
 def _default_output(source: Source, recipe: Recipe, bits: float) -> Path:
-    width = MIXED if plan_of(source.model).others else f"{bits:g}bit"
+    width = MIXED if source.plan.others else f"{bits:g}bit"
     return Path("exported") / f"{source.name}-{width}{recipe.output_suffix}"
 
 
 def main(argv: list[str] | None = None) -> int:
     flags = parse_flags(ExportFlags, argv, "export.to_pte", __doc__)
+    gc.disable()  # it would look at the graph's million objects again and again, a second for 125M
     grid, recipe = grid_for_bits(flags.bits, BITS_CHOICES), RECIPES[flags.recipe]
     if flags.output is not None:
         checked_output(flags.output)
-    with Console(stderr=True).status(f"exporting {flags.model} at {grid.bits:g} bits"):
-        source = load_source(flags.model, grid, recipe, flags.random_weights, flags.max_seq_len)
-        output = flags.output or _default_output(source, recipe, grid.bits)
-        checked_output(output)  # again: the default path is known only now
-        embedding_bits = flags.embedding_bits or _default_embedding_bits(source.model)
-        options = Options(grid, source.max_seq_len, embedding_bits, flags.kv_cache)
-        manifest = export_to(output, source, recipe, options)
+    source = load_source(flags.model, grid, recipe, flags.random_weights, flags.max_seq_len)
+    output = flags.output or _default_output(source, recipe, grid.bits)
+    checked_output(output)  # again: the default path is known only now
+    embedding_bits = flags.embedding_bits or _default_embedding_bits(source.checkpoint)
+    options = Options(grid, source.max_seq_len, embedding_bits, flags.kv_cache)
+    with Steps(source.checkpoint.config, Console(stderr=True)) as steps:
+        manifest = export_to(output, source, recipe, options, steps)
     print_summary(output, manifest)
+    gc.freeze()  # nothing is collected at the exit either, which takes another second
     return 0
 
 

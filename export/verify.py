@@ -1,6 +1,6 @@
 """Verify that a written program is the model it was exported from.
 
-1. Every packed table must be in the written file, and hold the model's weights (``tables.mismatch``).
+1. Every packed table in the written file must hold the model's weights (``ProgramFile.check``).
 2. The program's logits, token by token, must be the *rounded* reference's, up to the order of additions:
 
        rms(program - rounded) <= sqrt(2) * rms(rounded - float) + 1e-4 * rms(logits)
@@ -14,63 +14,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import mmap
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from edge.model.decoder import Decoder
-from edge.ops.packed_header import HEADER_BYTES, MAGIC
 from edge.runtime.load import Program
 from edge.runtime.manifest import CacheCost, Verification
-from export.references import References, eager_logits, exp, perplexity
-from export.tables import PackedTable, mismatch, tables_of
+from export.program_file import VerificationError
+from export.references import References, exp, perplexity
 
 FLOAT32_SUMMATION = 1e-4
-MAGIC_BYTES = MAGIC.to_bytes(4, "little")
-
-
-class VerificationError(ValueError):
-    """The written program is not the model it was exported from."""
-
-
-def check_tables(model: Decoder, lowered: Decoder, path: Path) -> int:
-    """Check that every packed table is in the file and has the model's weights; returns the number of tables.
-
-    Raises:
-        VerificationError: a table is missing from the file, or one weight differs.
-    """
-    packed = {name: table for name, table in tables_of(lowered) if isinstance(table, PackedTable)}
-    in_file = _table_digests(path, [table.packed for table in packed.values()])
-    for name, table in packed.items():
-        if hashlib.sha256(table.packed.numpy()).digest() not in in_file:
-            raise VerificationError(f"the packed table {name} is not in {path.name} as it was packed")
-        wrong = mismatch(model, table)
-        if wrong is not None:
-            raise VerificationError(wrong)
-    return len(packed)
 
 
 def verify(path: Path, references: References, tables: int, tokens: list[int], text: str) -> Verification:
     """Run the program on tokens and compare it with the references.
 
     Args:
-        tables: number of packed tables that ``check_tables`` found.
+        tables: number of packed tables that ``ProgramFile.check`` compared.
         text: name of the text that the tokens are from.
 
     Raises:
         VerificationError: a difference is beyond its bound.
     """
-    float_logits = eager_logits(references.float_model, tokens)  # [T, V]
-    rounded_logits = eager_logits(references.rounded_model, tokens)  # [T, V]
-    cache = _cache_cost(references, float_logits, tokens)
+    floats, rounded = references.float_logits, references.rounded_logits  # [T, V]
+    cache = _cache_cost(references, tokens)
     program = Program(path)
     stepwise = torch.stack([program.forward([token], i) for i, token in enumerate(tokens)])  # [T, V]
     prefill = program.forward(tokens, 0)  # [V]
-    logit_rms, rounding_rms = _rms(float_logits), _rms(rounded_logits - float_logits)
+    logit_rms, rounding_rms = _rms(floats), _rms(rounded - floats)
     bound = math.sqrt(2) * rounding_rms + FLOAT32_SUMMATION * logit_rms
     result = Verification(
         exact_tables=tables,
@@ -78,12 +51,12 @@ def verify(path: Path, references: References, tables: int, tokens: list[int], t
         tokens=len(tokens),
         logit_rms=logit_rms,
         rounding_rms=rounding_rms,
-        program_rms=_rms(stepwise - rounded_logits),
+        program_rms=_rms(stepwise - rounded),
         program_rms_bound=bound,
         prefill_rms=_rms(prefill - stepwise[-1]),
         prefill_rms_bound=0.0 if references.exact_prefill else bound,
         perplexity_program=perplexity(stepwise, tokens),
-        perplexity_eager=perplexity(float_logits, tokens),
+        perplexity_eager=perplexity(floats, tokens),
         perplexity_bound=exp(2 * (rounding_rms + bound)),
         cache=cache,
     )
@@ -91,16 +64,15 @@ def verify(path: Path, references: References, tables: int, tokens: list[int], t
     return result
 
 
-def _cache_cost(references: References, float_logits: Tensor, tokens: list[int]) -> CacheCost | None:
+def _cache_cost(references: References, tokens: list[int]) -> CacheCost | None:
     """The change that an int8 cache alone makes to the float model; None for a float32 cache."""
-    if references.cache_model is None or references.inputs_model is None:
+    if references.cache_logits is None or references.inputs_logits is None:
         return None
-    logits = eager_logits(references.cache_model, tokens)
-    rms = _rms(logits - float_logits)
+    rms = _rms(references.cache_logits - references.float_logits)
     return CacheCost(
         rms=rms,
-        rms_bound=_rms(eager_logits(references.inputs_model, tokens) - float_logits),
-        perplexity=perplexity(logits, tokens),
+        rms_bound=_rms(references.inputs_logits - references.float_logits),
+        perplexity=perplexity(references.cache_logits, tokens),
         perplexity_bound=exp(2 * rms),
     )
 
@@ -139,19 +111,5 @@ def _judge_perplexity(what: str, found: float, eager: float, bound: float) -> No
         )
 
 
-def _table_digests(path: Path, tables: list[Tensor]) -> set[bytes]:
-    """SHA-256 of every stretch of a file that has the header and the length of one of the tables."""
-    sizes = {table[:HEADER_BYTES].numpy().tobytes(): table.numel() for table in tables}
-    digests = set()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = data.find(MAGIC_BYTES)
-        while at >= 0:
-            size = sizes.get(data[at : at + HEADER_BYTES])
-            if size is not None:
-                digests.add(hashlib.sha256(data[at : at + size]).digest())
-            at = data.find(MAGIC_BYTES, at + 1)
-    return digests
-
-
 def _rms(values: Tensor) -> float:
-    return values.double().square().mean().sqrt().item()
+    return float(torch.linalg.vector_norm(values, dtype=torch.float64)) / math.sqrt(values.numel())

@@ -25,8 +25,8 @@ from edge.runtime.manifest import read_manifest
 from edge.training import train
 from export import to_pte
 from export.lower import Options
-from export.recipes import RECIPES
-from export.tables import PackedTable, tables_of
+from export.tables import PackedTable, packed_tables
+from runtime_tests.export.lowered import fill, lower, weights_of
 from runtime_tests.tiny import TEXT, save_tiny
 
 WIDTHS = (1, 1.58, 2, 3, 4)
@@ -76,14 +76,15 @@ def grids(checkpoint: Checkpoint) -> dict[str, LearnedGrid]:
     return {name: module for name, module in modules if isinstance(module, LearnedGrid)}
 
 
-def packed_tables(checkpoint: Checkpoint) -> dict[str, PackedTable]:
+def tables_of(checkpoint: Checkpoint) -> dict[str, PackedTable]:
     """The packed tables of a checkpoint's lowered model, by name."""
     embedding = checkpoint.plan.embedding_format
     embedding_bits = int(embedding.bits) if embedding.is_quantized else 8
     options = Options(checkpoint.plan.default, 16, embedding_bits)
-    found = dict(tables_of(RECIPES["lowbit"].lower(build_model(checkpoint), options)))
-    assert all(isinstance(table, PackedTable) for table in found.values())
-    return found
+    model = build_model(checkpoint)
+    lowered = lower(model, options)
+    fill(lowered, weights_of(model, options))
+    return packed_tables(lowered)
 
 
 def test_every_part_is_trained_at_its_width(drawn: Drawn) -> None:
@@ -114,7 +115,7 @@ def test_packed_tables_are_the_fake_quantised_weights(drawn: Drawn, tmp_path: Pa
     save_packed_checkpoint(opened, tmp_path / "again")
     for path in (tmp_path / "packed").iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
-    first, second = (packed_tables(checkpoint) for checkpoint in (drawn.checkpoint, opened))
+    first, second = (tables_of(checkpoint) for checkpoint in (drawn.checkpoint, opened))
     assert all(torch.equal(first[name].packed, second[name].packed) for name in first.keys() | second.keys())
 
 
@@ -122,7 +123,7 @@ def test_a_programs_tables_are_the_fake_quantised_weights(drawn: Drawn) -> None:
     """Linears of one input share a table if and only if they share a format."""
     model = build_model(drawn.checkpoint)
     of: dict[str, tuple[str, torch.Tensor]] = {}
-    for table_name, table in packed_tables(drawn.checkpoint).items():
+    for table_name, table in tables_of(drawn.checkpoint).items():
         rows = dequantize(table.packed).split(list(table.rows.values()))
         of |= {name: (table_name, values) for name, values in zip(table.rows, rows, strict=True)}
         widths = {drawn.widths.get(name) for name in table.rows}

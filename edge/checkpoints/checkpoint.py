@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,13 +11,15 @@ from torch import Tensor
 
 from edge.formats.weight import QuantizedWeight
 from edge.model.config import ModelConfig
-from edge.model.decoder import is_quantized_linear
+from edge.model.decoder import Decoder, named_linears
 from edge.quantizers.plan import Plan, mean_bits
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """Weights and what is needed to read them; tensors are float32 under the names of ``Decoder``.
+
+    Weights and codes of a checkpoint on disk are ``Lazy``: read anew at each access.
 
     Attributes:
         plan: the grids of ``alphas`` and ``quantized``; quantises nothing when there are none.
@@ -27,19 +30,18 @@ class Checkpoint:
     """
 
     config: ModelConfig
-    weights: dict[str, Tensor]
+    weights: Mapping[str, Tensor]
     plan: Plan = field(default_factory=Plan)
     alphas: dict[str, Tensor] = field(default_factory=dict)
-    quantized: dict[str, QuantizedWeight] = field(default_factory=dict)
+    quantized: Mapping[str, QuantizedWeight] = field(default_factory=dict)
     tokenizer: Path | None = None
     latent_dtype: torch.dtype = torch.float32
 
     @property
     def bits(self) -> float:
         """Mean bits per weight of the linears, as their grids are named."""
-        linears = {name.removesuffix(".weight"): weight for name, weight in self.weights.items()}
+        with torch.device("meta"):
+            model = Decoder(self.config, positions=0)
         return mean_bits(
-            (self.plan.of(name), weight.numel())
-            for name, weight in linears.items()
-            if is_quantized_linear(name)
+            (self.plan.of(n), linear.weight.numel()) for n, linear in named_linears(model).items()
         )

@@ -24,14 +24,17 @@ _TABLES: dict[str, type[QuantizedEmbedding] | type[QuantizedHead]] = {
 def build_model(checkpoint: Checkpoint, positions: int | None = None) -> Decoder:
     """Build a checkpoint's model in evaluation mode, on its grids if it has any.
 
-    Its parameters are the checkpoint's own tensors, so training it changes them.
+    Its parameters are the checkpoint's own tensors, unless those are lazy, so training it changes them.
 
     Args:
         positions: see ``Decoder``.
     """
     with torch.device("meta"):
         model = Decoder(checkpoint.config, positions)
-    model.load_state_dict(checkpoint.weights, strict=True, assign=True)
+    codes = {f"{name}.weight" for name in checkpoint.quantized}
+    floats = {name: checkpoint.weights[name] for name in checkpoint.weights if name not in codes}
+    missing, unexpected = model.load_state_dict(floats, strict=False, assign=True)
+    assert (set(missing), unexpected) == (codes, []), (missing, unexpected)
     if checkpoint.alphas:
         prepare_qat(model, checkpoint.plan, checkpoint.alphas)
     for name, weight in checkpoint.quantized.items():

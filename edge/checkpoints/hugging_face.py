@@ -8,6 +8,7 @@ checkpoint with learned scales adds ``<linear>.weight_clip_val`` [out, 1] for ea
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,16 +22,19 @@ from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_from_hf, read_hf_config
 from edge.checkpoints.hf_grids import PACKED_KEY, plan_from_hf
 from edge.checkpoints.hub import local_directory
-from edge.checkpoints.on_grid import recognise
+from edge.checkpoints.lazy import Lazy, Rows, reader_of
+from edge.checkpoints.on_grid import codes_on, recognise
 from edge.checkpoints.tensor_files import (
     ALPHA_SUFFIX,
     EMBEDDING_WEIGHT,
     HEAD_WEIGHT,
+    StoredTensors,
     as_float32,
+    check_dtypes,
     check_names,
     check_shapes,
+    float32_reader,
     hf_name,
-    read_tensors,
 )
 from edge.formats import Grid
 from edge.formats.weight import QuantizedWeight
@@ -39,12 +43,16 @@ from edge.model.decoder import EMBEDDING, HEAD, Decoder, is_quantized_linear
 from edge.model.tokenizer import TOKENIZER_FILES, Tokenizer
 from edge.quantizers.plan import Plan
 
+#: Rows compared at a time.
+_ROWS = 4096
+
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a Hugging Face directory or hub id, full precision or ParetoQ, single file or shards.
 
     The head counts as tied if it equals the embedding, or if the files have no tensor for it. MobileLLM is
-    published without one, even where its config.json says that the head is not tied.
+    published without one, even where its config.json says that the head is not tied. Weights are read, and
+    checked for NaN, when they are asked for.
 
     Raises:
         ValueError: one sentence for everything that is wrong with the files.
@@ -56,31 +64,41 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{directory} is a packed checkpoint, made for export; give the one that it was packed from"
         )
     config, plan = parse_config(directory, hf)
-    tensors = read_tensors(directory)
-    alphas = {n.removesuffix(ALPHA_SUFFIX): t for n, t in tensors.items() if n.endswith(ALPHA_SUFFIX)}
-    weights = {n: t for n, t in tensors.items() if not n.endswith(ALPHA_SUFFIX)}
-    if config.tied_embedding and EMBEDDING_WEIGHT not in weights and HEAD_WEIGHT in weights:
-        weights[EMBEDDING_WEIGHT] = weights.pop(HEAD_WEIGHT)  # the same table; some tools keep this name
+    stored = StoredTensors(directory)
+    alphas = {n.removesuffix(ALPHA_SUFFIX): stored[n] for n in stored if n.endswith(ALPHA_SUFFIX)}
+    own = {n: n for n in stored if not n.endswith(ALPHA_SUFFIX)}  # name in Decoder to name in the files
+    if config.tied_embedding and EMBEDDING_WEIGHT not in own and HEAD_WEIGHT in own:
+        own[EMBEDDING_WEIGHT] = own.pop(HEAD_WEIGHT)  # the same table; some tools keep this name
     shapes = weight_shapes(config)
-    check_names(directory, weights, shapes.keys() - {HEAD_WEIGHT}, allowed={HEAD_WEIGHT})
-    check_shapes(directory, weights, shapes)
-    stored = weights
-    weights = {n: as_float32(directory, n, t) for n, t in weights.items()}
-    quantized = {} if alphas else _on_grid(directory, plan, stored)
-    if quantized:
-        grids = {name: grid for name, (grid, _) in quantized.items()}
+    check_names(directory, own, shapes.keys() - {HEAD_WEIGHT}, allowed={HEAD_WEIGHT})
+    check_shapes(directory, {n: stored.shapes[key] for n, key in own.items()}, shapes)
+    check_dtypes(directory, {n: stored.dtypes[key] for n, key in own.items()})
+    as_stored = Lazy({n: reader_of(stored, key) for n, key in own.items()})
+    on_grid = {} if alphas else _on_grid(directory, plan, as_stored)
+    if on_grid:
+        grids = {name: grid for name, (grid, _) in on_grid.items()}
         plan = Plan.from_grids(grids, max(grids.values(), key=list(grids.values()).count))
-        weights |= {f"{name}.weight": codes.dequantize() for name, (_, codes) in quantized.items()}
     else:
         _check_alpha_presence(directory, plan, alphas)
     plan = plan or Plan()
-    learned = {} if quantized else _grid_shapes(plan, {n: shapes[n] for n in weights})
-    latent_dtype = _dtype_of_division(stored, alphas)
+    learned = {} if on_grid else _grid_shapes(plan, {n: shapes[n] for n in own})
+    latent_dtype = _dtype_of_division(stored.dtypes, alphas)
     alphas = _checked_alphas(directory, alphas, learned)
-    config = _settle_head(directory, config, weights, alphas, hf)
-    codes = {name: stored for name, (_, stored) in quantized.items()}
+    config = _settle_head(directory, config, as_stored, alphas, hf)
+    names = [name for name in own if not (config.tied_embedding and name == HEAD_WEIGHT)]
+    weights = Lazy({name: float32_reader(directory, as_stored, name) for name in names})
+    codes = Lazy({name: _codes_reader(name, as_stored, *on_grid[name]) for name in on_grid})
+    weights |= Lazy({f"{name}.weight": _values_reader(name, codes) for name in codes})
     tokenizer = checked_tokenizer(directory, config)
     return Checkpoint(config, weights, plan, alphas, codes, tokenizer, latent_dtype)
+
+
+def _codes_reader(name: str, tensors: Lazy[Tensor], grid: Grid, scale: Tensor) -> Rows[QuantizedWeight]:
+    return lambda rows: codes_on(tensors.rows(f"{name}.weight", rows), scale[rows], grid)
+
+
+def _values_reader(name: str, codes: Lazy[QuantizedWeight]) -> Rows[Tensor]:
+    return lambda rows: codes.rows(name, rows).dequantize()
 
 
 def parse_config(directory: Path, hf: dict[str, Any]) -> tuple[ModelConfig, Plan | None]:
@@ -139,22 +157,19 @@ def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig) -> None:
         )
 
 
-def _dtype_of_division(weights: Mapping[str, Tensor], alphas: Mapping[str, Tensor]) -> torch.dtype:
+def _dtype_of_division(dtypes: Mapping[str, torch.dtype], alphas: Mapping[str, Tensor]) -> torch.dtype:
     """The dtype of a latent weight divided by its scale, as PyTorch promotes them; the widest of all."""
-    result = torch.float32
-    for index, (name, alpha) in enumerate(alphas.items()):
-        weight = weights.get(f"{name}.weight", alpha)
-        dtype = torch.promote_types(weight.dtype, alpha.dtype)
-        result = dtype if index == 0 else torch.promote_types(result, dtype)
-    return result
+    found = [
+        torch.promote_types(dtypes.get(f"{name}.weight", alpha.dtype), alpha.dtype)
+        for name, alpha in alphas.items()
+    ]
+    return functools.reduce(torch.promote_types, found) if found else torch.float32
 
 
-def _on_grid(
-    directory: Path, plan: Plan | None, weights: Mapping[str, Tensor]
-) -> dict[str, tuple[Grid, QuantizedWeight]]:
+def _on_grid(directory: Path, plan: Plan | None, weights: Lazy[Tensor]) -> dict[str, tuple[Grid, Tensor]]:
     """Recognise linears that are on a grid already, as those of published ParetoQ models are."""
-    linears = {n.removesuffix(".weight"): t for n, t in weights.items()}
-    linears = {n: t for n, t in linears.items() if is_quantized_linear(n)}
+    names = [name for name in weights if is_quantized_linear(name.removesuffix(".weight"))]
+    linears = Lazy({name.removesuffix(".weight"): reader_of(weights, name) for name in names})
     try:
         return recognise(linears, None if plan is None else plan.default)
     except ValueError as error:
@@ -194,7 +209,8 @@ def _checked_alphas(
     on_disk = {name + ALPHA_SUFFIX: alpha for name, alpha in alphas.items()}
     expected = {name + ALPHA_SUFFIX: (rows, 1) for name, (rows, _) in grids.items()}
     check_names(directory, on_disk, expected)
-    check_shapes(directory, on_disk, expected)
+    check_shapes(directory, {name: tuple(alpha.shape) for name, alpha in on_disk.items()}, expected)
+    check_dtypes(directory, {name: alpha.dtype for name, alpha in on_disk.items()})
     values = {n: as_float32(directory, n, alpha) for n, alpha in on_disk.items()}
     return {n.removesuffix(ALPHA_SUFFIX): alpha for n, alpha in values.items()}
 
@@ -202,13 +218,12 @@ def _checked_alphas(
 def _settle_head(
     directory: Path,
     config: ModelConfig,
-    weights: dict[str, Tensor],
+    weights: Lazy[Tensor],
     alphas: dict[str, Tensor],
     hf: Mapping[str, Any],
 ) -> ModelConfig:
-    """Decide from the tensors whether the head is tied, and drop one that repeats the embedding."""
-    head = weights.get(HEAD_WEIGHT)
-    if head is None:
+    """Decide from the tensors whether the head is tied, which one that repeats the embedding is too."""
+    if HEAD_WEIGHT not in weights:
         if not config.tied_embedding:
             # MobileLLM and ParetoQ share the embedding whatever tie_word_embeddings says; another model
             # without the head that its config.json promises is incomplete.
@@ -220,8 +235,7 @@ def _settle_head(
             message = f"{directory} has no {HEAD_WEIGHT}; the token embedding serves as its head"
             warnings.warn(message, stacklevel=3)
         return replace(config, tied_embedding=True)
-    if torch.equal(head, weights[EMBEDDING_WEIGHT]) and _same_scales(alphas):
-        del weights[HEAD_WEIGHT]
+    if _equal_tables(weights, HEAD_WEIGHT, EMBEDDING_WEIGHT) and _same_scales(alphas):
         alphas.pop(HEAD, None)
         return replace(config, tied_embedding=True)
     if config.tied_embedding:
@@ -230,6 +244,16 @@ def _settle_head(
             f"from {hf_name(EMBEDDING_WEIGHT)}; set tie_word_embeddings to false, or remove the tensor"
         )
     return config
+
+
+def _equal_tables(weights: Lazy[Tensor], one: str, other: str) -> bool:
+    """Compare two tensors a few rows at a time."""
+    first = 0
+    while len(part := weights.rows(one, slice(first, first + _ROWS))):
+        if not torch.equal(part, weights.rows(other, slice(first, first + _ROWS))):
+            return False
+        first += _ROWS
+    return True
 
 
 def _same_scales(alphas: Mapping[str, Tensor]) -> bool:

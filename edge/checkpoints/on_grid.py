@@ -2,8 +2,8 @@
 
 The published ParetoQ models (arXiv 2502.02631) are such: every weight of the linears is a level times the
 row's alpha, rounded to the stored dtype, and alpha itself is not there. A row's values bound its scale: each
-value allows an interval of scales that round to it, and the row is on the grid if these intervals meet. What
-is returned was multiplied out again and rounds to the stored values, all of them.
+value allows an interval of scales that round to it, and the row is on the grid if these intervals meet.
+Scales are returned only if level times scale rounds to the stored values, all of them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _SAME_SIZE = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.flo
 _VANISHING = 2.0**-149
 
 
-def recognise(weights: Mapping[str, Tensor], said: Grid | None) -> dict[str, tuple[Grid, QuantizedWeight]]:
+def recognise(weights: Mapping[str, Tensor], said: Grid | None) -> dict[str, tuple[Grid, Tensor]]:
     """Find the grids of linears, as stored (float32, float16 or bfloat16 [out, in]), by full name.
 
     Args:
         said: the grid that config.json names; it is preferred to a narrower one that fits as well.
 
     Returns:
-        grid and codes of every linear; nothing if these are ordinary weights.
+        grid and scales float32 [out, 1] of every linear; nothing if these are ordinary weights.
 
     Raises:
         ValueError: some rows are on a grid and others are not; names one.
@@ -59,6 +59,26 @@ def recognise(weights: Mapping[str, Tensor], said: Grid | None) -> dict[str, tup
     return found
 
 
+def codes_on(weight: Tensor, scale: Tensor, grid: Grid) -> QuantizedWeight:
+    """The codes of weight [n, k], as stored, on the grid of the scales [n, 1] that ``recognise`` found.
+
+    Raises:
+        ValueError: the weight is not the one that these scales were found for.
+    """
+    assert grid.zero is not None
+    half = abs(grid.lowest) % 1
+    steps = torch.round(weight.float() / scale - half) + half
+    fits = _rounds_to(weight, steps, scale) & (steps.abs().amax(dim=1) <= -grid.lowest)
+    if not bool(fits.all()):  # numbers so small that few bits are left of them
+        rows = ~fits
+        steps[rows], again, fitting = _fit_rows(weight[rows], grid)
+        if not bool(fitting.all()):
+            raise ValueError("weights were on a grid and are no more: the file has changed while it was read")
+        scale = scale.clone()
+        scale[rows] = again
+    return QuantizedWeight((steps - grid.lowest).to(torch.uint8), scale, grid.zero, grid.encoding)
+
+
 def _sample(weight: Tensor) -> Tensor:
     """Take rows from all over a table, those with most values that are not 0 among twice as many."""
     rows = torch.linspace(0, weight.shape[0] - 1, min(2 * _SAMPLED_ROWS, weight.shape[0])).long().unique()
@@ -72,10 +92,10 @@ def _is_mostly_on_a_grid(sample: Tensor) -> bool:
     return any(2 * int(_fit_rows(telling, grid)[2].sum()) > len(telling) for grid in _GRIDS)
 
 
-def _first_fitting(weight: Tensor, grids: tuple[Grid, ...]) -> tuple[Grid, QuantizedWeight] | None:
+def _first_fitting(weight: Tensor, grids: tuple[Grid, ...]) -> tuple[Grid, Tensor] | None:
     for grid in grids:
-        if (stored := _fit(weight, grid)) is not None:
-            return grid, stored
+        if (scale := _fit(weight, grid)) is not None:
+            return grid, scale
     return None
 
 
@@ -85,17 +105,15 @@ def _row_on_no_grid(weight: Tensor) -> int:
     return off[0] if off else 0
 
 
-def _fit(weight: Tensor, grid: Grid) -> QuantizedWeight | None:
-    """Put weight [n, k] on a grid; None if a row is not on it."""
-    codes, scales = [], []
+def _fit(weight: Tensor, grid: Grid) -> Tensor | None:
+    """Scales [n, 1] that put weight [n, k] on a grid; None if a row is not on it."""
+    scales = []
     for block in weight.split(max(1, _WEIGHTS // weight.shape[1])):
-        steps, scale, fits = _fit_rows(block, grid)
+        _, scale, fits = _fit_rows(block, grid)
         if not bool(fits.all()):
             return None
-        codes.append((steps - grid.lowest).to(torch.uint8))
         scales.append(scale)
-    assert grid.zero is not None
-    return QuantizedWeight(torch.cat(codes), torch.cat(scales), grid.zero, grid.encoding)
+    return torch.cat(scales)
 
 
 def _fit_rows(weight: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,21 +28,24 @@ from edge.checkpoints.hugging_face import (
     quantized_linear_shapes,
     weight_shapes,
 )
+from edge.checkpoints.lazy import Lazy, Rows, reader_of, rows_of
 from edge.checkpoints.tensor_files import (
     HEAD_WEIGHT,
     PACKED_SUFFIX,
-    as_float32,
+    StoredTensors,
+    check_dtypes,
     check_names,
     check_shapes,
+    float32_reader,
     hf_name,
-    read_tensors,
 )
 from edge.checkpoints.write import save_checkpoint, write_directory
 from edge.formats import GRIDS, Grid
 from edge.formats.weight import QuantizedWeight
 from edge.model.decoder import EMBEDDING, HEAD, is_quantized_linear
 from edge.ops.packed_header import PackedHeader
-from edge.ops.packing import pack, pack_half, read_header, unpack, unpack_half
+from edge.ops.packing import pack, pack_half, read_header
+from edge.ops.rows import unpack_rows
 from edge.quantizers import paretoq
 from edge.quantizers.embedding import EMBEDDING_GRIDS, quantize_embedding
 from edge.quantizers.plan import Plan
@@ -93,12 +96,20 @@ def _as_the_reference_divides(checkpoint: Checkpoint) -> Checkpoint:
     """Quantise latent weights of 16 bits in that dtype, as ParetoQ's evaluation does; others stay latent."""
     if checkpoint.latent_dtype == torch.float32:
         return checkpoint
-    quantized, weights = {}, dict(checkpoint.weights)
-    for name, alpha in checkpoint.alphas.items():
-        grid = _expected_grid(checkpoint.plan, name)
-        stored = paretoq.quantize_in(weights[f"{name}.weight"], alpha, grid, checkpoint.latent_dtype)
-        quantized[name], weights[f"{name}.weight"] = stored, stored.dequantize()
-    return replace(checkpoint, alphas={}, quantized=quantized, weights=weights)
+    codes = Lazy({name: _reference_codes(checkpoint, name) for name in checkpoint.alphas})
+    values = Lazy({f"{name}.weight": _values_of(codes, name) for name in codes})
+    weights = Lazy({name: reader_of(checkpoint.weights, name) for name in checkpoint.weights}) | values
+    return replace(checkpoint, alphas={}, quantized=codes, weights=weights)
+
+
+def _reference_codes(checkpoint: Checkpoint, name: str) -> Rows[QuantizedWeight]:
+    grid, alpha = _expected_grid(checkpoint.plan, name), checkpoint.alphas[name]
+    weight = reader_of(checkpoint.weights, f"{name}.weight")
+    return lambda rows: paretoq.quantize_in(weight(rows), alpha[rows], grid, checkpoint.latent_dtype)
+
+
+def _values_of(codes: Mapping[str, QuantizedWeight], name: str) -> Rows[Tensor]:
+    return lambda rows: rows_of(codes, name, rows).dequantize()
 
 
 def save_packed_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> None:
@@ -130,25 +141,26 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
     shapes = weight_shapes(config)
     if config.tied_embedding:
         del shapes[HEAD_WEIGHT]
-    tensors = read_tensors(directory)
+    tensors = StoredTensors(directory)
     packed = [name for name in _tables(shapes) if name + PACKED_SUFFIX in tensors]
     plain = {name: shape for name, shape in shapes.items() if name.removesuffix(".weight") not in packed}
     check_names(directory, tensors, plain.keys() | {name + PACKED_SUFFIX for name in packed})
-    weights = {name: tensors[name] for name in plain}
-    check_shapes(directory, weights, plain)
-    weights = {name: as_float32(directory, name, tensor) for name, tensor in weights.items()}
-    quantized, grids = {}, {name: plan.of(name) for name in quantized_linear_shapes(shapes)}
+    check_shapes(directory, {name: tensors.shapes[name] for name in plain}, plain)
+    check_dtypes(directory, {name: tensors.dtypes[name] for name in plain})
+    read = {name: float32_reader(directory, tensors, name) for name in plain}
+    quantized: dict[str, Rows[QuantizedWeight]] = {}
+    grids = {name: plan.of(name) for name in quantized_linear_shapes(shapes)}
     for name in packed:
-        table, shape = tensors[name + PACKED_SUFFIX], shapes[f"{name}.weight"]
-        wanted = _expected_grid(plan, name)
-        weight, stored, grid = _unpack(directory, name, table, shape, wanted)
-        weights[f"{name}.weight"] = weight
+        table = _PackedOnDisk(directory, name, tensors)
+        grid = table.checked_grid(shapes[f"{name}.weight"], _expected_grid(plan, name))
+        read[f"{name}.weight"] = table.values
         if name in grids:
             grids[name] = grid
-        if stored is not None and _is_learned(plan, name):
-            quantized[name] = stored
+        if grid.is_quantized and _is_learned(plan, name):
+            quantized[name] = table.codes
     plan = Plan.from_grids(grids, _default_of(plan, grids), plan.embedding_format)
-    return Checkpoint(config, weights, plan, {}, quantized, checked_tokenizer(directory, config))
+    tokenizer = checked_tokenizer(directory, config)
+    return Checkpoint(config, Lazy(read), plan, {}, Lazy(quantized), tokenizer)
 
 
 def _tables(weights: Mapping[str, object]) -> list[str]:
@@ -206,27 +218,49 @@ def _on_learned_grid(weight: Tensor, alpha: Tensor, grid: Grid) -> QuantizedWeig
     return stored
 
 
-def _unpack(
-    directory: Path, name: str, packed: Tensor, shape: tuple[int, ...], grid: Grid
-) -> tuple[Tensor, QuantizedWeight | None, Grid]:
-    """Unpack a table: values [n, k] float32, codes (None for halves), and the grid of its width.
+class _PackedOnDisk:
+    """A packed table of a directory's files, by the full name of its linear or table."""
 
-    Raises:
-        ValueError: the table is damaged, or another one than config.json implies.
-    """
-    try:
-        header = read_header(packed)
-        found = _grid_of(header, grid.bits)
-        if (header.n, header.k) != shape or found is None:
-            seen = f"{header.encoding.name} [{header.n}, {header.k}]"
-            raise ValueError(f"the table is {seen} where config.json implies {grid.name} {list(shape)}")
-        stored = unpack(packed) if header.encoding.codes else None
-        weight = unpack_half(packed).float() if stored is None else stored.dequantize()
-        if not bool(torch.isfinite(weight).all()):
-            raise ValueError("its row scales must be positive and finite")
-    except ValueError as error:
-        raise ValueError(f"{directory}: {hf_name(name + PACKED_SUFFIX)}: {error}") from error
-    return weight, stored, found
+    def __init__(self, directory: Path, name: str, tensors: StoredTensors) -> None:
+        self.key, self.tensors = name + PACKED_SUFFIX, tensors
+        self.where = f"{directory}: {hf_name(self.key)}"
+
+    def checked_grid(self, shape: tuple[int, ...], expected: Grid) -> Grid:
+        """Check the table's header; returns the grid of the expected width that it is on.
+
+        Raises:
+            ValueError: the header is damaged, or is another one than config.json implies.
+        """
+        try:
+            header = read_header(self.tensors[self.key])
+            found = _grid_of(header, expected.bits)
+            if (header.n, header.k) != shape or found is None:
+                seen = f"{header.encoding.name} [{header.n}, {header.k}]"
+                wanted = f"{expected.name} {list(shape)}"
+                raise ValueError(f"the table is {seen} where config.json implies {wanted}")
+        except ValueError as error:
+            raise ValueError(f"{self.where}: {error}") from error
+        return found
+
+    def codes(self, rows: slice) -> QuantizedWeight:
+        """Unpack rows; ValueError if they are damaged."""
+        stored = self._unpack(rows)
+        assert isinstance(stored, QuantizedWeight)
+        return stored
+
+    def values(self, rows: slice) -> Tensor:
+        """The float32 weights of rows."""
+        stored = self._unpack(rows)
+        return stored.dequantize() if isinstance(stored, QuantizedWeight) else stored.float()
+
+    def _unpack(self, rows: slice) -> QuantizedWeight | Tensor:
+        try:
+            stored = unpack_rows(self.tensors[self.key], rows)
+            if isinstance(stored, QuantizedWeight) and not bool(stored.dequantize().isfinite().all()):
+                raise ValueError("its row scales must be positive and finite")
+            return stored
+        except ValueError as error:
+            raise ValueError(f"{self.where}: {error}") from error
 
 
 def _grid_of(header: PackedHeader, bits: float) -> Grid | None:

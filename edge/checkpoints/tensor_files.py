@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 import re
@@ -10,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from edge.checkpoints.lazy import Lazy, Rows
 from edge.text import first_of
 
 WEIGHTS_NAME = "model.safetensors"
@@ -37,27 +38,35 @@ _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack")
 _DERIVED_BUFFER = "rotary_emb.inv_freq"
 
 
-def read_tensors(directory: Path) -> dict[str, Tensor]:
-    """Read every tensor of a directory, dtypes as stored, under the names of ``Decoder``.
+class StoredTensors(Lazy[Tensor]):
+    """Every tensor of a directory, dtypes as stored, under the names of ``Decoder``; read when asked for.
+
+    Attributes:
+        shapes, dtypes: by name.
 
     Raises:
         ValueError: no weights, a file that is missing, truncated or corrupt, or a name twice.
     """
-    files, listed, index = _weight_files(directory)
-    tensors: dict[str, Tensor] = {}
-    for path in files:
-        for name, tensor in _read_file(path).items():
-            if name.endswith(_DERIVED_BUFFER):
-                continue
-            short = _own_name(name)
-            if short in tensors:
-                raise ValueError(f"{directory} holds {hf_name(short)} twice; remove one")
-            tensors[short] = tensor
-    absent = {name for name in listed if not name.endswith(_DERIVED_BUFFER)}
-    absent = {name for name in absent if _own_name(name) not in tensors}
-    if absent:
-        raise ValueError(f"{directory / index} lists tensors that its files lack: {first_of(absent)}")
-    return tensors
+
+    def __init__(self, directory: Path) -> None:
+        files, listed, index = _weight_files(directory)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, torch.dtype] = {}
+        readers = {}
+        for path in files:
+            for name, tensor in _mapped(path).items():
+                if name.endswith(_DERIVED_BUFFER):
+                    continue
+                short = _own_name(name)
+                if short in readers:
+                    raise ValueError(f"{directory} holds {hf_name(short)} twice; remove one")
+                readers[short] = functools.partial(_read_rows, path, name)
+                self.shapes[short], self.dtypes[short] = tuple(tensor.shape), tensor.dtype
+        absent = {name for name in listed if not name.endswith(_DERIVED_BUFFER)}
+        absent = {name for name in absent if _own_name(name) not in readers}
+        if absent:
+            raise ValueError(f"{directory / index} lists tensors that its files lack: {first_of(absent)}")
+        super().__init__(readers)
 
 
 def hf_name(name: str) -> str:
@@ -87,10 +96,10 @@ def check_names(
 
 
 def check_shapes(
-    directory: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+    directory: Path, found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     """Check the shape of every tensor; ValueError names the first few that differ."""
-    wrong = {n: list(t.shape) for n, t in tensors.items() if tuple(t.shape) != shapes[n]}
+    wrong = {name: list(shape) for name, shape in found.items() if shape != shapes[name]}
     if wrong:
         told = [
             f"{hf_name(n)} {shape} where config.json implies {list(shapes[n])}" for n, shape in wrong.items()
@@ -98,20 +107,30 @@ def check_shapes(
         raise ValueError(f"{directory} has tensors of the wrong shape: {first_of(told)}")
 
 
+def check_dtypes(directory: Path, dtypes: Mapping[str, torch.dtype]) -> None:
+    """Check that every tensor is of one of FLOAT_DTYPES; ValueError names one that is not."""
+    for name, dtype in dtypes.items():
+        if dtype not in FLOAT_DTYPES:
+            allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in FLOAT_DTYPES)
+            found = str(dtype).removeprefix("torch.")
+            raise ValueError(
+                f"{directory}: {hf_name(name)} is {found}; weights must be one of {allowed}, "
+                "so give the checkpoint from before it was converted"
+            )
+
+
 def as_float32(directory: Path, name: str, tensor: Tensor) -> Tensor:
-    """The tensor in float32; ValueError if it has another dtype than FLOAT_DTYPES, or is not finite."""
-    if tensor.dtype not in FLOAT_DTYPES:
-        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in FLOAT_DTYPES)
-        found = str(tensor.dtype).removeprefix("torch.")
-        raise ValueError(
-            f"{directory}: {hf_name(name)} is {found}; weights must be one of {allowed}, "
-            "so give the checkpoint from before it was converted"
-        )
+    """The tensor in float32; ValueError if it is not finite."""
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError(
             f"{directory}: {hf_name(name)} holds NaN or infinite values, so the model cannot be used"
         )
     return tensor.float()
+
+
+def float32_reader(directory: Path, tensors: Lazy[Tensor], name: str) -> Rows[Tensor]:
+    """The function that reads rows of a tensor in float32; it raises a ValueError if they are not finite."""
+    return lambda rows: as_float32(directory, name, tensors.rows(name, rows))
 
 
 def _weight_files(directory: Path) -> tuple[list[Path], set[str], str]:
@@ -147,14 +166,25 @@ def _weight_map(path: Path) -> dict[str, str]:
     return weight_map
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
+def _mapped(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by their names there, mapped into memory: what is not used is not read."""
     if path.suffix == ".bin":
         return _read_pickled(path)
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
     except (SafetensorError, OSError, KeyError) as error:  # KeyError: a dtype that PyTorch lacks
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is truncated or no safetensors file ({reason}); copy it again") from error
+
+
+def _read_rows(path: Path, name: str, rows: slice) -> Tensor:
+    """Read rows of a tensor. The file is mapped anew, so that what was read before leaves the memory."""
+    if path.suffix == ".bin":
+        return _read_pickled(path)[name][rows]
+    with safe_open(path, framework="pt") as file:
+        tensor: Tensor = file.get_tensor(name)
+    return tensor[rows] if tensor.dim() else tensor
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:

@@ -71,6 +71,11 @@ class QuantizedWeight:
             and _equal_zeros(self.zero, other.zero)
         )
 
+    def __getitem__(self, rows: slice) -> QuantizedWeight:
+        """Some of the rows, as a table that shares their memory."""
+        zero = self.zero[rows] if isinstance(self.zero, Tensor) else self.zero
+        return QuantizedWeight(self.codes[rows], self.scale[rows], zero, self.encoding, self.group_size)
+
     def split(self, counts: list[int]) -> list[QuantizedWeight]:
         """Split by rows into tables of ``counts`` rows each."""
         zeros = self.zero.split(counts) if isinstance(self.zero, Tensor) else [self.zero] * len(counts)

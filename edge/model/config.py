@@ -173,9 +173,42 @@ MOBILELLM: dict[str, ModelConfig] = {
     "1.5B": _mobilellm(1600, 54, 25, 5, 4352),
 }
 
+
+def _llama3(
+    dim: int, n_layers: int, n_heads: int, ffn_dim: int, factor: float | None, tied: bool
+) -> ModelConfig:
+    rope = None
+    if factor is not None:
+        rope = {"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+        rope["original_max_position_embeddings"] = 8192
+    positions = 8192 if factor is None else 131072
+    return ModelConfig(
+        128256,
+        dim,
+        n_layers,
+        n_heads,
+        8,
+        ffn_dim,
+        dim // n_heads,
+        positions,
+        5e5,
+        rope,
+        tied_embedding=tied,
+        bos_id=128000,
+        eos_ids=(128001,),
+    )
+
+
+#: From the published config.json files.
+LLAMA: dict[str, ModelConfig] = {
+    "Llama-3.2-1B": _llama3(2048, 16, 32, 8192, 32.0, tied=True),
+    "Llama-3.2-3B": _llama3(3072, 28, 24, 8192, 32.0, tied=True),
+    "Llama-3-8B": _llama3(4096, 32, 32, 14336, None, tied=False),
+}
+
 #: The embedded default model, trained on children's stories: see edge/assets/TRAINING.md.
 DEFAULT_MODEL = ModelConfig(
     vocab_size=4096, dim=256, n_layers=6, n_heads=4, n_kv_heads=2, ffn_dim=704, max_seq_len=512
 )
 #: Names for ``--model`` and ``--shape``.
-NAMED_MODELS: dict[str, ModelConfig] = {"default": DEFAULT_MODEL, **MOBILELLM}
+NAMED_MODELS: dict[str, ModelConfig] = {"default": DEFAULT_MODEL, **MOBILELLM, **LLAMA}

@@ -10,6 +10,7 @@ are what is quantised.
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -171,14 +172,11 @@ class Decoder(nn.Module):
         self.register_buffer("sin", sin, persistent=False)  # [positions, D/2]
 
     def reset_parameters(self, seed: int) -> Decoder:
-        """Draw weights with std 0.02, and 0.02 / sqrt(2 * layers run) into the residual, as GPT-2 does."""
+        """Draw the matrices from a normal distribution; see ``initial_std``."""
         generator = torch.Generator().manual_seed(seed)
-        depth = 2 * self.config.n_layers * self.config.passes_per_layer
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
-                residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-                std = 0.02 / depth**0.5 if residual else 0.02
-                nn.init.normal_(parameter, std=std, generator=generator)
+                nn.init.normal_(parameter, std=initial_std(self.config, name), generator=generator)
         return self
 
     def reach(self, positions: int) -> None:
@@ -214,6 +212,16 @@ class Decoder(nn.Module):
         return self
 
 
+def initial_std(config: ModelConfig, name: str) -> float:
+    """The standard deviation that a matrix starts with: GPT-2's.
+
+    That is 0.02, divided by sqrt(2 * layers run) for what is added to the residual stream.
+    """
+    depth = 2 * config.n_layers * config.passes_per_layer
+    return 0.02 / depth**0.5 if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02
+
+
+Model = TypeVar("Model", bound=nn.Module)
 #: Full names of the token embedding and the output head.
 EMBEDDING, HEAD = "embed_tokens", "lm_head"
 #: Last names of the linears that a weight format applies to: ParetoQ quantises every linear of a layer.
@@ -235,7 +243,7 @@ def named_linears(model: Decoder) -> dict[str, nn.Linear]:
     }
 
 
-def clone_structure(model: Decoder) -> Decoder:
+def clone_structure(model: Model) -> Model:
     """A deep copy of the modules that shares every tensor with the original."""
     memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, memo)

@@ -84,9 +84,13 @@ class PackedHeader:
         return self.groups if self.zero is None else -(-self.groups // 2)
 
     @property
+    def block_lines(self) -> int:
+        """Lines of a block: codes, scales and zeros."""
+        return self.code_lines + self.scale_lines
+
+    @property
     def total_bytes(self) -> int:
-        blocks = self.n_padded // ROWS_PER_BLOCK
-        return self.codes_offset + blocks * (self.code_lines + self.scale_lines) * LINE_BYTES
+        return self.codes_offset + self.n_padded // ROWS_PER_BLOCK * self.block_lines * LINE_BYTES
 
     def to_bytes(self) -> bytes:
         """Write the header as it stands in front of the table, 64 bytes."""

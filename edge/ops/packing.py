@@ -52,7 +52,7 @@ def pack(weight: QuantizedWeight) -> Tensor:
         lines = _with_scale_lines(header, lines, [_bits_of(v, header.scale_type) for v in values])
         return _assemble(header, [], lines)
     if weight.encoding is BASE3:
-        header = replace(header, digest=_codes_digest(lines))
+        header = replace(header, digest=codes_digest(lines))
     return _assemble(header, [v.detach().cpu().reshape(n).numpy() for v in values], lines)
 
 
@@ -86,7 +86,7 @@ def read_header(packed: Tensor) -> PackedHeader:
     header = PackedHeader.from_bytes(raw[:HEADER_BYTES].tobytes())
     if raw.size != header.total_bytes:
         raise ValueError(f"packed table has {raw.size} bytes, its header promises {header.total_bytes}")
-    if header.encoding is BASE3 and header.digest != _codes_digest(raw[header.codes_offset :]):
+    if header.encoding is BASE3 and header.digest != codes_digest(raw[header.codes_offset :]):
         raise ValueError(f"packed table has a damaged header for [{header.n}, {header.k}] base3: its digest")
     _check_rows(header, raw)
     return header
@@ -221,10 +221,15 @@ def _floats_of(bits: np.ndarray, scale_type: int) -> np.ndarray:
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-def _codes_digest(lines: np.ndarray) -> int:
-    """Hash codes as ``codes_digest`` of csrc/core/layout.cc does."""
+def codes_digest(lines: np.ndarray, first: int = 0) -> int:
+    """Hash codes as ``codes_digest`` of csrc/core/layout.cc does.
+
+    Args:
+        first: 64-bit words of the table's codes in front of these; the hashes of a table's parts, summed
+            modulo 2^64, are the table's.
+    """
     words = lines.reshape(-1).view(np.uint64)
-    z = words + np.arange(1, words.size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = words + np.arange(first + 1, first + words.size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     return int((z ^ z >> np.uint64(31)).sum(dtype=np.uint64))

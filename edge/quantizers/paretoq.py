@@ -107,8 +107,10 @@ def quantize_in(weight: Tensor, alpha: Tensor, grid: Grid, dtype: torch.dtype) -
 
 def quantize_codes(weight: Tensor, alpha: Tensor, grid: Grid) -> Tensor:
     """Unsigned codes [out, in] uint8 of weight [out, in] on the grid of alpha [out, 1]."""
-    steps = _steps(weight, effective_alpha(alpha), grid)
-    return (steps - grid.lowest).to(torch.uint8)
+    codes = torch.empty_like(weight, dtype=torch.uint8)
+    for target, block, scale in _blocks(codes, weight, effective_alpha(alpha)):
+        target.copy_(_steps(block, scale, grid) - grid.lowest)
+    return codes
 
 
 def fake_quantize(weight: Tensor, alpha: Tensor, grid: Grid) -> Tensor:
@@ -264,11 +266,7 @@ class LearnedGrid(OnGrid):
         return _QuantizedLinear.apply(x, self.weight, self.alpha, self.grid)
 
     def quantized(self) -> QuantizedWeight:
-        blocks = _blocks(self.weight.detach(), self.alpha.detach())
-        codes = torch.cat([quantize_codes(weight, alpha, self.grid) for weight, alpha in blocks])
-        assert self.grid.zero is not None
-        scale = effective_alpha(self.alpha.detach()) * self.grid.spacing
-        return QuantizedWeight(codes, scale, self.grid.zero, self.grid.encoding)
+        return quantize(self.weight, self.alpha, self.grid)
 
 
 class QATLinear(LearnedGrid, nn.Linear):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from edge.checkpoints.checkpoint import Checkpoint
 from edge.formats import Grid
 from edge.model.decoder import Decoder
 from edge.quantizers.plan import Plan
-from edge.quantizers.prepare import plan_of, prepare_qat
-from export.emit import export_forward, keep_ops, program_bytes, require_ops
+from export.emit import export_forward, keep_ops, require_ops, write_program
 from export.fuse import packed_layer
 from export.lower import Options, lower
 from export.modules import op_calls
 from export.recipes.base import Recipe
+from export.weights import ModelWeights
 
 
 class Lowbit(Recipe):
@@ -23,14 +25,13 @@ class Lowbit(Recipe):
     keeps_grid = True
     exact_prefill = True
 
-    def prepare(self, model: Decoder, grid: Grid) -> Decoder:
-        trained = plan_of(model).is_quantized
-        return model if trained or not grid.is_quantized else prepare_qat(model, Plan(grid))
+    def plan(self, checkpoint: Checkpoint, grid: Grid) -> Plan:
+        return checkpoint.plan if checkpoint.plan.is_quantized else Plan(grid)
 
-    def lower(self, model: Decoder, options: Options) -> Decoder:
-        return lower(model, options, packed_layer)
+    def lower(self, model: Decoder, weights: ModelWeights, options: Options) -> Decoder:
+        return lower(model, weights, options, packed_layer)
 
-    def emit(self, lowered: Decoder, options: Options, constant_methods: dict[str, Any]) -> bytes:
+    def emit(self, lowered: Decoder, options: Options, constant_methods: dict[str, Any], path: Path) -> None:
         edge = keep_ops(export_forward(lowered, options.max_seq_len), constant_methods)
         require_ops(edge, op_calls(lowered))
-        return program_bytes(edge)
+        write_program(edge, path)

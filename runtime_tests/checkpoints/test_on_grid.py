@@ -10,7 +10,7 @@ import torch
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.convert import build_model, with_latents
-from edge.checkpoints.on_grid import recognise
+from edge.checkpoints.on_grid import codes_on, recognise
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.formats import grid_for_bits
 from edge.runtime.manifest import read_manifest
@@ -45,9 +45,9 @@ def test_every_stored_weight_comes_back(tmp_path, bits, form):
 def test_all_widths_and_dtypes(shape, bits, dtype):
     for seed in range(3):
         weight = on_levels(shape, bits, dtype, seed)
-        ((grid, stored),) = recognise({NAME: weight}, None).values()
+        ((grid, scale),) = recognise({NAME: weight}, None).values()
         assert grid.bits == bits
-        assert torch.equal(stored.dequantize().to(dtype), weight)
+        assert torch.equal(codes_on(weight, scale, grid).dequantize().to(dtype), weight)
 
 
 @pytest.mark.parametrize("said", [None, 16, 32, "right"])
@@ -72,9 +72,9 @@ def test_rows_of_zeros_and_of_few_levels(bits):
     for row, level in enumerate(levels.tolist(), start=4):  # one level only
         weight[row] = torch.tensor(level * 0.0371).bfloat16()
     weight[20, 1:] = weight[20, 0]
-    ((grid, stored),) = recognise({NAME: weight}, None).values()
+    ((grid, scale),) = recognise({NAME: weight}, None).values()
     assert grid.bits == bits
-    assert torch.equal(stored.dequantize().bfloat16(), weight)
+    assert torch.equal(codes_on(weight, scale, grid).dequantize().bfloat16(), weight)
 
 
 def test_a_two_bit_row_of_two_levels_does_not_change_the_width():
@@ -82,9 +82,9 @@ def test_a_two_bit_row_of_two_levels_does_not_change_the_width():
     alpha = 0.123
     weight[7] = torch.where(torch.arange(64) % 2 == 0, -0.25 * alpha, 0.25 * alpha).bfloat16()
     weight[8] = torch.where(torch.arange(64) % 2 == 0, -0.75 * alpha, 0.25 * alpha).bfloat16()
-    ((grid, stored),) = recognise({NAME: weight}, None).values()
+    ((grid, scale),) = recognise({NAME: weight}, None).values()
     assert grid.bits == 2
-    assert torch.equal(stored.dequantize().bfloat16(), weight)
+    assert torch.equal(codes_on(weight, scale, grid).dequantize().bfloat16(), weight)
 
 
 @pytest.mark.parametrize("dtype", [BF16, FP16, FP32])

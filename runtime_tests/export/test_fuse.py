@@ -10,19 +10,16 @@ import torch
 from edge.checkpoints.convert import build_model
 from edge.formats import BITS_CHOICES, FULL_PRECISION, grid_for_bits
 from edge.model.decoder import replace_module
-from edge.ops.packing import read_header, unpack
+from edge.ops.packing import unpack
 from edge.quantizers.paretoq import QATLinear
 from export.fuse import AddLinear, NormCat, NormGateUp
 from export.lower import Options
 from export.modules import OpRMSNorm, PackedLinear
 from export.recipes import RECIPES
-from export.references import reference_models
-from export.tables import PackedTable, pack_linears, tables_of
-from export.verify import check_tables, verify
-from runtime_tests.export.lowered import lower_and_emit, program_of
+from export.tables import PackedTable, tables_of
+from runtime_tests.export.lowered import fill, lower, program_of, verified, weights_of, write
 from runtime_tests.tiny import tiny_checkpoint
 
-LOWBIT = RECIPES["lowbit"]
 TOKENS = [1, 40, 77, 200, 303, 5, 5, 64]
 TERNARY = grid_for_bits(1.58)
 OPTIONS = Options(TERNARY, max_seq_len=64)
@@ -32,7 +29,7 @@ ALL_OPS = FUSED_OPS | {"linear", "rms_norm", "silu_mul"}
 
 def ops_of(program):
     """Names of the lowbit ops that a program calls."""
-    return {name for name in ALL_OPS if f"lowbit::{name}\0".encode() in program}
+    return {name for name in ALL_OPS if f"lowbit::{name}\0".encode() in program.path.read_bytes()}
 
 
 def requantized(model, name, fmt):
@@ -59,17 +56,14 @@ def test_gate_that_ends_inside_a_block_stays_apart():
 def test_mixed_formats_stay_apart_and_verify(tmp_path, name, stage):
     model = build_model(tiny_checkpoint(TERNARY, ffn_dim=48))
     requantized(model, f"layers.1.{name}", grid_for_bits(4))
-    lowered, program = lower_and_emit(model, OPTIONS)
+    lowered, program = write(model, OPTIONS, tmp_path / "model.pte")
     assert isinstance(lowered.layers[0].get_submodule(stage), PackedTable)
     apart = lowered.layers[1].get_submodule(stage)
     assert isinstance(apart, NormCat | NormGateUp)
-    formats = {weight: read_header(t.packed).encoding.name for _, t in tables_of(apart) for weight in t.rows}
+    formats = {weight: t.header.encoding.name for _, t in tables_of(apart) for weight in t.rows}
     assert formats.pop(f"layers.1.{name}") == "bits4"
     assert set(formats.values()) == {"base3"}
-    path = tmp_path / "model.pte"
-    path.write_bytes(program)
-    count = check_tables(model, lowered, path)
-    result = verify(path, reference_models(model, lowered, LOWBIT, OPTIONS), count, TOKENS, "test tokens")
+    result = verified(model, lowered, program, TOKENS, OPTIONS)
     assert result.prefill_rms == 0.0
 
 
@@ -77,21 +71,23 @@ def test_mixed_formats_stay_apart_and_verify(tmp_path, name, stage):
 @pytest.mark.parametrize("sharing", [False, True])
 def test_fused_and_separate_ops_give_the_same_bits(bits, sharing):
     model = build_model(tiny_checkpoint(grid_for_bits(bits), ffn_dim=48, layer_sharing=sharing))
-    fused, separate = LOWBIT.lower(model, OPTIONS), LOWBIT.lower(model, OPTIONS)
+    options = replace(OPTIONS, grid=grid_for_bits(bits))
+    weights, fused, separate = weights_of(model, options), lower(model, options), lower(model, options)
     for index, layer in enumerate(model.layers):
-        split_stages(separate.layers[index], f"layers.{index}", layer)
+        split_stages(separate.layers[index], f"layers.{index}", layer, weights)
+    fill(fused, weights)
+    fill(separate, weights)
     tokens = torch.tensor([TOKENS])
     with torch.no_grad():
         assert torch.equal(fused(tokens), separate(tokens))
 
 
-def split_stages(fused, name, layer):
+def split_stages(fused, name, layer, weights):
     """Replace a layer's fused ops by one op for each part of the model."""
 
     def linear(part):
-        return PackedLinear(
-            pack_linears({part: layer.get_submodule(part)}), {part: layer.get_submodule(part).out_features}
-        )
+        full = f"{name}.{part}"
+        return PackedLinear(weights.header([full]), {full: weights.shape(full)[0]})
 
     q, k, v = (linear(f"self_attn.{part}_proj") for part in "qkv")
     fused.qkv = NormCat(OpRMSNorm(layer.input_layernorm), [q, k, v])
@@ -105,8 +101,10 @@ def split_stages(fused, name, layer):
 def test_a_joined_table_is_its_linears_below_one_another(bits):
     model = build_model(tiny_checkpoint(grid_for_bits(bits)))
     attention = model.layers[0].self_attn
-    linears = {part: attention.get_submodule(part) for part in ("q_proj", "k_proj", "v_proj")}
-    joined = unpack(pack_linears(linears))
+    linears = {
+        f"layers.0.self_attn.{part}": attention.get_submodule(part) for part in ("q_proj", "k_proj", "v_proj")
+    }
+    joined = unpack(weights_of(model, replace(OPTIONS, grid=grid_for_bits(bits))).packed(list(linears)))
     rows = [linear.out_features for linear in linears.values()]
     assert sum(rows) == joined.rows
     for linear, part in zip(linears.values(), joined.split(rows), strict=True):
@@ -118,7 +116,7 @@ def test_a_joined_table_is_its_linears_below_one_another(bits):
 @pytest.mark.parametrize("recipe", ["lowbit", "fp32"])
 def test_every_weight_is_in_one_table(recipe):
     model = build_model(tiny_checkpoint(tied_embedding=False))
-    lowered = RECIPES[recipe].lower(model, replace(OPTIONS, grid=FULL_PRECISION))
+    lowered = lower(model, replace(OPTIONS, grid=FULL_PRECISION), RECIPES[recipe])
     found = [weight for _, table in tables_of(lowered) for weight in table.rows]
     matrices = [name.removesuffix(".weight") for name, p in model.named_parameters() if p.ndim == 2]
     assert sorted(found) == sorted(matrices)

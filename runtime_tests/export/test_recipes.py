@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from torch import nn
@@ -14,11 +15,12 @@ from export.fuse import AddLinear
 from export.lower import Options
 from export.modules import PackedLinearAdd, lowbit, op_calls
 from export.recipes import RECIPES, fp32
-from runtime_tests.export.lowered import lower_and_emit
+from runtime_tests.export.lowered import lower, write
 from runtime_tests.tiny import tiny_checkpoint
 
 LOWBIT = RECIPES["lowbit"]
 OPTIONS = Options(grid_for_bits(2), max_seq_len=16)
+UNQUANTISED = replace(OPTIONS, grid=FULL_PRECISION)
 
 
 def model(fmt=OPTIONS.grid, **changes):
@@ -28,7 +30,7 @@ def model(fmt=OPTIONS.grid, **changes):
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("passes", [1, 2])
 def test_every_op_is_called_once_in_every_pass(layers, passes):
-    lowered = LOWBIT.lower(model(n_layers=layers, layer_sharing=passes == 2), OPTIONS)
+    lowered = lower(model(n_layers=layers, layer_sharing=passes == 2), OPTIONS)
     runs = layers * passes
     assert op_calls(lowered) == {
         "lowbit.embedding": 1,
@@ -40,12 +42,12 @@ def test_every_op_is_called_once_in_every_pass(layers, passes):
 
 
 def test_plain_linears_keep_their_ops_apart():
-    lowered = RECIPES["fp32"].lower(model(FULL_PRECISION), OPTIONS)
+    lowered = lower(model(FULL_PRECISION), UNQUANTISED, RECIPES["fp32"])
     ops = ("embedding", "rms_norm", "attention", "rms_norm", "silu_mul", "norm_linear")
     assert op_calls(lowered) == Counter(f"lowbit.{op}" for op in ops)
 
 
-def test_another_op_than_lowered_to_is_refused(monkeypatch):
+def test_another_op_than_lowered_to_is_refused(monkeypatch, tmp_path):
     def apart(self, x, residual):
         return residual + lowbit.linear(x, self.packed, self.n)
 
@@ -53,22 +55,23 @@ def test_another_op_than_lowered_to_is_refused(monkeypatch):
     with pytest.raises(
         ValueError, match=r"linear 2 times instead of 0; lowbit\.linear_add 0 times instead of 2"
     ):
-        lower_and_emit(model(), OPTIONS)
+        write(model(), OPTIONS, tmp_path / "model.pte")
 
 
-def test_a_product_of_pytorch_is_refused():
-    lowered = LOWBIT.lower(model(), OPTIONS)
+def test_a_product_of_pytorch_is_refused(tmp_path):
+    lowered = lower(model(), OPTIONS)
     lowered.layers[0].down = AddLinear(nn.Linear(48, 36, bias=False))
     with pytest.raises(ValueError, match=r"it calls aten\.\w+, which belongs in a native op or a delegate"):
-        LOWBIT.emit(lowered, OPTIONS, {})
+        LOWBIT.emit(lowered, OPTIONS, {}, tmp_path / "model.pte")
 
 
-def test_linears_that_no_delegate_takes_are_refused(monkeypatch):
+def test_linears_that_no_delegate_takes_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(fp32, "delegate_to_xnnpack", keep_ops)
     with pytest.raises(ValueError, match="delegate; 0 matrix products in delegates instead of 5"):
-        lower_and_emit(model(FULL_PRECISION), OPTIONS, RECIPES["fp32"])
+        write(model(FULL_PRECISION), UNQUANTISED, tmp_path / "model.pte", RECIPES["fp32"])
 
 
-def test_a_layer_that_runs_twice_has_its_linears_delegated_twice():
-    _, program = lower_and_emit(model(FULL_PRECISION, layer_sharing=True), OPTIONS, RECIPES["fp32"])
-    assert b"XnnpackBackend" in program
+def test_a_layer_that_runs_twice_has_its_linears_delegated_twice(tmp_path):
+    sharing = model(FULL_PRECISION, layer_sharing=True)
+    _, program = write(sharing, UNQUANTISED, tmp_path / "model.pte", RECIPES["fp32"])
+    assert b"XnnpackBackend" in program.path.read_bytes()

@@ -14,14 +14,12 @@ from edge.ops.packing import read_header
 from edge.quantizers.paretoq import QATLinear
 from edge.quantizers.plan import Plan
 from export.lower import Options
-from export.recipes import RECIPES
-from export.references import eager_logits, perplexity, reference_models
-from export.tables import tables_of
-from export.verify import VerificationError, check_tables, verify
-from runtime_tests.export.lowered import lower_and_emit, program_of
+from export.program_file import ProgramFile, VerificationError
+from export.references import perplexity
+from export.tables import packed_tables
+from runtime_tests.export.lowered import copied, lower, program_of, references_of, verified, weights_of, write
 from runtime_tests.tiny import tiny_checkpoint
 
-LOWBIT = RECIPES["lowbit"]
 TOKENS = [1, 40, 77, 200, 303, 5, 5, 64, 90, 91, 92, 17]
 OPTIONS = Options(grid_for_bits(1.58), max_seq_len=64)
 #: Rows of gate that are a whole number of blocks, so that every stage of a layer is one op.
@@ -42,14 +40,15 @@ def ternary(tmp_path):
 def _written(tmp_path, fmt=OPTIONS.grid, kv_cache="fp32", **changes):
     """A model for one test to damage, and the shared program of an equal model."""
     lowered, program = program_of(replace(OPTIONS, grid=fmt, kv_cache=kv_cache), **changes)
-    path = tmp_path / "model.pte"
-    path.write_bytes(program)
-    return build_model(tiny_checkpoint(fmt, **changes)), lowered, path
+    return build_model(tiny_checkpoint(fmt, **changes)), lowered, copied(program, tmp_path / "model.pte")
 
 
-def _verify(model, lowered, path, options=OPTIONS):
-    count = check_tables(model, lowered, path)
-    return verify(path, reference_models(model, lowered, LOWBIT, options), count, TOKENS, "test tokens")
+def _verify(model, lowered, program, options=OPTIONS):
+    return verified(model, lowered, program, TOKENS, options)
+
+
+def _check(model, program, options=OPTIONS):
+    return program.check(weights_of(model, options))
 
 
 def test_a_right_program_passes(exported):
@@ -79,16 +78,14 @@ def test_keys_that_int8_cannot_hold_are_refused(tmp_path):
                     -1, 12, model.config.dim
                 )  # RoPE turns element 0 with element 6
                 heads[:, [0, 6]] *= factor
-    lowered, program = lower_and_emit(model, options)
-    path = tmp_path / "model.pte"
-    path.write_bytes(program)
+    lowered, program = write(model, options, tmp_path / "model.pte")
     with pytest.raises(VerificationError, match="export it with --kv-cache fp32"):
-        _verify(model, lowered, path, options)
+        _verify(model, lowered, program, options)
 
 
 def test_every_byte_of_a_table_counts(ternary):
-    model, lowered, path = ternary
-    whole = path.read_bytes()
+    model, lowered, program = ternary
+    whole = program.path.read_bytes()
     packed = lowered.layers[1].gate_up.packed
     header = read_header(packed)
     start = whole.index(packed.numpy().tobytes())
@@ -98,14 +95,16 @@ def test_every_byte_of_a_table_counts(ternary):
     for offset in (*in_header, *in_scales, *in_codes):
         damaged = bytearray(whole)
         damaged[start + offset] ^= 1
-        path.write_bytes(damaged)
-        with pytest.raises(VerificationError, match=r"layers\.1\.gate_up is not in model\.pte as it"):
-            check_tables(model, lowered, path)
+        program.path.write_bytes(damaged)
+        with pytest.raises(
+            VerificationError, match=r"layers\.1\.(gate_up is damaged|mlp\.(gate|up)_proj: unp)"
+        ):
+            _check(model, program)
 
 
 @pytest.mark.parametrize("part", ["q_proj", "k_proj", "v_proj"])
 def test_a_scale_one_ulp_off_is_refused(exported, part):
-    model, lowered, path = exported
+    model, _, program = exported
     linear = model.layers[0].self_attn.get_submodule(part)
     with torch.no_grad():
         if isinstance(linear, QATLinear):
@@ -115,19 +114,19 @@ def test_a_scale_one_ulp_off_is_refused(exported, part):
         else:
             linear.weight[3, 0] *= 1.01
     with pytest.raises(VerificationError, match=rf"layers\.0\.self_attn\.{part}: unpacking does not give"):
-        check_tables(model, lowered, path)
+        _check(model, program)
 
 
 @pytest.mark.parametrize("bits", [4, 8, 16])
-def test_another_embedding_is_refused(ternary, bits):
-    model, _, path = ternary
-    lowered = LOWBIT.lower(model, replace(OPTIONS, embedding_bits=bits))
-    path.write_bytes(path.read_bytes() + lowered.embed_tokens.packed.numpy().tobytes())  # it is in the file
-    assert check_tables(model, lowered, path) == 9
+def test_another_embedding_is_refused(tmp_path, bits):
+    options = replace(OPTIONS, embedding_bits=bits)
+    model = build_model(tiny_checkpoint(OPTIONS.grid, **FUSING))
+    _, program = write(model, options, tmp_path / "model.pte")
+    assert _check(model, program, options) == 9
     with torch.no_grad():
         model.embed_tokens.weight[7:9] = model.embed_tokens.weight[7:9].flip(0)
     with pytest.raises(VerificationError, match="embed_tokens: the table is not the model's"):
-        check_tables(model, lowered, path)
+        _check(model, program, options)
 
 
 @pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
@@ -136,10 +135,14 @@ def test_a_learned_table_must_be_the_trained_grid_exactly(tmp_path, name, part):
     """A table with a learned grid may not differ by one code or one ulp; others may by half a step."""
     plan = Plan(OPTIONS.grid, embedding_format=grid_for_bits(8))
     model = build_model(tiny_checkpoint(plan=plan, tied_embedding=False))
-    lowered = LOWBIT.lower(model, OPTIONS)
-    path = tmp_path / "model.pte"  # the check needs the tables, not a program around them
-    path.write_bytes(b"".join(t.packed.numpy().tobytes() for _, t in tables_of(lowered)))
-    check_tables(model, lowered, path)
+    lowered, path = (
+        lower(model, OPTIONS),
+        tmp_path / "model.pte",
+    )  # tables are enough, without a program around
+    path.write_bytes(b"".join(t.packed.numpy().tobytes() for t in packed_tables(lowered).values()))
+    program = ProgramFile(path, lowered)
+    program.fill(weights_of(model, OPTIONS))
+    _check(model, program)
     table = model.get_submodule(name)
     with torch.no_grad():
         value = table.weight[5, 7] if part == "weight" else table.grid_end[5, 0]
@@ -148,53 +151,60 @@ def test_a_learned_table_must_be_the_trained_grid_exactly(tmp_path, name, part):
         )
         value += moved
     with pytest.raises(VerificationError, match=f"{name}: unpacking does not give the trained grid back"):
-        check_tables(model, lowered, path)
+        _check(model, program)
+
+
+def test_a_program_without_one_of_its_tables_is_refused(tmp_path):
+    lowered, path = lower(build_model(tiny_checkpoint()), OPTIONS), tmp_path / "model.pte"
+    tables = [table.packed.numpy().tobytes() for table in packed_tables(lowered).values()]
+    for wrong in (tables[1:], [*tables, tables[0]]):
+        path.write_bytes(b"".join(wrong))
+        with pytest.raises(VerificationError, match=r"must hold the table \S+ once"):
+            ProgramFile(path, lowered)
 
 
 def test_rows_of_another_linear_are_refused(ternary):
     """k and v have the same shape, so only their values show that a joined table has them swapped."""
-    model, lowered, path = ternary
+    model, _, program = ternary
     attention = model.layers[1].self_attn
     attention.k_proj, attention.v_proj = attention.v_proj, attention.k_proj
     with pytest.raises(VerificationError, match=r"layers\.1\.self_attn\.k_proj: unpacking does not give"):
-        check_tables(model, lowered, path)
+        _check(model, program)
 
 
 def test_a_wrong_norm_is_beyond_the_bound(ternary):
-    model, lowered, path = ternary
+    model, lowered, program = ternary
     with torch.no_grad():
         model.layers[0].input_layernorm.weight[:18] *= 1.5  # not packed: only the logits can tell
     with pytest.raises(VerificationError, match="logits are off"):
-        _verify(model, lowered, path)
+        _verify(model, lowered, program)
 
 
-def test_a_weight_beyond_half_precision_is_named():
+def test_a_weight_beyond_half_precision_is_named(tmp_path):
     model = build_model(tiny_checkpoint())
     with torch.no_grad():
         model.layers[1].mlp.up_proj.weight[0, 0] = 1e6
     with pytest.raises(ValueError, match=r"layers\.1\.mlp\.up_proj: .*half precision cannot hold"):
-        LOWBIT.lower(model, OPTIONS)
+        write(model, OPTIONS, tmp_path / "model.pte")
 
 
 def test_nan_in_the_program_is_refused(tmp_path):
     model = build_model(tiny_checkpoint())
     with torch.no_grad():
         model.norm.weight[0] = float("nan")
-    lowered, program = lower_and_emit(model, OPTIONS)
-    path = tmp_path / "model.pte"
-    path.write_bytes(program)
+    options = replace(OPTIONS, grid=FULL_PRECISION)
+    lowered, program = write(model, options, tmp_path / "model.pte")
     with pytest.raises(ValueError, match="logits are not numbers"):
-        _verify(build_model(tiny_checkpoint()), lowered, path)
+        _verify(build_model(tiny_checkpoint()), lowered, program, options)
 
 
 def test_rounding_activations_in_the_reference_matters(ternary):
     """The rounded reference differs from the float one, and our ops are nearer to it."""
-    model, lowered, _ = ternary
-    references = reference_models(model, lowered, LOWBIT, OPTIONS)
-    float_logits = eager_logits(references.float_model, TOKENS[:1])
-    int8_logits = eager_logits(references.rounded_model, TOKENS[:1])
+    model, lowered, program = ternary
+    references = references_of(model, lowered, program, TOKENS[:1], OPTIONS)
     eager_ops = lowered(torch.tensor([TOKENS[:1]]))[0]
-    assert (eager_ops - int8_logits).abs().max() < (float_logits - int8_logits).abs().max()
+    float_logits, rounded_logits = references.float_logits, references.rounded_logits
+    assert (eager_ops - rounded_logits).abs().max() < (float_logits - rounded_logits).abs().max()
 
 
 def test_perplexity_is_the_exponential_of_the_mean_loss():

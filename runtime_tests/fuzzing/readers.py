@@ -29,6 +29,7 @@ from edge.checkpoints.hf_config import config_from_hf, config_to_hf, read_hf_con
 from edge.checkpoints.hugging_face import parse_config
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.formats import FULL_PRECISION, grid_for_bits
+from edge.formats.weight import QuantizedWeight
 from edge.latency.report.markdown import markdown
 from edge.latency.report.page import page
 from edge.latency.schema import read_report
@@ -114,6 +115,7 @@ def checkpoints(folder: Path) -> Attempt:
         _write_json(mutated / "config.json", mutated_json(config, dice) if which == 3 else config, None)
         checkpoint = open_model(mutated)
         assert all(bool(torch.isfinite(weight).all()) for weight in checkpoint.weights.values())
+        assert all(isinstance(codes, QuantizedWeight) for codes in checkpoint.quantized.values())
 
     return attempt
 

@@ -1,0 +1,128 @@
+"""The weights that a program holds, read from a checkpoint and rounded a few rows at a time."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.lazy import ALL, rows_of
+from edge.formats import Grid
+from edge.formats.weight import QuantizedWeight, concatenate
+from edge.model.config import ModelConfig
+from edge.model.decoder import EMBEDDING, HEAD, Decoder
+from edge.ops.packed_header import PackedHeader
+from edge.ops.packing import pack, pack_half
+from edge.quantizers import paretoq
+from edge.quantizers.embedding import quantize_embedding
+from edge.quantizers.plan import Plan
+
+TABLES = (EMBEDDING, HEAD)
+
+
+@dataclass(frozen=True)
+class ModelWeights:
+    """A checkpoint's weights on the grids of a program.
+
+    Attributes:
+        plan: grids of the linears; those of a trained checkpoint are its own.
+        table_grid: of token embedding and head; the checkpoint's own if it was trained on one.
+
+    Raises:
+        ValueError: the embedding was trained on another grid; a learned grid is never changed.
+    """
+
+    checkpoint: Checkpoint
+    plan: Plan
+    table_grid: Grid
+
+    def __post_init__(self) -> None:
+        learned = self.checkpoint.plan.embedding_format
+        if learned.is_quantized and learned is not self.table_grid:
+            raise ValueError(
+                f"the token embedding was trained at {learned.bits:g} bits and its learned grid is kept: "
+                f"export it with --embedding-bits {learned.bits:g}, or without that option"
+            )
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.checkpoint.config
+
+    def grid(self, name: str) -> Grid:
+        """The grid of a linear, the embedding or the head, by its full name."""
+        return self.table_grid if name in TABLES else self.plan.of(name)
+
+    def is_learned(self, name: str) -> bool:
+        """Returns True if the checkpoint was trained on this weight's grid."""
+        return name in self.checkpoint.alphas or name in self.checkpoint.quantized
+
+    def original(self, name: str, rows: slice = ALL) -> Tensor:
+        """Rows of a weight as the checkpoint has it, float32; latent where it has learned scales."""
+        return rows_of(self.checkpoint.weights, f"{name}.weight", rows)
+
+    def rounded(self, name: str, rows: slice = ALL) -> QuantizedWeight | Tensor:
+        """Rows of a weight as the program holds them: codes, or float32 that becomes half precision."""
+        grid = self.grid(name)
+        if name in self.checkpoint.quantized:
+            return rows_of(self.checkpoint.quantized, name, rows)
+        weight = self.original(name, rows)
+        if not grid.is_quantized:
+            return weight
+        if name in TABLES and not self.is_learned(name):
+            return quantize_embedding(weight, grid)
+        learned = self.checkpoint.alphas.get(name)
+        alpha = paretoq.initial_alpha(weight, grid) if learned is None else learned[rows]
+        return paretoq.quantize(weight, alpha, grid)
+
+    def packed(self, names: Sequence[str], rows: slice = ALL) -> Tensor:
+        """Pack rows of the weights of these names, stacked in this order, into a table of their own.
+
+        Raises:
+            ValueError: a weight or scale that a table cannot hold; names the weights.
+        """
+        parts = [self.rounded(name, part) for name, part in self._split(names, rows)]
+        try:
+            codes = [part for part in parts if isinstance(part, QuantizedWeight)]
+            if codes:
+                return pack(concatenate(codes))
+            return pack_half(torch.cat([part for part in parts if isinstance(part, Tensor)]))
+        except ValueError as error:
+            raise ValueError(f"{', '.join(names)}: {error}") from error
+
+    def _split(self, names: Sequence[str], rows: slice) -> Iterator[tuple[str, slice]]:
+        """Yield the weights that rows of their stack belong to, and their rows there."""
+        above, (first, stop, _) = 0, rows.indices(1 << 62)
+        for name in names:
+            count = self.shape(name)[0]
+            part = slice(max(first - above, 0), min(stop - above, count))
+            if part.start < part.stop:
+                yield name, part
+            above += count
+
+    def header(self, names: Sequence[str]) -> PackedHeader:
+        """The header of a packed table of the weights of these names."""
+        shapes, grid = [self.shape(name) for name in names], self.grid(names[0])
+        return PackedHeader(grid.encoding, sum(n for n, _ in shapes), shapes[0][1], zero=grid.zero)
+
+    def shape(self, name: str) -> tuple[int, int]:
+        """Rows and columns of a weight."""
+        return self._shapes[name]
+
+    @functools.cached_property
+    def _shapes(self) -> dict[str, tuple[int, int]]:
+        with torch.device("meta"):
+            parameters = Decoder(self.config, positions=0).named_parameters()
+        return {n.removesuffix(".weight"): (p.shape[0], p.shape[1]) for n, p in parameters if p.dim() == 2}
+
+
+def skeleton(checkpoint: Checkpoint, positions: int) -> Decoder:
+    """The model without its matrices, which stay on the meta device; norms and biases are there."""
+    with torch.device("meta"):
+        model = Decoder(checkpoint.config, positions)
+    vectors = {name for name, tensor in model.state_dict().items() if tensor.dim() == 1}
+    model.load_state_dict({name: checkpoint.weights[name] for name in vectors}, strict=False, assign=True)
+    return model.eval()
