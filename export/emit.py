@@ -43,7 +43,7 @@ class Forward(nn.Module):
         torch._check(start >= 0)
         torch._check(start + tokens.shape[1] <= self.max_tokens)
         hidden = self.model.hidden(tokens, start)  # [1, T, dim], before the final norm
-        return self.model.lm_head(hidden[:, -1], self.model.embed_tokens)
+        return self.model.capped(self.model.lm_head(hidden[:, -1], self.model.embed_tokens))
 
 
 def export_forward(lowered: Decoder, max_seq_len: int) -> ExportedProgram:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from edge.model.decoder import Attention, Layer, RMSNorm
+from edge.model.decoder import Attention, GateMul, Layer, RMSNorm
 from edge.ops.packed_header import ROWS_PER_BLOCK, PackedHeader
 from export.modules import (
     OpAttention,
+    OpGateMul,
     OpRMSNorm,
-    OpSiluMul,
     PackedLinear,
     PackedLinearAdd,
     PackedNormGateUp,
@@ -34,7 +34,7 @@ class FusedLayer(nn.Module):
         cores: one attention per pass, each with its cache.
         between: what the model does with queries, keys and values before RoPE.
         out, down: (h, x) -> x plus a linear of h.
-        gate_up: x -> SiLU(gate) * up [1, T, ffn] of the normalised x.
+        gate_up: x -> activation(gate) * up [1, T, ffn] of the normalised x.
     """
 
     def __init__(
@@ -68,6 +68,19 @@ class AddBias(nn.Module):
         return x + self.bias
 
 
+class NormQueriesAndKeys(nn.Module):
+    """RMSNorm of queries and keys in qkv [1, T, (H + 2 Hkv) * D], each as a whole; values stay."""
+
+    def __init__(self, q_norm: RMSNorm, k_norm: RMSNorm) -> None:
+        super().__init__()
+        self.q_norm, self.k_norm = OpRMSNorm(q_norm), OpRMSNorm(k_norm)
+        self.widths = [len(q_norm.weight), len(k_norm.weight), len(k_norm.weight)]
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        q, k, v = qkv.split(self.widths, dim=2)
+        return torch.cat((self.q_norm(q), self.k_norm(k), v), dim=2)
+
+
 class NormHeads(nn.Module):
     """RMSNorm of each head of queries and keys in qkv [1, T, (H + 2 Hkv) * D]; values stay."""
 
@@ -86,17 +99,21 @@ def between_qkv_and_rope(attention: Attention) -> nn.Module:
     parts: list[nn.Module] = []
     if (bias := attention.qkv_bias()) is not None:
         parts.append(AddBias(bias))
-    if isinstance(attention.q_norm, RMSNorm) and isinstance(attention.k_norm, RMSNorm):
+    q_norm, k_norm = attention.q_norm, attention.k_norm
+    if isinstance(q_norm, RMSNorm) and isinstance(k_norm, RMSNorm):
         rows = attention.q_proj.out_features, attention.k_proj.out_features
         heads, kv_heads = (count // attention.head_dim for count in rows)
-        parts.append(NormHeads(attention.q_norm, attention.k_norm, heads, kv_heads))
+        by_head = attention.norms_heads
+        parts.append(
+            NormHeads(q_norm, k_norm, heads, kv_heads) if by_head else NormQueriesAndKeys(q_norm, k_norm)
+        )
     return nn.Sequential(*parts)
 
 
 class NormCat(nn.Module):
     """Linears of one normalised input, side by side."""
 
-    def __init__(self, norm: OpRMSNorm, linears: Sequence[nn.Module]) -> None:
+    def __init__(self, norm: nn.Module, linears: Sequence[nn.Module]) -> None:
         super().__init__()
         self.norm = norm
         self.linears = nn.ModuleList(linears)
@@ -107,12 +124,11 @@ class NormCat(nn.Module):
 
 
 class NormGateUp(nn.Module):
-    """SiLU(gate h) * (up h) of h = RMSNorm(x), as four ops."""
+    """activation(gate h) * (up h) of h = RMSNorm(x), as separate ops."""
 
-    def __init__(self, norm: OpRMSNorm, gate: nn.Module, up: nn.Module) -> None:
+    def __init__(self, norm: nn.Module, gate: nn.Module, up: nn.Module, activation: OpGateMul) -> None:
         super().__init__()
-        self.norm, self.gate, self.up = norm, gate, up
-        self.activation = OpSiluMul()
+        self.norm, self.gate, self.up, self.activation = norm, gate, up, activation
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(x)
@@ -120,14 +136,14 @@ class NormGateUp(nn.Module):
 
 
 class AddLinear(nn.Module):
-    """residual + a linear of x, as two ops."""
+    """residual + norm(a linear of x), as separate ops."""
 
-    def __init__(self, linear: nn.Module) -> None:
+    def __init__(self, linear: nn.Module, norm: nn.Module | None = None) -> None:
         super().__init__()
-        self.linear = linear
+        self.linear, self.norm = linear, norm or nn.Identity()
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        return residual + self.linear(x)
+        return residual + self.norm(self.linear(x))
 
 
 def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention], weights: ModelWeights) -> FusedLayer:
@@ -137,39 +153,57 @@ def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention], weights:
     blocks of 16: the op works on blocks, and must find where up begins.
     """
     qkv, out, gate_up, down = _linears(name)
-    fused_qkv: nn.Module
-    if _one_grid(qkv, weights):
-        fused_qkv = PackedNormLinear(*_table(qkv, weights), layer.input_layernorm)
-    else:
-        fused_qkv = NormCat(OpRMSNorm(layer.input_layernorm), _packed_linears(qkv, weights))
-    fused_gate_up: nn.Module
-    if _one_grid(gate_up, weights) and weights.config.ffn_dim % ROWS_PER_BLOCK == 0:
-        fused_gate_up = PackedNormGateUp(*_table(gate_up, weights), layer.post_attention_layernorm)
-    else:
-        norm = OpRMSNorm(layer.post_attention_layernorm)
-        fused_gate_up = NormGateUp(norm, *_packed_linears(gate_up, weights))
+    before_attention, after_attention, before_mlp, after_mlp = layer.norms()
     return FusedLayer(
-        fused_qkv,
+        _packed_qkv(qkv, before_attention, weights),
         between_qkv_and_rope(layer.self_attn),
         cores,
-        PackedLinearAdd(*_table(out, weights)),
-        fused_gate_up,
-        PackedLinearAdd(*_table(down, weights)),
+        _packed_add(out, after_attention, weights),
+        _packed_gate_up(gate_up, before_mlp, layer.mlp.activation, weights),
+        _packed_add(down, after_mlp, weights),
     )
+
+
+def _packed_qkv(names: list[str], norm: RMSNorm | None, weights: ModelWeights) -> nn.Module:
+    if not _one_grid(names, weights):
+        return NormCat(_op(norm), _packed_linears(names, weights))
+    if norm is None:
+        return PackedLinear(*_table(names, weights))
+    return PackedNormLinear(*_table(names, weights), norm)
+
+
+def _packed_gate_up(
+    names: list[str], norm: RMSNorm | None, activation: GateMul, weights: ModelWeights
+) -> nn.Module:
+    whole_blocks = weights.config.ffn_dim % ROWS_PER_BLOCK == 0
+    if norm is not None and whole_blocks and _one_grid(names, weights):
+        return PackedNormGateUp(*_table(names, weights), norm, activation)
+    gate, up = _packed_linears(names, weights)
+    return NormGateUp(_op(norm), gate, up, OpGateMul(activation))
+
+
+def _packed_add(names: list[str], norm: RMSNorm | None, weights: ModelWeights) -> nn.Module:
+    if norm is None:
+        return PackedLinearAdd(*_table(names, weights))
+    return AddLinear(PackedLinear(*_table(names, weights)), _op(norm))
+
+
+def _op(norm: RMSNorm | None) -> nn.Module:
+    return nn.Identity() if norm is None else OpRMSNorm(norm)
 
 
 def joined_layer(name: str, layer: Layer, cores: Sequence[OpAttention], weights: ModelWeights) -> FusedLayer:
     """Lower a layer to plain linears for XNNPACK; q, k and v are one, because attention reads one tensor."""
     qkv, out, gate_up, down = _linears(name)
+    before_attention, after_attention, before_mlp, after_mlp = map(_op, layer.norms())
+    gate, up = (JoinedLinear([part], weights) for part in gate_up)
     return FusedLayer(
-        nn.Sequential(OpRMSNorm(layer.input_layernorm), JoinedLinear(qkv, weights)),
+        nn.Sequential(before_attention, JoinedLinear(qkv, weights)),
         between_qkv_and_rope(layer.self_attn),
         cores,
-        AddLinear(JoinedLinear(out, weights)),
-        NormGateUp(
-            OpRMSNorm(layer.post_attention_layernorm), *(JoinedLinear([part], weights) for part in gate_up)
-        ),
-        AddLinear(JoinedLinear(down, weights)),
+        AddLinear(JoinedLinear(out, weights), after_attention),
+        NormGateUp(before_mlp, gate, up, OpGateMul(layer.mlp.activation)),
+        AddLinear(JoinedLinear(down, weights), after_mlp),
     )
 
 

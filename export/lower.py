@@ -9,7 +9,7 @@ from torch import nn
 
 from edge.formats import Grid
 from edge.model.decoder import EMBEDDING, HEAD, Decoder, Layer, clone_structure, replace_module
-from edge.model.rope import rope_tables
+from edge.model.rope import ropes
 from edge.runtime.manifest import KVCacheFormat
 from export.fuse import FusedLayer
 from export.modules import OpAttention, PackedEmbedding, PackedHead
@@ -43,11 +43,12 @@ def lower(model: Decoder, weights: ModelWeights, options: Options, lower_layer: 
         model: its matrices may be on the meta device.
     """
     lowered, config = clone_structure(model), model.config
-    lowered.cos, lowered.sin = rope_tables(config, options.max_seq_len)
+    lowered.ropes = ropes(config, options.max_seq_len)
     for index, layer in enumerate(model.layers):
         name = f"layers.{index}"
         cores = [
-            OpAttention(config, options.max_seq_len, options.kv_cache) for _ in range(config.passes_per_layer)
+            OpAttention(config, index, options.max_seq_len, options.kv_cache)
+            for _ in range(config.passes_per_layer)
         ]
         assert isinstance(layer, Layer)
         replace_module(lowered, name, lower_layer(name, layer, cores, weights))

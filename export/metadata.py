@@ -96,6 +96,6 @@ def part_bytes(lowered: Decoder, program_bytes: int) -> dict[str, int]:
     for table in packed_tables(lowered).values():
         part = {PackedEmbedding: "embedding", PackedHead: "head"}.get(type(table), "linears")
         parts[part] += table.packed.numel()
-    parts["rope_tables"] = (lowered.cos.numel() + lowered.sin.numel()) * 4
+    parts["rope_tables"] = sum(table.nbytes for table in lowered.ropes.buffers())
     parts["rest"] = program_bytes - sum(parts.values())
     return parts

@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 import edge.ops  # noqa: F401  registers torch.ops.lowbit
 from edge.model.config import ModelConfig
-from edge.model.decoder import Decoder, RMSNorm
+from edge.model.decoder import Decoder, GateMul, RMSNorm
 from edge.ops.kv_layout import cache_shapes
 from edge.ops.packed_header import PackedHeader
 from edge.runtime.manifest import KVCacheFormat
 from export.tables import PackedTable, untouched_zeros
 
 lowbit = torch.ops.lowbit
+#: Tokens of a prefill that a layer with a window processes together.
+_PREFILL_ROOM = 128
 
 
 class OpModule(nn.Module):
@@ -43,13 +45,17 @@ class OpRMSNorm(OpModule):
         return self.op(x, self.weight, self.eps)
 
 
-class OpSiluMul(OpModule):
-    """SiLU(gate) * up, both [..., ffn]."""
+class OpGateMul(OpModule):
+    """activation(gate) * up, both [..., ffn]."""
 
-    op = lowbit.silu_mul
+    op = lowbit.gate_mul
+
+    def __init__(self, gate: GateMul) -> None:
+        super().__init__()
+        self.gelu = gate.activation == "gelu"
 
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:
-        return self.op(gate, up)
+        return self.op(gate, up, self.gelu)
 
 
 class PackedLinear(PackedTable, OpModule):
@@ -90,12 +96,16 @@ class PackedNormLinear(PackedNormTable):
 
 
 class PackedNormGateUp(PackedNormTable):
-    """SiLU(gate h) * (up h) of h = RMSNorm(x); the table is gate above up."""
+    """activation(gate h) * (up h) of h = RMSNorm(x); the table is gate above up."""
 
     op = lowbit.norm_gate_up
 
+    def __init__(self, header: PackedHeader, rows: dict[str, int], norm: RMSNorm, gate: GateMul) -> None:
+        super().__init__(header, rows, norm)
+        self.gelu = gate.activation == "gelu"
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(x, self.norm_weight, self.eps, self.packed, self.n // 2)
+        return self.op(x, self.norm_weight, self.eps, self.packed, self.n // 2, self.gelu)
 
 
 class PackedEmbedding(PackedTable, OpModule):
@@ -124,12 +134,15 @@ class PackedHead(PackedNormTable):
 class OpAttention(OpModule):
     """RoPE, KV cache and causal attention in one op; the cache belongs to the module.
 
-    qkv [1, T, (H + 2 Hkv) * D] -> [1, T, H * D]; ``start`` may be a symbolic integer.
+    qkv [1, T, (H + 2 Hkv) * D] -> [1, T, H * D]; ``start`` may be a symbolic integer. The cache of a layer
+    with a window has room for the window, and for the tokens of a prefill that are processed together.
     """
 
-    def __init__(self, config: ModelConfig, max_seq_len: int, kv_cache: KVCacheFormat) -> None:
+    def __init__(self, config: ModelConfig, layer: int, max_seq_len: int, kv_cache: KVCacheFormat) -> None:
         super().__init__()
-        self.heads = config.n_heads
+        self.heads, self.window, self.cap = config.n_heads, config.window_of(layer), config.attention_cap
+        if self.window:
+            max_seq_len = min(max_seq_len, self.window + _PREFILL_ROOM)
         self.op = lowbit.attention_int8 if kv_cache == "int8" else lowbit.attention
         shapes = cache_shapes(config.n_kv_heads, max_seq_len, config.head_dim, kv_cache == "int8")
         caches = {
@@ -143,7 +156,7 @@ class OpAttention(OpModule):
             self.register_buffer(name, cache, persistent=False)
 
     def forward(self, qkv: Tensor, cos: Tensor, sin: Tensor, start: int) -> Tensor:
-        return self.op(qkv, cos, sin, *self.caches(), start, self.heads)
+        return self.op(qkv, cos, sin, *self.caches(), start, self.heads, self.window, self.cap)
 
     def caches(self) -> list[Tensor]:
         """The tensors that the op reads and writes, in its order."""

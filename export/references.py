@@ -117,14 +117,12 @@ def eager_logits(
     """
     rows = {token: values(EMBEDDING, slice(token, token + 1)) for token in set(tokens)}
     embedded = torch.cat([rows[token] for token in tokens])[None]  # [1, T, dim]
-    states = [embedded] * len(roundings)
+    states = [model.scaled(embedded)] * len(roundings)
     for index in range(model.config.n_layers):
         name = f"layers.{index}"
-        layer = _with_matrices(model, name, values)
+        layer = _with_matrices(model, index, values)
         for number, rounding in enumerate(roundings):
-            changed = rounding.layer(layer, name)
-            for pass_index in range(model.config.passes_per_layer):
-                states[number] = changed(states[number], model.cos, model.sin, 0, pass_index)
+            states[number] = model.run_layer(rounding.layer(layer, name), index, states[number], 0)
         advance()
     states = [model.norm(state)[0] for state in states]
     inputs = [round_to_int8(x) if r.head_input else x for x, r in zip(states, roundings, strict=True)]
@@ -135,17 +133,18 @@ def eager_logits(
         weight = values(head, part)
         for x, result in zip(inputs, logits, strict=True):
             result[:, part] = F.linear(x, weight)
-    return logits
+    return [model.capped(result) for result in logits]
 
 
 def _unchanged(layer: Layer, name: str) -> Layer:
     return layer
 
 
-def _with_matrices(model: Decoder, name: str, values: Values) -> Layer:
+def _with_matrices(model: Decoder, index: int, values: Values) -> Layer:
     """A layer of the model with its matrices in memory."""
+    name = f"layers.{index}"
     with torch.device("meta"):
-        layer = Layer(model.config)
+        layer = Layer(model.config, index)
     state = {n: tensor for n, tensor in model.get_submodule(name).state_dict().items() if tensor.dim() == 1}
     linears = [part for part, module in layer.named_modules() if isinstance(module, nn.Linear)]
     matrices = in_parallel(lambda part: values(f"{name}.{part}", slice(None)), linears)

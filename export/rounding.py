@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.model.decoder import AttentionCore, Layer, clone_structure, replace_module
-from edge.model.rope import apply_rope
 from export.tables import packed_tables
 
 
@@ -42,20 +40,16 @@ def with_int8_cache(layer: Layer) -> Layer:
     rounding = clone_structure(layer)
     for name, module in list(rounding.named_modules()):
         if isinstance(module, AttentionCore):
-            replace_module(rounding, name, Int8CacheCore())
+            replace_module(rounding, name, Int8CacheCore(module.window, module.cap))
     return rounding
 
 
-class Int8CacheCore(nn.Module):
+class Int8CacheCore(AttentionCore):
     """Attention on int8 queries, keys and values, with one scale per position and head; from position 0."""
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: int) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
         assert start == 0  # verification runs the whole text at once
-        cos, sin = cos[: q.shape[1]], sin[: q.shape[1]]  # [T, D/2]
-        q, k, v = (round_to_int8(x) for x in (apply_rope(q, cos, sin), apply_rope(k, cos, sin), v))
-        q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [B, H or Hkv, T, D]
-        grouped = q.shape[1] != k.shape[1]
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped).transpose(1, 2)
+        return super().attend(round_to_int8(q), round_to_int8(k), round_to_int8(v), start)
 
 
 def _round_first_argument(module: nn.Module, args: tuple) -> tuple:

@@ -11,11 +11,21 @@ heads do not divide even if there is a head_dim.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    Gemma2Config,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
+    Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
+)
 
 from edge.model.config import ModelConfig, is_positive_number
 
@@ -29,22 +39,71 @@ class Family:
     Attributes:
         model_type, architecture: as config.json names them.
         defaults: transformers' config class, which has the values of absent keys.
-        qkv_bias, qk_norm: see ``ModelConfig``.
+        parts: fields of ``ModelConfig`` that are the same in all of its models.
+        kinds: gives the kind of each layer, from config.json and the number of layers.
+        norms_add_one: norms multiply by 1 + weight. A ``Decoder`` multiplies by the weight, so it has 1 more.
     """
 
     model_type: str
     architecture: str
-    defaults: type[LlamaConfig] | type[MistralConfig] | type[Qwen2Config] | type[Qwen3Config]
-    qkv_bias: bool = False
-    qk_norm: bool = False
+    defaults: Any  # a subclass of transformers' PretrainedConfig
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    kinds: Callable[[dict[str, Any], int], list[str]] = lambda hf, layers: ["full"] * layers
+    norms_add_one: bool = False
 
 
+def _all_local(hf: dict[str, Any], layers: int) -> list[str]:
+    return ["local"] * layers
+
+
+def _local_from_a_layer_on(hf: dict[str, Any], layers: int) -> list[str]:
+    """Qwen's: layers from max_window_layers on have the window, if it is in use."""
+    first = hf.get("max_window_layers", 28) if hf.get("use_sliding_window") else layers
+    return ["local" if index >= first else "full" for index in range(layers)]
+
+
+def _all_but_every(key: str, default: int, other: str) -> Callable[[dict[str, Any], int], list[str]]:
+    """Every so many layers, as a key of config.json says, one is of another kind."""
+
+    def kinds(hf: dict[str, Any], layers: int) -> list[str]:
+        every = _integer(hf, key, default)
+        usual, rare = ("local", "full") if other == "full" else ("full", other)
+        return [rare if (index + 1) % every == 0 else usual for index in range(layers)]
+
+    return kinds
+
+
+def _without_rope(hf: dict[str, Any], layers: int) -> list[str]:
+    """SmolLM3's: no_rope_layers has a 0 for each layer without RoPE."""
+    listed = hf.get("no_rope_layers")
+    if listed is None:
+        return _all_but_every("no_rope_layer_interval", 4, "nope")(hf, layers)
+    if not isinstance(listed, list) or len(listed) != layers or any(value not in (0, 1) for value in listed):
+        raise ValueError(f"no_rope_layers must be {layers} times 0 or 1, not {short_json(listed)}")
+    return ["full" if value else "nope" for value in listed]
+
+
+_GEMMA = {"norms": "around", "activation": "gelu"}
 LLAMA = Family("llama", "LlamaForCausalLM", LlamaConfig)
 MOBILELLM = Family("mobilellm", "MobileLLMForCausalLM", LlamaConfig)
-QWEN2 = Family("qwen2", "Qwen2ForCausalLM", Qwen2Config, qkv_bias=True)
-QWEN3 = Family("qwen3", "Qwen3ForCausalLM", Qwen3Config, qk_norm=True)
 #: A model type that can be run is one row.
-FAMILIES = (LLAMA, MOBILELLM, Family("mistral", "MistralForCausalLM", MistralConfig), QWEN2, QWEN3)
+FAMILIES = (
+    LLAMA,
+    MOBILELLM,
+    Family("mistral", "MistralForCausalLM", MistralConfig, kinds=_all_local),
+    Family("qwen2", "Qwen2ForCausalLM", Qwen2Config, {"qkv_bias": True}, _local_from_a_layer_on),
+    Family("qwen3", "Qwen3ForCausalLM", Qwen3Config, {"qk_norm": "head"}, _local_from_a_layer_on),
+    Family("smollm3", "SmolLM3ForCausalLM", SmolLM3Config, kinds=_without_rope),
+    Family("olmo2", "Olmo2ForCausalLM", Olmo2Config, {"norms": "after", "qk_norm": "whole"}),
+    Family(
+        "gemma2", "Gemma2ForCausalLM", Gemma2Config, _GEMMA, _all_but_every("_every", 2, "full"),
+        norms_add_one=True,
+    ),
+    Family(
+        "gemma3_text", "Gemma3ForCausalLM", Gemma3TextConfig, _GEMMA | {"qk_norm": "head"},
+        _all_but_every("sliding_window_pattern", 6, "full"), norms_add_one=True,
+    ),
+)  # fmt: skip
 #: What this project lacks for other model types, by how they begin; the first match counts.
 _LACKING = {
     "mixtral": "a mixture of experts",
@@ -56,9 +115,9 @@ _LACKING = {
     "falcon_mamba": "a state space",
     "jamba": "a state space and a mixture of experts",
     "rwkv": "a recurrent state",
-    "smollm3": "layers without RoPE",
-    "gemma": "its norms, scaled embedding and GELU",
-    "olmo2": "norms behind attention and feed-forward",
+    "gemma3n": "per-layer embeddings and alternating updates",
+    "gemma3": "a vision encoder",
+    "gemma": "a GELU that is not its tanh form",
     "phi": "a rotation of part of each head",
     "gpt2": "learned positions",
 }
@@ -79,14 +138,18 @@ _OTHER_KEYS = {
     "norm_eps": "rms_norm_eps",
     "tied_embedding": "tie_word_embeddings",
 }
+_CAPS = {"attention_cap": "attn_logit_softcapping", "final_cap": "final_logit_softcapping"}
 #: The only value, besides null and absent, of keys that stand for parts this project does not have.
 _ONLY_VALUES: dict[str, Any] = {
-    "hidden_act": "silu",
     "attention_bias": False,
     "mlp_bias": False,
     "partial_rotary_factor": 1,
+    "use_bidirectional_attention": False,
     "quantization_config": None,
 }
+#: Names of activations in config.json, the first for writing.
+_ACTIVATIONS = {"silu": ("silu", "swish"), "gelu": ("gelu_pytorch_tanh",)}
+_LAYER_TYPES = {"full": "full_attention", "nope": "full_attention", "local": "sliding_attention"}
 
 
 def read_hf_config(directory: Path) -> dict[str, Any]:
@@ -106,8 +169,7 @@ def read_hf_config(directory: Path) -> dict[str, Any]:
 def config_from_hf(hf: dict[str, Any]) -> ModelConfig:
     """The shape that a config.json describes.
 
-    If only one of bos and eos is null, it is taken to be the other. Attention over a sliding window is full
-    attention as long as the window; a model that has one gets as many positions and no more.
+    If only one of bos and eos is null, it is taken to be the other.
 
     Raises:
         ValueError: another architecture, a missing key, a value of the wrong type, or sizes that do not fit.
@@ -115,26 +177,51 @@ def config_from_hf(hf: dict[str, Any]) -> ModelConfig:
     family = _checked_family(hf)
     absent = family.defaults
     defaults = {
-        "num_key_value_heads": absent.num_key_value_heads or _integer(hf, "num_attention_heads"),
-        "head_dim": _default_head_dim(hf),
+        "num_key_value_heads": _default(absent, "num_key_value_heads") or _integer(hf, "num_attention_heads"),
+        "head_dim": _default(absent, "head_dim") or _default_head_dim(hf),
         "max_position_embeddings": absent.max_position_embeddings,
     }
-    sizes = {field: _integer(hf, key, defaults.get(key)) for field, key in _SIZES.items()}
-    rope_theta, rope_scaling = _rope(hf, sizes["max_seq_len"])
-    sizes["max_seq_len"] = min(sizes["max_seq_len"], _window(hf, absent) or sizes["max_seq_len"])
+    sizes: dict[str, Any] = {name: _integer(hf, key, defaults.get(key)) for name, key in _SIZES.items()}
+    kinds, window = _layer_kinds(hf, family, sizes["n_layers"], sizes["max_seq_len"])
+    rope_theta, rope_scaling, local_theta = _ropes(hf, family, sizes["max_seq_len"])
     bos_id, eos_ids = _special_tokens(hf, absent)
+    tied = _boolean(hf, "tie_word_embeddings", _default(absent, "tie_word_embeddings"))
     return ModelConfig(
         **sizes,
+        **family.parts,
+        **_gemma_numbers(hf, family, sizes),
         rope_theta=rope_theta,
         rope_scaling=rope_scaling,
+        local_rope_theta=local_theta if "local" in kinds else None,
         norm_eps=_number(hf, "rms_norm_eps", absent.rms_norm_eps),
-        tied_embedding=_boolean(hf, "tie_word_embeddings") or _boolean(hf, "share_embedding"),
-        qkv_bias=family.qkv_bias,
-        qk_norm=family.qk_norm,
+        tied_embedding=tied or _boolean(hf, "share_embedding"),
+        layer_kinds=kinds,
+        window=window,
         layer_sharing=_boolean(hf, "layer_sharing"),
         bos_id=bos_id,
         eos_ids=eos_ids,
     )
+
+
+def family_of(config: ModelConfig) -> Family:
+    """Find the family to write a model as: the one that has its parts, and layers of its kinds."""
+    if config.layer_sharing:
+        fitting = [MOBILELLM] if config.has_only_llamas_parts else []
+    else:
+        parts = {name: getattr(config, name) for name in ("qkv_bias", "qk_norm", "norms", "activation")}
+        none = {name: getattr(ModelConfig, name) for name in parts}
+        fitting = [family for family in FAMILIES if none | dict(family.parts) == parts]
+        has_window, has_nope = "local" in config.layer_kinds, "nope" in config.layer_kinds
+        able = {"nope": {_without_rope}, "local": {_all_local, _local_from_a_layer_on}}
+        if has_nope:
+            fitting = [family for family in fitting if family.kinds in able["nope"]]
+        elif has_window and config.activation == "silu":
+            fitting = [family for family in fitting if family.kinds in able["local"]]
+        if has_window and has_nope:
+            fitting = []
+    if not fitting:
+        raise ValueError("no model type has these parts together; see FAMILIES in hf_config.py")
+    return fitting[0]
 
 
 def config_to_hf(config: ModelConfig) -> dict[str, Any]:
@@ -143,29 +230,37 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     transformers would run a shared layer once instead of twice. So a model with shared layers is written as
     model type mobilellm, which transformers refuses to load.
     """
-    family = _family_with(config)
+    family = family_of(config)
+    activation = _ACTIVATIONS[config.activation][0]
     hf: dict[str, Any] = {
         "architectures": [family.architecture],
         "model_type": family.model_type,
-        **{key: getattr(config, field) for field, key in (_SIZES | _OTHER_KEYS).items()},
-        "hidden_act": "silu",
+        **{key: getattr(config, name) for name, key in (_SIZES | _OTHER_KEYS).items()},
+        "hidden_act": activation,
         "attention_bias": False,
         "mlp_bias": False,
         "bos_token_id": config.bos_id,
+        "pad_token_id": None,  # absent, some families take an id that may be beyond the vocabulary
         "eos_token_id": config.eos_id if len(config.eos_ids) == 1 else list(config.eos_ids),
     }
+    if config.layer_kinds:
+        hf["layer_types"] = [_LAYER_TYPES[kind] for kind in config.layer_kinds]
+    if config.window or family.kinds is _all_local:
+        hf["sliding_window"] = config.window or None
+    if family.kinds is _local_from_a_layer_on and config.window:
+        hf |= {"use_sliding_window": True, "max_window_layers": config.layer_kinds.index("local")}
+    if family.kinds is _without_rope:
+        hf["no_rope_layers"] = [int(config.kind(layer) != "nope") for layer in range(config.n_layers)]
+    if config.activation == "gelu":
+        hf |= {
+            "hidden_activation": activation,
+            "query_pre_attn_scalar": int(config.query_scale or config.head_dim),
+        }
+        hf |= {key: getattr(config, name) or None for name, key in _CAPS.items()}
+        hf |= {} if config.window else {"sliding_window": None}
+    if config.local_rope_theta is not None:
+        hf["rope_local_base_freq"] = config.local_rope_theta
     return hf | {"layer_sharing": True} if config.layer_sharing else hf
-
-
-def _family_with(config: ModelConfig) -> Family:
-    """Find the family to write a model as: the one that has exactly its parts."""
-    if not config.qkv_bias and not config.qk_norm:
-        return MOBILELLM if config.layer_sharing else LLAMA
-    parts = (config.qkv_bias, config.qk_norm, config.layer_sharing)
-    fitting = [family for family in FAMILIES if (family.qkv_bias, family.qk_norm, False) == parts]
-    if not fitting:
-        raise ValueError("no model type has these parts together: shared layers, biases, norms of q and k")
-    return fitting[0]
 
 
 def short_json(value: Any) -> str:
@@ -191,7 +286,7 @@ def _checked_family(hf: dict[str, Any]) -> Family:
             raise ValueError(f"architectures {architectures!r} has none of {_listed(names)}")
         if model_type is None:
             found = [family for family in FAMILIES if family.architecture in architectures]
-    _check_parts(hf)
+    _check_parts(hf, found[0])
     return found[0]
 
 
@@ -199,7 +294,14 @@ def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _check_parts(hf: dict[str, Any]) -> None:
+def _check_parts(hf: dict[str, Any], family: Family) -> None:
+    allowed = _ACTIVATIONS[family.parts.get("activation", "silu")]
+    for key in ("hidden_act", "hidden_activation"):
+        if hf.get(key) is not None and hf[key] not in allowed:
+            raise ValueError(
+                f"{key} is {short_json(hf[key])}; only {family.model_type} models where it is "
+                f"{short_json(allowed[0])} can be run"
+            )
     for key, value in _ONLY_VALUES.items():
         if hf.get(key) is not None and hf[key] != value:
             raise ValueError(
@@ -207,15 +309,67 @@ def _check_parts(hf: dict[str, Any]) -> None:
             )
 
 
-def _window(hf: dict[str, Any], absent: type) -> int | None:
-    """The tokens that attention of some layers sees; None where it sees all."""
-    window, uses_it = getattr(absent, "sliding_window", None), getattr(absent, "use_sliding_window", True)
-    if hf.get("sliding_window", window) is None or not hf.get("use_sliding_window", uses_it):
-        return None
-    return _integer(hf, "sliding_window", window)
+def _layer_kinds(
+    hf: dict[str, Any], family: Family, layers: int, positions: int
+) -> tuple[tuple[str, ...], int]:
+    """The kinds of the layers, none if all are full, and the window of local ones."""
+    kinds = family.kinds(hf, layers)
+    types = hf.get("layer_types")
+    if types is not None:
+        known = list(_LAYER_TYPES.values())
+        if not isinstance(types, list) or len(types) != layers or any(kind not in known for kind in types):
+            allowed = " or ".join(sorted(set(known)))
+            raise ValueError(f"layer_types must be {layers} times {allowed}, not {short_json(types)}")
+        from_types = ["local" if kind == "sliding_attention" else "full" for kind in types]
+        kinds = ["nope" if kind == "nope" else other for kind, other in zip(kinds, from_types, strict=True)]
+        if any(a == "nope" and b == "local" for a, b in zip(kinds, from_types, strict=True)):
+            raise ValueError("layer_types has a window for layers without RoPE, which this project lacks")
+    window = None
+    if "local" in kinds and hf.get("sliding_window", _default(family.defaults, "sliding_window")) is not None:
+        window = _integer(hf, "sliding_window", _default(family.defaults, "sliding_window"))
+    if window is None or window >= positions:  # every token sees all before it
+        kinds, window = ["full" if kind == "local" else kind for kind in kinds], 0
+    return () if set(kinds) == {"full"} else tuple(kinds), window
 
 
-def _rope(hf: dict[str, Any], max_seq_len: int) -> tuple[float, dict[str, Any] | None]:
+def _gemma_numbers(hf: dict[str, Any], family: Family, sizes: dict[str, int]) -> dict[str, Any]:
+    """The numbers that only Gemma has; none for other families."""
+    if family.parts.get("activation") != "gelu":
+        return {}
+    scale = _number(hf, "query_pre_attn_scalar", _default(family.defaults, "query_pre_attn_scalar"))
+    numbers = {"embedding_scale": sizes["dim"] ** 0.5}
+    if scale != sizes["head_dim"]:
+        numbers["query_scale"] = scale
+    for name, key in _CAPS.items():
+        if hf.get(key, _default(family.defaults, key)) is not None:
+            numbers[name] = _number(hf, key, _default(family.defaults, key))
+    return numbers
+
+
+def _default(absent: type, key: str) -> Any:
+    """The value of an absent key; None where the config class has none."""
+    return getattr(absent, key, None)
+
+
+def _ropes(
+    hf: dict[str, Any], family: Family, max_seq_len: int
+) -> tuple[float, dict[str, Any] | None, float | None]:
+    """Theta and scaling of the layers, and theta of the local ones if they have their own."""
+    thetas = family.defaults.default_theta
+    if not isinstance(thetas, dict):
+        return *_rope(hf, max_seq_len, thetas), None
+    nested = hf.get("rope_parameters")
+    if not isinstance(nested, dict) or "full_attention" not in nested:
+        local = {"rope_theta": hf.get("rope_local_base_freq")}
+        return *_rope(hf, max_seq_len, thetas["global"]), _rope(local, max_seq_len, thetas["local"])[0]
+    full, local = ({"rope_parameters": nested.get(f"{kind}_attention")} for kind in ("full", "sliding"))
+    local_theta, local_scaling = _rope(local, max_seq_len, thetas["local"])
+    if local_scaling is not None:
+        raise ValueError("rope_parameters scales the RoPE of sliding_attention, which this project lacks")
+    return *_rope(full, max_seq_len, thetas["global"]), local_theta
+
+
+def _rope(hf: dict[str, Any], max_seq_len: int, default_theta: float) -> tuple[float, dict[str, Any] | None]:
     """Theta and the scaling dictionary, from ``rope_scaling`` (old and new form) or ``rope_parameters``.
 
     As in transformers 5, rope_scaling takes precedence over rope_parameters, and a theta inside either over
@@ -227,7 +381,7 @@ def _rope(hf: dict[str, Any], max_seq_len: int) -> tuple[float, dict[str, Any] |
     rope = {key: value for key, value in rope.items() if value is not None}
     if rope.pop("partial_rotary_factor", 1) != 1:
         raise ValueError("partial_rotary_factor must be 1: this project rotates whole heads")
-    theta = rope.pop("rope_theta", None) or _number(hf, "rope_theta", LlamaConfig.default_theta)
+    theta = rope.pop("rope_theta", None) or _number(hf, "rope_theta", default_theta)
     if not is_positive_number(theta):
         raise ValueError(f"rope_theta must be a positive number, not {short_json(theta)}")
     old_type = rope.pop("type", "default")
@@ -275,8 +429,8 @@ def _number(hf: dict[str, Any], key: str, default: float) -> float:
     return float(value)
 
 
-def _boolean(hf: dict[str, Any], key: str) -> bool:
-    value = False if hf.get(key) is None else hf[key]
+def _boolean(hf: dict[str, Any], key: str, default: bool | None = False) -> bool:
+    value = bool(default) if hf.get(key) is None else hf[key]
     if not isinstance(value, bool):
         raise ValueError(f"{key} must be true or false, not {short_json(value)}")
     return value

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
-from edge.checkpoints.hf_config import CONFIG_NAME, config_from_hf, read_hf_config
+from edge.checkpoints.hf_config import CONFIG_NAME, config_from_hf, family_of, read_hf_config
 from edge.checkpoints.hf_grids import PACKED_KEY, plan_from_hf
 from edge.checkpoints.hub import local_directory
 from edge.checkpoints.lazy import Lazy, Rows, reader_of
@@ -39,7 +39,7 @@ from edge.checkpoints.tensor_files import (
 from edge.formats import Grid
 from edge.formats.weight import QuantizedWeight
 from edge.model.config import ModelConfig
-from edge.model.decoder import EMBEDDING, HEAD, Decoder, is_quantized_linear
+from edge.model.decoder import EMBEDDING, HEAD, Decoder, is_norm, is_quantized_linear
 from edge.model.tokenizer import TOKENIZER_FILES, Tokenizer
 from edge.quantizers.plan import Plan
 
@@ -87,10 +87,22 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     config = _settle_head(directory, config, as_stored, alphas, hf)
     names = [name for name in own if not (config.tied_embedding and name == HEAD_WEIGHT)]
     weights = Lazy({name: float32_reader(directory, as_stored, name) for name in names})
+    weights = norms_as_multiplied(weights, config)
     codes = Lazy({name: _codes_reader(name, as_stored, *on_grid[name]) for name in on_grid})
     weights |= Lazy({f"{name}.weight": _values_reader(name, codes) for name in codes})
     tokenizer = checked_tokenizer(directory, config)
     return Checkpoint(config, weights, plan, alphas, codes, tokenizer, latent_dtype)
+
+
+def norms_as_multiplied(weights: Lazy[Tensor], config: ModelConfig) -> Lazy[Tensor]:
+    """Weights with those of norms as a ``Decoder`` multiplies by them; some families store 1 less."""
+    if not family_of(config).norms_add_one:
+        return weights
+    return weights | Lazy({name: _plus_one(reader_of(weights, name)) for name in weights if is_norm(name)})
+
+
+def _plus_one(reader: Rows[Tensor]) -> Rows[Tensor]:
+    return lambda rows: reader(rows) + 1
 
 
 def _codes_reader(name: str, tensors: Lazy[Tensor], grid: Grid, scale: Tensor) -> Rows[QuantizedWeight]:

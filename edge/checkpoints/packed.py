@@ -24,6 +24,7 @@ from edge.checkpoints.hub import local_directory
 from edge.checkpoints.hugging_face import (
     checked_tokenizer,
     load_checkpoint,
+    norms_as_multiplied,
     parse_config,
     quantized_linear_shapes,
     weight_shapes,
@@ -39,7 +40,7 @@ from edge.checkpoints.tensor_files import (
     float32_reader,
     hf_name,
 )
-from edge.checkpoints.write import save_checkpoint, write_directory
+from edge.checkpoints.write import norms_on_disk, save_checkpoint, write_directory
 from edge.formats import GRIDS, Grid
 from edge.formats.weight import QuantizedWeight
 from edge.model.decoder import EMBEDDING, HEAD, is_quantized_linear
@@ -122,7 +123,7 @@ def save_packed_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> Non
     if not plan.is_quantized:
         save_checkpoint(checkpoint, directory, torch.float16)
         return
-    tensors = dict(checkpoint.weights)
+    tensors = norms_on_disk(dict(checkpoint.weights), checkpoint.config)
     for name in _tables(tensors):
         tensors[name + PACKED_SUFFIX] = _pack(checkpoint, name, tensors.pop(f"{name}.weight"))
     hf = config_to_hf(checkpoint.config) | plan_to_hf(plan) | {PACKED_KEY: PACKED_VERSION}
@@ -160,7 +161,8 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
             quantized[name] = table.codes
     plan = Plan.from_grids(grids, _default_of(plan, grids), plan.embedding_format)
     tokenizer = checked_tokenizer(directory, config)
-    return Checkpoint(config, Lazy(read), plan, {}, Lazy(quantized), tokenizer)
+    weights = norms_as_multiplied(Lazy(read), config)
+    return Checkpoint(config, weights, plan, {}, Lazy(quantized), tokenizer)
 
 
 def _tables(weights: Mapping[str, object]) -> list[str]:

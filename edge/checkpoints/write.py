@@ -13,10 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
-from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf
+from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf, family_of
 from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, plan_to_hf
 from edge.checkpoints.tensor_files import ALPHA_SUFFIX, PACKED_SUFFIX, WEIGHTS_NAME, hf_name
 from edge.files import replace_directory
+from edge.model.config import ModelConfig
+from edge.model.decoder import is_norm
 from edge.model.tokenizer import TOKENIZER_COMPANIONS
 from edge.ops.packing import pack
 from edge.text import first_of
@@ -33,7 +35,8 @@ def save_checkpoint(
         ValueError: the directory cannot be written or holds something else; a weight is NaN or beyond dtype.
     """
     packed = {f"{name}.weight" for name in checkpoint.quantized}
-    kept = {name: tensor for name, tensor in checkpoint.weights.items() if name not in packed}
+    kept = {name: checkpoint.weights[name] for name in checkpoint.weights if name not in packed}
+    kept = norms_on_disk(kept, checkpoint.config)
     tensors = {name: tensor.detach().to(dtype) for name, tensor in kept.items()}
     beyond = [hf_name(name) for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if beyond:
@@ -43,6 +46,13 @@ def save_checkpoint(
     hf = config_to_hf(checkpoint.config) | plan_to_hf(checkpoint.plan)
     hf |= {PACKED_KEY: PACKED_VERSION} if packed else {}
     write_directory(directory, tensors, hf, checkpoint.tokenizer)
+
+
+def norms_on_disk(tensors: dict[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """Tensors with the norms' weights as the family writes them."""
+    if not family_of(config).norms_add_one:
+        return tensors
+    return {name: tensor - 1 if is_norm(name) else tensor for name, tensor in tensors.items()}
 
 
 def check_output(directory: str | Path) -> None:

@@ -92,7 +92,9 @@ class EagerModel(LanguageModel):
             torch.tensor(continuation.tokens, dtype=torch.int64, device=self.device).split(HEAD_ROWS),
             strict=True,
         ):
-            parts.append(_judge(self.model.lm_head(rows, self.model.embed_tokens).float(), tokens))
+            parts.append(
+                _judge(self.model.capped(self.model.lm_head(rows, self.model.embed_tokens)).float(), tokens)
+            )
         return _joined(parts)
 
 

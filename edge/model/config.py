@@ -25,7 +25,18 @@ class ModelConfig:
             ROPE_NUMBERS lists for it; None is plain RoPE.
         tied_embedding: the head is the transposed token embedding.
         qkv_bias: queries, keys and values have a bias, as in Qwen2.
-        qk_norm: an RMSNorm of each head of queries and keys precedes RoPE, as in Qwen3.
+        qk_norm: an RMSNorm of queries and keys precedes RoPE: "head" of each head, as in Qwen3, "whole" of
+            all heads together, as in OLMo 2, or "none".
+        norms: where a layer has norms: "before" attention and feed-forward, as in Llama, "after" them, as in
+            OLMo 2, or "around" them, as in Gemma.
+        activation: of the gate: "silu" or "gelu" (by its tanh form).
+        layer_kinds: of each layer, "full", "local" (attention sees the last ``window`` positions) or "nope"
+            (without RoPE); empty if all are full.
+        window: positions that local layers see, the token's own included; 0 if there are none.
+        local_rope_theta: of local layers, with plain RoPE; None if they rotate like the others.
+        embedding_scale: embeddings are multiplied by it.
+        query_scale: attention scores are divided by its square root; None is head_dim.
+        attention_cap, final_cap: scores s of attention, and logits, become cap * tanh(s / cap); 0 is no cap.
         layer_sharing: run every layer twice in a row (MobileLLM-LS, arXiv 2402.14905 section 3.3).
         bos_id: first token of every text.
         eos_ids: any of them ends a text; the first separates documents in training.
@@ -47,7 +58,16 @@ class ModelConfig:
     norm_eps: float = 1e-5
     tied_embedding: bool = True
     qkv_bias: bool = False
-    qk_norm: bool = False
+    qk_norm: str = "none"
+    norms: str = "before"
+    activation: str = "silu"
+    layer_kinds: tuple[str, ...] = ()
+    window: int = 0
+    local_rope_theta: float | None = None
+    embedding_scale: float = 1.0
+    query_scale: float | None = None
+    attention_cap: float = 0.0
+    final_cap: float = 0.0
     layer_sharing: bool = False
     bos_id: int = 1
     eos_ids: tuple[int, ...] = (2,)
@@ -67,16 +87,38 @@ class ModelConfig:
             raise ValueError(
                 f"model config: RoPE rotates pairs, so head_dim must be even, not {self.head_dim}"
             )
-        for name in ("norm_eps", "rope_theta"):
+        for name in ("norm_eps", "rope_theta", "embedding_scale", *self._optional_numbers()):
             if not is_positive_number(getattr(self, name)):
                 raise ValueError(
                     f"model config: {name} must be a positive number, not {getattr(self, name)!r}"
                 )
-        for name in ("tied_embedding", "qkv_bias", "qk_norm", "layer_sharing"):
+        for name in ("tied_embedding", "qkv_bias", "layer_sharing"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"model config: {name} must be true or false, not {getattr(self, name)!r}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"model config: {name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
+                )
+        self._check_layers()
         self._check_tokens()
         self._check_rope()
+
+    def _optional_numbers(self) -> list[str]:
+        """The fields of numbers that may be absent, and are not."""
+        absent = {"local_rope_theta": None, "query_scale": None, "attention_cap": 0, "final_cap": 0}
+        return [name for name, value in absent.items() if getattr(self, name) != value]
+
+    def _check_layers(self) -> None:
+        kinds = self.layer_kinds
+        if not isinstance(kinds, tuple) or len(kinds) not in (0, self.n_layers):
+            raise ValueError(f"model config: layer_kinds must name each of {self.n_layers} layers, or none")
+        if unknown := [kind for kind in kinds if kind not in LAYER_KINDS]:
+            raise ValueError(f"model config: layers are {', '.join(LAYER_KINDS)}, not {unknown[0]!r}")
+        if not isinstance(self.window, int) or isinstance(self.window, bool) or self.window < 0:
+            raise ValueError(f"model config: window must be a number of positions, not {self.window!r}")
+        if (self.window > 0) != ("local" in kinds):
+            raise ValueError("model config: a window is for local layers, and they need one")
 
     def _check_tokens(self) -> None:
         if not self.eos_ids:
@@ -117,10 +159,28 @@ class ModelConfig:
         scaling = self.rope_scaling or {}
         return scaling.get("rope_type") or scaling.get("type") or "default"
 
+    def kind(self, layer: int) -> str:
+        """The kind of a layer: one of LAYER_KINDS."""
+        return self.layer_kinds[layer] if self.layer_kinds else "full"
+
+    def rope_of(self, layer: int) -> str:
+        """Which RoPE tables a layer uses: "local" if those differ from the "full" ones, or "nope"."""
+        kind = self.kind(layer)
+        return "full" if kind == "local" and self.local_rope_theta is None else kind
+
+    def window_of(self, layer: int) -> int:
+        """The positions that a layer sees; 0 for all."""
+        return self.window if self.kind(layer) == "local" else 0
+
     @property
     def passes_per_layer(self) -> int:
         """Number of times that each layer is run in a row."""
         return 2 if self.layer_sharing else 1
+
+    @property
+    def has_only_llamas_parts(self) -> bool:
+        """No part that Llama lacks, besides layers that are run twice."""
+        return all(getattr(self, name) == getattr(ModelConfig, name) for name in _OTHER_PARTS)
 
     @property
     def linear_parameters(self) -> int:
@@ -132,12 +192,33 @@ class ModelConfig:
     def parameters(self) -> int:
         """Number of all weights, a shared embedding counted once."""
         embeddings = self.vocab_size * self.dim * (1 if self.tied_embedding else 2)
-        norms = self.dim * (2 * self.n_layers + 1)
+        norms = self.dim * ((4 if self.norms == "around" else 2) * self.n_layers + 1)
         biases = self.n_layers * self.head_dim * (self.n_heads + 2 * self.n_kv_heads) if self.qkv_bias else 0
-        head_norms = 2 * self.n_layers * self.head_dim if self.qk_norm else 0
+        heads = {"none": 0, "head": 2, "whole": self.n_heads + self.n_kv_heads}[self.qk_norm]
+        head_norms = self.n_layers * self.head_dim * heads
         return self.linear_parameters + embeddings + norms + biases + head_norms
 
 
+#: Fields of parts that Llama lacks.
+_OTHER_PARTS = (
+    "qkv_bias",
+    "qk_norm",
+    "norms",
+    "activation",
+    "layer_kinds",
+    "window",
+    "local_rope_theta",
+    "embedding_scale",
+    "query_scale",
+    "attention_cap",
+    "final_cap",
+)
+LAYER_KINDS = ("full", "local", "nope")
+_CHOICES = {
+    "qk_norm": ("none", "head", "whole"),
+    "norms": ("before", "after", "around"),
+    "activation": ("silu", "gelu"),
+}
 #: Beyond any model, and within the packed layout: larger sizes are refused before memory is allocated.
 _LARGEST_SIZES = {
     "vocab_size": 1 << 24,

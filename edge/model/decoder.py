@@ -1,10 +1,11 @@
 """A Llama-like decoder, as MobileLLM is (arXiv 2402.14905); the config says which parts it has.
 
-RMSNorm before each half of a layer, grouped-query attention with RoPE, SwiGLU; optionally queries, keys and
-values have a bias, queries and keys a norm, the head shares the token embedding, and each layer is run twice
-in a row. Nothing here is quantised. Parameter names are those of Hugging Face's ``LlamaForCausalLM`` without
-the leading ``model.``; a bias is beside its projection (``q_bias``) instead of in it, because the projections
-are what is quantised.
+RMSNorm before, after or around each half of a layer, grouped-query attention with RoPE, SwiGLU or GeGLU.
+Optionally queries, keys and values have a bias, queries and keys a norm, some layers a window or no RoPE,
+scores and logits a cap, the head shares the token embedding, and each layer is run twice in a row. Nothing
+here is quantised. Parameter names are those of Hugging Face's ``LlamaForCausalLM`` without the leading
+``model.``; a bias is beside its projection (``q_bias``) instead of in it, because the projections are what is
+quantised.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from edge.model.config import ModelConfig
 from edge.model.kv_cache import KVCache
-from edge.model.rope import apply_rope, rope_tables
+from edge.model.rope import Rope, apply_rope, ropes
 
 
 class RMSNorm(nn.Module):
@@ -38,10 +39,15 @@ class AttentionCore(nn.Module):
 
     q is [B, T, H, D]; k and v are [B, T, Hkv, D]; the result is [B, T, H, D].
     ``start`` is the position of the first of the T tokens.
+
+    Args:
+        window: positions that a token sees, its own included; 0 for all.
+        cap: scores s become cap * tanh(s / cap); 0 for none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, window: int = 0, cap: float = 0.0) -> None:
         super().__init__()
+        self.window, self.cap = window, cap
         self.cache: KVCache | None = None
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: int) -> Tensor:
@@ -52,24 +58,41 @@ class AttentionCore(nn.Module):
         q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)
         if self.cache is not None:
             k, v = self.cache.update(k, v, start)  # [B, S, Hkv, D], S = start + T
-        mask = None if start == 0 else torch.ones(t, start + t, dtype=torch.bool).tril(start)  # [T, S]
-        out = F.scaled_dot_product_attention(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            attn_mask=mask,
-            is_causal=mask is None,
-            enable_gqa=q.shape[2] != k.shape[2],
-        )  # [B, H, T, D]
-        return out.transpose(1, 2)
+        return self.attend(q, k, v, start)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
+        """Attend to k and v [B, start + T, Hkv, D] of all positions so far."""
+        t, grouped = q.shape[1], q.shape[2] != k.shape[2]
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [B, H or Hkv, T or S, D]
+        if self.cap:
+            out = self._capped(q, k, v, start)
+        elif start == 0 and not self.window:
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        else:
+            mask = self._seen(t, start, q.device)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+        return out.transpose(1, 2)  # [B, T, H, D]
+
+    def _capped(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
+        shared = q.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(shared, dim=1), v.repeat_interleave(shared, dim=1)
+        scores = q @ k.transpose(2, 3) / q.shape[-1] ** 0.5  # [B, H, T, S]
+        scores = self.cap * torch.tanh(scores / self.cap)
+        seen = self._seen(q.shape[2], start, q.device)
+        return scores.masked_fill(~seen, float("-inf")).softmax(dim=-1) @ v
+
+    def _seen(self, t: int, start: int, device: torch.device) -> Tensor:
+        """The positions that each token sees, bool [T, start + T]."""
+        seen = torch.ones(t, start + t, dtype=torch.bool, device=device).tril(start)
+        return seen.triu(start + 1 - self.window) if self.window else seen
 
 
 class Attention(nn.Module):
     """Grouped-query attention of x [B, T, dim], with its four projections."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.head_dim = config.head_dim
+        self.head_dim, self.norms_heads = config.head_dim, config.qk_norm == "head"
         q_dim, kv_dim = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
         self.q_proj = nn.Linear(config.dim, q_dim, bias=False)
         self.k_proj = nn.Linear(config.dim, kv_dim, bias=False)
@@ -78,21 +101,26 @@ class Attention(nn.Module):
         self.q_bias = nn.Parameter(torch.zeros(q_dim)) if config.qkv_bias else None
         self.k_bias = nn.Parameter(torch.zeros(kv_dim)) if config.qkv_bias else None
         self.v_bias = nn.Parameter(torch.zeros(kv_dim)) if config.qkv_bias else None
-        self.q_norm, self.k_norm = (
-            RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity() for _ in range(2)
-        )
+        widths = {"none": (), "head": (config.head_dim,) * 2, "whole": (q_dim, kv_dim)}[config.qk_norm]
+        norms: list[nn.Module] = [RMSNorm(width, config.norm_eps) for width in widths]
+        self.q_norm, self.k_norm = norms or [nn.Identity(), nn.Identity()]
         # One core, and so one cache, per pass: a layer that is run twice has other keys in its second pass.
-        self.cores = nn.ModuleList(AttentionCore() for _ in range(config.passes_per_layer))
+        self.cores = nn.ModuleList(
+            AttentionCore(config.window_of(layer), config.attention_cap)
+            for _ in range(config.passes_per_layer)
+        )
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, start: int, pass_index: int) -> Tensor:
         b, t, _ = x.shape
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if self.q_bias is not None:
             q, k, v = q + self.q_bias, k + self.k_bias, v + self.v_bias
-        q = q.view(b, t, -1, self.head_dim)  # [B, T, H, D]
-        k = k.view(b, t, -1, self.head_dim)  # [B, T, Hkv, D]
-        v = v.view(b, t, -1, self.head_dim)  # [B, T, Hkv, D]
-        out = self.cores[pass_index](self.q_norm(q), self.k_norm(k), v, cos, sin, start)
+        if not self.norms_heads:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (x.view(b, t, -1, self.head_dim) for x in (q, k, v))  # [B, T, H or Hkv, D]
+        if self.norms_heads:
+            q, k = self.q_norm(q), self.k_norm(k)
+        out = self.cores[pass_index](q, k, v, cos, sin, start)
         return self.o_proj(out.reshape(b, t, -1))
 
     def qkv_bias(self) -> Tensor | None:
@@ -102,40 +130,67 @@ class Attention(nn.Module):
         return torch.cat((self.q_bias, self.k_bias, self.v_bias)).detach()
 
 
-class SiluMul(nn.Module):
-    """SiLU(gate) * up, both [..., ffn]."""
+class GateMul(nn.Module):
+    """activation(gate) * up, both [..., ffn].
+
+    Args:
+        activation: "silu", or "gelu" by its tanh form.
+    """
+
+    def __init__(self, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
 
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:
-        return F.silu(gate) * up
+        return (F.silu(gate) if self.activation == "silu" else F.gelu(gate, approximate="tanh")) * up
 
 
 class MLP(nn.Module):
-    """SwiGLU of x [B, T, dim]."""
+    """SwiGLU, or GeGLU, of x [B, T, dim]."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(config.dim, config.ffn_dim, bias=False)
         self.up_proj = nn.Linear(config.dim, config.ffn_dim, bias=False)
         self.down_proj = nn.Linear(config.ffn_dim, config.dim, bias=False)
-        self.activation = SiluMul()
+        self.activation = GateMul(config.activation)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(self.activation(self.gate_proj(x), self.up_proj(x)))
 
 
-class Layer(nn.Module):
-    """Attention and MLP, each with a norm before it and a residual add behind it."""
+#: By ``ModelConfig.norms``: names of the norms before and after attention, before and after feed-forward.
+NORMS: dict[str, tuple[str | None, str | None, str | None, str | None]] = {
+    "before": ("input_layernorm", None, "post_attention_layernorm", None),
+    "after": (None, "post_attention_layernorm", None, "post_feedforward_layernorm"),
+    "around": (
+        "input_layernorm",
+        "post_attention_layernorm",
+        "pre_feedforward_layernorm",
+        "post_feedforward_layernorm",
+    ),
+}
 
-    def __init__(self, config: ModelConfig) -> None:
+
+class Layer(nn.Module):
+    """Attention and MLP, each with norms around it and a residual add behind it."""
+
+    def __init__(self, config: ModelConfig, index: int) -> None:
         super().__init__()
-        self.self_attn = Attention(config)
+        self.self_attn = Attention(config, index)
         self.mlp = MLP(config)
-        self.input_layernorm = RMSNorm(config.dim, config.norm_eps)
-        self.post_attention_layernorm = RMSNorm(config.dim, config.norm_eps)
+        self.norm_names = NORMS[config.norms]
+        for name in filter(None, self.norm_names):
+            setattr(self, name, RMSNorm(config.dim, config.norm_eps))
+
+    def norms(self) -> list[RMSNorm | None]:
+        """The norms before and after attention, before and after feed-forward; None where there is none."""
+        return [None if name is None else self.get_submodule(name) for name in self.norm_names]  # type: ignore[misc]
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, start: int, pass_index: int) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, start, pass_index)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        before_attention, after_attention, before_mlp, after_mlp = (n or nn.Identity() for n in self.norms())
+        x = x + after_attention(self.self_attn(before_attention(x), cos, sin, start, pass_index))
+        return x + after_mlp(self.mlp(before_mlp(x)))
 
 
 class Head(nn.Module):
@@ -162,14 +217,10 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.dim)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+        self.layers = nn.ModuleList(Layer(config, index) for index in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
         self.lm_head = Head(config)
-        cos, sin = rope_tables(config, config.max_seq_len if positions is None else positions)
-        self.cos: Tensor
-        self.sin: Tensor
-        self.register_buffer("cos", cos, persistent=False)  # [positions, D/2]
-        self.register_buffer("sin", sin, persistent=False)  # [positions, D/2]
+        self.ropes = ropes(config, config.max_seq_len if positions is None else positions)
 
     def reset_parameters(self, seed: int) -> Decoder:
         """Draw the matrices from a normal distribution; see ``initial_std``."""
@@ -181,22 +232,45 @@ class Decoder(nn.Module):
 
     def reach(self, positions: int) -> None:
         """Lengthen the RoPE tables to at least so many positions, or to all that the config has."""
-        length = self.cos.shape[0]
+        length = self.positions
         if positions > length:
             length = min(max(positions, 2 * length), self.config.max_seq_len)
-            self.cos, self.sin = (table.to(self.cos) for table in rope_tables(self.config, length))
+            self.ropes = ropes(self.config, length).to(self.norm.weight.device)
+
+    @property
+    def positions(self) -> int:
+        """The length of the RoPE tables."""
+        rope = next(iter(self.ropes.values()))
+        assert isinstance(rope, Rope)
+        return rope.cos.shape[0]
 
     def hidden(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Final normalised states [B, T, dim] of tokens [B, T] int64 that begin at position ``start``."""
-        x = self.embed_tokens(tokens)
-        for layer in self.layers:
-            for pass_index in range(self.config.passes_per_layer):
-                x = layer(x, self.cos, self.sin, start, pass_index)
+        x = self.scaled(self.embed_tokens(tokens))
+        for index, layer in enumerate(self.layers):
+            x = self.run_layer(layer, index, x, start)
         return self.norm(x)
+
+    def scaled(self, embedded: Tensor) -> Tensor:
+        """Embeddings [B, T, dim] as the first layer takes them."""
+        scale = self.config.embedding_scale
+        return embedded if scale == 1 else embedded * scale
+
+    def run_layer(self, layer: nn.Module, index: int, x: Tensor, start: int) -> Tensor:
+        """The residual stream [B, T, dim] after all passes of the layer of this index."""
+        rope = self.ropes[self.config.rope_of(index)]
+        for pass_index in range(self.config.passes_per_layer):
+            x = layer(x, rope.cos, rope.sin, start, pass_index)
+        return x
+
+    def capped(self, logits: Tensor) -> Tensor:
+        """Logits with the model's cap, if it has one."""
+        cap = self.config.final_cap
+        return cap * torch.tanh(logits / cap) if cap else logits
 
     def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Logits [B, T, vocab] of tokens [B, T] int64."""
-        return self.lm_head(self.hidden(tokens, start), self.embed_tokens)
+        return self.capped(self.lm_head(self.hidden(tokens, start), self.embed_tokens))
 
     def with_cache(self, max_seq_len: int) -> Decoder:
         """Give every attention pass an empty cache of ``max_seq_len`` positions; the batch must be 1 then.
@@ -231,6 +305,11 @@ QUANTIZED_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_pr
 def is_quantized_linear(name: str) -> bool:
     """Tell whether a weight format applies to the module of this full name."""
     return name.rsplit(".", 1)[-1] in QUANTIZED_LINEARS
+
+
+def is_norm(name: str) -> bool:
+    """Tell whether a parameter of this full name is an RMSNorm's weight."""
+    return name.endswith("norm.weight")
 
 
 def named_linears(model: Decoder) -> dict[str, nn.Linear]:

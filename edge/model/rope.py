@@ -7,25 +7,59 @@ in float32, and are part of the exported program, so that every CPU rotates by t
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from edge.model.config import ModelConfig
 
 
-def rope_tables(config: ModelConfig, positions: int) -> tuple[Tensor, Tensor]:
+class Rope(nn.Module):
+    """Holds the RoPE tables of some layers: cos and sin, each [positions, head_dim / 2] float32."""
+
+    def __init__(self, config: ModelConfig, positions: int, kind: str = "full") -> None:
+        super().__init__()
+        cos, sin = rope_tables(config, positions, kind)
+        self.cos: Tensor
+        self.sin: Tensor
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+
+def ropes(config: ModelConfig, positions: int) -> nn.ModuleDict:
+    """Make the RoPE tables that a model's layers use, by ``ModelConfig.rope_of``."""
+    kinds = sorted({config.rope_of(layer) for layer in range(config.n_layers)})
+    return nn.ModuleDict({kind: Rope(config, positions, kind) for kind in kinds})
+
+
+def rope_tables(config: ModelConfig, positions: int, kind: str = "full") -> tuple[Tensor, Tensor]:
     """cos and sin, each [positions, head_dim / 2] float32, scaled as ``rope_scaling`` asks.
+
+    Attention divides scores by sqrt(head_dim). A model with another ``query_scale`` has the rest of it in
+    cos and sin, which multiply queries and keys.
 
     A position has the same bits in tables of any length. They are computed on the CPU even if the default
     device is meta, so that such a model has real tables.
     """
     with torch.device("cpu"):
-        inv_freq, factor = _inverse_frequencies(config)  # [D/2]
+        if kind == "nope":
+            inv_freq, factor = torch.zeros(config.head_dim // 2), 1.0
+        else:
+            inv_freq, factor = _inverse_frequencies(_as_full(config) if kind == "local" else config)  # [D/2]
+        if config.query_scale is not None:
+            factor *= (config.head_dim / config.query_scale) ** 0.25
         angles = torch.outer(torch.arange(positions, dtype=torch.float32), inv_freq)
         return angles.cos() * factor, angles.sin() * factor
+
+
+def _as_full(config: ModelConfig) -> ModelConfig:
+    """The config whose full layers rotate as the local ones of this config do."""
+    if config.local_rope_theta is None:
+        return config
+    return replace(config, rope_theta=config.local_rope_theta, rope_scaling=None, local_rope_theta=None)
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

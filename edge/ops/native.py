@@ -57,11 +57,12 @@ def norm_gate_up(
     eps: float,
     packed: Tensor,
     n: int,
+    gelu: bool = False,
     kernel: str | None = None,
     threads: int | None = None,
 ) -> Tensor:
-    """SiLU(gate h) * (up h) of h = rms_norm(x), the table [gate; up] of 2n rows -> [..., n]."""
-    return _linear(x, packed, 2 * n, Fusion(norm_weight, eps, gate_up=True), kernel, threads)
+    """SiLU(gate h) * (up h) of h = rms_norm(x), the table [gate; up] of 2n rows -> [..., n]; or GELU."""
+    return _linear(x, packed, 2 * n, Fusion(norm_weight, eps, gate_up=True, gelu=gelu), kernel, threads)
 
 
 def linear_add(
@@ -81,6 +82,7 @@ class Fusion:
     eps: float = 0.0
     residual: Tensor | None = None  # float32 [..., n]
     gate_up: bool = False
+    gelu: bool = False
 
 
 def _linear(
@@ -101,7 +103,7 @@ def _linear(
     _call(
         "edge_linear", _pointer(x), x.numel() // max(k, 1), k, _pointer(packed), packed.numel(), n,
         _pointer(norm), ctypes.c_float(fusion.eps), _pointer(residual), int(fusion.gate_up),
-        _name(kernel), _threads(threads), _pointer(y),
+        int(fusion.gelu), _name(kernel), _threads(threads), _pointer(y),
     )  # fmt: skip
     return y
 
@@ -137,14 +139,14 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, kernel: str | None = None) -
     return y
 
 
-def silu_mul(gate: Tensor, up: Tensor, kernel: str | None = None) -> Tensor:
-    """SiLU(gate) * up, float32 of one shape."""
+def gate_mul(gate: Tensor, up: Tensor, gelu: bool = False, kernel: str | None = None) -> Tensor:
+    """SiLU(gate) * up, or GELU(gate) * up by its tanh form; float32 of one shape."""
     gate, up = _dense(gate, torch.float32, "gate"), _dense(up, torch.float32, "up")
     if gate.shape != up.shape:
-        raise ValueError(f"silu_mul: gate {list(gate.shape)} and up {list(up.shape)} differ in shape")
+        raise ValueError(f"gate_mul: gate {list(gate.shape)} and up {list(up.shape)} differ in shape")
     y = torch.empty_like(gate)
     _call(
-        "edge_silu_mul", _pointer(gate), _pointer(up), gate.numel(), _name(kernel), _threads(None),
+        "edge_gate_mul", _pointer(gate), _pointer(up), gate.numel(), int(gelu), _name(kernel), _threads(None),
         _pointer(y),
     )  # fmt: skip
     return y
@@ -158,11 +160,15 @@ def attention(
     v_cache: Tensor,
     start_pos: int,
     heads: int,
+    window: int = 0,
+    cap: float = 0.0,
     kernel: str | None = None,
     threads: int | None = None,
 ) -> Tensor:
     """RoPE, cache write and causal attention; shapes as in ``edge/ops/schema.py``."""
-    return _attention("edge_attention", qkv, cos, sin, [k_cache, v_cache], start_pos, heads, kernel, threads)
+    return _attention(
+        "edge_attention", qkv, cos, sin, [k_cache, v_cache], start_pos, heads, window, cap, kernel, threads
+    )
 
 
 def attention_int8(
@@ -175,12 +181,16 @@ def attention_int8(
     v_scales: Tensor,
     start_pos: int,
     heads: int,
+    window: int = 0,
+    cap: float = 0.0,
     kernel: str | None = None,
     threads: int | None = None,
 ) -> Tensor:
     """``attention`` over int8 caches with one scale per kv head and position, for K and for V."""
     caches = [k_cache, v_cache, k_scales, v_scales]
-    return _attention("edge_attention_int8", qkv, cos, sin, caches, start_pos, heads, kernel, threads)
+    return _attention(
+        "edge_attention_int8", qkv, cos, sin, caches, start_pos, heads, window, cap, kernel, threads
+    )
 
 
 def _attention(
@@ -191,6 +201,8 @@ def _attention(
     caches: list[Tensor],
     start_pos: int,
     heads: int,
+    window: int,
+    cap: float,
     kernel: str | None,
     threads: int | None,
 ) -> Tensor:
@@ -206,8 +218,8 @@ def _attention(
     out = qkv.new_empty([1, qkv.shape[1], heads * sizes.head_dim])
     _call(
         function, *(_pointer(t) for t in (qkv, cos, sin, *caches)), qkv.shape[1], heads, sizes.kv_heads,
-        sizes.head_dim, sizes.capacity, cos.shape[0], start_pos, _name(kernel), _threads(threads),
-        _pointer(out),
+        sizes.head_dim, sizes.capacity, cos.shape[0], start_pos, window, ctypes.c_float(cap),
+        _name(kernel), _threads(threads), _pointer(out),
     )  # fmt: skip
     return out
 

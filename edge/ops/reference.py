@@ -90,9 +90,12 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps) * weight.double()
 
 
-def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
-    """gate * sigmoid(gate) * up, in float64."""
-    return gate.double() * torch.sigmoid(gate.double()) * up.double()
+def gate_mul(gate: Tensor, up: Tensor, gelu: bool = False) -> Tensor:
+    """SiLU(gate) * up, or GELU(gate) * up by its tanh form, in float64."""
+    gate = gate.double()
+    if gelu:
+        return torch.nn.functional.gelu(gate, approximate="tanh") * up.double()
+    return gate * torch.sigmoid(gate) * up.double()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -113,25 +116,40 @@ def _rotated(
 
 
 def attention(
-    qkv: Tensor, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor, start_pos: int, heads: int
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    start_pos: int,
+    heads: int,
+    window: int = 0,
+    cap: float = 0.0,
 ) -> Tensor:
     """The op in float64, caches updated in place, exactly; shapes as in ``schema.py``."""
     kv_heads = k_cache.shape[0]
     q, k, v = _rotated(qkv, cos, sin, kv_heads, start_pos, heads)
     tokens, _, head_dim = q.shape
-    for t in range(tokens):
-        block, lane = divmod(start_pos + t, KEY_BLOCK)
-        k_cache[:, block, :, lane] = k[t]
-        v_cache[:, start_pos + t] = v[t]
-    keys, values = read_keys(k_cache).double(), read_values(v_cache).double()
+    room = v_cache.shape[1]
     out = torch.empty(tokens, heads, head_dim, dtype=torch.float64)
-    for t in range(tokens):
-        seen = start_pos + t + 1
+    for t in range(tokens):  # written one by one: with a window, each may take the place of an old one
+        block, lane = divmod((start_pos + t) % room, KEY_BLOCK)
+        k_cache[:, block, :, lane] = k[t]
+        v_cache[:, (start_pos + t) % room] = v[t]
+        seen = _seen(start_pos + t, window, room)
+        keys, values = read_keys(k_cache)[seen].double(), read_values(v_cache)[seen].double()
         for head in range(heads):
             shared = head // (heads // kv_heads)
-            scores = keys[:seen, shared] @ q[t, head].double() / math.sqrt(head_dim)
-            out[t, head] = torch.softmax(scores, dim=0) @ values[:seen, shared]
+            scores = keys[:, shared] @ q[t, head].double() / math.sqrt(head_dim)
+            scores = cap * torch.tanh(scores / cap) if cap else scores
+            out[t, head] = torch.softmax(scores, dim=0) @ values[:, shared]
     return out.reshape(1, tokens, heads * head_dim)
+
+
+def _seen(position: int, window: int, room: int) -> list[int]:
+    """The places in a cache of the positions that a token sees, in ascending order of position."""
+    first = max(0, position + 1 - window) if window else 0
+    return [p % room for p in range(first, position + 1)]
 
 
 def attention_int8(
@@ -144,51 +162,82 @@ def attention_int8(
     v_scales: Tensor,
     start_pos: int,
     heads: int,
+    window: int = 0,
+    cap: float = 0.0,
 ) -> Tensor:
     """The op bit for bit, caches updated in place; shapes as in ``schema.py``."""
     kv_heads = k_cache.shape[0]
     q, k, v = _rotated(qkv, cos, sin, kv_heads, start_pos, heads)
     tokens, _, head_dim = q.shape
+    room = k_scales.shape[1]
+    q_rows, q_scales = quantize_activations(q.reshape(-1, head_dim))
+    scales = q_scales.numpy() * (_F32(1.44269504) / np.sqrt(_F32(head_dim)))  # log2(e) / sqrt(D)
+    out = np.empty((tokens * heads, head_dim), _F32)
     for t in range(tokens):
-        position = start_pos + t
+        position = (start_pos + t) % room
         k_rows, k_scales[:, position] = quantize_activations(k[t])
         v_rows, v_scales[:, position] = quantize_activations(v[t])
         block, lane = divmod(position, KEY_BLOCK)
         k_cache[:, block, :, lane] = k_rows.to(torch.int8).reshape(kv_heads, -1, KEY_ELEMENTS)
         v_cache[:, position // VALUE_BLOCK, :, position % VALUE_BLOCK] = v_rows.to(torch.int8)
-    keys, values = read_keys(k_cache).numpy(), read_values(v_cache).numpy()
-    q_rows, q_scales = quantize_activations(q.reshape(-1, head_dim))
-    scales = q_scales.numpy() * (_F32(1.44269504) / np.sqrt(_F32(head_dim)))  # log2(e) / sqrt(D)
-    out = np.empty((tokens * heads, head_dim), _F32)
-    for row in range(tokens * heads):
-        t, head = divmod(row, heads)
-        shared, seen = head // (heads // kv_heads), start_pos + t + 1
-        dots = keys[:seen, shared].astype(np.int64) @ q_rows[row].numpy()
-        with np.errstate(all="ignore"):
-            scores = dots.astype(_F32) * k_scales[shared, :seen].numpy() * scales[row]
-            out[row] = _attend_int8(scores, v_scales[shared, :seen].numpy(), values[:seen, shared])
+        seen = _seen(start_pos + t, window, room)
+        first = start_pos + t + 1 - len(seen)
+        keys, values = read_keys(k_cache)[seen].numpy(), read_values(v_cache)[seen].numpy()
+        for head in range(heads):
+            row, shared = t * heads + head, head // (heads // kv_heads)
+            dots = keys[:, shared].astype(np.int64) @ q_rows[row].numpy()
+            with np.errstate(all="ignore"):
+                scores = dots.astype(_F32) * k_scales[shared, seen].numpy() * scales[row]
+                scores = _capped(scores, cap) if cap else scores
+                out[row] = _attend_int8(scores, v_scales[shared, seen].numpy(), values[:, shared], first)
     return torch.from_numpy(out).reshape(1, tokens, heads * head_dim)
 
 
-def _attend_int8(scores: np.ndarray, v_scales: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """One query: scores float32 [n] in units of ln 2, values int8 [n, D] -> float32 [D]."""
+def _attend_int8(scores: np.ndarray, v_scales: np.ndarray, values: np.ndarray, first: int) -> np.ndarray:
+    """One query: scores float32 [n] in units of ln 2, values int8 [n, D] -> float32 [D].
+
+    Args:
+        first: position of the first score; tiles begin at multiples of TILE.
+    """
     largest, total = _F32(-np.inf), np.zeros(16, _F32)
     weighted = np.zeros(values.shape[1], _F32)
-    for first in range(0, len(scores), TILE):
-        tile = slice(first, first + TILE)
+    for begin in range(first // TILE * TILE, first + len(scores), TILE):
+        tile = slice(max(begin - first, 0), begin - first + TILE)
+        place = max(first - begin, 0)  # of the tile's first score among its positions
         finite_or_inf = scores[tile][~np.isnan(scores[tile])]  # NaN is never the largest
         older, largest = largest, max([largest, *finite_or_inf])
         shrink = _exp2(np.array([older - largest], _F32))[0]
         weights = np.zeros(TILE, _F32)
-        weights[: len(scores[tile])] = _exp2(scores[tile] - largest)
+        weights[place : place + len(scores[tile])] = _exp2(scores[tile] - largest)
         lanes = weights.reshape(4, 16)
         total = total * shrink + ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3]))
-        integers, unit = _quantize_weights(weights[: len(scores[tile])] * v_scales[tile])
+        seen_weights = weights[place : place + len(scores[tile])]
+        integers, unit = _quantize_weights(seen_weights * v_scales[tile])
         sums = integers @ values[tile].astype(np.int64)
         weighted = weighted * shrink + sums.astype(_F32) * unit
     while len(total) > 1:
         total = total[: len(total) // 2] + total[len(total) // 2 :]
     return weighted / total
+
+
+def _capped(scores: np.ndarray, cap: float) -> np.ndarray:
+    """cap * tanh(score / cap) of float32 scores in units of ln 2, in the order of ``softmax_generic.h``."""
+    unit = _F32(cap) * _F32(1.44269504)
+    power = _exp(scores * (_F32(2) / unit))
+    return (_F32(1) - _F32(2) / (_F32(1) + power)) * unit
+
+
+def _exp(x: np.ndarray) -> np.ndarray:
+    """e^x for float32, by the polynomial and in the order of ``deterministic_math.h``."""
+    x = np.clip(x, _F32(-104), _F32(89))
+    shifted = x * _F32(1.44269504) + _F32(12582912)
+    whole = shifted - _F32(12582912)
+    r = (x - whole * _F32(0.693359375)) - whole * _F32(-2.12194440e-4)
+    total = np.full_like(x, _F32(1 / 5040))
+    for coefficient in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0):
+        total = total * r + _F32(coefficient)
+    half = np.floor(whole / 2)
+    return total * np.exp2(half) * np.exp2(whole - half)
 
 
 def _exp2(x: np.ndarray) -> np.ndarray:

@@ -5,19 +5,22 @@ Namespace ``lowbit``. Each op has a functional form and an ``.out`` form; ``to_e
 
     linear(x float32 [..., k], packed uint8 [bytes] of an [n, k] table, n) -> float32 [..., n]
     norm_linear(x, norm_weight float32 [k], eps, packed, n) = linear(rms_norm(x, norm_weight, eps), packed, n)
-    norm_gate_up(x, norm_weight, eps, packed of a [2n, k] table [gate; up], n) -> float32 [..., n]
-        = silu_mul of the two halves of norm_linear; n a multiple of 16
+    norm_gate_up(x, norm_weight, eps, packed of a [2n, k] table [gate; up], n, gelu) -> float32 [..., n]
+        = gate_mul of the two halves of norm_linear; n a multiple of 16
     linear_add(x, packed, residual float32 [..., n]) = residual + linear(x, packed, n)
     embedding(tokens int64 [...], packed uint8 [bytes] of a [vocabulary, dim] table, dim)
         -> float32 [..., dim]
     rms_norm(x float32 [..., dim], weight float32 [dim], eps) -> float32 [..., dim]
-    silu_mul(gate float32 [...], up float32 [...]) -> float32 [...]
+    gate_mul(gate float32 [...], up float32 [...], gelu) -> float32 [...] = SiLU(gate) * up, or with gelu
+        GELU(gate) * up, by its tanh form
     attention(qkv float32 [1, T, (H + 2 Hkv) D]: q heads, k heads, v heads, before RoPE,
               cos, sin float32 [max_seq or more, D/2], k_cache float32 [Hkv, S/16, D, 16],
-              v_cache float32 [Hkv, S, D], start_pos, heads) -> float32 [1, T, H D]; writes positions
-        start_pos .. start_pos + T of the caches, then attends causally with scores scaled by 1/sqrt(D)
+              v_cache float32 [Hkv, S, D], start_pos, heads, window, cap) -> float32 [1, T, H D]; writes
+        positions start_pos .. start_pos + T of the caches, then attends causally with scores scaled by
+        1/sqrt(D). A window of W > 0 positions: a token sees itself and the W - 1 before it, and position p is
+        at p mod S of the caches, S >= W. A cap C > 0: scores s become C * tanh(s / C)
     attention_int8(qkv, cos, sin, k_cache int8 [Hkv, S/16, D/4, 16, 4], v_cache int8 [Hkv, S/4, D, 4],
-                   k_scales, v_scales float32 [Hkv, S], start_pos, heads) -> float32 [1, T, H D]
+                   k_scales, v_scales float32 [Hkv, S], start_pos, heads, window, cap) -> float32 [1, T, H D]
 
 S, the positions that a cache has room for, is a multiple of 64; ``kv_layout.py`` gives the shapes.
 A fused op has the bits of the ops it stands for. Bad shapes, ids, positions and damaged tables raise
@@ -41,15 +44,15 @@ _LIBRARY = torch.library.Library("lowbit", "FRAGMENT")
 _SCHEMAS = {
     "linear": "Tensor x, Tensor packed, int n",
     "norm_linear": "Tensor x, Tensor norm_weight, float eps, Tensor packed, int n",
-    "norm_gate_up": "Tensor x, Tensor norm_weight, float eps, Tensor packed, int n",
+    "norm_gate_up": "Tensor x, Tensor norm_weight, float eps, Tensor packed, int n, bool gelu=False",
     "linear_add": "Tensor x, Tensor packed, Tensor residual",
     "embedding": "Tensor tokens, Tensor packed, int dim",
     "rms_norm": "Tensor x, Tensor weight, float eps",
-    "silu_mul": "Tensor gate, Tensor up",
+    "gate_mul": "Tensor gate, Tensor up, bool gelu=False",
     "attention": "Tensor qkv, Tensor cos, Tensor sin, Tensor(a!) k_cache, Tensor(b!) v_cache, "
-    "SymInt start_pos, int heads",
+    "SymInt start_pos, int heads, int window=0, float cap=0.0",
     "attention_int8": "Tensor qkv, Tensor cos, Tensor sin, Tensor(a!) k_cache, Tensor(b!) v_cache, "
-    "Tensor(c!) k_scales, Tensor(d!) v_scales, SymInt start_pos, int heads",
+    "Tensor(c!) k_scales, Tensor(d!) v_scales, SymInt start_pos, int heads, int window=0, float cap=0.0",
 }
 
 
@@ -58,6 +61,12 @@ def _linear_shape(x: Tensor, packed: Tensor, n: int) -> Tensor:
 
 
 def _norm_linear_shape(x: Tensor, norm_weight: Tensor, eps: float, packed: Tensor, n: int) -> Tensor:
+    return x.new_empty([*x.shape[:-1], n])
+
+
+def _norm_gate_up_shape(
+    x: Tensor, norm_weight: Tensor, eps: float, packed: Tensor, n: int, gelu: bool = False
+) -> Tensor:
     return x.new_empty([*x.shape[:-1], n])
 
 
@@ -73,12 +82,20 @@ def _rms_norm_shape(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return x.new_empty(x.shape)
 
 
-def _silu_mul_shape(gate: Tensor, up: Tensor) -> Tensor:
+def _gate_mul_shape(gate: Tensor, up: Tensor, gelu: bool = False) -> Tensor:
     return gate.new_empty(gate.shape)
 
 
 def _attention_shape(
-    qkv: Tensor, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor, start_pos: int, heads: int
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    start_pos: int,
+    heads: int,
+    window: int = 0,
+    cap: float = 0.0,
 ) -> Tensor:
     head_dim = native.attention_sizes(qkv, cos, sin, k_cache, v_cache, heads).head_dim
     return qkv.new_empty([1, qkv.shape[1], heads * head_dim])
@@ -94,6 +111,8 @@ def _attention_int8_shape(
     v_scales: Tensor,
     start_pos: int,
     heads: int,
+    window: int = 0,
+    cap: float = 0.0,
 ) -> Tensor:
     head_dim = native.attention_sizes(qkv, cos, sin, k_cache, v_cache, heads, k_scales, v_scales).head_dim
     return qkv.new_empty([1, qkv.shape[1], heads * head_dim])
@@ -102,11 +121,11 @@ def _attention_int8_shape(
 _SHAPES: dict[str, Callable[..., Tensor]] = {
     "linear": _linear_shape,
     "norm_linear": _norm_linear_shape,
-    "norm_gate_up": _norm_linear_shape,
+    "norm_gate_up": _norm_gate_up_shape,
     "linear_add": _linear_add_shape,
     "embedding": _embedding_shape,
     "rms_norm": _rms_norm_shape,
-    "silu_mul": _silu_mul_shape,
+    "gate_mul": _gate_mul_shape,
     "attention": _attention_shape,
     "attention_int8": _attention_int8_shape,
 }

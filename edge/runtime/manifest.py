@@ -14,7 +14,7 @@ from edge.model.config import ModelConfig
 
 MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "model.pte"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 #: Origin of the program's weights; reports print it beside every figure.
 Weights = Literal["trained", "rounded after training", "random"]
@@ -106,7 +106,7 @@ class Manifest(_Record):
         effective_bits_per_weight: bits of the whole program per parameter of the model.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     model: str
     source: str
     weights: Weights

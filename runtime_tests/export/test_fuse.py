@@ -14,7 +14,7 @@ from edge.ops.packing import unpack
 from edge.quantizers.paretoq import QATLinear
 from export.fuse import AddLinear, NormCat, NormGateUp
 from export.lower import Options
-from export.modules import OpRMSNorm, PackedLinear
+from export.modules import OpGateMul, OpRMSNorm, PackedLinear
 from export.recipes import RECIPES
 from export.tables import PackedTable, tables_of
 from runtime_tests.export.lowered import fill, lower, program_of, verified, weights_of, write
@@ -24,7 +24,7 @@ TOKENS = [1, 40, 77, 200, 303, 5, 5, 64]
 TERNARY = grid_for_bits(1.58)
 OPTIONS = Options(TERNARY, max_seq_len=64)
 FUSED_OPS = {"attention", "embedding", "linear_add", "norm_gate_up", "norm_linear"}
-ALL_OPS = FUSED_OPS | {"linear", "rms_norm", "silu_mul"}
+ALL_OPS = FUSED_OPS | {"linear", "rms_norm", "gate_mul"}
 
 
 def ops_of(program):
@@ -93,7 +93,9 @@ def split_stages(fused, name, layer, weights):
     fused.qkv = NormCat(OpRMSNorm(layer.input_layernorm), [q, k, v])
     fused.out = AddLinear(linear("self_attn.o_proj"))
     norm = OpRMSNorm(layer.post_attention_layernorm)
-    fused.gate_up = NormGateUp(norm, linear("mlp.gate_proj"), linear("mlp.up_proj"))
+    fused.gate_up = NormGateUp(
+        norm, linear("mlp.gate_proj"), linear("mlp.up_proj"), OpGateMul(layer.mlp.activation)
+    )
     fused.down = AddLinear(linear("mlp.down_proj"))
 
 

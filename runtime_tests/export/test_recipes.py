@@ -43,7 +43,7 @@ def test_every_op_is_called_once_in_every_pass(layers, passes):
 
 def test_plain_linears_keep_their_ops_apart():
     lowered = lower(model(FULL_PRECISION), UNQUANTISED, RECIPES["fp32"])
-    ops = ("embedding", "rms_norm", "attention", "rms_norm", "silu_mul", "norm_linear")
+    ops = ("embedding", "rms_norm", "attention", "rms_norm", "gate_mul", "norm_linear")
     assert op_calls(lowered) == Counter(f"lowbit.{op}" for op in ops)
 
 

@@ -87,7 +87,7 @@ def test_the_step_of_median_length(monkeypatch):
 def test_every_op_has_its_group():
     """A new op belongs in a group, or in this list of what is rest."""
     named = {name.removeprefix("lowbit::").removesuffix(".") for name in tracing.LINEARS + tracing.ATTENTION}
-    assert named | {"embedding", "rms_norm", "silu_mul"} == set(_SCHEMAS)
+    assert named | {"embedding", "rms_norm", "gate_mul"} == set(_SCHEMAS)
 
 
 def test_prefills_are_not_counted(exported, tmp_path):

@@ -24,17 +24,20 @@ class Case:
         int8: bool,
         seed: int = 0,
         max_seq: int = MAX,
+        window: int = 0,
+        cap: float = 0.0,
+        room: int | None = None,
     ):
         g = torch.Generator().manual_seed(seed)
         self.tokens, self.heads, self.kv_heads, self.head_dim = tokens, heads, kv_heads, head_dim
-        self.int8 = int8
+        self.int8, self.window, self.cap = int8, window, cap
         self.q = 2 * torch.randn(1, tokens, heads, head_dim, generator=g)
         self.k = 2 * torch.randn(1, tokens, kv_heads, head_dim, generator=g)
         self.v = torch.randn(1, tokens, kv_heads, head_dim, generator=g)
         frequency = 10000.0 ** (-torch.arange(0, head_dim, 2) / head_dim)
         angle = torch.arange(max_seq)[:, None] * frequency[None]
         self.cos, self.sin = angle.cos(), angle.sin()
-        self.caches = self.fresh_caches(max_seq)
+        self.caches = self.fresh_caches(max_seq if room is None else room)
 
     def fresh_caches(self, max_seq: int = MAX) -> list[Tensor]:
         shapes = cache_shapes(self.kv_heads, max_seq, self.head_dim, self.int8)
@@ -59,12 +62,16 @@ class Case:
         op = native.attention_int8 if self.int8 else native.attention
         start = first if at is None else at
         qkv = self.qkv(first, last)
-        return op(qkv, self.cos, self.sin, *self.caches, start, self.heads, kernel=kernel, threads=threads)
+        limits = {"window": self.window, "cap": self.cap}
+        return op(
+            qkv, self.cos, self.sin, *self.caches, start, self.heads, kernel=kernel, threads=threads, **limits
+        )
 
     def reference(self, at: int = 0) -> Tensor:
         """All tokens, with the caches updated, in slow Python."""
         op = reference.attention_int8 if self.int8 else reference.attention
-        return op(self.qkv(), self.cos, self.sin, *self.caches, at, self.heads)
+        limits = {"window": self.window, "cap": self.cap}
+        return op(self.qkv(), self.cos, self.sin, *self.caches, at, self.heads, **limits)
 
     def same_caches(self, other: Case) -> bool:
         return all(

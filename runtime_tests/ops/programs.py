@@ -51,7 +51,7 @@ class TinyBlock(nn.Module):
         int8_caches = (self.k_cache_int8, self.v_cache_int8, self.k_scales, self.v_scales)
         x = ops.attention(qkv, *angles, *caches, start, HEADS)
         x = x + ops.attention_int8(qkv, *angles, *int8_caches, start, HEADS)
-        x = ops.silu_mul(ops.linear(x, self.gate, FFN), ops.linear(x, self.up, FFN))
+        x = ops.gate_mul(ops.linear(x, self.gate, FFN), ops.linear(x, self.up, FFN))
         x = ops.rms_norm(ops.linear(x, self.down, DIM), self.norm, 1e-5)
         return ops.linear(x[:, -1, :], self.table, VOCABULARY)
 

@@ -64,12 +64,12 @@ def test_other_ops_refuse_counts_out_of_range(tokens):
     packed = random_table(16, 8, INT4)
     table = (ctypes.c_void_p(packed.data_ptr()), packed.numel())
     assert "linear: " in c_call(
-        "edge_linear", ..., tokens, 8, *table, 16, None, 0.0, None, 0, b"scalar", 1, ...
+        "edge_linear", ..., tokens, 8, *table, 16, None, 0.0, None, 0, 0, b"scalar", 1, ...
     )
     assert "embedding: " in c_call("edge_embedding", ..., tokens, *table, 8, ...)
     assert "rms_norm: " in c_call("edge_rms_norm", ..., ..., 1e-5, tokens, 8, b"scalar", 1, ...)
     assert "rms_norm: " in c_call("edge_rms_norm", ..., ..., 1e-5, 1, -abs(tokens), b"scalar", 1, ...)
-    assert "silu_mul: " in c_call("edge_silu_mul", ..., ..., tokens, b"scalar", 1, ...)
+    assert "gate_mul: " in c_call("edge_gate_mul", ..., ..., tokens, 0, b"scalar", 1, ...)
     for sizes in ((tokens, 8, 64), (1, tokens, 64), (1, 8, tokens), (1, 2**17, 2**17), (1, 8, 7)):
         assert "quantize_activations: " in c_call(
             "edge_quantize_activations", ..., *sizes, b"scalar", ..., ..., ...
@@ -79,7 +79,7 @@ def test_other_ops_refuse_counts_out_of_range(tokens):
 @pytest.mark.parametrize("threads", [0, -1, 4097, 2**31 - 1])
 def test_threads_out_of_range_are_refused(threads):
     sentence = f"threads must lie in 1..4096, not {threads}"
-    assert c_call("edge_silu_mul", ..., ..., 1, b"scalar", threads, ...) == sentence
+    assert c_call("edge_gate_mul", ..., ..., 1, b"scalar", threads, ...) == sentence
     with pytest.raises(ValueError, match=sentence.replace(".", r"\.")):
         native.linear(torch.ones(1, 8), random_table(16, 8, INT4), 16, threads=threads)
 

@@ -143,7 +143,7 @@ def test_fused_ops_have_the_bits_of_the_ops_they_replace(kernel, form, n, k, tok
     normed = native.rms_norm(x, norm, 1e-5, kernel=kernel)
     plain = native.linear(normed, packed, 2 * n, kernel=kernel)
     assert torch.equal(native.norm_linear(x, norm, 1e-5, packed, 2 * n, kernel=kernel), plain)
-    gated = native.silu_mul(plain[:, :n], plain[:, n:], kernel=kernel)
+    gated = native.gate_mul(plain[:, :n], plain[:, n:], kernel=kernel)
     assert torch.equal(native.norm_gate_up(x, norm, 1e-5, packed, n, kernel=kernel, threads=2), gated)
     residual = random_rows(tokens, 2 * n, seed + 1)
     added = residual + native.linear(x, packed, 2 * n, kernel=kernel)
@@ -160,7 +160,7 @@ def test_float_loops_have_the_bits_of_the_scalar_kernel(kernel):
         gate = torch.cat([30 * x, torch.tensor([[-200.0], [200.0], [0.0], [-88.0]]).expand(4, k)])
         up = random_rows(8, k, 6)
         assert torch.equal(
-            native.silu_mul(gate, up, kernel=kernel), native.silu_mul(gate, up, kernel="scalar")
+            native.gate_mul(gate, up, kernel=kernel), native.gate_mul(gate, up, kernel="scalar")
         )
         for a, b in zip(
             native.quantize_activations(x, kernel=kernel),

@@ -63,10 +63,10 @@ def test_a_program_without_our_methods_is_sound_but_not_ours(tiny_program):
 def test_another_operator_does_not_take_the_arguments(tiny_program, tmp_path):
     """Calls name an operator, whose kernel would read the arguments of another one."""
     data = tiny_program.read_bytes()
-    assert b"silu_mul" in data
-    swapped = data.replace(b"lowbit::silu_mul", b"aten::sym_numel\0")
+    assert b"gate_mul" in data
+    swapped = data.replace(b"lowbit::gate_mul", b"aten::sym_numel\0")
     assert "printed" in reason(swapped, tmp_path / "x")
-    swapped = data.replace(b"lowbit::silu_mul", b"lowbit::rms_norm")  # as long
+    swapped = data.replace(b"lowbit::gate_mul", b"lowbit::rms_norm")  # as long
     assert "lowbit::rms_norm.out gets 4 arguments and takes 5" in reason(swapped, tmp_path / "x")
 
 

@@ -76,7 +76,7 @@ std::vector<float> of_caller(const Inputs& in, size_t table, const char* kernel)
   const auto* packed = const_cast<RandomTable&>(in.ternary[table]).data();
   const int64_t size = in.ternary[table].size();
   const int status = edge_linear(in.x.data(), kTokens, view.k, packed, size, view.n, nullptr, 0, nullptr, 0,
-                                 kernel, 2, y.data(), error, sizeof(error));
+                                 0, kernel, 2, y.data(), error, sizeof(error));
   return status == 0 ? y : std::vector<float>{};
 }
 
@@ -88,7 +88,7 @@ std::vector<float> attended(const Inputs& in, const char* kernel) {
   char error[256];
   const int status =
       edge_attention(in.x.data(), angle.data(), angle.data(), keys.data(), values.data(), kTokens, heads, 1,
-                     dim, capacity, positions, 0, kernel, 2, out.data(), error, sizeof(error));
+                     dim, capacity, positions, 0, 0, 0, kernel, 2, out.data(), error, sizeof(error));
   return status == 0 ? out : std::vector<float>{};
 }
 

@@ -204,8 +204,8 @@ def _add_metadata(writer: Any, config: ModelConfig) -> None:
 def _refuse_other_architectures(config: ModelConfig) -> None:
     if config.layer_sharing:
         raise ValueError("llama.cpp cannot run a layer twice: compare a shape without layer sharing")
-    if config.qkv_bias or config.qk_norm:
-        raise ValueError("the random GGUF is of a Llama: compare a shape without biases or norms of q and k")
+    if not config.has_only_llamas_parts:
+        raise ValueError("the random GGUF is of a Llama: compare a shape without the parts of other families")
     if config.rope_type != "default":
         raise ValueError(
             f"the random GGUF has plain RoPE only: compare a shape without rope type {config.rope_type}"

@@ -28,7 +28,11 @@ bool check_shape(const AttentionShape& s, bool is_int8, Error* error) {
     return error->fail("attention: caches of %lld positions, not a multiple of %lld up to %lld",
                        Long{s.capacity}, Long{kTile}, Long{kMaxPositions});
   }
-  const int64_t limit = std::min(s.capacity, s.positions);
+  if (s.window < 0 || s.window > kMaxPositions) {
+    return error->fail("attention: a window of %lld positions is out of range", Long{s.window});
+  }
+  const bool wraps = s.window > 0 && s.window <= s.capacity;
+  const int64_t limit = wraps ? s.positions : std::min(s.capacity, s.positions);
   if (s.tokens < 1 || s.start_pos < 0 || s.tokens > limit || s.start_pos > limit - s.tokens) {
     return error->fail("attention: %lld tokens from position %lld on do not fit a cache of %lld",
                        Long{s.tokens}, Long{s.start_pos}, Long{limit});
@@ -36,16 +40,33 @@ bool check_shape(const AttentionShape& s, bool is_int8, Error* error) {
   return true;
 }
 
+// Writes some tokens into the caches, then attends.
+void attend_tokens(const AttentionJob& job, const Kernel& kernel, const ParallelFor& parallel) {
+  const AttentionShape& s = job.shape;
+  auto write = [&](int64_t begin, int64_t end) { kernel.write_cache(job, begin, end); };
+  parallel(s.tokens, grain_for(kElementsPerThread, 2 * s.kv_heads * s.head_dim), write);
+  auto read = [&](int64_t begin, int64_t end) { kernel.attend(job, begin, end); };
+  const int64_t seen = s.start_pos + s.tokens;
+  const int64_t cost = (s.window > 0 ? std::min(s.window, seen) : seen) * s.head_dim;
+  parallel(s.tokens * s.heads, grain_for(kWorkPerThread, cost), read);
+}
+
 }  // namespace
 
 bool attention(const AttentionJob& job, const Kernel& kernel, const ParallelFor& parallel, Error* error) {
   const AttentionShape& s = job.shape;
   if (!check_shape(s, job.is_int8, error)) return false;
-  auto write = [&](int64_t begin, int64_t end) { kernel.write_cache(job, begin, end); };
-  parallel(s.tokens, grain_for(kElementsPerThread, 2 * s.kv_heads * s.head_dim), write);
-  auto read = [&](int64_t begin, int64_t end) { kernel.attend(job, begin, end); };
-  const int64_t cost = (s.start_pos + s.tokens) * s.head_dim;
-  parallel(s.tokens * s.heads, grain_for(kWorkPerThread, cost), read);
+  if (!(job.cap >= 0)) return error->fail("attention: a cap of %g is not one", static_cast<double>(job.cap));
+  const int64_t all = s.start_pos + s.tokens;
+  const int64_t step = all <= s.capacity ? s.tokens : s.capacity - s.window + 1;
+  for (int64_t first = 0; first < s.tokens; first += step) {
+    AttentionJob part = job;
+    part.shape.tokens = std::min(step, s.tokens - first);
+    part.shape.start_pos = s.start_pos + first;
+    part.qkv = job.qkv + first * (s.heads + 2 * s.kv_heads) * s.head_dim;
+    part.out = job.out + first * s.heads * s.head_dim;
+    attend_tokens(part, kernel, parallel);
+  }
   return true;
 }
 

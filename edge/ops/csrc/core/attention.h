@@ -8,8 +8,10 @@
 namespace edge {
 
 // Rotates q and k (element i with i + D/2, as Hugging Face does), writes k and v into the caches, then
-// attends. Token t sees positions 0 to start_pos + t, scores are scaled by 1 / sqrt(D), and query head h
-// reads kv head h / (H / Hkv). A token's result does not depend on how the prompt was split.
+// attends. Token t sees positions 0 to start_pos + t, or the last `window` of them; scores are scaled by
+// 1 / sqrt(D) and then capped; query head h reads kv head h / (H / Hkv). A token's result does not depend on
+// how the prompt was split. Caches that are smaller than the context take a few tokens at a time, so that
+// none is overwritten while it is seen.
 //
 // With int8 caches, each row of q, k and v is quantised symmetrically with one scale, as activations are.
 // Scores are exact integers times the scales. In each tile of 64 positions, (probability * scale of v) is

@@ -8,6 +8,9 @@
 //            V  [Hkv, S/4, D, 4]         4 positions side by side, for the sums over positions
 //            scales of K and of V, float32 [Hkv, S]: value = int8 * scale
 //
+// Position p is at index p % S: with a window, S may be smaller than the context, and old positions are
+// overwritten.
+//
 // edge/ops/kv_layout.py has the same shapes for Python.
 #pragma once
 
@@ -29,6 +32,7 @@ struct AttentionShape {
   int64_t capacity;   // S, a multiple of kTile
   int64_t positions;  // rows of cos and sin
   int64_t start_pos;
+  int64_t window = 0;  // positions that a token sees, its own included; 0 for all
 };
 
 struct FloatCache {
@@ -48,7 +52,8 @@ struct AttentionJob {
   FloatCache floats;  // the caches, written from start_pos on; used if not is_int8
   Int8Cache int8;     // used if is_int8
   bool is_int8;
-  float* out;  // [T, H, D]
+  float* out;     // [T, H, D]
+  float cap = 0;  // scores s become cap * tanh(s / cap); 0 for none
 };
 
 }  // namespace edge

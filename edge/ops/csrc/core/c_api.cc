@@ -100,11 +100,11 @@ const char* edge_selected_kernel(char* error, size_t error_size) {
 }
 
 int edge_linear(const float* x, int64_t tokens, int64_t k, const uint8_t* packed, int64_t packed_bytes,
-                int64_t n, const float* norm_weight, float eps, const float* residual, int gate_up,
+                int64_t n, const float* norm_weight, float eps, const float* residual, int gate_up, int gelu,
                 const char* kernel_name, int threads, float* y, char* error, size_t error_size) {
   Error why;
   PackedView weight;
-  const LinearFusion fusion{norm_weight, eps, residual, gate_up != 0};
+  const LinearFusion fusion{norm_weight, eps, residual, gate_up != 0, gelu != 0};
   const Kernel* kernel = kernel_named(kernel_name, &why);
   const bool ok = kernel != nullptr && open_packed(packed, packed_bytes, n, k, &weight, &why) &&
                   linear_checked(x, tokens, weight, fusion, *kernel, threads, y, &why);
@@ -144,31 +144,32 @@ int edge_rms_norm(const float* x, const float* weight, float eps, int64_t rows, 
   return report(ok, why, error, error_size);
 }
 
-int edge_silu_mul(const float* gate, const float* up, int64_t count, const char* kernel_name, int threads,
-                  float* y, char* error, size_t error_size) {
+int edge_gate_mul(const float* gate, const float* up, int64_t count, int gelu, const char* kernel_name,
+                  int threads, float* y, char* error, size_t error_size) {
   Error why;
   const Kernel* kernel = kernel_named(kernel_name, &why);
-  const bool ok = kernel != nullptr && check_threads(threads, &why) &&
-                  silu_mul(gate, up, count, *kernel, ParallelFor{run_on_threads, &threads}, y, &why);
+  const bool ok =
+      kernel != nullptr && check_threads(threads, &why) &&
+      gate_mul(gate, up, count, gelu != 0, *kernel, ParallelFor{run_on_threads, &threads}, y, &why);
   return report(ok, why, error, error_size);
 }
 
 int edge_attention(const float* qkv, const float* cos, const float* sin, float* k_cache, float* v_cache,
                    int64_t tokens, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t capacity,
-                   int64_t positions, int64_t start_pos, const char* kernel_name, int threads, float* out,
-                   char* error, size_t error_size) {
-  const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos};
-  const AttentionJob job{shape, qkv, cos, sin, {k_cache, v_cache}, {}, false, out};
+                   int64_t positions, int64_t start_pos, int64_t window, float cap, const char* kernel_name,
+                   int threads, float* out, char* error, size_t error_size) {
+  const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos, window};
+  const AttentionJob job{shape, qkv, cos, sin, {k_cache, v_cache}, {}, false, out, cap};
   return run_attention(job, kernel_name, threads, error, error_size);
 }
 
 int edge_attention_int8(const float* qkv, const float* cos, const float* sin, int8_t* k_cache,
                         int8_t* v_cache, float* k_scales, float* v_scales, int64_t tokens, int64_t heads,
                         int64_t kv_heads, int64_t head_dim, int64_t capacity, int64_t positions,
-                        int64_t start_pos, const char* kernel_name, int threads, float* out, char* error,
-                        size_t error_size) {
-  const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos};
-  const AttentionJob job{shape, qkv, cos, sin, {}, {k_cache, v_cache, k_scales, v_scales}, true, out};
+                        int64_t start_pos, int64_t window, float cap, const char* kernel_name, int threads,
+                        float* out, char* error, size_t error_size) {
+  const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos, window};
+  const AttentionJob job{shape, qkv, cos, sin, {}, {k_cache, v_cache, k_scales, v_scales}, true, out, cap};
   return run_attention(job, kernel_name, threads, error, error_size);
 }
 

@@ -20,11 +20,12 @@ EDGE_API const char* edge_selected_kernel(char* error, size_t error_size);
 
 // x float32 [tokens, k], packed uint8 [packed_bytes] of an [n, k] table, y float32 [tokens, n].
 // norm_weight float32 [k] or null: RMS-normalise x first. residual float32 [tokens, n] or null: add it to the
-// result. gate_up: the table is [gate; up] and y [tokens, n / 2] = SiLU(gate x) * up x.
+// result. gate_up: the table is [gate; up] and y [tokens, n / 2] = SiLU(gate x) * up x, or with gelu GELU by
+// its tanh form.
 EDGE_API int edge_linear(const float* x, int64_t tokens, int64_t k, const uint8_t* packed,
                          int64_t packed_bytes, int64_t n, const float* norm_weight, float eps,
-                         const float* residual, int gate_up, const char* kernel, int threads, float* y,
-                         char* error, size_t error_size);
+                         const float* residual, int gate_up, int gelu, const char* kernel, int threads,
+                         float* y, char* error, size_t error_size);
 // ids int64 [count], out float32 [count, dim]; the table's header has its number of rows.
 EDGE_API int edge_embedding(const int64_t* ids, int64_t count, const uint8_t* packed, int64_t packed_bytes,
                             int64_t dim, float* out, char* error, size_t error_size);
@@ -35,20 +36,20 @@ EDGE_API int edge_quantize_activations(const float* x, int64_t tokens, int64_t k
                                        char* error, size_t error_size);
 EDGE_API int edge_rms_norm(const float* x, const float* weight, float eps, int64_t rows, int64_t dim,
                            const char* kernel, int threads, float* y, char* error, size_t error_size);
-EDGE_API int edge_silu_mul(const float* gate, const float* up, int64_t count, const char* kernel, int threads,
-                           float* y, char* error, size_t error_size);
+EDGE_API int edge_gate_mul(const float* gate, const float* up, int64_t count, int gelu, const char* kernel,
+                           int threads, float* y, char* error, size_t error_size);
 // Causal attention over a KV cache (attention.h). qkv float32 [tokens, (heads + 2 * kv_heads) * head_dim];
 // cos, sin float32 [positions, head_dim / 2]; out float32 [tokens, heads * head_dim]. The caches hold
-// `capacity` positions in the layout of attention_job.h and are updated in place.
+// `capacity` positions in the layout of attention_job.h and are updated in place. window and cap: 0 for none.
 EDGE_API int edge_attention(const float* qkv, const float* cos, const float* sin, float* k_cache,
                             float* v_cache, int64_t tokens, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                            int64_t capacity, int64_t positions, int64_t start_pos, const char* kernel,
-                            int threads, float* out, char* error, size_t error_size);
+                            int64_t capacity, int64_t positions, int64_t start_pos, int64_t window, float cap,
+                            const char* kernel, int threads, float* out, char* error, size_t error_size);
 EDGE_API int edge_attention_int8(const float* qkv, const float* cos, const float* sin, int8_t* k_cache,
                                  int8_t* v_cache, float* k_scales, float* v_scales, int64_t tokens,
                                  int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t capacity,
-                                 int64_t positions, int64_t start_pos, const char* kernel, int threads,
-                                 float* out, char* error, size_t error_size);
+                                 int64_t positions, int64_t start_pos, int64_t window, float cap,
+                                 const char* kernel, int threads, float* out, char* error, size_t error_size);
 // Tell the ops that programs whose tables they have met may be gone (unpacked_ternary.h). Call it after a
 // program is opened, before it runs, and when one is closed.
 EDGE_API void edge_programs_changed();

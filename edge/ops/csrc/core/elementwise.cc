@@ -19,11 +19,11 @@ bool rms_norm(const float* x, const float* weight, float eps, int64_t rows, int6
   return true;
 }
 
-bool silu_mul(const float* gate, const float* up, int64_t count, const Kernel& kernel,
+bool gate_mul(const float* gate, const float* up, int64_t count, bool gelu, const Kernel& kernel,
               const ParallelFor& parallel, float* y, Error* error) {
-  if (!check_rows("silu_mul", count, 1, error)) return false;
+  if (!check_rows("gate_mul", count, 1, error)) return false;
   auto body = [&](int64_t begin, int64_t end) {
-    kernel.silu_mul(gate + begin, up + begin, end - begin, y + begin);
+    kernel.gate_mul(gate + begin, up + begin, end - begin, gelu, y + begin);
   };
   parallel(count, kValuesPerThread, body);
   return true;

@@ -13,7 +13,7 @@ bool rms_norm(const float* x, const float* weight, float eps, int64_t rows, int6
               const ParallelFor& parallel, float* y, Error* error);
 
 // y = gate / (1 + e^-gate) * up, float32 [count].
-bool silu_mul(const float* gate, const float* up, int64_t count, const Kernel& kernel,
+bool gate_mul(const float* gate, const float* up, int64_t count, bool gelu, const Kernel& kernel,
               const ParallelFor& parallel, float* y, Error* error);
 
 }  // namespace edge

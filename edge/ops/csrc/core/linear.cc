@@ -34,6 +34,7 @@ LinearJob job_for(const PackedView& weight, const LinearFusion& fusion, int64_t 
   job.tokens = tokens;
   job.residual = fusion.residual;
   job.y_rows = fusion.gate_up ? weight.n / 2 : weight.n;
+  job.gelu = fusion.gelu;
   job.up_block = fusion.gate_up ? job.y_rows / kBlockRows : 0;
   job.y = y;
   return job;

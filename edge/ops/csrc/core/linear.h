@@ -14,6 +14,7 @@ struct LinearFusion {
   float eps = 0;
   const float* residual = nullptr;  // [tokens, n]: added to the product
   bool gate_up = false;             // W is [gate; up], y [tokens, n / 2] = SiLU(gate x) * up x
+  bool gelu = false;                // GELU by its tanh form instead of SiLU
 };
 
 // Computes the bytes of scratch that `linear` needs, to be aligned like max_align_t. False with a sentence

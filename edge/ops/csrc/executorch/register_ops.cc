@@ -126,7 +126,7 @@ Tensor& norm_linear_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor
 }
 
 Tensor& norm_gate_up_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& norm_weight, double eps,
-                         const Tensor& packed, int64_t n, Tensor& out) {
+                         const Tensor& packed, int64_t n, bool gelu, Tensor& out) {
   LOWBIT_CHECK(is_norm_of(norm_weight, x),
                "lowbit::norm_gate_up: norm_weight must be as long as the last dimension of x");
   LOWBIT_CHECK(n > 0 && n <= edge::kMaxRows / 2, "lowbit::norm_gate_up: %lld rows do not fit a table",
@@ -135,6 +135,7 @@ Tensor& norm_gate_up_out(KernelRuntimeContext& ctx, const Tensor& x, const Tenso
   fusion.norm_weight = norm_weight.const_data_ptr<float>();
   fusion.eps = static_cast<float>(eps);
   fusion.gate_up = true;
+  fusion.gelu = gelu;
   return run_linear(ctx, "norm_gate_up", x, packed, 2 * n, fusion, out);
 }
 
@@ -181,17 +182,18 @@ Tensor& rms_norm_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& w
   return out;
 }
 
-Tensor& silu_mul_out(KernelRuntimeContext& ctx, const Tensor& gate, const Tensor& up, Tensor& out) {
-  LOWBIT_CHECK(is_float(gate) && is_float(up) && is_float(out), "lowbit::silu_mul takes dense float32");
-  LOWBIT_CHECK(gate.dim() >= 1 && same_shape(gate, up), "lowbit::silu_mul: gate and up differ in shape");
+Tensor& gate_mul_out(KernelRuntimeContext& ctx, const Tensor& gate, const Tensor& up, bool gelu,
+                     Tensor& out) {
+  LOWBIT_CHECK(is_float(gate) && is_float(up) && is_float(out), "lowbit::gate_mul takes dense float32");
+  LOWBIT_CHECK(gate.dim() >= 1 && same_shape(gate, up), "lowbit::gate_mul: gate and up differ in shape");
   LOWBIT_CHECK(resize_last(out, gate, last_size(gate), false),
-               "lowbit::silu_mul: the output does not fit its plan");
+               "lowbit::gate_mul: the output does not fit its plan");
   edge::Error error;
   const edge::Kernel* kernel = edge::selected_kernel(&error);
   LOWBIT_CHECK(kernel != nullptr &&
-                   edge::silu_mul(gate.const_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel(),
-                                  *kernel, kParallel, out.mutable_data_ptr<float>(), &error),
-               "lowbit::silu_mul: %s", error.message);
+                   edge::gate_mul(gate.const_data_ptr<float>(), up.const_data_ptr<float>(), gate.numel(),
+                                  gelu, *kernel, kParallel, out.mutable_data_ptr<float>(), &error),
+               "lowbit::gate_mul: %s", error.message);
   return out;
 }
 
@@ -226,7 +228,8 @@ Tensor& run_attention(KernelRuntimeContext& ctx, edge::AttentionJob job, Tensor&
 }
 
 Tensor& attention_out(KernelRuntimeContext& ctx, const Tensor& qkv, const Tensor& cos, const Tensor& sin,
-                      Tensor& k_cache, Tensor& v_cache, int64_t start_pos, int64_t heads, Tensor& out) {
+                      Tensor& k_cache, Tensor& v_cache, int64_t start_pos, int64_t heads, int64_t window,
+                      double cap, Tensor& out) {
   edge::AttentionJob job{};
   edge::AttentionShape& s = job.shape;
   LOWBIT_CHECK(attention_shape(qkv, cos, sin, k_cache, start_pos, heads, &s) && is_float(k_cache) &&
@@ -238,13 +241,15 @@ Tensor& attention_out(KernelRuntimeContext& ctx, const Tensor& qkv, const Tensor
   job.qkv = qkv.const_data_ptr<float>();
   job.cos = cos.const_data_ptr<float>();
   job.sin = sin.const_data_ptr<float>();
+  s.window = window;
+  job.cap = static_cast<float>(cap);
   job.floats = {k_cache.mutable_data_ptr<float>(), v_cache.mutable_data_ptr<float>()};
   return run_attention(ctx, job, out);
 }
 
 Tensor& attention_int8_out(KernelRuntimeContext& ctx, const Tensor& qkv, const Tensor& cos, const Tensor& sin,
                            Tensor& k_cache, Tensor& v_cache, Tensor& k_scales, Tensor& v_scales,
-                           int64_t start_pos, int64_t heads, Tensor& out) {
+                           int64_t start_pos, int64_t heads, int64_t window, double cap, Tensor& out) {
   edge::AttentionJob job{};
   edge::AttentionShape& s = job.shape;
   const bool agree = attention_shape(qkv, cos, sin, k_cache, start_pos, heads, &s) &&
@@ -259,6 +264,8 @@ Tensor& attention_int8_out(KernelRuntimeContext& ctx, const Tensor& qkv, const T
   job.qkv = qkv.const_data_ptr<float>();
   job.cos = cos.const_data_ptr<float>();
   job.sin = sin.const_data_ptr<float>();
+  s.window = window;
+  job.cap = static_cast<float>(cap);
   job.is_int8 = true;
   job.int8 = {k_cache.mutable_data_ptr<int8_t>(), v_cache.mutable_data_ptr<int8_t>(),
               k_scales.mutable_data_ptr<float>(), v_scales.mutable_data_ptr<float>()};
@@ -283,7 +290,7 @@ EXECUTORCH_LIBRARY(lowbit, "norm_gate_up.out", WithMemory<norm_gate_up_out>::cal
 EXECUTORCH_LIBRARY(lowbit, "linear_add.out", WithMemory<linear_add_out>::call);
 EXECUTORCH_LIBRARY(lowbit, "embedding.out", WithMemory<embedding_out>::call);
 EXECUTORCH_LIBRARY(lowbit, "rms_norm.out", WithMemory<rms_norm_out>::call);
-EXECUTORCH_LIBRARY(lowbit, "silu_mul.out", WithMemory<silu_mul_out>::call);
+EXECUTORCH_LIBRARY(lowbit, "gate_mul.out", WithMemory<gate_mul_out>::call);
 EXECUTORCH_LIBRARY(lowbit, "attention.out", WithMemory<attention_out>::call);
 EXECUTORCH_LIBRARY(lowbit, "attention_int8.out", WithMemory<attention_int8_out>::call);
 

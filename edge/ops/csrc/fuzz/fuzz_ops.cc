@@ -65,13 +65,14 @@ void fuzz_rms_norm(FuzzedDataProvider* data, Random* random) {
   });
 }
 
-void fuzz_silu_mul(FuzzedDataProvider* data, Random* random) {
+void fuzz_gate_mul(FuzzedDataProvider* data, Random* random) {
   int64_t count = data->ConsumeIntegralInRange<int64_t>(0, 300);
   const std::vector<float> gate = fuzzed_values(data, count, random), up = fuzzed_values(data, count, random);
   const Outputs before = {blank(count)};
+  const int gelu = data->ConsumeBool();
   const bool wild = make_wild(data, &count);
-  compare(data, "silu_mul", wild, before, [&](const char* kernel, int threads, Outputs* out, char* error) {
-    return edge_silu_mul(gate.data(), up.data(), count, kernel, threads, (*out)[0].data(), error,
+  compare(data, "gate_mul", wild, before, [&](const char* kernel, int threads, Outputs* out, char* error) {
+    return edge_gate_mul(gate.data(), up.data(), count, gelu, kernel, threads, (*out)[0].data(), error,
                          kErrorBytes);
   });
 }
@@ -100,6 +101,7 @@ void fuzz_quantize(FuzzedDataProvider* data, Random* random) {
 struct Attention {
   AttentionShape shape;
   bool is_int8, wild;
+  float cap;
   std::vector<float> qkv, cos, sin, keys, values;  // of int8 caches: the scales of keys and values
   std::vector<int8_t> int8_keys, int8_values;
 };
@@ -114,6 +116,10 @@ AttentionShape attention_shape(FuzzedDataProvider* data, bool is_int8) {
   s.capacity = (s.positions + kTile - 1) / kTile * kTile;
   s.tokens = data->ConsumeIntegralInRange<int64_t>(1, std::min<int64_t>(s.positions, 7));
   s.start_pos = data->ConsumeIntegralInRange<int64_t>(0, s.positions - s.tokens);
+  if (data->ConsumeBool()) {
+    s.window = data->ConsumeIntegralInRange<int64_t>(1, 100);
+    s.capacity = (s.window + kTile - 1) / kTile * kTile;
+  }
   return s;
 }
 
@@ -131,8 +137,10 @@ Attention attention_case(FuzzedDataProvider* data, Random* random) {
     a.int8_keys.push_back(static_cast<int8_t>(random->bits()));
     a.int8_values.push_back(static_cast<int8_t>(random->bits()));
   }
+  a.cap = data->ConsumeBool() ? 0.0f : static_cast<float>(data->ConsumeIntegralInRange(1, 60));
   a.wild = make_wild(data, &s.tokens) || make_wild(data, &s.heads) || make_wild(data, &s.kv_heads) ||
-           make_wild(data, &s.head_dim) || make_wild(data, &s.capacity) || make_wild(data, &s.start_pos);
+           make_wild(data, &s.head_dim) || make_wild(data, &s.capacity) || make_wild(data, &s.start_pos) ||
+           make_wild(data, &s.window);
   if (data->ConsumeIntegralInRange(0, 50) == 0) s.start_pos = data->ConsumeIntegral<int64_t>();
   return a;
 }
@@ -150,14 +158,14 @@ void fuzz_attention(FuzzedDataProvider* data, Random* random) {
     float *y = (*out)[0].data(), *keys = (*out)[1].data(), *values = (*out)[2].data();
     if (!a.is_int8) {
       return edge_attention(a.qkv.data(), a.cos.data(), a.sin.data(), keys, values, s.tokens, s.heads,
-                            s.kv_heads, s.head_dim, s.capacity, s.positions, s.start_pos, kernel, threads, y,
-                            error, kErrorBytes);
+                            s.kv_heads, s.head_dim, s.capacity, s.positions, s.start_pos, s.window, a.cap,
+                            kernel, threads, y, error, kErrorBytes);
     }
     std::vector<int8_t> int8_keys = a.int8_keys, int8_values = a.int8_values;
     const int status =
         edge_attention_int8(a.qkv.data(), a.cos.data(), a.sin.data(), int8_keys.data(), int8_values.data(),
                             keys, values, s.tokens, s.heads, s.kv_heads, s.head_dim, s.capacity, s.positions,
-                            s.start_pos, kernel, threads, y, error, kErrorBytes);
+                            s.start_pos, s.window, a.cap, kernel, threads, y, error, kErrorBytes);
     (*out)[3].assign(int8_keys.begin(), int8_keys.end());
     (*out)[4].assign(int8_values.begin(), int8_values.end());
     return status;
@@ -168,7 +176,7 @@ void fuzz(FuzzedDataProvider data) {
   Random random(data.ConsumeIntegral<uint64_t>());
   const int op = data.ConsumeIntegralInRange(0, 7);
   if (op == 0) return fuzz_rms_norm(&data, &random);
-  if (op == 1) return fuzz_silu_mul(&data, &random);
+  if (op == 1) return fuzz_gate_mul(&data, &random);
   if (op == 2) return fuzz_quantize(&data, &random);
   fuzz_attention(&data, &random);
 }

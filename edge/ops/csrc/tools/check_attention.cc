@@ -19,15 +19,19 @@ AttentionShape random_shape(bool is_int8, Random* random) {
   s.capacity = (s.positions + kTile - 1) / kTile * kTile;
   s.tokens = random->chance(50) ? 1 : random->between(1, s.positions < 40 ? s.positions : 40);
   s.start_pos = random->between(0, s.positions - s.tokens);
+  if (random->chance(40)) {  // caches as large as the window, or a little larger
+    s.window = random->between(1, 200);
+    s.capacity = (s.window + kTile - 1) / kTile * kTile + random->between(0, 2) * kTile;
+  }
   return s;
 }
 
 std::string describe(const AttentionShape& s, bool is_int8) {
   char text[200];
   std::snprintf(text, sizeof(text),
-                "attention of %" PRId64 " tokens at %" PRId64 " of %" PRId64 ", %" PRId64
+                "attention of %" PRId64 " tokens at %" PRId64 " of %" PRId64 ", window %" PRId64 ", %" PRId64
                 " heads over %" PRId64 " of %" PRId64 ", %s caches",
-                s.tokens, s.start_pos, s.positions, s.heads, s.kv_heads, s.head_dim,
+                s.tokens, s.start_pos, s.positions, s.window, s.heads, s.kv_heads, s.head_dim,
                 is_int8 ? "int8" : "float32");
   return text;
 }
@@ -81,6 +85,7 @@ bool check_caches(bool is_int8, const Kernel& kernel, Random* random, Tally* tal
   job.cos = cos.data();
   job.sin = sin.data();
   job.is_int8 = is_int8;
+  if (random->chance(30)) job.cap = random->chance(50) ? 50.0f : 2.0f;
   const Caches caches = random_caches(s, is_int8, random);
   return tally->same(kernel, describe(s, is_int8), run(job, caches, kScalar), run(job, caches, kernel));
 }

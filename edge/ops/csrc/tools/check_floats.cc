@@ -46,22 +46,23 @@ bool check_rms_norm(const Kernel& kernel, Random* random, Tally* tally) {
   return tally->same(kernel, describe("rms_norm", dim), want, got);
 }
 
-bool check_silu_mul(const Kernel& kernel, Random* random, Tally* tally) {
+bool check_gate_mul(const Kernel& kernel, Random* random, Tally* tally) {
   const int64_t count = random->between(1, 3000);
   std::vector<float> gate = random->values(count, 120.0f);
   if (random->chance(20)) gate = random_row(random, count);
   const std::vector<float> up = random->values(count, 3.0f);
   std::vector<float> want(up.size()), got(up.size());
-  kScalar.silu_mul(gate.data(), up.data(), count, want.data());
-  kernel.silu_mul(gate.data(), up.data(), count, got.data());
-  return tally->same(kernel, describe("silu_mul", count), want, got);
+  const bool gelu = random->chance(50);
+  kScalar.gate_mul(gate.data(), up.data(), count, gelu, want.data());
+  kernel.gate_mul(gate.data(), up.data(), count, gelu, got.data());
+  return tally->same(kernel, describe("gate_mul", count), want, got);
 }
 
 }  // namespace
 
 bool check_floats(const Kernel& kernel, Random* random, Tally* tally) {
   return check_quantize(kernel, random, tally) && check_rms_norm(kernel, random, tally) &&
-         check_silu_mul(kernel, random, tally);
+         check_gate_mul(kernel, random, tally);
 }
 
 }  // namespace edge

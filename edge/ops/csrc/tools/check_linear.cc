@@ -14,7 +14,7 @@ struct Case {
   TableForm form;
   int64_t n, k, tokens;
   Fill fill;
-  bool gate_up, norm, residual;
+  bool gate_up, gelu, norm, residual;
   bool extreme;  // activations that quantise to +-127
 };
 
@@ -64,6 +64,7 @@ bool check_case(const Case& c, const Kernel& kernel, Random* random, Tally* tall
   fusion.eps = 1e-5f;
   fusion.residual = c.residual ? residual.data() : nullptr;
   fusion.gate_up = c.gate_up;
+  fusion.gelu = c.gelu;
   Error error;
   const std::vector<float> want = multiply(c, table, x, fusion, kScalar, &error);
   const std::vector<float> got = multiply(c, table, x, fusion, kernel, &error);
@@ -83,6 +84,7 @@ Case random_case(const EncodingTraits& encoding, Random* random) {
   Case c{};
   c.form = random_form(encoding, random);
   c.gate_up = random->chance(25);
+  c.gelu = random->chance(50);
   c.n = c.gate_up ? random->between(1, 2) * 32 : random->between(1, 50);
   c.k = random_columns(random);
   c.tokens = random->chance(40) ? 1 : random->between(2, 70);

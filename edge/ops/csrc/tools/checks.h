@@ -40,7 +40,7 @@ ParallelFor serial();
 bool check_linear(const Kernel& kernel, Random* random, Tally* tally);
 // Checks the largest possible sums: k = 65536, all codes largest, activations at +-127.
 bool check_linear_extremes(const Kernel& kernel, Random* random, Tally* tally);
-// Checks one random case each of quantize, rms_norm and silu_mul.
+// Checks one random case each of quantize, rms_norm and gate_mul.
 bool check_floats(const Kernel& kernel, Random* random, Tally* tally);
 // Checks one random case each of attention over float32 and int8 caches.
 bool check_attention(const Kernel& kernel, Random* random, Tally* tally);

@@ -19,7 +19,8 @@ struct QueryBatch {
   int64_t count;
   int64_t kv_head;
   int64_t row[kBatch];                            // row of the output [T * H, D]
-  int64_t seen[kBatch];                           // number of positions that it sees
+  int64_t from[kBatch];                           // first position that it sees
+  int64_t seen[kBatch];                           // and the one behind the last
   alignas(64) float floats[kBatch][kMaxHeadDim];  // scaled by log2(e) / sqrt(D)
   alignas(64) int8_t int8[kBatch][kMaxHeadDim];   // for int8 caches: query = int8 * scale
   alignas(64) float scales[kBatch];
@@ -29,8 +30,10 @@ struct QueryBatch {
 
 // A tile and the part of it that each of some queries sees.
 struct Tile {
-  int64_t first;               // its first position
-  int64_t counts[kMaxShared];  // positions of it that each query sees, 1 to kTile
+  int64_t at;                  // where its first position is in the cache
+  int64_t starts[kMaxShared];  // each query sees its positions from starts[i] on, up to
+  int64_t counts[kMaxShared];  // counts[i], 1 to kTile
+  int64_t latest;              // largest of the starts
   int64_t fewest, most;        // smallest and largest of the counts
 };
 
@@ -108,28 +111,37 @@ void add_float_values(const float* values, int64_t from, int64_t to, int64_t dim
 template <int kQueries>
 void add_float_tile(const AttentionJob& job, const Tile& tile, int64_t query, QueryBatch* batch) {
   const int64_t dim = job.shape.head_dim;
-  const int64_t offset = (batch->kv_head * job.shape.capacity + tile.first) * dim;
+  const int64_t offset = (batch->kv_head * job.shape.capacity + tile.at) * dim;
   alignas(64) float scores[kQueries][kTile];
   const float* values = job.floats.values + offset;
   dot_float_keys<kQueries>(job.floats.keys + offset, values, (tile.most + kKeyBlock - 1) / kKeyBlock, dim,
                            batch->floats + query, scores);
   RunningSoftmax* state = batch->state + query;
   float shrink[kQueries];
-  weigh_scores<kQueries>(scores, tile.counts, state, shrink);
+  if (job.cap > 0) cap_scores<kQueries>(scores, job.cap);
+  weigh_scores<kQueries>(scores, tile.starts, tile.counts, state, shrink);
   for (int i = 0; i < kQueries; ++i) {
     for (int64_t d = 0; d < dim; ++d) state[i].weighted[d] *= shrink[i];
   }
-  add_float_values<kQueries>(values, 0, tile.fewest, dim, scores, state);
-  for (int i = 0; i < kQueries; ++i) {  // skip positions that a query does not see: 0 * value may be NaN
-    if (tile.counts[i] == tile.fewest) continue;
-    add_float_values<1>(values, tile.fewest, tile.counts[i], dim, scores + i, state + i);
+  // Skips positions that a query does not see, because 0 * value may be NaN.
+  const int64_t from = tile.latest < tile.fewest ? tile.latest : tile.fewest;
+  for (int i = 0; i < kQueries; ++i) {
+    const int64_t to = tile.counts[i] < from ? tile.counts[i] : from;
+    if (tile.starts[i] < to) add_float_values<1>(values, tile.starts[i], to, dim, scores + i, state + i);
+  }
+  if (from < tile.fewest) add_float_values<kQueries>(values, from, tile.fewest, dim, scores, state);
+  for (int i = 0; i < kQueries; ++i) {
+    const int64_t rest = tile.starts[i] > tile.fewest ? tile.starts[i] : tile.fewest;
+    if (rest < tile.counts[i]) {
+      add_float_values<1>(values, rest, tile.counts[i], dim, scores + i, state + i);
+    }
   }
 }
 
 template <class Isa, int kQueries>
 void add_int8_tile(const AttentionJob& job, const Tile& tile, int64_t query, QueryBatch* batch) {
   const int64_t dim = job.shape.head_dim;
-  const int64_t row = batch->kv_head * job.shape.capacity + tile.first;
+  const int64_t row = batch->kv_head * job.shape.capacity + tile.at;
   alignas(64) int32_t dots[kQueries * kTile], sums[kQueries * kMaxHeadDim];
   alignas(64) float scores[kQueries][kTile];
   alignas(64) int16_t weights[kQueries * kTile];
@@ -143,8 +155,10 @@ void add_int8_tile(const AttentionJob& job, const Tile& tile, int64_t query, Que
       store_floats(scores[i] + p, dot * load_floats(key_scales + p) * batch->scales[query + i]);
     }
   }
-  weigh_scores<kQueries>(scores, tile.counts, batch->state + query, shrink);
-  quantize_all_weights<kQueries>(scores, job.int8.value_scales + row, tile.counts, weights, units);
+  if (job.cap > 0) cap_scores<kQueries>(scores, job.cap);
+  weigh_scores<kQueries>(scores, tile.starts, tile.counts, batch->state + query, shrink);
+  quantize_all_weights<kQueries>(scores, job.int8.value_scales + row, tile.starts, tile.counts, weights,
+                                 units);
   Isa::template weigh_values<kQueries>(job.int8.values + row * dim, (tile.most + 3) / 4, dim, weights, sums);
   for (int i = 0; i < kQueries; ++i) {
     float* weighted = batch->state[query + i].weighted;
@@ -157,10 +171,12 @@ void add_int8_tile(const AttentionJob& job, const Tile& tile, int64_t query, Que
 
 template <class Isa, int kQueries>
 void add_tile(const AttentionJob& job, int64_t first, int64_t query, QueryBatch* batch) {
-  Tile tile{first, {}, kTile, 0};
+  Tile tile{first % job.shape.capacity, {}, {}, 0, kTile, 0};
   for (int i = 0; i < kQueries; ++i) {
-    const int64_t left = batch->seen[query + i] - first;
+    const int64_t left = batch->seen[query + i] - first, skipped = batch->from[query + i] - first;
     tile.counts[i] = left < kTile ? left : kTile;
+    tile.starts[i] = skipped > 0 ? skipped : 0;
+    if (tile.starts[i] > tile.latest) tile.latest = tile.starts[i];
     if (tile.counts[i] < tile.fewest) tile.fewest = tile.counts[i];
     if (tile.counts[i] > tile.most) tile.most = tile.counts[i];
   }
@@ -171,11 +187,11 @@ void add_tile(const AttentionJob& job, int64_t first, int64_t query, QueryBatch*
   }
 }
 
-// Adds a tile to queries [query, count) of a batch, which all see it, up to kMaxShared at a time.
+// Adds a tile to queries [query, end) of a batch, which all see it, up to kMaxShared at a time.
 template <class Isa>
-void add_tile_to_all(const AttentionJob& job, int64_t first, int64_t query, QueryBatch* batch) {
-  while (query < batch->count) {
-    const int64_t left = batch->count - query;
+void add_tile_to_all(const AttentionJob& job, int64_t first, int64_t query, int64_t end, QueryBatch* batch) {
+  while (query < end) {
+    const int64_t left = end - query;
     if (left == 3 || left == 5) {  // 5 is 3 and 2, not 4 and 1
       add_tile<Isa, 3>(job, first, query, batch);
       query += 3;
@@ -205,7 +221,9 @@ inline void add_query(const AttentionJob& job, int64_t token, int64_t head, Quer
     for (int64_t d = 0; d < dim; ++d) query[d] *= scale;
   }
   batch->row[i] = token * job.shape.heads + head;
-  batch->seen[i] = job.shape.start_pos + token + 1;
+  const int64_t seen = job.shape.start_pos + token + 1, window = job.shape.window;
+  batch->seen[i] = seen;
+  batch->from[i] = window > 0 && seen > window ? seen - window : 0;
   start_softmax(batch->state + i);
 }
 
@@ -213,9 +231,12 @@ template <class Isa>
 void finish_batch(const AttentionJob& job, QueryBatch* batch) {
   const int64_t dim = job.shape.head_dim;
   int64_t query = 0;
-  for (int64_t first = 0; batch->count > 0 && first < batch->seen[batch->count - 1]; first += kTile) {
+  int64_t first = batch->count > 0 ? batch->from[0] / kTile * kTile : 0;
+  for (; batch->count > 0 && first < batch->seen[batch->count - 1]; first += kTile) {
     while (batch->seen[query] <= first) ++query;
-    add_tile_to_all<Isa>(job, first, query, batch);
+    int64_t end = batch->count;
+    while (end > query && batch->from[end - 1] >= first + kTile) --end;
+    add_tile_to_all<Isa>(job, first, query, end, batch);
   }
   for (int64_t i = 0; i < batch->count; ++i) {
     float* out = job.out + batch->row[i] * dim;

@@ -28,7 +28,7 @@ inline void rotate_at(const AttentionJob& job, int64_t token, int64_t head, floa
 
 inline void write_floats(const AttentionJob& job, int64_t token, int64_t head) {
   const AttentionShape& s = job.shape;
-  const int64_t position = s.start_pos + token, dim = s.head_dim;
+  const int64_t position = (s.start_pos + token) % s.capacity, dim = s.head_dim;
   float key[kMaxHeadDim];
   rotate_at(job, token, s.heads + head, key);
   float* lines = job.floats.keys + (head * s.capacity + position / kKeyBlock * kKeyBlock) * dim;
@@ -40,7 +40,7 @@ inline void write_floats(const AttentionJob& job, int64_t token, int64_t head) {
 
 inline void write_int8(const AttentionJob& job, int64_t token, int64_t head) {
   const AttentionShape& s = job.shape;
-  const int64_t position = s.start_pos + token, dim = s.head_dim;
+  const int64_t position = (s.start_pos + token) % s.capacity, dim = s.head_dim;
   const int64_t scale_at = head * s.capacity + position;
   float key[kMaxHeadDim] = {};
   int8_t row[kMaxHeadDim];

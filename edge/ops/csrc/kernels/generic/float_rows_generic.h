@@ -1,6 +1,6 @@
-// RMSNorm, SiLU and the quantisation of activations. Every kernel file compiles its own copy with its own
-// instruction set; all give the same bits, because elementwise steps are IEEE operations in a fixed order and
-// sums go through 16 fixed lanes (deterministic_math.h).
+// RMSNorm, SiLU, GELU and the quantisation of activations. Every kernel file compiles its own copy with its
+// own instruction set; all give the same bits, because elementwise steps are IEEE operations in a fixed order
+// and sums go through 16 fixed lanes (deterministic_math.h).
 #pragma once
 
 #include <cmath>
@@ -44,13 +44,22 @@ inline Floats exp_of(Floats x) {
   return sum * (Floats)((half + 127u) << 23) * (Floats)((n - half + 127u) << 23);
 }
 
-inline void silu_mul_row(const float* gate, const float* up, int64_t count, float* y) {
+// GELU by its tanh form is x * sigmoid(2 u) with u = sqrt(2 / pi) * (x + 0.044715 x^3); this is -2 u / x.
+constexpr float kGeluCube = -0.0713548163f, kGeluLine = -1.59576912f;
+
+// Computes SiLU(gate) * up, or GELU(gate) * up.
+inline void gate_mul_row(const float* gate, const float* up, int64_t count, bool gelu, float* y) {
   int64_t i = 0;
   for (; i + kFloats <= count; i += kFloats) {
     const Floats g = load_floats(gate + i);
-    store_floats(y + i, g / (1.0f + exp_of(-g)) * load_floats(up + i));
+    const Floats power = exp_of(gelu ? (g * g * kGeluCube + kGeluLine) * g : -g);
+    store_floats(y + i, g / (1.0f + power) * load_floats(up + i));
   }
-  for (; i < count; ++i) y[i] = gate[i] / (1.0f + exp_deterministic(-gate[i])) * up[i];
+  for (; i < count; ++i) {
+    const float g = gate[i];
+    const float power = exp_deterministic(gelu ? (g * g * kGeluCube + kGeluLine) * g : -g);
+    y[i] = g / (1.0f + power) * up[i];
+  }
 }
 
 template <bool kNorm>

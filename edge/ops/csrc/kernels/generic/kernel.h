@@ -39,6 +39,7 @@ struct LinearJob {
   int64_t tokens;
   const float* residual;  // [tokens, n] to add to the result, or null
   int64_t up_block;       // 0, or: the table is [gate; up], up starts at this block, y = SiLU(gate) * up
+  bool gelu;              // GELU instead of SiLU
   int64_t y_rows;         // n, or the rows of gate
   float* y;               // [tokens, y_rows]
 };
@@ -55,7 +56,8 @@ struct Kernel {
   TokenScale (*quantize)(const float* x, const float* norm_weight, float eps, int64_t k, int64_t q_stride,
                          int8_t* q);
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t dim, float* y);
-  void (*silu_mul)(const float* gate, const float* up, int64_t count, float* y);
+  // SiLU(gate) * up, or GELU(gate) * up.
+  void (*gate_mul)(const float* gate, const float* up, int64_t count, bool gelu, float* y);
   // Keys and values of tokens [begin, end) into the caches of a job (attention_job.h).
   void (*write_cache)(const AttentionJob& job, int64_t begin, int64_t end);
   // Items [begin, end) of a job: item = token * heads + head.

@@ -76,7 +76,7 @@ inline void scale_halves(const LinearJob& job, int64_t block, const float* acc, 
 inline void store_rows(const LinearJob& job, int64_t block, int64_t token, float* rows, const float* up) {
   const int64_t row0 = block * kRows;
   const int64_t count = job.y_rows - row0 < kRows ? job.y_rows - row0 : kRows;
-  if (up != nullptr) silu_mul_row(rows, up, kRows, rows);
+  if (up != nullptr) gate_mul_row(rows, up, kRows, job.gelu, rows);
   if (job.residual != nullptr) {
     const float* residual = job.residual + token * job.y_rows + row0;
     for (int64_t row = 0; row < count; ++row) rows[row] = residual[row] + rows[row];

@@ -13,7 +13,7 @@ namespace {
 template <class Isa>
 constexpr Kernel make_kernel(const char* name, bool (*supported)()) {
   return {name,         supported,    Isa::kRunsBase3, linear_blocks<Isa>, quantize_row,
-          rms_norm_row, silu_mul_row, write_cache,     attend_items<Isa>};
+          rms_norm_row, gate_mul_row, write_cache,     attend_items<Isa>};
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "core/deterministic_math.h"
+#include "kernels/generic/float_rows_generic.h"
 #include "kernels/generic/float_vector_generic.h"
 #include "kernels/generic/kernel.h"
 
@@ -73,13 +74,28 @@ inline int32_t largest_bits(const float* values) {
   return largest_lane(lanes, {0});
 }
 
-// Turns the scores of some queries, in units of ln 2, into weights 2^(score - largest), and those from
-// counts[i] on into 0. `weighted` of the earlier tiles must be multiplied by shrink[i]. Each step runs for
-// all queries before the next step, so that the CPU can overlap them.
+// Caps the scores of some queries, in units of ln 2: cap * tanh(score / cap), with
+// tanh(x) = 1 - 2 / (1 + e^2x). The error is about 1e-7 of the cap.
 template <int kQueries>
-void weigh_scores(float (*scores)[kTile], const int64_t* counts, RunningSoftmax* state, float* shrink) {
+void cap_scores(float (*scores)[kTile], float cap) {
+  const float unit = cap * 1.44269504f, twice = 2.0f / unit;
+  for (int i = 0; i < kQueries; ++i) {
+    for (int64_t p = 0; p < kTile; p += kFloats) {
+      const Floats power = exp_of(load_floats(scores[i] + p) * twice);
+      store_floats(scores[i] + p, (1.0f - 2.0f / (1.0f + power)) * unit);
+    }
+  }
+}
+
+// Turns the scores of some queries, in units of ln 2, into weights 2^(score - largest), and those before
+// starts[i] and from counts[i] on into 0. `weighted` of the earlier tiles must be multiplied by shrink[i].
+// Each step runs for all queries before the next step, so that the CPU can overlap them.
+template <int kQueries>
+void weigh_scores(float (*scores)[kTile], const int64_t* starts, const int64_t* counts, RunningSoftmax* state,
+                  float* shrink) {
   float largest[kQueries];
   for (int i = 0; i < kQueries; ++i) {
+    for (int64_t p = 0; p < starts[i]; ++p) scores[i][p] = -std::numeric_limits<float>::infinity();
     for (int64_t p = counts[i]; p < kTile; ++p) scores[i][p] = -std::numeric_limits<float>::infinity();
     largest[i] = largest_score(scores[i], state[i].largest);
   }
@@ -89,6 +105,7 @@ void weigh_scores(float (*scores)[kTile], const int64_t* counts, RunningSoftmax*
     for (int64_t p = 0; p < kTile; p += kFloats) {
       store_floats(scores[i] + p, exp2_of_nonpositive(load_floats(scores[i] + p) - largest[i]));
     }
+    for (int64_t p = 0; p < starts[i]; ++p) scores[i][p] = 0.0f;
     for (int64_t p = counts[i]; p < kTile; ++p) scores[i][p] = 0.0f;
   }
   for (int i = 0; i < kQueries; ++i) {
@@ -124,13 +141,14 @@ inline float quantize_weights(const float* weights, int16_t* integers) {
 
 // Multiplies the weights of some queries by the scales of the values and rounds them to integers.
 template <int kQueries>
-void quantize_all_weights(float (*weights)[kTile], const float* scales, const int64_t* counts,
-                          int16_t* integers, float* units) {
+void quantize_all_weights(float (*weights)[kTile], const float* scales, const int64_t* starts,
+                          const int64_t* counts, int16_t* integers, float* units) {
   for (int i = 0; i < kQueries; ++i) {
     for (int64_t p = 0; p < kTile; p += kFloats) {
       store_floats(weights[i] + p, load_floats(weights[i] + p) * load_floats(scales + p));
     }
-    for (int64_t p = counts[i]; p < kTile; ++p) weights[i][p] = 0.0f;  // the scale may be NaN
+    for (int64_t p = 0; p < starts[i]; ++p) weights[i][p] = 0.0f;  // the scale may be NaN
+    for (int64_t p = counts[i]; p < kTile; ++p) weights[i][p] = 0.0f;
   }
   for (int i = 0; i < kQueries; ++i) units[i] = quantize_weights(weights[i], integers + i * kTile);
 }
