@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge.cli import refuse_unwritable
+from edge.model.chat_template import TEMPLATE_NAME
 from edge.model.tokenizer import TOKENIZER_FILES
 from edge.runtime.manifest import MANIFEST_NAME, PROGRAM_NAME
 
@@ -18,7 +19,12 @@ def checked_output(output: Path) -> Path:
     output = output.resolve()
     refuse_unwritable(output)
     found = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if found and not {MANIFEST_NAME} <= found <= {MANIFEST_NAME, PROGRAM_NAME, *TOKENIZER_FILES}:
+    if found and not {MANIFEST_NAME} <= found <= {
+        MANIFEST_NAME,
+        PROGRAM_NAME,
+        TEMPLATE_NAME,
+        *TOKENIZER_FILES,
+    }:
         raise ValueError(f"--output {output} exists and is not an earlier export; choose another directory")
     if output in (Path.cwd(), *Path.cwd().parents):
         raise ValueError(f"--output {output} is the directory this runs in; choose another one")

@@ -13,6 +13,7 @@ from edge.checkpoints.hugging_face import parse_config
 from edge.checkpoints.packed import ASSETS, open_model, refuse_shadowed
 from edge.checkpoints.random_weights import random_checkpoint
 from edge.formats import FULL_PRECISION, Grid
+from edge.model.chat_template import ChatTemplate, find_chat_template
 from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
@@ -39,7 +40,8 @@ class Source:
         checkpoint: its weights, read when they are asked for.
         plan: grids of the linears in the program.
         model: norms and biases; its matrices are on the meta device.
-        is_rounded: the program rounds weights that were not trained for it.
+        chat_template: of its tokenizer, if there is one that works.
+        faults: what is wrong with its files and left out.
     """
 
     name: str
@@ -50,9 +52,12 @@ class Source:
     plan: Plan
     model: Decoder
     tokenizer: Tokenizer | None
+    chat_template: ChatTemplate | None = None
+    faults: tuple[str, ...] = ()
 
     @property
     def is_rounded(self) -> bool:
+        """The program rounds weights that were not trained for it."""
         return self.weights == "rounded after training"
 
     def verification_tokens(self) -> tuple[list[int], str]:
@@ -106,8 +111,19 @@ def load_source(
             f"export it with --bits {checkpoint.plan.default.bits:g}"
         )
     weights: Weights = "trained" if has_width else "rounded after training"
-    model = skeleton(checkpoint, positions)
-    return Source(label, name, weights, positions, checkpoint, plan, model, tokenizer)
+    model, template = skeleton(checkpoint, positions), None
+    faults: tuple[str, ...] = ()
+    try:
+        template = _chat_template(checkpoint)
+    except ValueError as error:
+        faults = (f"{error}; the program has none",)
+    return Source(label, name, weights, positions, checkpoint, plan, model, tokenizer, template, faults)
+
+
+def _chat_template(checkpoint: Checkpoint) -> ChatTemplate | None:
+    """The template beside a tokenizer.json; text of other tokenizers has no special tokens."""
+    path = checkpoint.tokenizer
+    return find_chat_template(path.parent) if path is not None and path.suffix == ".json" else None
 
 
 def _shape(name: str) -> ModelConfig:

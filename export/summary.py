@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,8 +17,12 @@ SAMPLE_PROMPT = "Once upon a time"
 SAMPLE_TOKENS = 80
 
 
-def print_summary(output: Path, manifest: Manifest) -> None:
-    """Print the summary to standard output."""
+def print_summary(output: Path, manifest: Manifest, faults: Sequence[str] = ()) -> None:
+    """Print the summary to standard output.
+
+    Args:
+        faults: what was wrong with the model's files and left out.
+    """
     speed, sample = _try_out(output, manifest)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
@@ -41,7 +46,7 @@ def print_summary(output: Path, manifest: Manifest) -> None:
         grid.add_row(name, Text(text))
     console = Console(highlight=False, soft_wrap=True)
     console.print(grid)
-    for warning in _warnings(manifest):
+    for warning in (*_warnings(manifest), *faults):
         console.print(Text.assemble(("warning: ", "bold yellow"), warning))
     if sample:
         console.print(Text(f"\n{sample}"))
@@ -65,7 +70,12 @@ def _stored_bits(manifest: Manifest) -> str:
 
 def _kv_cache(manifest: Manifest) -> str:
     size = f"{manifest.kv_cache}, {manifest.kv_cache_bytes:,} bytes for {manifest.max_seq_len} positions"
-    cost = manifest.verification.cache
+    cost, refused = manifest.verification.cache, manifest.verification.cache_refused
+    if refused is not None:
+        return (
+            f"{size}; int8 would move logits by rms {refused.rms:.2g} (int8 activations: "
+            f"{refused.rms_bound:.2g}) and perplexity to {refused.perplexity:.3f}"
+        )
     if cost is None:
         return size
     return (

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import gc
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -17,8 +18,10 @@ from edge.checkpoints.checkpoint import Checkpoint
 from edge.cli import flag, main_guard, parse_flags
 from edge.files import replace_directory
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, grid_for_bits
+from edge.model.chat_template import TEMPLATE_NAME
 from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
+from edge.ops.kv_layout import KEY_ELEMENTS
 from edge.quantizers.plan import MIXED
 from edge.runtime.manifest import (
     MANIFEST_NAME,
@@ -43,7 +46,7 @@ from export.recipes import RECIPES, Recipe
 from export.references import full_precision_logits, perplexity, references
 from export.source import LONGEST_DEFAULT, Source, load_source
 from export.summary import print_summary
-from export.verify import verify
+from export.verify import CacheTooCoarse, verify
 from export.weights import ModelWeights
 
 
@@ -71,70 +74,102 @@ class ExportFlags:
     max_seq_len: int | None = flag(
         f"positions of the KV cache; default: the model's, at most {LONGEST_DEFAULT}", default=None
     )
-    kv_cache: KVCacheFormat = flag(
-        "how keys and values are held; int8 takes a quarter of the memory (default %(default)s)",
-        default=Options.kv_cache,
+    kv_cache: Literal["auto", "int8", "fp32"] = flag(
+        "how keys and values are held: int8 takes a quarter of the memory and is faster; auto (the default) "
+        "is int8 unless that would change the model's logits more than int8 activations do",
+        default="auto",
     )
     random_weights: bool = flag("export a shape without training, to measure speed", default=False)
     output: Path | None = flag("directory to write; default: exported/MODEL-BITSbit", default=None)
 
 
-def export_to(
-    output: Path, source: Source, recipe: Recipe, options: Options, steps: Steps | None = None
-) -> Manifest:
-    """Export, verify and write ``output``, which appears whole or not at all."""
-    model, steps = source.model, steps or Steps(source.checkpoint.config)
-    weights = ModelWeights(source.checkpoint, source.plan, grid_for_bits(options.embedding_bits))
-    with replace_directory(checked_output(output), wait=False) as directory:
-        path = directory / PROGRAM_NAME
+@dataclass(frozen=True)
+class Export:
+    """What a program is made of, and how.
+
+    Attributes:
+        falls_back: a program whose int8 KV cache would cost too much gets a float32 one instead.
+    """
+
+    source: Source
+    recipe: Recipe
+    options: Options
+    steps: Steps
+    falls_back: bool = False
+
+    def write(self, output: Path) -> Manifest:
+        """Export, verify and write ``output``, which appears whole or not at all.
+
+        Raises:
+            ValueError: the model cannot be exported so, or ``output`` cannot be written.
+            VerificationError: the program is not the model.
+        """
+        with replace_directory(checked_output(output), wait=False) as directory:
+            path = directory / PROGRAM_NAME
+            try:
+                export, (lowered, proof) = self, self._program(path)
+            except CacheTooCoarse as error:
+                if not self.falls_back:
+                    raise
+                export = replace(self, options=replace(self.options, kv_cache="fp32"))
+                lowered, proof = export._program(path)
+                proof = proof.model_copy(update={"cache_refused": error.cost})
+            manifest = export._manifest(directory, lowered, proof)
+            (directory / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
+        return manifest
+
+    def _program(self, path: Path) -> tuple[Decoder, Verification]:
+        """Write the program and verify it; returns the lowered model too."""
+        model, options, steps = self.source.model, self.options, self.steps
+        weights = ModelWeights(
+            self.source.checkpoint, self.source.plan, grid_for_bits(options.embedding_bits)
+        )
         with steps.step("building the program's graph"):
-            lowered = recipe.lower(model, weights, options)
-            recipe.emit(lowered, options, constant_methods(model.config, options.max_seq_len), path)
+            lowered = self.recipe.lower(model, weights, options)
+            self.recipe.emit(lowered, options, constant_methods(model.config, options.max_seq_len), path)
         program = ProgramFile(path, lowered)
         with steps.weights("packing weights") as advance:
             program.fill(weights, advance)
-        proof = _verified(program, source, weights, lowered, recipe, options, steps)
-        written, record = record_file(path), None
+        return lowered, self._verified(program, weights, lowered)
+
+    def _verified(self, program: ProgramFile, weights: ModelWeights, lowered: Decoder) -> Verification:
+        source, steps = self.source, self.steps
+        tokens, text = source.verification_tokens()
+        with steps.weights("comparing weights") as advance:
+            tables = program.check(weights, advance)
+        with steps.layers("running PyTorch's model") as done:
+            expected = references(source.model, program, lowered, self.recipe, self.options, tokens, done)
+        with steps.step("running the program"):
+            proof = verify(program.path, expected, tables, tokens, text)
+        if not source.is_rounded:
+            return proof
+        with steps.layers("running the model before rounding") as done:
+            before = perplexity(full_precision_logits(source.model, weights, tokens, done), tokens)
+        return proof.model_copy(update={"perplexity_full_precision": before})
+
+    def _manifest(self, directory: Path, lowered: Decoder, proof: Verification) -> Manifest:
+        """Copy the tokenizer and the chat template to the directory, and describe all that is there."""
+        source, tokenizer, template = self.source, None, None
         if source.tokenizer is not None:
             shutil.copyfile(source.tokenizer.path, directory / source.tokenizer.path.name)
-            record = record_file(directory / source.tokenizer.path.name)
-        manifest = Manifest(
+            tokenizer = record_file(directory / source.tokenizer.path.name)
+        if source.chat_template is not None:
+            (directory / TEMPLATE_NAME).write_text(source.chat_template.text, encoding="utf-8")
+            template = record_file(directory / TEMPLATE_NAME)
+        return Manifest(
             model=source.name,
             source=source.where,
             weights=source.weights,
-            tokenizer=record,
+            tokenizer=tokenizer,
+            chat_template=template,
+            markers=source.chat_template.markers if source.chat_template else {},
             verification=proof,
             versions=package_versions(),
             embedding_learned=source.checkpoint.plan.embedding_format.is_quantized,
-            **option_figures(recipe, options),
-            **format_figures(model, source.plan, options.grid),
-            **program_figures(lowered, written),
+            **option_figures(self.recipe, self.options),
+            **format_figures(source.model, source.plan, self.options.grid),
+            **program_figures(lowered, record_file(directory / PROGRAM_NAME)),
         ).sealed()
-        (directory / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
-    return manifest
-
-
-def _verified(
-    program: ProgramFile,
-    source: Source,
-    weights: ModelWeights,
-    lowered: Decoder,
-    recipe: Recipe,
-    options: Options,
-    steps: Steps,
-) -> Verification:
-    tokens, text = source.verification_tokens()
-    with steps.weights("comparing weights") as advance:
-        tables = program.check(weights, advance)
-    with steps.layers("running PyTorch's model") as done:
-        expected = references(source.model, program, lowered, recipe, options, tokens, done)
-    with steps.step("running the program"):
-        proof = verify(program.path, expected, tables, tokens, text)
-    if not source.is_rounded:
-        return proof
-    with steps.layers("running the model before rounding") as done:
-        before = perplexity(full_precision_logits(source.model, weights, tokens, done), tokens)
-    return proof.model_copy(update={"perplexity_full_precision": before})
 
 
 def _default_embedding_bits(checkpoint: Checkpoint) -> int:
@@ -157,10 +192,14 @@ def main(argv: list[str] | None = None) -> int:
     output = flags.output or _default_output(source, recipe, grid.bits)
     checked_output(output)  # again: the default path is known only now
     embedding_bits = flags.embedding_bits or _default_embedding_bits(source.checkpoint)
-    options = Options(grid, source.max_seq_len, embedding_bits, flags.kv_cache)
+    kv_cache: KVCacheFormat = "fp32" if flags.kv_cache == "fp32" else "int8"
+    falls_back = flags.kv_cache == "auto"
+    if falls_back and (recipe.name == "fp32" or source.checkpoint.config.head_dim % KEY_ELEMENTS):
+        kv_cache = "fp32"  # nothing of this recipe is rounded, or int8 keys do not lie evenly in memory
+    options = Options(grid, source.max_seq_len, embedding_bits, kv_cache)
     with Steps(source.checkpoint.config, Console(stderr=True)) as steps:
-        manifest = export_to(output, source, recipe, options, steps)
-    print_summary(output, manifest)
+        manifest = Export(source, recipe, options, steps, falls_back).write(output)
+    print_summary(output, manifest, source.faults)
     gc.freeze()  # nothing is collected at the exit either, which takes another second
     return 0
 

@@ -28,6 +28,14 @@ from export.references import References, exp, perplexity
 FLOAT32_SUMMATION = 1e-4
 
 
+class CacheTooCoarse(VerificationError):
+    """An int8 KV cache would change the model too much."""
+
+    def __init__(self, sentence: str, cost: CacheCost) -> None:
+        super().__init__(f"{sentence}; export it with --kv-cache fp32")
+        self.cost = cost
+
+
 def verify(path: Path, references: References, tables: int, tokens: list[int], text: str) -> Verification:
     """Run the program on tokens and compare it with the references.
 
@@ -40,6 +48,8 @@ def verify(path: Path, references: References, tables: int, tokens: list[int], t
     """
     floats, rounded = references.float_logits, references.rounded_logits  # [T, V]
     cache = _cache_cost(references, tokens)
+    if cache is not None:
+        _judge_cache(cache, perplexity(floats, tokens))
     program = Program(path)
     stepwise = torch.stack([program.forward([token], i) for i, token in enumerate(tokens)])  # [T, V]
     prefill = program.forward(tokens, 0)  # [V]
@@ -88,27 +98,31 @@ def _judge(v: Verification) -> None:
             f"the program's logits are off, prefill against token by token: rms {v.prefill_rms:.4g}, "
             f"at most {v.prefill_rms_bound:.4g} is right; nothing was written"
         )
-    _judge_perplexity(
-        "the program's perplexity", v.perplexity_program, v.perplexity_eager, v.perplexity_bound
-    )
-    if v.cache is None:
-        return
-    if not v.cache.rms <= v.cache.rms_bound:
+    if not _is_within(v.perplexity_program, v.perplexity_eager, v.perplexity_bound):
         raise VerificationError(
-            f"an int8 KV cache changes this model's logits by rms {v.cache.rms:.4g}, more than the "
-            f"{v.cache.rms_bound:.4g} of int8 activations; export it with --kv-cache fp32"
+            f"the program's perplexity is {v.perplexity_program:.4g}, eager's {v.perplexity_eager:.4g}: more "
+            f"than a factor {v.perplexity_bound:.4g} apart; nothing was written"
         )
-    what = "perplexity with an int8 KV cache"
-    _judge_perplexity(what, v.cache.perplexity, v.perplexity_eager, v.cache.perplexity_bound)
 
 
-def _judge_perplexity(what: str, found: float, eager: float, bound: float) -> None:
+def _judge_cache(cost: CacheCost, eager: float) -> None:
+    if not cost.rms <= cost.rms_bound:
+        raise CacheTooCoarse(
+            f"an int8 KV cache changes this model's logits by rms {cost.rms:.4g}, more than the "
+            f"{cost.rms_bound:.4g} of int8 activations",
+            cost,
+        )
+    if not _is_within(cost.perplexity, eager, cost.perplexity_bound):
+        raise CacheTooCoarse(
+            f"perplexity with an int8 KV cache is {cost.perplexity:.4g}, without {eager:.4g}: more than a "
+            f"factor {cost.perplexity_bound:.4g} apart",
+            cost,
+        )
+
+
+def _is_within(found: float, eager: float, bound: float) -> bool:
     ratio = found / eager
-    if not max(ratio, 1 / ratio) <= bound:
-        raise VerificationError(
-            f"{what} is {found:.4g}, eager's {eager:.4g}: more than a factor {bound:.4g} apart; "
-            "nothing was written"
-        )
+    return max(ratio, 1 / ratio) <= bound
 
 
 def _rms(values: Tensor) -> float:

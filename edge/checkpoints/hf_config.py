@@ -27,7 +27,7 @@ from transformers import (
     SmolLM3Config,
 )
 
-from edge.model.config import ModelConfig, is_positive_number
+from edge.model.config import ModelConfig, check_sizes, is_positive_number
 
 CONFIG_NAME = "config.json"
 
@@ -58,7 +58,13 @@ def _all_local(hf: dict[str, Any], layers: int) -> list[str]:
 
 def _local_from_a_layer_on(hf: dict[str, Any], layers: int) -> list[str]:
     """Qwen's: layers from max_window_layers on have the window, if it is in use."""
-    first = hf.get("max_window_layers", 28) if hf.get("use_sliding_window") else layers
+    first = layers
+    if _boolean(hf, "use_sliding_window"):
+        first = (
+            hf["max_window_layers"]
+            if hf.get("max_window_layers") == 0
+            else _integer(hf, "max_window_layers", 28)
+        )
     return ["local" if index >= first else "full" for index in range(layers)]
 
 
@@ -182,6 +188,7 @@ def config_from_hf(hf: dict[str, Any]) -> ModelConfig:
         "max_position_embeddings": absent.max_position_embeddings,
     }
     sizes: dict[str, Any] = {name: _integer(hf, key, defaults.get(key)) for name, key in _SIZES.items()}
+    check_sizes(sizes)  # before a list of all layers is made
     kinds, window = _layer_kinds(hf, family, sizes["n_layers"], sizes["max_seq_len"])
     rope_theta, rope_scaling, local_theta = _ropes(hf, family, sizes["max_seq_len"])
     bos_id, eos_ids = _special_tokens(hf, absent)

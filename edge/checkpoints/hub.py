@@ -12,6 +12,8 @@ HUB_FILES = (
     "model*.index.json",
     "tokenizer*",
     "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
 )
 #: And these, of one that has no safetensors.
 PICKLED_FILES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")

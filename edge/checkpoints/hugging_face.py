@@ -9,6 +9,7 @@ checkpoint with learned scales adds ``<linear>.weight_clip_val`` [out, 1] for ea
 from __future__ import annotations
 
 import functools
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -117,9 +118,24 @@ def parse_config(directory: Path, hf: dict[str, Any]) -> tuple[ModelConfig, Plan
     """Read the shape, and the grids if there is a ``w_bits``; errors name the file."""
     try:
         config = config_from_hf(hf)
+        config = replace(config, eos_ids=(*config.eos_ids, *_other_end_tokens(directory, config)))
         return config, plan_from_hf(hf, linear_names(config))
     except ValueError as error:
         raise ValueError(f"{directory / CONFIG_NAME}: {error}") from error
+
+
+def _other_end_tokens(directory: Path, config: ModelConfig) -> list[int]:
+    """End tokens that only generation_config.json names; chat models end a message with another one."""
+    path = directory / "generation_config.json"
+    if not path.is_file():
+        return []
+    try:
+        found = json.loads(path.read_bytes())
+        named = found.get("eos_token_id") if isinstance(found, dict) else None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} beside it is not JSON: {error}") from error
+    ids = named if isinstance(named, list) else [] if named is None else [named]
+    return [token for token in dict.fromkeys(ids) if token not in config.eos_ids]
 
 
 def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -73,12 +73,7 @@ class ModelConfig:
     eos_ids: tuple[int, ...] = (2,)
 
     def __post_init__(self) -> None:
-        for name, largest in _LARGEST_SIZES.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= largest:
-                raise ValueError(
-                    f"model config: {name} must be a positive integer up to {largest}, not {value!r}"
-                )
+        check_sizes({name: getattr(self, name) for name in _LARGEST_SIZES})
         if self.n_heads % self.n_kv_heads:
             raise ValueError(
                 f"model config: {self.n_heads} heads cannot share {self.n_kv_heads} key/value heads evenly"
@@ -232,6 +227,16 @@ _LARGEST_SIZES = {
 }
 #: Of float32's normal numbers; int64 holds the largest int.
 _SMALLEST, _LARGEST, _LARGEST_INT = 1.2e-38, 3.4e38, 2**63 - 1
+
+
+def check_sizes(sizes: dict[str, Any]) -> None:
+    """Raise ValueError for a size, by its field's name, that is no positive integer or beyond any model."""
+    for name, value in sizes.items():
+        largest = _LARGEST_SIZES[name]
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= largest:
+            raise ValueError(
+                f"model config: {name} must be a positive integer up to {largest}, not {value!r}"
+            )
 
 
 def is_positive_number(value: Any) -> bool:

@@ -10,7 +10,7 @@ from edge.quiet import native_stderr_held_back
 #: In order of preference.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 #: Files that transformers reads beside them; copied when a checkpoint is written.
-TOKENIZER_COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json")
+TOKENIZER_COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
 class Tokenizer:

@@ -59,13 +59,18 @@ def generate(
     pick: Callable[[Tensor], int],
     eos_ids: tuple[int, ...],
     on_token: Callable[[int], None],
+    start: int = 0,
 ) -> Speed:
-    """Prefill the prompt, then decode until an end token, ``max_new_tokens``, or the end of the cache."""
+    """Prefill the prompt, then decode until an end token, ``max_new_tokens``, or the end of the cache.
+
+    Args:
+        start: tokens in front of the prompt that the KV cache holds already.
+    """
     started = time.perf_counter()
-    logits = program.forward(prompt, 0)
+    logits = program.forward(prompt, start)
     prefilled = time.perf_counter()
-    decoded = 0
-    for position in range(len(prompt), len(prompt) + max_new_tokens):
+    decoded, end = 0, start + len(prompt)
+    for position in range(end, end + max_new_tokens):
         token = pick(logits)
         if token in eos_ids:
             break

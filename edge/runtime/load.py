@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from edge.model.chat_template import ChatTemplate
 from edge.model.tokenizer import Tokenizer
 from edge.ops.native import MissingOperators, check_program
 from edge.ops.unpacked import watch_program
@@ -110,6 +111,20 @@ def open_program(
             )
     tokenizer = None if manifest.tokenizer is None else Tokenizer(directory / manifest.tokenizer.name)
     return manifest, program, tokenizer
+
+
+def chat_template_of(directory: str | Path, manifest: Manifest) -> ChatTemplate:
+    """Read the chat template of an export directory whose manifest was read.
+
+    Raises:
+        ValueError: the model has none, or it cannot be used.
+    """
+    if manifest.chat_template is None:
+        raise ValueError(
+            f"{directory} has no chat template: its model was not made for conversations; leave --chat out"
+        )
+    text = (Path(directory) / manifest.chat_template.name).read_text(encoding="utf-8")
+    return ChatTemplate(text, manifest.markers)
 
 
 def set_threads(threads: int | None) -> None:

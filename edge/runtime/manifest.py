@@ -71,6 +71,7 @@ class Verification(_Record):
             compute everything.
         perplexity_program, perplexity_eager, perplexity_bound: on that text; the bound is a ratio.
         cache: the cost of an int8 KV cache; None for a float32 one.
+        cache_refused: the cost of an int8 KV cache, because of which this program has a float32 one.
         perplexity_full_precision: before rounding; None if the weights were not rounded after training.
     """
 
@@ -87,6 +88,7 @@ class Verification(_Record):
     perplexity_eager: _Size
     perplexity_bound: _Size
     cache: CacheCost | None = None
+    cache_refused: CacheCost | None = None
     perplexity_full_precision: _Size | None = None
 
 
@@ -99,6 +101,8 @@ class Manifest(_Record):
         bits: per weight of the linears, as formats are named; of a mixed program the mean over the weights.
         embedding_learned: embedding and head are on the grid they were trained on.
         kv_cache_bytes: memory for keys and values of ``max_seq_len`` positions.
+        chat_template: the model's, in Jinja; None if it has none.
+        markers: strings of special tokens that the template uses, by name (``bos_token``).
         tables: full names of the modules whose weights are in each packed table, in the order of their rows.
         part_bytes: bytes by part of the program; they add up to the program's size.
         linear_bits_per_weight: stored bits per weight of the quantised linears, scales and padding included;
@@ -123,6 +127,8 @@ class Manifest(_Record):
     kv_cache_bytes: _Count
     program: FileRecord
     tokenizer: FileRecord | None
+    chat_template: FileRecord | None = None
+    markers: dict[str, str] = Field(default_factory=dict)
     tables: dict[str, list[str]]
     part_bytes: dict[str, _Count]
     linear_bits_per_weight: _Size | None
@@ -168,7 +174,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise ValueError(f"{path} is not a manifest of version {SCHEMA_VERSION}: {where}: {why}") from error
     if not manifest.is_intact():
         raise ValueError(f"{path} was altered after its export (its checksum differs); export it again")
-    for record in filter(None, (manifest.program, manifest.tokenizer)):
+    for record in filter(None, (manifest.program, manifest.tokenizer, manifest.chat_template)):
         _check_file(directory / record.name, record)
     return manifest
 

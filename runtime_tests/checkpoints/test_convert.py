@@ -51,4 +51,4 @@ def test_models_are_built_ready_to_evaluate_with_tables() -> None:
     model = build_model(checkpoint)
     assert not model.training
     assert not [n for n, t in [*model.named_parameters(), *model.named_buffers()] if t.is_meta]
-    assert torch.equal(model.cos, tiny_model(checkpoint.config).cos)
+    assert torch.equal(model.ropes["full"].cos, tiny_model(checkpoint.config).ropes["full"].cos)

@@ -46,17 +46,18 @@ def test_absent_keys_of_mistral_mean_what_they_mean_to_transformers() -> None:
     minimal = MINIMAL | {"model_type": "mistral", "num_attention_heads": 16, "head_dim": 8}
     ours, theirs = config_from_hf(minimal), MistralConfig(**minimal)
     assert ours.n_kv_heads == theirs.num_key_value_heads
-    assert ours.max_seq_len == theirs.sliding_window
+    assert (ours.max_seq_len, ours.window) == (theirs.max_position_embeddings, theirs.sliding_window)
     assert ours.norm_eps == theirs.rms_norm_eps
     assert ours.rope_theta == theirs.rope_parameters["rope_theta"]
     assert (ours.bos_id, ours.eos_id) == (theirs.bos_token_id, theirs.eos_token_id)
 
 
-@pytest.mark.parametrize(("window", "positions"), [(None, 64), (63, 63), (64, 64), (65, 64), (1, 1)], ids=str)
-@pytest.mark.parametrize("family", ["mistral", "llama"])
-def test_a_window_limits_the_positions(family: str, window: int | None, positions: int) -> None:
-    keys = {"model_type": family, "num_key_value_heads": 3, "sliding_window": window} | LENGTH_64
-    assert config_from_hf(MINIMAL | keys).max_seq_len == positions
+@pytest.mark.parametrize(("window", "seen"), [(None, 0), (63, 63), (64, 0), (65, 0), (1, 1)], ids=str)
+def test_a_window_as_long_as_the_positions_is_none(window: int | None, seen: int) -> None:
+    keys = {"num_key_value_heads": 3, "sliding_window": window} | LENGTH_64
+    mistral = config_from_hf(MINIMAL | keys | {"model_type": "mistral"})
+    assert (mistral.max_seq_len, mistral.window, mistral.window_of(0)) == (64, seen, seen)
+    assert config_from_hf(MINIMAL | keys).window == 0  # transformers' Llama has no such key
 
 
 def test_rope_scaling_knows_the_length_without_the_window() -> None:
@@ -157,16 +158,19 @@ def test_shared_layers_are_not_written_as_a_plain_llama() -> None:
         ({"model_type": "deepseek_v3"}, "this project lacks multi-head latent attention and a mixture"),
         ({"model_type": "mamba2"}, "this project lacks a state space"),
         ({"model_type": "qwen3_moe"}, "this project lacks a mixture of experts"),
-        ({"model_type": "smollm3"}, "this project lacks layers without RoPE"),
+        ({"model_type": "gemma"}, "this project lacks a GELU that is not its tanh form"),
         ({"model_type": "unheard"}, "model_type 'unheard' is not supported; supported are"),
-        ({"sliding_window": 0}, "sliding_window must be a positive integer, not 0"),
+        (
+            {"model_type": "mistral", "num_key_value_heads": 3, "sliding_window": 0},
+            "sliding_window must be a positive integer, not 0",
+        ),
         ({"model_type": 3}, "model_type 3 is not supported"),
         ({"model_type": None}, "model_type is missing"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "has none of LlamaForCausalLM"),
         ({"architectures": "LlamaForCausalLM"}, "has none of LlamaForCausalLM"),
         ({"attention_bias": True}, "attention_bias is true; only models where it is false can be run"),
         ({"mlp_bias": True}, "mlp_bias is true"),
-        ({"hidden_act": "gelu"}, 'hidden_act is "gelu"; only models where it is "silu" can be run'),
+        ({"hidden_act": "gelu"}, 'hidden_act is "gelu"; only llama models where it is "silu" can be run'),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config is"),
         ({"hidden_size": None}, "hidden_size is missing"),

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from edge.checkpoints.write import save_checkpoint
 from edge.cli import main_guard
 from edge.files import only_writer
 from edge.formats import grid_for_bits
@@ -15,7 +16,7 @@ from edge.model.config import MOBILELLM, NAMED_MODELS
 from edge.ops.packing import packed_nbytes
 from edge.runtime.manifest import read_manifest
 from export import to_pte
-from runtime_tests.tiny import save_tiny, tiny_config
+from runtime_tests.tiny import save_tiny, tiny_checkpoint, tiny_config
 
 
 def run(*argv: object) -> int:
@@ -249,11 +250,38 @@ def test_int8_cache_exports_and_verifies(tmp_path, capsys, recipe, bits):
     assert f"{cost.perplexity:.3f}" in capsys.readouterr().out
 
 
-def test_float_cache_is_the_default(ternary):
-    manifest = read_manifest(ternary / "out")
+def test_a_float_cache_where_int8_keys_do_not_lie_evenly(ternary):
+    manifest = read_manifest(ternary / "out")  # head_dim 10
     assert manifest.kv_cache == "fp32"
     assert manifest.verification.cache is None
     assert manifest.kv_cache_bytes >= 2 * 2 * 64 * 10 * 4
+
+
+def test_an_int8_cache_is_the_default(tmp_path):
+    source = save_tiny(tmp_path / "model", n_layers=1, head_dim=12)
+    assert run("--bits", 4, "--model", source, "--output", tmp_path / "out") == 0
+    assert read_manifest(tmp_path / "out").kv_cache == "int8"
+    assert run("--bits", 4, "--model", source, "--kv-cache", "fp32", "--output", tmp_path / "out") == 0
+    assert read_manifest(tmp_path / "out").kv_cache == "fp32"
+
+
+def test_a_float_cache_where_int8_costs_too_much(tmp_path, capsys):
+    """One pair of elements of each key is 1000 times larger, and of each query 1000 times smaller."""
+    checkpoint = tiny_checkpoint(n_layers=1, head_dim=12)
+    for projection, factor in (("q_proj", 1e-3), ("k_proj", 1e3)):
+        weight = checkpoint.weights[f"layers.0.self_attn.{projection}.weight"]
+        weight.detach().view(-1, 12, weight.shape[1])[:, [0, 6]] *= factor
+    save_checkpoint(checkpoint, tmp_path / "model")
+    arguments = ("--bits", 16, "--model", tmp_path / "model")
+    assert run(*arguments, "--output", tmp_path / "out") == 0
+    manifest = read_manifest(tmp_path / "out")
+    refused = manifest.verification.cache_refused
+    assert manifest.kv_cache == "fp32"
+    assert refused.rms > refused.rms_bound
+    assert "int8 would move logits by rms" in " ".join(capsys.readouterr().out.split())
+    assert run(*arguments, "--kv-cache", "int8", "--output", tmp_path / "int8") == 2
+    assert "export it with --kv-cache fp32" in capsys.readouterr().err
+    assert not (tmp_path / "int8").exists()
 
 
 def test_unknown_cache(tmp_path):

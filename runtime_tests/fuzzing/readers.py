@@ -73,6 +73,8 @@ def configs(folder: Path) -> Attempt:
     grids = {"w_bits": 2, "w_bits_by_linear": {"model.layers.0.mlp.down_proj": 4}, "embedding_w_bits": 4}
     llama3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
     plain = json.loads((save_tiny(folder / "model") / "config.json").read_text())
+    types = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8}
+    gemma = {**plain, **types, "hidden_act": "gelu_pytorch_tanh", "query_pre_attn_scalar": 12}
     originals = [
         plain,
         {**plain, **grids},
@@ -82,6 +84,20 @@ def configs(folder: Path) -> Attempt:
         {**plain, "model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 32},
         {**plain, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "use_sliding_window": False},
         {**plain, "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]},
+        {**plain, "model_type": "olmo2", "architectures": ["Olmo2ForCausalLM"]},
+        {**plain, "model_type": "smollm3", "architectures": ["SmolLM3ForCausalLM"], "no_rope_layers": [1, 0]},
+        {
+            **gemma,
+            "model_type": "gemma2",
+            "architectures": ["Gemma2ForCausalLM"],
+            "attn_logit_softcapping": 9.0,
+        },
+        {
+            **gemma,
+            "model_type": "gemma3_text",
+            "architectures": ["Gemma3ForCausalLM"],
+            "rope_local_base_freq": 9.0,
+        },
     ]
 
     def attempt(dice: random.Random) -> None:

@@ -177,16 +177,16 @@ def test_a_position_has_the_same_bits_in_tables_of_any_length(scaling: dict | No
 def test_tables_grow_to_what_is_asked_and_no_longer_than_the_config() -> None:
     tokens, long = torch.zeros(1, 40, dtype=torch.int64), tiny_model()
     model = tiny_model(positions=0)
-    assert model.cos.shape == (0, 5)
+    assert model.ropes["full"].cos.shape == (0, 5)
     model.reach(40)
-    assert model.cos.shape == (40, 5)
+    assert model.ropes["full"].cos.shape == (40, 5)
     with torch.no_grad():
         assert torch.equal(model(tokens), long(tokens))
     model.reach(10)
-    assert model.cos.shape == (40, 5)
+    assert model.ropes["full"].cos.shape == (40, 5)
     model.reach(65)
-    assert torch.equal(model.cos, long.cos)
-    assert torch.equal(model.sin, long.sin)
+    assert torch.equal(model.ropes["full"].cos, long.ropes["full"].cos)
+    assert torch.equal(model.ropes["full"].sin, long.ropes["full"].sin)
 
 
 def test_numbers_that_make_no_rope() -> None:

@@ -157,6 +157,7 @@ def test_another_shape_is_refused(n, k):
         ctypes.c_float(0),
         None,
         0,
+        0,
         None,
         1,
         None,

@@ -40,14 +40,17 @@ def attention_call(name: str, **changes: int) -> str:
         "capacity": 64,
         "positions": 64,
         "start_pos": 0,
+        "window": 0,
     }
     assert set(changes) <= set(sizes)
     buffers = [...] * (7 if name.endswith("int8") else 5)
-    return c_call(name, *buffers, *{**sizes, **changes}.values(), b"scalar", 1, ...)
+    return c_call(name, *buffers, *{**sizes, **changes}.values(), 0.0, b"scalar", 1, ...)
 
 
 @pytest.mark.parametrize("name", ["edge_attention", "edge_attention_int8"])
-@pytest.mark.parametrize("size", ["tokens", "heads", "kv_heads", "head_dim", "capacity", "start_pos"])
+@pytest.mark.parametrize(
+    "size", ["tokens", "heads", "kv_heads", "head_dim", "capacity", "start_pos", "window"]
+)
 @pytest.mark.parametrize("value", [*HUGE, -1, -(2**63)])
 def test_attention_refuses_sizes_out_of_range(name, size, value):
     assert attention_call(name, **{size: value}).startswith("attention")
@@ -79,7 +82,7 @@ def test_other_ops_refuse_counts_out_of_range(tokens):
 @pytest.mark.parametrize("threads", [0, -1, 4097, 2**31 - 1])
 def test_threads_out_of_range_are_refused(threads):
     sentence = f"threads must lie in 1..4096, not {threads}"
-    assert c_call("edge_gate_mul", ..., ..., 1, b"scalar", threads, ...) == sentence
+    assert c_call("edge_gate_mul", ..., ..., 1, 0, b"scalar", threads, ...) == sentence
     with pytest.raises(ValueError, match=sentence.replace(".", r"\.")):
         native.linear(torch.ones(1, 8), random_table(16, 8, INT4), 16, threads=threads)
 

@@ -111,7 +111,7 @@ bool check_linear_extremes(const Kernel& kernel, Random* random, Tally* tally) {
     const float zero = encoding.is_quantized() ? middle : 0.0f;
     const TableForm form{&encoding, 0, ScaleType::kFloat32, false, zero};
     for (const int64_t tokens : {1, 7}) {
-      const Case c{form, 17, kMaxColumns, tokens, Fill::kLargest, false, false, false, true};
+      const Case c{form, 17, kMaxColumns, tokens, Fill::kLargest, false, false, false, false, true};
       if (!check_case(c, kernel, random, tally)) return false;
     }
   }
