@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from edge.formats import Grid
+from edge.formats import Grid, grid_for_bits
 from edge.model.decoder import EMBEDDING, HEAD, Decoder, Layer, clone_structure, replace_module
 from edge.model.rope import ropes
 from edge.runtime.manifest import KVCacheFormat
@@ -23,13 +23,20 @@ class Options:
     Attributes:
         grid: format of the linears.
         max_seq_len: positions of the KV cache.
-        embedding_bits: 4, 8 or 16, for token embedding and head.
+        embedding_bits, head_bits: 4, 8 or 16, of the token embedding and of the head; None are the same.
     """
 
     grid: Grid
     max_seq_len: int
     embedding_bits: int = 8
+    head_bits: int | None = None
     kv_cache: KVCacheFormat = "fp32"
+
+    @property
+    def table_grids(self) -> dict[str, Grid]:
+        """The grids of token embedding and head, by name."""
+        head_bits = self.head_bits or self.embedding_bits
+        return {EMBEDDING: grid_for_bits(self.embedding_bits), HEAD: grid_for_bits(head_bits)}
 
 
 #: Lowers the layer of a full name, with one attention module for each of its passes.
@@ -53,7 +60,7 @@ def lower(model: Decoder, weights: ModelWeights, options: Options, lower_layer: 
         assert isinstance(layer, Layer)
         replace_module(lowered, name, lower_layer(name, layer, cores, weights))
     embedding, vocab = weights.header([EMBEDDING]), config.vocab_size
-    head = None if model.lm_head.weight is None else weights.header([HEAD])
+    head = None if weights.shares_a_table else weights.header([HEAD])
     replace_module(lowered, EMBEDDING, PackedEmbedding(embedding, {EMBEDDING: vocab}))
     replace_module(lowered, HEAD, PackedHead(head, {HEAD: vocab}, model.norm))
     replace_module(lowered, "norm", nn.Identity())  # the head's op includes the final norm

@@ -49,6 +49,7 @@ def option_figures(recipe: Recipe, options: Options) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
         "embedding_bits": options.embedding_bits,
+        "head_bits": options.head_bits or options.embedding_bits,
         "max_seq_len": options.max_seq_len,
         "kv_cache": options.kv_cache,
     }

@@ -194,5 +194,5 @@ def _is_rounded(stored: QuantizedWeight | Tensor, weight: Tensor) -> bool:
     """Returns True if every value is within half a step of the weight."""
     if isinstance(stored, Tensor):
         return torch.equal(stored, weight.half())
-    half_step = stored.scale * (0.5 + 1e-5)  # room for float32 in quotient and product
+    half_step = stored.scale_per_column() * (0.5 + 1e-5)  # room for float32 in quotient and product
     return bool(((stored.dequantize() - weight).abs() <= half_step).all())

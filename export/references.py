@@ -17,7 +17,7 @@ from export.parallel import in_parallel
 from export.program_file import ProgramFile
 from export.recipes import Recipe
 from export.rounding import round_to_int8, with_int8_cache, with_int8_inputs
-from export.weights import ModelWeights
+from export.weights import TABLES, ModelWeights
 
 #: Gives rows of a weight, float32, by the full name of its module.
 Values = Callable[[str, slice], Tensor]
@@ -72,7 +72,7 @@ def references(
         model: norms and biases; its matrices are not used.
         advance: is called after each layer.
     """
-    table = program.tables[EMBEDDING if model.lm_head.weight is None else HEAD]
+    table = program.tables[head_name(program)]
 
     def as_lowered(layer: Layer, name: str) -> Layer:
         fused = lowered.get_submodule(name)
@@ -89,9 +89,34 @@ def references(
             Rounding(lambda layer, name: with_int8_cache(layer)),
             Rounding(lambda layer, name: with_int8_inputs(layer, linears), head_input=True),
         ]
-    logits = eager_logits(model, program.values, tokens, roundings, advance)
+    logits = eager_logits(model, _program_values(program), tokens, roundings, advance)
     cache, inputs = logits[2:] or (None, None)
     return References(logits[0], logits[1], cache, inputs, recipe.exact_prefill)
+
+
+def full_table_logits(
+    model: Decoder,
+    program: ProgramFile,
+    weights: ModelWeights,
+    tokens: list[int],
+    advance: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Logits [T, vocab] with the program's linears, and with embedding and head as they were."""
+
+    def values(name: str, rows: slice) -> Tensor:
+        return weights.original(name, rows) if name in TABLES else program.values(name, rows)
+
+    return eager_logits(model, values, tokens, [Rounding(_unchanged)], advance)[0]
+
+
+def head_name(program: ProgramFile) -> str:
+    """The name of the table that the head reads."""
+    return HEAD if HEAD in program.tables else EMBEDDING
+
+
+def _program_values(program: ProgramFile) -> Values:
+    head = head_name(program)
+    return lambda name, rows: program.values(head if name == HEAD else name, rows)
 
 
 def full_precision_logits(
@@ -126,11 +151,11 @@ def eager_logits(
         advance()
     states = [model.norm(state)[0] for state in states]
     inputs = [round_to_int8(x) if r.head_input else x for x, r in zip(states, roundings, strict=True)]
-    head, vocab = EMBEDDING if model.lm_head.weight is None else HEAD, model.config.vocab_size
+    vocab = model.config.vocab_size
     logits = [torch.empty(len(tokens), vocab) for _ in roundings]
     for first in range(0, vocab, _VOCABULARY_ROWS):
         part = slice(first, min(first + _VOCABULARY_ROWS, vocab))
-        weight = values(head, part)
+        weight = values(HEAD, part)
         for x, result in zip(inputs, logits, strict=True):
             result[:, part] = F.linear(x, weight)
     return [model.capped(result) for result in logits]

@@ -38,6 +38,7 @@ def print_summary(output: Path, manifest: Manifest, faults: Sequence[str] = ()) 
             ", ".join(f"{part} {size:,}" for part, size in manifest.part_bytes.items() if size),
         ),
         ("stored bits", _stored_bits(manifest)),
+        ("embedding", _embedding(manifest)),
         ("KV cache", _kv_cache(manifest)),
         ("verified", _verification(manifest)),
         ("speed here", f"{speed}; one run"),
@@ -66,6 +67,15 @@ def _stored_bits(manifest: Manifest) -> str:
     linears = manifest.linear_bits_per_weight
     in_linears = "" if linears is None else f"{linears:.2f} per weight of the linears, "
     return f"{in_linears}{manifest.effective_bits_per_weight:.2f} per parameter of the model, all included"
+
+
+def _embedding(manifest: Manifest) -> str:
+    bits, head = manifest.embedding_bits, manifest.head_bits
+    text = f"{bits} bits" if bits == head else f"{bits} bits, head {head} bits"
+    before, v = manifest.verification.perplexity_tables, manifest.verification
+    if before is None:
+        return text
+    return f"{text}; rounding it took perplexity there from {before:.3f} to {v.perplexity_eager:.3f}"
 
 
 def _kv_cache(manifest: Manifest) -> str:

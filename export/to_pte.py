@@ -43,11 +43,14 @@ from export.output import checked_output
 from export.program_file import ProgramFile
 from export.progress import Steps
 from export.recipes import RECIPES, Recipe
-from export.references import full_precision_logits, perplexity, references
+from export.references import full_precision_logits, full_table_logits, perplexity, references
 from export.source import LONGEST_DEFAULT, Source, load_source
 from export.summary import print_summary
 from export.verify import CacheTooCoarse, verify
 from export.weights import ModelWeights
+
+#: Entries of a vocabulary whose embedding and head are 4 bits unless the user says otherwise.
+LARGE_VOCABULARY = 65536
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,15 @@ class ExportFlags:
     )
     recipe: str = flag("what computes the linears", default=next(iter(RECIPES)), choices=tuple(RECIPES))
     embedding_bits: int | None = flag(
-        "bits of the token embedding and output head; default: those they were trained at, else "
-        f"{Options.embedding_bits}",
+        "bits of the token embedding and output head; 4 bits have a scale for 32 columns each. Default: "
+        f"what they were trained at, else 4 for {LARGE_VOCABULARY} entries or more, which are half of such a "
+        f"model's bytes, and {Options.embedding_bits} for fewer",
+        default=None,
+        choices=EMBEDDING_BITS_CHOICES,
+    )
+    head_bits: int | None = flag(
+        "bits of the output head, if others than the embedding's; then a head that shares the embedding's "
+        "weights gets a table of its own",
         default=None,
         choices=EMBEDDING_BITS_CHOICES,
     )
@@ -121,9 +131,7 @@ class Export:
     def _program(self, path: Path) -> tuple[Decoder, Verification]:
         """Write the program and verify it; returns the lowered model too."""
         model, options, steps = self.source.model, self.options, self.steps
-        weights = ModelWeights(
-            self.source.checkpoint, self.source.plan, grid_for_bits(options.embedding_bits)
-        )
+        weights = ModelWeights(self.source.checkpoint, self.source.plan, options.table_grids)
         with steps.step("building the program's graph"):
             lowered = self.recipe.lower(model, weights, options)
             self.recipe.emit(lowered, options, constant_methods(model.config, options.max_seq_len), path)
@@ -141,11 +149,19 @@ class Export:
             expected = references(source.model, program, lowered, self.recipe, self.options, tokens, done)
         with steps.step("running the program"):
             proof = verify(program.path, expected, tables, tokens, text)
+        if 4 in (self.options.embedding_bits, self.options.head_bits) and not self._has_learned_tables:
+            with steps.layers("running the model with its embedding unrounded") as done:
+                logits = full_table_logits(source.model, program, weights, tokens, done)
+            proof = proof.model_copy(update={"perplexity_tables": perplexity(logits, tokens)})
         if not source.is_rounded:
             return proof
         with steps.layers("running the model before rounding") as done:
             before = perplexity(full_precision_logits(source.model, weights, tokens, done), tokens)
         return proof.model_copy(update={"perplexity_full_precision": before})
+
+    @property
+    def _has_learned_tables(self) -> bool:
+        return self.source.checkpoint.plan.embedding_format.is_quantized
 
     def _manifest(self, directory: Path, lowered: Decoder, proof: Verification) -> Manifest:
         """Copy the tokenizer and the chat template to the directory, and describe all that is there."""
@@ -165,7 +181,7 @@ class Export:
             markers=source.chat_template.markers if source.chat_template else {},
             verification=proof,
             versions=package_versions(),
-            embedding_learned=source.checkpoint.plan.embedding_format.is_quantized,
+            embedding_learned=self._has_learned_tables,
             **option_figures(self.recipe, self.options),
             **format_figures(source.model, source.plan, self.options.grid),
             **program_figures(lowered, record_file(directory / PROGRAM_NAME)),
@@ -174,7 +190,9 @@ class Export:
 
 def _default_embedding_bits(checkpoint: Checkpoint) -> int:
     grid = checkpoint.plan.embedding_format
-    return int(grid.bits) if grid.is_quantized else Options.embedding_bits
+    if grid.is_quantized:
+        return int(grid.bits)
+    return 4 if checkpoint.config.vocab_size >= LARGE_VOCABULARY else Options.embedding_bits
 
 
 def _default_output(source: Source, recipe: Recipe, bits: float) -> Path:
@@ -196,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
     falls_back = flags.kv_cache == "auto"
     if falls_back and (recipe.name == "fp32" or source.checkpoint.config.head_dim % KEY_ELEMENTS):
         kv_cache = "fp32"  # nothing of this recipe is rounded, or int8 keys do not lie evenly in memory
-    options = Options(grid, source.max_seq_len, embedding_bits, kv_cache)
+    options = Options(grid, source.max_seq_len, embedding_bits, flags.head_bits, kv_cache)
     with Steps(source.checkpoint.config, Console(stderr=True)) as steps:
         manifest = Export(source, recipe, options, steps, falls_back).write(output)
     print_summary(output, manifest, source.faults)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,10 @@ from edge.formats import Grid
 from edge.formats.weight import QuantizedWeight, concatenate
 from edge.model.config import ModelConfig
 from edge.model.decoder import EMBEDDING, HEAD, Decoder
-from edge.ops.packed_header import PackedHeader
+from edge.ops.packed_header import FLOAT16, FLOAT32, PackedHeader
 from edge.ops.packing import pack, pack_half
 from edge.quantizers import paretoq
-from edge.quantizers.embedding import quantize_embedding
+from edge.quantizers.embedding import GROUP_SIZES, quantize_table
 from edge.quantizers.plan import Plan
 
 TABLES = (EMBEDDING, HEAD)
@@ -30,7 +30,7 @@ class ModelWeights:
 
     Attributes:
         plan: grids of the linears; those of a trained checkpoint are its own.
-        table_grid: of token embedding and head; the checkpoint's own if it was trained on one.
+        table_grids: of token embedding and head, by name; the checkpoint's own if it was trained on one.
 
     Raises:
         ValueError: the embedding was trained on another grid; a learned grid is never changed.
@@ -38,11 +38,11 @@ class ModelWeights:
 
     checkpoint: Checkpoint
     plan: Plan
-    table_grid: Grid
+    table_grids: Mapping[str, Grid]
 
     def __post_init__(self) -> None:
         learned = self.checkpoint.plan.embedding_format
-        if learned.is_quantized and learned is not self.table_grid:
+        if learned.is_quantized and any(grid is not learned for grid in self.table_grids.values()):
             raise ValueError(
                 f"the token embedding was trained at {learned.bits:g} bits and its learned grid is kept: "
                 f"export it with --embedding-bits {learned.bits:g}, or without that option"
@@ -54,27 +54,37 @@ class ModelWeights:
 
     def grid(self, name: str) -> Grid:
         """The grid of a linear, the embedding or the head, by its full name."""
-        return self.table_grid if name in TABLES else self.plan.of(name)
+        return self.table_grids[name] if name in TABLES else self.plan.of(name)
+
+    @property
+    def shares_a_table(self) -> bool:
+        """Returns True if the head reads the embedding's table."""
+        return self.config.tied_embedding and self.table_grids[EMBEDDING] is self.table_grids[HEAD]
+
+    def _origin(self, name: str) -> str:
+        """Whose weight it is: a tied head has the embedding's."""
+        return EMBEDDING if name == HEAD and self.config.tied_embedding else name
 
     def is_learned(self, name: str) -> bool:
         """Returns True if the checkpoint was trained on this weight's grid."""
+        name = self._origin(name)
         return name in self.checkpoint.alphas or name in self.checkpoint.quantized
 
     def original(self, name: str, rows: slice = ALL) -> Tensor:
         """Rows of a weight as the checkpoint has it, float32; latent where it has learned scales."""
-        return rows_of(self.checkpoint.weights, f"{name}.weight", rows)
+        return rows_of(self.checkpoint.weights, f"{self._origin(name)}.weight", rows)
 
     def rounded(self, name: str, rows: slice = ALL) -> QuantizedWeight | Tensor:
         """Rows of a weight as the program holds them: codes, or float32 that becomes half precision."""
-        grid = self.grid(name)
-        if name in self.checkpoint.quantized:
-            return rows_of(self.checkpoint.quantized, name, rows)
+        grid, origin = self.grid(name), self._origin(name)
+        if origin in self.checkpoint.quantized:
+            return rows_of(self.checkpoint.quantized, origin, rows)
         weight = self.original(name, rows)
         if not grid.is_quantized:
             return weight
         if name in TABLES and not self.is_learned(name):
-            return quantize_embedding(weight, grid)
-        learned = self.checkpoint.alphas.get(name)
+            return quantize_table(weight, grid)
+        learned = self.checkpoint.alphas.get(origin)
         alpha = paretoq.initial_alpha(weight, grid) if learned is None else learned[rows]
         return paretoq.quantize(weight, alpha, grid)
 
@@ -105,12 +115,17 @@ class ModelWeights:
 
     def header(self, names: Sequence[str]) -> PackedHeader:
         """The header of a packed table of the weights of these names."""
-        shapes, grid = [self.shape(name) for name in names], self.grid(names[0])
-        return PackedHeader(grid.encoding, sum(n for n, _ in shapes), shapes[0][1], zero=grid.zero)
+        shapes, grid, group = [self.shape(name) for name in names], self.grid(names[0]), None
+        if names[0] in TABLES and grid.is_quantized and not self.is_learned(names[0]):
+            group = GROUP_SIZES[int(grid.bits)]
+        scale_type = FLOAT32 if group is None else FLOAT16
+        return PackedHeader(
+            grid.encoding, sum(n for n, _ in shapes), shapes[0][1], group, scale_type, grid.zero
+        )
 
     def shape(self, name: str) -> tuple[int, int]:
         """Rows and columns of a weight."""
-        return self._shapes[name]
+        return self._shapes[self._origin(name)]
 
     @functools.cached_property
     def _shapes(self) -> dict[str, tuple[int, int]]:

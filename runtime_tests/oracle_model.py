@@ -190,14 +190,27 @@ def read_table(raw: dict[str, Array], name: str, bits: int) -> Array:
 
 
 def quantize_table(w: Array, bits: int) -> Array:
-    """Quantise symmetrically per row; the scale has 16 significant bits, so that code * scale is exact."""
+    """Quantise symmetrically: at 8 bits per row, with a scale of 16 significant bits, so that code * scale is
+    exact; at 4 bits for each 32 columns, with a float16 scale. Scales are rounded up."""
     if bits == 16:
         return w.astype(np.float16).astype(F32)
     top = 2 ** (bits - 1) - 1
+    if bits == 4:
+        return np.concatenate(
+            [_group_of_4_bits(w[:, at : at + 32]) for at in range(0, w.shape[1], 32)], axis=1
+        )
     scale = np.maximum(np.abs(w).max(axis=1, keepdims=True) / F32(top), np.finfo(F32).tiny)
     mantissa, exponent = np.frexp(scale.astype(np.float64))
     scale = np.ldexp(np.ceil(mantissa * 2**16) / 2**16, exponent).astype(F32)
     return np.clip(np.rint(w / scale), -top, top) * scale
+
+
+def _group_of_4_bits(w: Array) -> Array:
+    wanted = np.abs(w).max(axis=1, keepdims=True) / F32(7)
+    scale = wanted.astype(np.float16)
+    scale = np.where(scale.astype(F32) < wanted, np.nextafter(scale, np.float16(np.inf)), scale)
+    scale = np.maximum(scale, np.float16(2**-24)).astype(F32)
+    return np.rint(w / scale) * scale
 
 
 def rope_frequencies(hf: dict[str, Any], head_dim: int) -> Array:

@@ -208,7 +208,7 @@ def _learned_w_bits(module: str, case: Case) -> int | None:
 def export(case: Case, directory: Path) -> Program:
     out = directory.with_name("out")
     arguments = ["--bits", f"{case.bits:g}", "--embedding-bits", str(case.embedding_bits)]
-    arguments += ["--kv-cache", "int8"] if case.int8_cache else []
+    arguments += ["--kv-cache", "int8" if case.int8_cache else "fp32"]
     assert to_pte.main([*arguments, "--model", str(directory), "--output", str(out)]) == 0
     return Program(out / "model.pte", threads=2)
 

@@ -82,6 +82,10 @@ class QuantizedWeight:
         parts = zip(self.codes.split(counts), self.scale.split(counts), zeros, strict=True)
         return [QuantizedWeight(c, s, z, self.encoding, self.group_size) for c, s, z in parts]
 
+    def scale_per_column(self) -> Tensor:
+        """Scales that broadcast to the codes: [n, 1], or [n, k] with groups."""
+        return self._per_column(self.scale)
+
     def _per_column(self, values: Tensor) -> Tensor:
         """Values [n, G] as [n, 1], or repeated to [n, k]."""
         if self.group_size is None:

@@ -128,4 +128,5 @@ def _label(program: ExportedProgram) -> str:
     parts = [width if manifest.recipe == OWN_RECIPE else manifest.recipe]
     parts += ["int8 cache"] * (manifest.kv_cache == "int8")
     parts += [f"{manifest.embedding_bits}-bit embedding"] * (manifest.embedding_bits != 8)
+    parts += [f"{manifest.head_bits}-bit head"] * (manifest.head_bits != manifest.embedding_bits)
     return ", ".join(parts)

@@ -72,6 +72,8 @@ class Verification(_Record):
         perplexity_program, perplexity_eager, perplexity_bound: on that text; the bound is a ratio.
         cache: the cost of an int8 KV cache; None for a float32 one.
         cache_refused: the cost of an int8 KV cache, because of which this program has a float32 one.
+        perplexity_tables: of the float model with its token embedding and head in full precision, where the
+            program has them at 4 bits; ``perplexity_eager`` is with the program's.
         perplexity_full_precision: before rounding; None if the weights were not rounded after training.
     """
 
@@ -89,6 +91,7 @@ class Verification(_Record):
     perplexity_bound: _Size
     cache: CacheCost | None = None
     cache_refused: CacheCost | None = None
+    perplexity_tables: _Size | None = None
     perplexity_full_precision: _Size | None = None
 
 
@@ -121,6 +124,7 @@ class Manifest(_Record):
     bits: _Size
     formats: dict[str, str]
     embedding_bits: _Positive
+    head_bits: _Positive
     embedding_learned: bool
     max_seq_len: _Positive
     kv_cache: KVCacheFormat

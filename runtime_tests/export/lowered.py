@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from edge.checkpoints.convert import build_model, to_checkpoint
-from edge.formats import FULL_PRECISION, grid_for_bits
+from edge.formats import FULL_PRECISION
 from edge.model.decoder import Decoder
 from edge.runtime.manifest import Verification
 from export.lower import Options
@@ -33,7 +33,7 @@ def weights_of(model: Decoder, options: Options, recipe: Recipe = LOWBIT) -> Mod
     checkpoint = to_checkpoint(model, None, options.grid)
     grid = options.grid if checkpoint.plan.is_quantized else FULL_PRECISION
     plan = recipe.plan(checkpoint, grid)
-    return ModelWeights(checkpoint, plan, grid_for_bits(options.embedding_bits))
+    return ModelWeights(checkpoint, plan, options.table_grids)
 
 
 def lower(model: Decoder, options: Options, recipe: Recipe = LOWBIT) -> Decoder:

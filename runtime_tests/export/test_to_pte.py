@@ -213,8 +213,42 @@ def test_embedding_and_head_tables(tmp_path, embedding_bits, tied):
     out = tmp_path / "out"
     assert run("--bits", 2, "--model", source, "--embedding-bits", embedding_bits, "--output", out) == 0
     parts = read_manifest(out).part_bytes
-    assert parts["embedding"] == packed_nbytes(304, 36, grid_for_bits(embedding_bits).encoding)
+    group = 32 if embedding_bits == 4 else None
+    assert parts["embedding"] == packed_nbytes(304, 36, grid_for_bits(embedding_bits).encoding, group)
     assert parts["head"] == (0 if tied else parts["embedding"])
+
+
+@pytest.mark.parametrize("embedding_bits", [4, 8, 16])
+@pytest.mark.parametrize("head_bits", [4, 8, 16])
+@pytest.mark.parametrize("tied", [True, False])
+def test_embedding_and_head_of_different_widths(tmp_path, capsys, embedding_bits, head_bits, tied):
+    source = save_tiny(tmp_path / "model", grid_for_bits(2), n_layers=1, tied_embedding=tied)
+    widths = ("--embedding-bits", embedding_bits, "--head-bits", head_bits)
+    assert run("--bits", 2, "--model", source, *widths, "--output", tmp_path / "out") == 0
+    manifest, shared = read_manifest(tmp_path / "out"), tied and embedding_bits == head_bits
+    for part, bits in (("embedding", embedding_bits), ("head", head_bits)):
+        size = packed_nbytes(304, 36, grid_for_bits(bits).encoding, 32 if bits == 4 else None)
+        assert manifest.part_bytes[part] == (0 if shared and part == "head" else size)
+    assert (manifest.embedding_bits, manifest.head_bits) == (embedding_bits, head_bits)
+    before = manifest.verification.perplexity_tables
+    assert (before is not None) == (4 in (embedding_bits, head_bits))
+    if before is not None:
+        assert f"rounding it took perplexity there from {before:.3f} to" in " ".join(
+            capsys.readouterr().out.split()
+        )
+
+
+def test_a_large_vocabulary_is_4_bits_unless_asked_otherwise(tmp_path):
+    """Without a tokenizer, so that the vocabulary may be of any size."""
+    for name, vocab in (("small", 65535), ("large", 65536)):
+        source = save_tiny(tmp_path / name, n_layers=1, vocab_size=vocab, dim=8, ffn_dim=16)
+        (source / "tokenizer.json").unlink()
+        assert run("--bits", 4, "--model", source, "--output", tmp_path / f"{name}-out") == 0
+    assert read_manifest(tmp_path / "small-out").embedding_bits == 8
+    assert read_manifest(tmp_path / "large-out").embedding_bits == 4
+    large = ("--model", tmp_path / "large", "--embedding-bits", 8)
+    assert run("--bits", 4, *large, "--output", tmp_path / "large-out") == 0
+    assert read_manifest(tmp_path / "large-out").embedding_bits == 8
 
 
 def test_manifest_says_which_weights_are_in_which_table(tmp_path):
