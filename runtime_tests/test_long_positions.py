@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from edge.evaluation.__main__ import main as evaluate
-from edge.model import decoder, rope
+from edge.model import rope
 from edge.training.train import main as train
-from export import lower, to_pte
+from export import to_pte
 from runtime_tests.tiny import TEXT, save_tiny
 from runtime_tests.training.tiny_run import command
 
@@ -18,13 +18,13 @@ from runtime_tests.training.tiny_run import command
 def lengths(monkeypatch) -> list[int]:
     """Lengths of all RoPE tables that are computed."""
     asked: list[int] = []
+    original = rope.rope_tables
 
-    def recorded(config, positions):
+    def recorded(config, positions, kind):
         asked.append(positions)
-        return rope.rope_tables(config, positions)
+        return original(config, positions, kind)
 
-    for module in (decoder, lower):
-        monkeypatch.setattr(module, "rope_tables", recorded)
+    monkeypatch.setattr(rope, "rope_tables", recorded)
     return asked
 
 
