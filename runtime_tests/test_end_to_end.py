@@ -19,6 +19,7 @@ from edge.runtime.load import open_program
 from edge.runtime.manifest import read_manifest
 from export import to_pte
 from runtime_tests.greedy import greedy_tokens
+from runtime_tests.stock_runner import stock_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "Once upon a time, there was a little"
@@ -68,7 +69,7 @@ def test_every_runtime_gives_the_same_greedy_text(exported):
     text = tokenizer.decode(tokens)
     assert len(re.findall(r"[a-z]+", text)) >= 15, text  # words, not noise
     assert _cpp_runner(exported, prompt, manifest.config.eos_id)[: len(tokens)] == tokens
-    assert _stock_runner(exported) == text
+    assert stock_text(exported, PROMPT, NEW_TOKENS, own_process=exported.name == IN_A_PROCESS) == text
 
 
 @pytest.mark.parametrize("kv_cache", ["fp32", "int8"])
@@ -134,27 +135,3 @@ def _cpp_runner(directory: Path, prompt: list[int], eos: int) -> list[int]:
     stats = json.loads(re.search(r"PyTorchObserver (\{.*\})", result.stderr).group(1))
     assert stats["prompt_tokens"] == len(prompt)
     return [int(token) for token in result.stdout.strip().split(",")]
-
-
-def _stock_runner(directory: Path) -> str:
-    """Greedy text of ExecuTorch's TextLLMRunner, which needs nothing of ours but the ops."""
-    code = (
-        "import sys, torch, edge.ops\n"
-        "from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner\n"
-        f"runner = TextLLMRunner({str(directory / 'model.pte')!r}, {str(directory / 'tokenizer.json')!r})\n"
-        "config = GenerationConfig(); config.temperature = 0.0; config.echo = False; config.num_bos = 1\n"
-        f"config.max_new_tokens = {NEW_TOKENS}\n"
-        "pieces = []\n"
-        f"runner.generate({PROMPT!r}, config, pieces.append)\n"
-        "print('\\n<<<' + ''.join(pieces) + '>>>')\n"
-    )
-    if directory.name == IN_A_PROCESS:
-        result = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
-        )
-        printed = result.stdout
-    else:
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            exec(code, {})
-        printed = output.getvalue()
-    return re.search(r"<<<(.*)>>>", printed, re.DOTALL).group(1)

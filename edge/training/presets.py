@@ -57,11 +57,11 @@ PRESETS = {
         reconstruction=Preset(1e-3, 100, 8, 512),
     ),
     # ParetoQ's appendix and training script, for 16 GPUs; full precision from MobileLLM's pretrain.sh, for 8.
-    # About 10.5 billion tokens at 3 and 4 bits, and 31.5 billion at 2 and fewer. What differs from that script:
-    # it trains weights, scales and moments in bfloat16 and divides in it; here they are float32 and only
-    # products are bfloat16, because a step at these rates is often less than half a unit of bfloat16 and
-    # would be lost. Texts come in the order of edge/data/order.py, which is the same on any number of
-    # processes.
+    # About 10.5 billion tokens at 3 and 4 bits, and 31.5 billion at 2 and fewer.
+    # What differs from that script: it keeps weights and scales in bfloat16 and divides in it. Here they are
+    # float32 and only products are bfloat16, because a step at these rates is often less than half a unit of
+    # bfloat16, and would be lost. The order of the texts is that of edge/data/order.py, which is the same on
+    # any number of processes.
     "paretoq": PresetFamily(
         full=Preset(5e-4, 480_000, 32, 2048, warmup_steps=1000, weight_decay=0.1, bf16=True),
         compensation=Preset(1e-5, 40_000, 8, 2048, bf16=True, adam_beta2=0.999),

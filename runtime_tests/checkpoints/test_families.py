@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
     Gemma2Config,
@@ -32,6 +34,7 @@ from edge.checkpoints.hugging_face import load_checkpoint
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.checkpoints.write import save_checkpoint
 from edge.formats import grid_for_bits
+from edge.model.tokenizer import Tokenizer
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import prepare_qat
 from edge.runtime.load import open_program
@@ -41,6 +44,8 @@ from runtime_tests.checkpoints.hf_models import ODD_SHAPE, logits
 from runtime_tests.greedy import greedy_tokens
 from runtime_tests.ops.runner_process import ids
 from runtime_tests.ops.runner_process import run as run_in_cpp
+from runtime_tests.stock_runner import stock_text
+from runtime_tests.tiny import tiny_tokenizer
 
 WIDTHS = (1, 1.58, 2, 3, 4, 16)
 SHAPE = ODD_SHAPE | {
@@ -163,6 +168,24 @@ def test_programs_and_runner_agree(family: str, bits: float, tmp_path: Path) -> 
     tokens = greedy_tokens(program, prompt, 12, 98)
     command = ("--model", tmp_path / "out/model.pte", "--tokens", ",".join(map(str, prompt)))
     assert ids(run_in_cpp(*command, "--max-new-tokens", 12, "--eos", 98))[: len(tokens)] == tokens
+
+
+@pytest.mark.parametrize("family", FEW)
+def test_executorchs_own_runner_writes_the_same_text(family: str, tmp_path: Path) -> None:
+    """The head has zeros for tokens that are not ASCII, so that every token is text by itself."""
+    model, tokenizer = tmp_path / "model", Tokenizer(tiny_tokenizer())
+    save_family(family, model, vocab_size=304, tie_word_embeddings=False)
+    shutil.copyfile(tokenizer.path, model / "tokenizer.json")
+    tensors = load_file(model / "model.safetensors")
+    foreign = [i for i in range(304) if not tokenizer.decode([i]).isascii() or tokenizer.is_marker(i)]
+    tensors["lm_head.weight"][foreign] = 0
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    to_pte.main(["--bits", "2", "--model", str(model), "--output", str(tmp_path / "out")])
+    _, program, _ = open_program(tmp_path / "out")
+    prompt = [1, *tokenizer.encode("The mouse sat beside")]
+    tokens = greedy_tokens(program, prompt, 10, 2)
+    assert len(tokens) == 10
+    assert stock_text(tmp_path / "out", "The mouse sat beside", 10) == tokenizer.decode(tokens)
 
 
 @pytest.mark.parametrize("family", FEW)

@@ -185,8 +185,29 @@ def test_an_unmixed_checkpoint_is_written_as_ever(text: Path, tmp_path: Path) ->
     assert len(alphas) == 7 * tiny_config().n_layers
 
 
-def test_biases_are_trained_and_a_killed_run_ends_the_same(text: Path, tmp_path: Path) -> None:
-    source = save_tiny(tmp_path / "full", qkv_bias=True)
+GEMMA = {
+    "norms": "around",
+    "activation": "gelu",
+    "layer_kinds": ("local", "full"),
+    "window": 5,
+    "embedding_scale": 6.0,
+}
+#: The parts of each family, and what stands for them in the trained checkpoint.
+FAMILIES = {
+    "mistral": ({"layer_kinds": ("local", "local"), "window": 5}, None),
+    "qwen2": ({"qkv_bias": True}, "self_attn.q_proj.bias"),
+    "qwen3": ({"qk_norm": "head"}, "self_attn.q_norm.weight"),
+    "smollm3": ({"layer_kinds": ("full", "nope")}, None),
+    "olmo2": ({"norms": "after", "qk_norm": "whole"}, "post_feedforward_layernorm.weight"),
+    "gemma2": (GEMMA | {"attention_cap": 9.0, "final_cap": 5.0}, "pre_feedforward_layernorm.weight"),
+    "gemma3_text": (GEMMA | {"qk_norm": "head", "local_rope_theta": 900.0}, "self_attn.k_norm.weight"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parts_are_trained_and_a_killed_run_ends_the_same(family: str, text: Path, tmp_path: Path) -> None:
+    parts, trained = FAMILIES[family]
+    source = save_tiny(tmp_path / "full", **parts)
     train.main(command(tmp_path / "straight", text, source, steps=4))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Progress, "on_step_end", kill_at(3))
@@ -195,5 +216,8 @@ def test_biases_are_trained_and_a_killed_run_ends_the_same(text: Path, tmp_path:
     train.main(command(tmp_path / "out", text, source, steps=4))
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "out"))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
-    assert bool(first["model.layers.0.self_attn.q_proj.bias"].any())
-    assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == "qwen2"
+    if trained is not None:
+        name = f"model.layers.0.{trained}"
+        assert not torch.equal(first[name], load_file(source / "model.safetensors")[name])
+    assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == family
+    assert load_checkpoint(tmp_path / "out").config == load_checkpoint(source).config
