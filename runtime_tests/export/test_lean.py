@@ -63,7 +63,9 @@ def test_a_sharded_model_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     )
     peak = 1024 * int(result.stdout.split("peak")[1])
     assert weights > 150e6
-    assert peak < read_manifest(tmp_path / "out").program.bytes + 8 * weights  # twelve when all of it was in memory
+    assert (
+        peak < read_manifest(tmp_path / "out").program.bytes + 8 * weights
+    )  # twelve when all of it was in memory
     assert peak < read_manifest(tmp_path / "out").program.bytes + 1.2e9  # 0.4 of it before anything is read
 
 
