@@ -46,7 +46,7 @@ def test_names_say_what_tells_programs_of_a_model_apart(opened):
         {"bits": 1.0},
         {"kv_cache": "int8"},
         {"recipe": "xnnpack-8da4w", "bits": 4.0},
-        {"embedding_bits": 4},
+        {"embedding_bits": 4, "head_bits": 4},
         {"bits": 2.37, "format": "mixed", "formats": {"layers.0.mlp.up_proj": "int4"}},
     )
     assert names == [  # ours by bit width, then the others
