@@ -149,6 +149,7 @@ class Export:
             expected = references(source.model, program, lowered, self.recipe, self.options, tokens, done)
         with steps.step("running the program"):
             proof = verify(program.path, expected, tables, tokens, text)
+        gc.collect()  # the runtime's program is in a cycle: lets go of its memory before models run again
         if 4 in (self.options.embedding_bits, self.options.head_bits) and not self._has_learned_tables:
             with steps.layers("running the model with its embedding unrounded") as done:
                 logits = full_table_logits(source.model, program, weights, tokens, done)
@@ -216,7 +217,6 @@ def main(argv: list[str] | None = None) -> int:
     options = Options(grid, source.max_seq_len, embedding_bits, flags.head_bits, kv_cache)
     with Steps(source.checkpoint.config, Console(stderr=True)) as steps:
         manifest = Export(source, recipe, options, steps, falls_back).write(output)
-    gc.collect()  # lets go of the program that was verified, so that it is not in memory twice
     print_summary(output, manifest, source.faults)
     return 0
 
