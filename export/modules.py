@@ -14,14 +14,12 @@ from torch import Tensor, nn
 import edge.ops  # noqa: F401  registers torch.ops.lowbit
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder, GateMul, RMSNorm
-from edge.ops.kv_layout import cache_shapes
+from edge.ops.kv_layout import WINDOW_ROOM, cache_shapes
 from edge.ops.packed_header import PackedHeader
 from edge.runtime.manifest import KVCacheFormat
 from export.tables import PackedTable, untouched_zeros
 
 lowbit = torch.ops.lowbit
-#: Tokens of a prefill that a layer with a window processes together.
-_PREFILL_ROOM = 128
 
 
 class OpModule(nn.Module):
@@ -142,7 +140,7 @@ class OpAttention(OpModule):
         super().__init__()
         self.heads, self.window, self.cap = config.n_heads, config.window_of(layer), config.attention_cap
         if self.window:
-            max_seq_len = min(max_seq_len, self.window + _PREFILL_ROOM)
+            max_seq_len = min(max_seq_len, self.window + WINDOW_ROOM)
         self.op = lowbit.attention_int8 if kv_cache == "int8" else lowbit.attention
         shapes = cache_shapes(config.n_kv_heads, max_seq_len, config.head_dim, kv_cache == "int8")
         caches = {

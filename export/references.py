@@ -27,7 +27,7 @@ _VOCABULARY_ROWS = 4096
 
 @dataclass(frozen=True)
 class Rounding:
-    """What an eager model rounds to int8.
+    """Selects what an eager model rounds to int8.
 
     Attributes:
         layer: makes a rounding copy of the layer of a name.
@@ -148,6 +148,7 @@ def eager_logits(
         layer = _with_matrices(model, index, values)
         for number, rounding in enumerate(roundings):
             states[number] = model.run_layer(rounding.layer(layer, name), index, states[number], 0)
+        del layer  # before the next one is read
         advance()
     states = [model.norm(state)[0] for state in states]
     inputs = [round_to_int8(x) if r.head_input else x for x, r in zip(states, roundings, strict=True)]

@@ -95,7 +95,7 @@ class ExportFlags:
 
 @dataclass(frozen=True)
 class Export:
-    """What a program is made of, and how.
+    """Makes one program of a model, by a recipe and the user's options.
 
     Attributes:
         falls_back: a program whose int8 KV cache would cost too much gets a float32 one instead.

@@ -1,7 +1,7 @@
 """Read and write the model's shape in the config.json of a Hugging Face directory.
 
 Absent keys have the defaults of transformers' config class of the family. A model that this project cannot
-run (biases, another activation, RoPE that depends on the text's length) is refused.
+run (a part that its family in ``families.py`` has not, RoPE that depends on the text's length) is refused.
 
 Those classes do not parse the file, because they accept values that must be refused here (sizes of 0,
 key/value heads that do not divide the heads, a rope_theta that is text), and refuse a hidden_size that the
@@ -11,122 +11,26 @@ heads do not divide even if there is a head_dim.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import (
-    Gemma2Config,
-    Gemma3TextConfig,
-    LlamaConfig,
-    MistralConfig,
-    Olmo2Config,
-    Qwen2Config,
-    Qwen3Config,
-    SmolLM3Config,
-)
+from transformers import LlamaConfig
 
+from edge.checkpoints.families import (
+    FAMILIES,
+    LACKING,
+    Family,
+    all_local,
+    family_of,
+    local_from_a_layer_on,
+    without_rope,
+)
+from edge.checkpoints.hf_values import boolean, integer, number, short_json
 from edge.model.config import ModelConfig, check_sizes, is_positive_number
 
 CONFIG_NAME = "config.json"
 
 
-@dataclass(frozen=True)
-class Family:
-    """Models of one architecture.
-
-    Attributes:
-        model_type, architecture: as config.json names them.
-        defaults: transformers' config class, which has the values of absent keys.
-        parts: fields of ``ModelConfig`` that are the same in all of its models.
-        kinds: gives the kind of each layer, from config.json and the number of layers.
-        norms_add_one: norms multiply by 1 + weight. A ``Decoder`` multiplies by the weight, so it has 1 more.
-    """
-
-    model_type: str
-    architecture: str
-    defaults: Any  # a subclass of transformers' PretrainedConfig
-    parts: Mapping[str, Any] = field(default_factory=dict)
-    kinds: Callable[[dict[str, Any], int], list[str]] = lambda hf, layers: ["full"] * layers
-    norms_add_one: bool = False
-
-
-def _all_local(hf: dict[str, Any], layers: int) -> list[str]:
-    return ["local"] * layers
-
-
-def _local_from_a_layer_on(hf: dict[str, Any], layers: int) -> list[str]:
-    """Qwen's: layers from max_window_layers on have the window, if it is in use."""
-    first = layers
-    if _boolean(hf, "use_sliding_window"):
-        first = (
-            hf["max_window_layers"]
-            if hf.get("max_window_layers") == 0
-            else _integer(hf, "max_window_layers", 28)
-        )
-    return ["local" if index >= first else "full" for index in range(layers)]
-
-
-def _all_but_every(key: str, default: int, other: str) -> Callable[[dict[str, Any], int], list[str]]:
-    """Every so many layers, as a key of config.json says, one is of another kind."""
-
-    def kinds(hf: dict[str, Any], layers: int) -> list[str]:
-        every = _integer(hf, key, default)
-        usual, rare = ("local", "full") if other == "full" else ("full", other)
-        return [rare if (index + 1) % every == 0 else usual for index in range(layers)]
-
-    return kinds
-
-
-def _without_rope(hf: dict[str, Any], layers: int) -> list[str]:
-    """SmolLM3's: no_rope_layers has a 0 for each layer without RoPE."""
-    listed = hf.get("no_rope_layers")
-    if listed is None:
-        return _all_but_every("no_rope_layer_interval", 4, "nope")(hf, layers)
-    if not isinstance(listed, list) or len(listed) != layers or any(value not in (0, 1) for value in listed):
-        raise ValueError(f"no_rope_layers must be {layers} times 0 or 1, not {short_json(listed)}")
-    return ["full" if value else "nope" for value in listed]
-
-
-_GEMMA = {"norms": "around", "activation": "gelu"}
-LLAMA = Family("llama", "LlamaForCausalLM", LlamaConfig)
-MOBILELLM = Family("mobilellm", "MobileLLMForCausalLM", LlamaConfig)
-#: A model type that can be run is one row.
-FAMILIES = (
-    LLAMA,
-    MOBILELLM,
-    Family("mistral", "MistralForCausalLM", MistralConfig, kinds=_all_local),
-    Family("qwen2", "Qwen2ForCausalLM", Qwen2Config, {"qkv_bias": True}, _local_from_a_layer_on),
-    Family("qwen3", "Qwen3ForCausalLM", Qwen3Config, {"qk_norm": "head"}, _local_from_a_layer_on),
-    Family("smollm3", "SmolLM3ForCausalLM", SmolLM3Config, kinds=_without_rope),
-    Family("olmo2", "Olmo2ForCausalLM", Olmo2Config, {"norms": "after", "qk_norm": "whole"}),
-    Family(
-        "gemma2", "Gemma2ForCausalLM", Gemma2Config, _GEMMA, _all_but_every("_every", 2, "full"),
-        norms_add_one=True,
-    ),
-    Family(
-        "gemma3_text", "Gemma3ForCausalLM", Gemma3TextConfig, _GEMMA | {"qk_norm": "head"},
-        _all_but_every("sliding_window_pattern", 6, "full"), norms_add_one=True,
-    ),
-)  # fmt: skip
-#: What this project lacks for other model types, by how they begin; the first match counts.
-_LACKING = {
-    "mixtral": "a mixture of experts",
-    "qwen2_moe": "a mixture of experts",
-    "qwen3_moe": "a mixture of experts",
-    "gpt_oss": "a mixture of experts",
-    "deepseek": "multi-head latent attention and a mixture of experts",
-    "mamba": "a state space",
-    "falcon_mamba": "a state space",
-    "jamba": "a state space and a mixture of experts",
-    "rwkv": "a recurrent state",
-    "gemma3n": "per-layer embeddings and alternating updates",
-    "gemma3": "a vision encoder",
-    "gemma": "a GELU that is not its tanh form",
-    "phi": "a rotation of part of each head",
-    "gpt2": "learned positions",
-}
 #: Field of ModelConfig to key of config.json.
 _SIZES = {
     "vocab_size": "vocab_size",
@@ -183,16 +87,16 @@ def config_from_hf(hf: dict[str, Any]) -> ModelConfig:
     family = _checked_family(hf)
     absent = family.defaults
     defaults = {
-        "num_key_value_heads": _default(absent, "num_key_value_heads") or _integer(hf, "num_attention_heads"),
+        "num_key_value_heads": _default(absent, "num_key_value_heads") or integer(hf, "num_attention_heads"),
         "head_dim": _default(absent, "head_dim") or _default_head_dim(hf),
         "max_position_embeddings": absent.max_position_embeddings,
     }
-    sizes: dict[str, Any] = {name: _integer(hf, key, defaults.get(key)) for name, key in _SIZES.items()}
+    sizes: dict[str, Any] = {name: integer(hf, key, defaults.get(key)) for name, key in _SIZES.items()}
     check_sizes(sizes)  # before a list of all layers is made
     kinds, window = _layer_kinds(hf, family, sizes["n_layers"], sizes["max_seq_len"])
     rope_theta, rope_scaling, local_theta = _ropes(hf, family, sizes["max_seq_len"])
     bos_id, eos_ids = _special_tokens(hf, absent)
-    tied = _boolean(hf, "tie_word_embeddings", _default(absent, "tie_word_embeddings"))
+    tied = boolean(hf, "tie_word_embeddings", _default(absent, "tie_word_embeddings"))
     return ModelConfig(
         **sizes,
         **family.parts,
@@ -200,35 +104,14 @@ def config_from_hf(hf: dict[str, Any]) -> ModelConfig:
         rope_theta=rope_theta,
         rope_scaling=rope_scaling,
         local_rope_theta=local_theta if "local" in kinds else None,
-        norm_eps=_number(hf, "rms_norm_eps", absent.rms_norm_eps),
-        tied_embedding=tied or _boolean(hf, "share_embedding"),
+        norm_eps=number(hf, "rms_norm_eps", absent.rms_norm_eps),
+        tied_embedding=tied or boolean(hf, "share_embedding"),
         layer_kinds=kinds,
         window=window,
-        layer_sharing=_boolean(hf, "layer_sharing"),
+        layer_sharing=boolean(hf, "layer_sharing"),
         bos_id=bos_id,
         eos_ids=eos_ids,
     )
-
-
-def family_of(config: ModelConfig) -> Family:
-    """Find the family to write a model as: the one that has its parts, and layers of its kinds."""
-    if config.layer_sharing:
-        fitting = [MOBILELLM] if config.has_only_llamas_parts else []
-    else:
-        parts = {name: getattr(config, name) for name in ("qkv_bias", "qk_norm", "norms", "activation")}
-        none = {name: getattr(ModelConfig, name) for name in parts}
-        fitting = [family for family in FAMILIES if none | dict(family.parts) == parts]
-        has_window, has_nope = "local" in config.layer_kinds, "nope" in config.layer_kinds
-        able = {"nope": {_without_rope}, "local": {_all_local, _local_from_a_layer_on}}
-        if has_nope:
-            fitting = [family for family in fitting if family.kinds in able["nope"]]
-        elif has_window and config.activation == "silu":
-            fitting = [family for family in fitting if family.kinds in able["local"]]
-        if has_window and has_nope:
-            fitting = []
-    if not fitting:
-        raise ValueError("no model type has these parts together; see FAMILIES in hf_config.py")
-    return fitting[0]
 
 
 def config_to_hf(config: ModelConfig) -> dict[str, Any]:
@@ -252,11 +135,11 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     }
     if config.layer_kinds:
         hf["layer_types"] = [_LAYER_TYPES[kind] for kind in config.layer_kinds]
-    if config.window or family.kinds is _all_local:
+    if config.window or family.kinds is all_local:
         hf["sliding_window"] = config.window or None
-    if family.kinds is _local_from_a_layer_on and config.window:
+    if family.kinds is local_from_a_layer_on and config.window:
         hf |= {"use_sliding_window": True, "max_window_layers": config.layer_kinds.index("local")}
-    if family.kinds is _without_rope:
+    if family.kinds is without_rope:
         hf["no_rope_layers"] = [int(config.kind(layer) != "nope") for layer in range(config.n_layers)]
     if config.activation == "gelu":
         hf |= {
@@ -270,12 +153,6 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     return hf | {"layer_sharing": True} if config.layer_sharing else hf
 
 
-def short_json(value: Any) -> str:
-    """A value as JSON for a message, cut to 60 characters."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _checked_family(hf: dict[str, Any]) -> Family:
     """Find the model's family; ValueError if it is another one, or has parts that this project lacks."""
     model_type, architectures = hf.get("model_type"), hf.get("architectures")
@@ -284,7 +161,7 @@ def _checked_family(hf: dict[str, Any]) -> Family:
         raise ValueError(f"model_type is missing; this project runs {known}")
     found = [family for family in FAMILIES if model_type in (None, family.model_type)]
     if not found:
-        lacking = next((part for start, part in _LACKING.items() if str(model_type).startswith(start)), None)
+        lacking = next((part for start, part in LACKING.items() if str(model_type).startswith(start)), None)
         why = f": this project lacks {lacking}" if lacking else ""
         raise ValueError(f"model_type {model_type!r} is not supported{why}; supported are {known}")
     names = [family.architecture for family in FAMILIES]
@@ -333,7 +210,7 @@ def _layer_kinds(
             raise ValueError("layer_types has a window for layers without RoPE, which this project lacks")
     window = None
     if "local" in kinds and hf.get("sliding_window", _default(family.defaults, "sliding_window")) is not None:
-        window = _integer(hf, "sliding_window", _default(family.defaults, "sliding_window"))
+        window = integer(hf, "sliding_window", _default(family.defaults, "sliding_window"))
     if window is None or window >= positions:  # every token sees all before it
         kinds, window = ["full" if kind == "local" else kind for kind in kinds], 0
     return () if set(kinds) == {"full"} else tuple(kinds), window
@@ -343,13 +220,13 @@ def _gemma_numbers(hf: dict[str, Any], family: Family, sizes: dict[str, int]) ->
     """The numbers that only Gemma has; none for other families."""
     if family.parts.get("activation") != "gelu":
         return {}
-    scale = _number(hf, "query_pre_attn_scalar", _default(family.defaults, "query_pre_attn_scalar"))
+    scale = number(hf, "query_pre_attn_scalar", _default(family.defaults, "query_pre_attn_scalar"))
     numbers = {"embedding_scale": sizes["dim"] ** 0.5}
     if scale != sizes["head_dim"]:
         numbers["query_scale"] = scale
     for name, key in _CAPS.items():
         if hf.get(key, _default(family.defaults, key)) is not None:
-            numbers[name] = _number(hf, key, _default(family.defaults, key))
+            numbers[name] = number(hf, key, _default(family.defaults, key))
     return numbers
 
 
@@ -388,7 +265,7 @@ def _rope(hf: dict[str, Any], max_seq_len: int, default_theta: float) -> tuple[f
     rope = {key: value for key, value in rope.items() if value is not None}
     if rope.pop("partial_rotary_factor", 1) != 1:
         raise ValueError("partial_rotary_factor must be 1: this project rotates whole heads")
-    theta = rope.pop("rope_theta", None) or _number(hf, "rope_theta", default_theta)
+    theta = rope.pop("rope_theta", None) or number(hf, "rope_theta", default_theta)
     if not is_positive_number(theta):
         raise ValueError(f"rope_theta must be a positive number, not {short_json(theta)}")
     old_type = rope.pop("type", "default")
@@ -412,32 +289,9 @@ def _special_tokens(hf: dict[str, Any], absent: Any) -> tuple[int, tuple[int, ..
 
 
 def _default_head_dim(hf: dict[str, Any]) -> int:
-    heads, dim = _integer(hf, "num_attention_heads"), _integer(hf, "hidden_size")
+    heads, dim = integer(hf, "num_attention_heads"), integer(hf, "hidden_size")
     if hf.get("head_dim") is None and dim % heads:
         raise ValueError(
             f"head_dim is missing, and hidden_size {dim} does not divide by {heads} attention heads"
         )
     return dim // heads
-
-
-def _integer(hf: dict[str, Any], key: str, default: int | None = None) -> int:
-    value = default if hf.get(key) is None else hf[key]
-    if value is None:
-        raise ValueError(f"{key} is missing")
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{key} must be a positive integer, not {short_json(value)}")
-    return value
-
-
-def _number(hf: dict[str, Any], key: str, default: float) -> float:
-    value = default if hf.get(key) is None else hf[key]
-    if not is_positive_number(value):
-        raise ValueError(f"{key} must be a positive number, not {short_json(value)}")
-    return float(value)
-
-
-def _boolean(hf: dict[str, Any], key: str, default: bool | None = False) -> bool:
-    value = bool(default) if hf.get(key) is None else hf[key]
-    if not isinstance(value, bool):
-        raise ValueError(f"{key} must be true or false, not {short_json(value)}")
-    return value

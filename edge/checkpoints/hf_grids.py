@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from edge.checkpoints.hf_config import short_json
+from edge.checkpoints.hf_values import short_json
 from edge.checkpoints.tensor_files import hf_name
 from edge.formats import (
     EMBEDDING_BITS_CHOICES,

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
-from edge.checkpoints.hf_config import CONFIG_NAME, config_from_hf, family_of, read_hf_config
+from edge.checkpoints.families import family_of
+from edge.checkpoints.hf_config import CONFIG_NAME, config_from_hf, read_hf_config
 from edge.checkpoints.hf_grids import PACKED_KEY, plan_from_hf
 from edge.checkpoints.hub import local_directory
 from edge.checkpoints.lazy import Lazy, Rows, reader_of

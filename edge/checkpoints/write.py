@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
-from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf, family_of
+from edge.checkpoints.families import family_of
+from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf
 from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, plan_to_hf
 from edge.checkpoints.tensor_files import ALPHA_SUFFIX, PACKED_SUFFIX, WEIGHTS_NAME, hf_name
 from edge.files import replace_directory

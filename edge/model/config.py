@@ -159,7 +159,7 @@ class ModelConfig:
         return self.layer_kinds[layer] if self.layer_kinds else "full"
 
     def rope_of(self, layer: int) -> str:
-        """Which RoPE tables a layer uses: "local" if those differ from the "full" ones, or "nope"."""
+        """Find the RoPE tables of a layer: "full", "local" where those are others, or "nope" for none."""
         kind = self.kind(layer)
         return "full" if kind == "local" and self.local_rope_theta is None else kind
 

@@ -15,6 +15,9 @@ TILE = 64  # positions of a step of the running softmax; a cache has room for a 
 KEY_BLOCK = 16  # positions side by side in a line of K
 VALUE_BLOCK = 4  # positions side by side in a line of an int8 V
 KEY_ELEMENTS = 4  # elements of an int8 key side by side
+#: Positions beside its window that a layer's cache has room for: a prefill takes so many tokens at a time,
+#: and so many can be taken back without losing what is still seen.
+WINDOW_ROOM = 128
 WEIGHT_MAX = 16383  # with int8 values, a tile's attention weights are integers up to this: 14 bits
 
 

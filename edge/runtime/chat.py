@@ -8,12 +8,10 @@ from torch import Tensor
 
 from edge.model.chat_template import ChatTemplate, Message
 from edge.model.tokenizer import Tokenizer
+from edge.ops.kv_layout import WINDOW_ROOM
 from edge.runtime.generate import Speed, TextStream, generate
 from edge.runtime.load import Program
 from edge.runtime.manifest import Manifest
-
-#: Tokens that a layer with a window can take back without losing what is still seen (export/modules.py).
-_WINDOW_ROOM = 128
 
 
 class Chat:
@@ -74,12 +72,12 @@ class Chat:
         return speed
 
     def _kept(self, prompt: list[int]) -> int:
-        """How many of the prompt's tokens the cache holds; the last is fed anyway, for its logits."""
+        """Count the tokens of the prompt that need not be fed; the last one must, because it gives logits."""
         pairs = zip(self.cached, prompt, strict=False)
         same = next(
             (i for i, (old, new) in enumerate(pairs) if old != new), min(len(self.cached), len(prompt))
         )
         same = min(same, len(prompt) - 1)
         window, taken_back = self.config.window, len(self.cached) - same
-        wraps = 0 < window < self.program.max_seq_len - _WINDOW_ROOM
-        return 0 if wraps and taken_back > _WINDOW_ROOM else same
+        wraps = 0 < window < self.program.max_seq_len - WINDOW_ROOM
+        return 0 if wraps and taken_back > WINDOW_ROOM else same

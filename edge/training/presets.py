@@ -58,7 +58,7 @@ PRESETS = {
     ),
     # ParetoQ's appendix and training script, for 16 GPUs; full precision from MobileLLM's pretrain.sh, for 8.
     # About 10.5 billion tokens at 3 and 4 bits, and 31.5 billion at 2 and fewer.
-    # What differs from that script: it keeps weights and scales in bfloat16 and divides in it. Here they are
+    # ParetoQ's script keeps weights and scales in bfloat16 and divides in bfloat16. Here weights are
     # float32 and only products are bfloat16, because a step at these rates is often less than half a unit of
     # bfloat16, and would be lost. The order of the texts is that of edge/data/order.py, which is the same on
     # any number of processes.
