@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from edge.ops.packed_header import HEADER_BYTES, ROWS_PER_BLOCK, PackedHeader
 from edge.ops.packing import read_header
 from edge.ops.rows import put_rows, unpack_rows
 from export.parallel import in_parallel
-from export.tables import JoinedLinear, PackedTable, tables_of
+from export.tables import MARKER, MARKER_BYTES, JoinedLinear, PackedTable, tables_of
 from export.weights import TABLES, ModelWeights
 
 #: Weights that are packed or compared at a time.
@@ -46,17 +46,21 @@ class ProgramFile:
         self._offsets: dict[str, int] = {}
         self._place: dict[str, tuple[str, int]] = {}  # of a weight: its table, and its first row there
         self._joined: dict[str, JoinedLinear] = {}
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            for name, table in tables_of(lowered):
-                if isinstance(table, JoinedLinear):
-                    self._joined |= dict.fromkeys(table.rows, table)
-                    continue
-                self._offsets[name] = _only_place(data, name, table)
-                self.tables[name] = table
-                above = 0
-                for weight, rows in table.rows.items():
-                    self._place[weight] = name, above
-                    above += rows
+        places = _marked_places(path)
+        for name, table in tables_of(lowered):
+            if isinstance(table, JoinedLinear):
+                self._joined |= dict.fromkeys(table.rows, table)
+                continue
+            if len(places[table.marker]) != 1:
+                raise VerificationError(
+                    f"the program must hold the table {name} once; it was not exported as it should"
+                )
+            self._offsets[name] = places[table.marker][0]
+            self.tables[name] = table
+            above = 0
+            for weight, rows in table.rows.items():
+                self._place[weight] = name, above
+                above += rows
 
     def fill(self, weights: ModelWeights, advance: Callable[[int], None] = lambda weights: None) -> None:
         """Pack the model's weights into their places.
@@ -161,13 +165,15 @@ def _header(table: PackedTable) -> PackedHeader:
     return table.header
 
 
-def _only_place(data: mmap.mmap, name: str, table: PackedTable) -> int:
-    at = data.find(table.marker)
-    if at < 0 or data.find(table.marker, at + 1) >= 0:
-        raise VerificationError(
-            f"the program must hold the table {name} once; it was not exported as it should"
-        )
-    return at
+def _marked_places(path: Path) -> defaultdict[bytes, list[int]]:
+    """Where each marker of a table stands in a file, found in one pass."""
+    places = defaultdict[bytes, list[int]](list)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = data.find(MARKER)
+        while at >= 0:
+            places[data[at : at + MARKER_BYTES]].append(at)
+            at = data.find(MARKER, at + 1)
+    return places
 
 
 def _stretches(header: PackedHeader) -> Iterator[slice]:

@@ -140,8 +140,9 @@ def eager_logits(
         model: the shape, norms and biases.
         values: the matrices.
     """
-    rows = {token: values(EMBEDDING, slice(token, token + 1)) for token in set(tokens)}
-    embedded = torch.cat([rows[token] for token in tokens])[None]  # [1, T, dim]
+    embedded = torch.empty(1, len(tokens), model.config.dim)
+    for position, token in enumerate(tokens):
+        embedded[:, position] = values(EMBEDDING, slice(token, token + 1))
     states = [model.scaled(embedded)] * len(roundings)
     for index in range(model.config.n_layers):
         name = f"layers.{index}"

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from edge.ops.packed_header import PackedHeader
 from export.weights import ModelWeights
 
-#: Makes every placeholder another one: ExecuTorch stores equal constants once.
+#: A placeholder starts with this, and a number of its own: ExecuTorch stores equal constants once.
+MARKER = b"unfilled table "
+MARKER_BYTES = len(MARKER) + 16
 _numbers = itertools.count()
 
 
@@ -35,7 +37,7 @@ class PackedTable(nn.Module):
         super().__init__()
         self.rows, self.header = rows, header
         self.n = sum(rows.values())
-        self.marker = b"unfilled table %016d" % next(_numbers)
+        self.marker = MARKER + b"%016d" % next(_numbers)
         self.packed: Tensor
         self.register_buffer(
             "packed", None if header is None else _marked_zeros(header.total_bytes, self.marker)

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from transformers import (
-    Gemma2Config,
-    Gemma3TextConfig,
-    LlamaConfig,
-    MistralConfig,
-    Olmo2Config,
-    Qwen2Config,
-    Qwen3Config,
-    SmolLM3Config,
-)
 
 from edge.checkpoints.hf_values import boolean, integer, short_json
 from edge.model.config import ModelConfig
@@ -27,7 +17,7 @@ class Family:
 
     Attributes:
         model_type, architecture: as config.json names them.
-        defaults: transformers' config class, which has the values of absent keys.
+        config_class: transformers' class of its configs.
         parts: fields of ``ModelConfig`` that are the same in all of its models.
         kinds: gives the kind of each layer, from config.json and the number of layers.
         norms_add_one: norms multiply by 1 + weight. A ``Decoder`` multiplies by the weight, so it has 1 more.
@@ -35,10 +25,15 @@ class Family:
 
     model_type: str
     architecture: str
-    defaults: Any  # a subclass of transformers' PretrainedConfig
+    config_class: str
     parts: Mapping[str, Any] = field(default_factory=dict)
     kinds: Callable[[dict[str, Any], int], list[str]] = lambda hf, layers: ["full"] * layers
     norms_add_one: bool = False
+
+    @property
+    def defaults(self) -> Any:
+        """The config class, which has the values of absent keys."""
+        return getattr(importlib.import_module("transformers"), self.config_class)  # takes a second
 
 
 def all_local(hf: dict[str, Any], layers: int) -> list[str]:
@@ -75,22 +70,22 @@ def without_rope(hf: dict[str, Any], layers: int) -> list[str]:
 
 
 _GEMMA = {"norms": "around", "activation": "gelu"}
-MOBILELLM = Family("mobilellm", "MobileLLMForCausalLM", LlamaConfig)
+MOBILELLM = Family("mobilellm", "MobileLLMForCausalLM", "LlamaConfig")
 #: A model type that can be run is one row.
 FAMILIES = (
-    Family("llama", "LlamaForCausalLM", LlamaConfig),
+    Family("llama", "LlamaForCausalLM", "LlamaConfig"),
     MOBILELLM,
-    Family("mistral", "MistralForCausalLM", MistralConfig, kinds=all_local),
-    Family("qwen2", "Qwen2ForCausalLM", Qwen2Config, {"qkv_bias": True}, local_from_a_layer_on),
-    Family("qwen3", "Qwen3ForCausalLM", Qwen3Config, {"qk_norm": "head"}, local_from_a_layer_on),
-    Family("smollm3", "SmolLM3ForCausalLM", SmolLM3Config, kinds=without_rope),
-    Family("olmo2", "Olmo2ForCausalLM", Olmo2Config, {"norms": "after", "qk_norm": "whole"}),
+    Family("mistral", "MistralForCausalLM", "MistralConfig", kinds=all_local),
+    Family("qwen2", "Qwen2ForCausalLM", "Qwen2Config", {"qkv_bias": True}, local_from_a_layer_on),
+    Family("qwen3", "Qwen3ForCausalLM", "Qwen3Config", {"qk_norm": "head"}, local_from_a_layer_on),
+    Family("smollm3", "SmolLM3ForCausalLM", "SmolLM3Config", kinds=without_rope),
+    Family("olmo2", "Olmo2ForCausalLM", "Olmo2Config", {"norms": "after", "qk_norm": "whole"}),
     Family(
-        "gemma2", "Gemma2ForCausalLM", Gemma2Config, _GEMMA, _all_but_every("_every", 2, "full"),
+        "gemma2", "Gemma2ForCausalLM", "Gemma2Config", _GEMMA, _all_but_every("_every", 2, "full"),
         norms_add_one=True,
     ),
     Family(
-        "gemma3_text", "Gemma3ForCausalLM", Gemma3TextConfig, _GEMMA | {"qk_norm": "head"},
+        "gemma3_text", "Gemma3ForCausalLM", "Gemma3TextConfig", _GEMMA | {"qk_norm": "head"},
         _all_but_every("sliding_window_pattern", 6, "full"), norms_add_one=True,
     ),
 )  # fmt: skip

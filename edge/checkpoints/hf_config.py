@@ -14,8 +14,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import LlamaConfig
-
 from edge.checkpoints.families import (
     FAMILIES,
     LACKING,
@@ -284,7 +282,7 @@ def _special_tokens(hf: dict[str, Any], absent: Any) -> tuple[int, tuple[int, ..
     eos = hf.get("eos_token_id", absent.eos_token_id)
     eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
     if bos is None and not eos_ids:
-        bos = LlamaConfig.bos_token_id
+        bos = FAMILIES[0].defaults.bos_token_id
     return (eos_ids[0] if bos is None else bos), (eos_ids or (bos,))
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sentencepiece
 import tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from edge.model.tokenizer import Tokenizer, find_tokenizer
 from runtime_tests.conftest import shared_data
@@ -128,3 +132,75 @@ def test_a_panic_of_the_library_is_a_refusal(tmp_path: Path, capfd: pytest.Captu
     with pytest.raises(ValueError, match=r"not a readable tokenizer \(tokenizers: range end index"):
         Tokenizer(tmp_path)
     assert "panicked" not in capfd.readouterr().err
+
+
+#: How the families split text before their byte-level merges.
+_LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN = _LLAMA_3.replace("{1,3}", "")
+_CHAT_MARKERS = ["<unk>", "<|im_start|>", "<|im_end|>"]
+
+
+def _byte_level(regex: str, normalizer: normalizers.Normalizer | None = None) -> tokenizers.Tokenizer:
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    split = pre_tokenizers.Split(Regex(regex), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=_CHAT_MARKERS, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(SAMPLES, trainer)
+    return tokenizer
+
+
+def _gemma() -> tokenizers.Tokenizer:
+    """Merges of characters, with a token for each byte that the vocabulary lacks."""
+    tokenizer = tokenizers.Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    alphabet = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=[*_CHAT_MARKERS, *alphabet])
+    tokenizer.train_from_iterator(SAMPLES[:5], trainer)  # the others need bytes
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"] = [a for a in state["added_tokens"] if a["content"] not in alphabet]
+    return tokenizers.Tokenizer.from_str(json.dumps(state))
+
+
+def _unigram() -> tokenizers.Tokenizer:
+    tokenizer = tokenizers.Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="never")
+    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=_CHAT_MARKERS, unk_token="<unk>")
+    tokenizer.train_from_iterator(SAMPLES, trainer)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        functools.partial(_byte_level, _LLAMA_3),
+        functools.partial(_byte_level, _QWEN, normalizers.NFC()),
+        _gemma,
+        _unigram,
+    ],
+    ids=["llama3", "qwen", "gemma", "unigram"],
+)
+def test_the_families_kinds_of_tokenizer_give_transformers_ids(
+    build: Callable[[], tokenizers.Tokenizer], tmp_path: Path
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    build().save(str(path))
+    tokenizer, reference = Tokenizer(path), PreTrainedTokenizerFast(tokenizer_file=str(path))
+    for text in [*SAMPLES, "Don't we'RE 1234567", "<|im_start|>user\nhi<|im_end|>\n"]:
+        ids = tokenizer.encode(text)
+        assert ids == reference.encode(text, add_special_tokens=False)
+        assert tokenizer.decode(ids) == reference.decode(ids, skip_special_tokens=True)
+    assert [tokenizer.is_marker(id_) for id_ in range(4)] == [True, True, True, False]
