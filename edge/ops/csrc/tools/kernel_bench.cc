@@ -15,6 +15,7 @@
 #include "core/dispatch.h"
 #include "core/layout.h"
 #include "core/linear.h"
+#include "tools/layer_bench.h"
 #include "tools/read_bandwidth.h"
 
 namespace {
@@ -269,8 +270,10 @@ int read_command(int argc, char** argv) {
 int main(int argc, char** argv) {
   Options options;
   if (argc > 1 && std::strcmp(argv[1], "--read") == 0) return read_command(argc, argv);
+  if (argc > 1 && std::strcmp(argv[1], "--layer") == 0) return edge::layer_command(argc, argv);
   if (argc == 2 && std::strcmp(argv[1], "--help") == 0) {
     std::fputs(kUsage, stdout);
+    std::fputs(edge::kLayerUsage, stdout);
     return 0;
   }
   if (!parse(argc, argv, &options)) {

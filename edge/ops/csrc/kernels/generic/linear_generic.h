@@ -1,6 +1,7 @@
 // y = W x over blocks of 16 rows, written once for all instruction sets. `Isa` gives the inner loops.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/generic/float_rows_generic.h"
@@ -24,6 +25,14 @@ constexpr int64_t bytes_of_group(Encoding encoding) {
 
 constexpr int largest_code(Encoding encoding) {
   return traits_of(encoding).largest_code();
+}
+
+// Blocks that decode multiplies before it turns their sums into floats. A block of few bits is soon read, and
+// its floats take as long; for more bits, longer runs of gate would push prefetched lines of up from the
+// cache.
+constexpr int64_t run_blocks(Encoding encoding) {
+  const int lines = traits_of(encoding).group_lines;
+  return lines <= 2 ? 4 : lines == 3 ? 2 : 1;
 }
 
 // Widths that no kernel has a decode loop for: they are unpacked to bytes first, in decode as in prefill.
@@ -71,21 +80,23 @@ inline void scale_halves(const LinearJob& job, int64_t block, const float* acc, 
   }
 }
 
-// Writes 16 rows of y for one token, fewer at the end of the table. If `up` is not null, `rows` are gate and
-// become SiLU(rows) * up; the residual, if any, is added.
-inline void store_rows(const LinearJob& job, int64_t block, int64_t token, float* rows, const float* up) {
-  const int64_t row0 = block * kRows;
-  const int64_t count = job.y_rows - row0 < kRows ? job.y_rows - row0 : kRows;
-  if (up != nullptr) gate_mul_row(rows, up, kRows, job.gelu, rows);
-  if (job.residual != nullptr) {
-    const float* residual = job.residual + token * job.y_rows + row0;
-    for (int64_t row = 0; row < count; ++row) rows[row] = residual[row] + rows[row];
-  }
+// Writes rows of y for one token, those of `blocks` blocks, or fewer at the end of the table. If `up` is not
+// null, `rows` are gate and become SiLU(rows) * up; the residual, if any, is added.
+inline void store_rows(const LinearJob& job, int64_t block, int64_t blocks, int64_t token, float* rows,
+                       const float* up) {
+  const int64_t row0 = block * kRows, all = blocks * kRows;
+  const int64_t count = job.y_rows - row0 < all ? job.y_rows - row0 : all;
+  if (up != nullptr) gate_mul_row(rows, up, all, job.gelu, rows);
   float* y = job.y + token * job.y_rows + row0;
-  if (count == kRows) {
-    std::memcpy(y, rows, kRows * sizeof(float));
-  } else {
-    for (int64_t row = 0; row < count; ++row) y[row] = rows[row];
+  const float* residual = job.residual == nullptr ? nullptr : job.residual + token * job.y_rows + row0;
+  if (count < all) {
+    for (int64_t row = 0; row < count; ++row)
+      y[row] = residual == nullptr ? rows[row] : residual[row] + rows[row];
+    return;
+  }
+  for (int64_t row = 0; row < all; row += kFloats) {
+    const Floats values = load_floats(rows + row);
+    store_floats(y + row, residual == nullptr ? values : load_floats(residual + row) + values);
   }
 }
 
@@ -118,20 +129,40 @@ void multiply_lines_once(const uint8_t* lines, int64_t columns, const int8_t* q,
   }
 }
 
-// Decode: one token.
+// acc[16 * i + row] for `count` blocks that follow each other, for one token; as many together as the kernel
+// can.
+template <class Isa, Encoding kEncoding>
+void multiply_run(const LinearJob& job, int64_t block, int64_t count, int32_t* acc) {
+  constexpr int64_t kTogether = Isa::blocks_at_once(kEncoding);
+  int64_t i = 0;
+  if constexpr (kTogether > 1) {
+    for (; i + kTogether <= count; i += kTogether) {
+      Isa::template gemv_together<kEncoding>(block_codes(job, block + i), job.block_bytes, job.k_padded,
+                                             job.q, acc + i * kRows);
+    }
+  }
+  for (; i < count; ++i) {
+    multiply_lines_once<Isa, kEncoding>(block_codes(job, block + i), job.k_padded, job.q, acc + i * kRows);
+  }
+}
+
+// Decode: one token. Several blocks are multiplied before their sums become floats, because those steps wait
+// for each other within a block, but not across blocks.
 template <class Isa, Encoding kEncoding>
 void multiply_token(const LinearJob& job, int64_t begin, int64_t end) {
-  alignas(64) int32_t acc[kRows];
-  alignas(64) float rows[kRows], up[kRows];
-  for (int64_t block = begin; block < end; ++block) {
-    multiply_lines_once<Isa, kEncoding>(block_codes(job, block), job.k_padded, job.q, acc);
-    scale_rows(job, block, acc, job.scales[0], rows);
-    if (job.up_block != 0) {
-      const int64_t partner = block + job.up_block;
-      multiply_lines_once<Isa, kEncoding>(block_codes(job, partner), job.k_padded, job.q, acc);
-      scale_rows(job, partner, acc, job.scales[0], up);
+  constexpr int64_t kRun = run_blocks(kEncoding);
+  alignas(64) int32_t acc[kRun * kRows], up_acc[kRun * kRows];
+  alignas(64) float rows[kRun * kRows], up[kRun * kRows];
+  for (int64_t block = begin; block < end; block += kRun) {
+    const int64_t count = std::min(kRun, end - block);
+    multiply_run<Isa, kEncoding>(job, block, count, acc);
+    if (job.up_block != 0) multiply_run<Isa, kEncoding>(job, block + job.up_block, count, up_acc);
+    for (int64_t i = 0; i < count; ++i) {
+      scale_rows(job, block + i, acc + i * kRows, job.scales[0], rows + i * kRows);
+      if (job.up_block == 0) continue;
+      scale_rows(job, block + i + job.up_block, up_acc + i * kRows, job.scales[0], up + i * kRows);
     }
-    store_rows(job, block, 0, rows, job.up_block != 0 ? up : nullptr);
+    store_rows(job, block, count, 0, rows, job.up_block != 0 ? up : nullptr);
   }
 }
 
@@ -155,7 +186,7 @@ void multiply_tokens(const LinearJob& job, int64_t begin, int64_t end) {
       for (int64_t t = 0; t < count; ++t) {
         scale_rows(job, block, acc + t * kRows, job.scales[first + t], rows);
         if (job.up_block != 0) scale_rows(job, partner, up_acc + t * kRows, job.scales[first + t], up);
-        store_rows(job, block, first + t, rows, job.up_block != 0 ? up : nullptr);
+        store_rows(job, block, 1, first + t, rows, job.up_block != 0 ? up : nullptr);
       }
     }
   }
@@ -174,7 +205,7 @@ void multiply_halves(const LinearJob& job, int64_t begin, int64_t end) {
       for (int64_t t = 0; t < count; ++t) {
         scale_halves(job, block, acc + t * kRows, rows);
         if (job.up_block != 0) scale_halves(job, partner, up_acc + t * kRows, up);
-        store_rows(job, block, first + t, rows, job.up_block != 0 ? up : nullptr);
+        store_rows(job, block, 1, first + t, rows, job.up_block != 0 ? up : nullptr);
       }
     }
   }

@@ -83,7 +83,7 @@ void multiply_grouped(const LinearJob& job, int64_t begin, int64_t end) {
       multiply_groups<Isa, kEncoding>(job, block, first, count, rows);
       if (job.up_block != 0) multiply_groups<Isa, kEncoding>(job, block + job.up_block, first, count, up);
       for (int64_t t = 0; t < count; ++t) {
-        store_rows(job, block, first + t, rows + t * kRows, job.up_block != 0 ? up + t * kRows : nullptr);
+        store_rows(job, block, 1, first + t, rows + t * kRows, job.up_block != 0 ? up + t * kRows : nullptr);
       }
     }
   }

@@ -39,31 +39,64 @@ struct Table {
   }
 };
 
-// Computes the first trit as gemv_base3 does and looks up the others.
-void gemv_trits(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
-  const Table table;
+// The sums of one block: the first trit as in gemv_base3, the others by position.
+struct TritSums {
   SumsOfTrit<Zmm> first = {};
-  Zmm::Ints sums[4] = {};
-  const uint8_t* const end = lines + k_padded / 20 * 64;
-  for (; lines < end; lines += 64, q += 20) {
-    prefetch(lines);
-    const __m512i line = Zmm::load(lines);
+  Zmm::Ints others[4] = {};
+
+  void add(const Table& table, __m512i line, const int8_t* q) {
     first.add(line, q);
     const __m512i trits = table.look_up(line);
 #pragma GCC unroll 4
-    for (int p = 0; p < 4; ++p) sums[p] = Zmm::dot(sums[p], Zmm::mask(trits, 3 << 2 * p), q + 4 + 4 * p);
+    for (int p = 0; p < 4; ++p) {
+      others[p] = Zmm::dot(others[p], Zmm::mask(trits, 3 << 2 * p), q + 4 + 4 * p);
+    }
   }
-  Zmm::Ints total = {};
-  for (int p = 0; p < 4; ++p) total = total + (sums[p] >> 2 * p);
-  Zmm::store(total, out);
-  first.finish(out);
+  void finish(int32_t* out) const {
+    Zmm::Ints total = {};
+    for (int p = 0; p < 4; ++p) total = total + (others[p] >> 2 * p);
+    Zmm::store(total, out);
+    first.finish(out);
+  }
+};
+
+// Computes the first trit of a byte and looks up the others.
+template <int kBlocks>
+void gemv_trits(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, const int8_t* q, int32_t* out) {
+  const Table table;
+  TritSums sums[kBlocks];
+  Ahead<kBlocks> ahead(lines, block_bytes);
+  const uint8_t* const end = lines + k_padded / 20 * 64;
+  for (; lines < end; lines += 64, q += 20) {
+#pragma GCC unroll 2
+    for (int b = 0; b < kBlocks; ++b) {
+      ahead.next();
+      sums[b].add(table, Zmm::load(lines + b * block_bytes), q);
+    }
+  }
+#pragma GCC unroll 2
+  for (int b = 0; b < kBlocks; ++b) sums[b].finish(out + b * kRows);
 }
 
 struct Vbmi512 : Vnni512 {
+  static constexpr int blocks_at_once(Encoding encoding) {
+    return encoding == Encoding::kBase3 ? 2 : Vnni512::blocks_at_once(encoding);
+  }
+
+  template <Encoding kEncoding>
+  static void gemv_together(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, const int8_t* q,
+                            int32_t* acc) {
+    if constexpr (kEncoding == Encoding::kBase3) {
+      gemv_trits<2>(lines, block_bytes, k_padded, q, acc);
+    } else {
+      Vnni512::gemv_together<kEncoding>(lines, block_bytes, k_padded, q, acc);
+    }
+  }
+
   template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
     if constexpr (kEncoding == Encoding::kBase3) {
-      gemv_trits(lines, k_padded, q, acc);
+      gemv_trits<1>(lines, 0, k_padded, q, acc);
     } else {
       Vnni512::gemv<kEncoding>(lines, k_padded, q, acc);
     }

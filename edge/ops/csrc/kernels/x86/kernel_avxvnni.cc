@@ -95,15 +95,15 @@ struct AvxVnni : Portable {
   template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
     if constexpr (kEncoding == Encoding::kBits1) {
-      gemv_positions<Ymm, 1, 1>(lines, k_padded, q, acc);
+      gemv_positions<Ymm, 1, 1, 1>(lines, 0, k_padded, q, acc);
     } else if constexpr (kEncoding == Encoding::kBits2) {
-      gemv_positions<Ymm, 2, 1>(lines, k_padded, q, acc);
+      gemv_positions<Ymm, 2, 1, 1>(lines, 0, k_padded, q, acc);
     } else if constexpr (kEncoding == Encoding::kBits3) {
-      gemv_bits3<Ymm, 1>(lines, k_padded, q, acc);
+      gemv_bits3<Ymm, 1>(lines, 0, k_padded, q, acc);
     } else if constexpr (kEncoding == Encoding::kBits4) {
-      gemv_positions<Ymm, 4, 2>(lines, k_padded, q, acc);
+      gemv_positions<Ymm, 4, 2, 1>(lines, 0, k_padded, q, acc);
     } else {
-      gemv_positions<Ymm, 8, 4>(lines, k_padded, q, acc);
+      gemv_positions<Ymm, 8, 4, 1>(lines, 0, k_padded, q, acc);
     }
   }
 

@@ -19,41 +19,70 @@ inline void prefetch(const uint8_t* line) {
   __builtin_prefetch(line + kPrefetchBytes);
 }
 
+// Prefetches line after line, from as far ahead as kBlocks blocks that are multiplied together reach. Their
+// lines are read in another order, which no CPU's own prefetcher foresees.
+template <int kBlocks>
+struct Ahead {
+  const uint8_t* line;
+
+  Ahead(const uint8_t* lines, int64_t block_bytes)
+      : line(lines + (kBlocks == 1 ? kPrefetchBytes : kBlocks * block_bytes)) {}
+  void next() {
+    __builtin_prefetch(line);
+    line += 64;
+  }
+};
+
 // Returns true if a lane's sum fits int32 at the largest k, with every byte and activation at its largest.
 constexpr bool sums_fit(int64_t largest_byte) {
   return largest_byte * 127 * 65536 <= INT32_MAX;
 }
 
-// 1, 2, 4 and 8 bits, kLines lines a step. Position p of a byte has a sum of its own, of
-// code << (kBits * p).
-template <class V, int kBits, int kLines>
-void gemv_positions(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
+// 1, 2, 4 and 8 bits, kLines lines of each of kBlocks blocks a step; blocks follow each other. Position p of
+// a byte has a sum of its own, of code << (kBits * p).
+template <class V, int kBits, int kLines, int kBlocks>
+void gemv_positions(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, const int8_t* q,
+                    int32_t* out) {
   constexpr int kPositions = 8 / kBits, kMask = (1 << kBits) - 1;
   static_assert(sums_fit(255) && 2 * kBits % kLines == 0);
-  typename V::Ints sums[kLines][kPositions];
-  for (auto& line : sums) {
-    for (auto& sum : line) sum = typename V::Ints{};
+  typename V::Ints sums[kBlocks][kLines][kPositions];
+#pragma GCC unroll 8
+  for (int b = 0; b < kBlocks; ++b) {
+    for (auto& line : sums[b]) {
+      for (auto& sum : line) sum = typename V::Ints{};
+    }
   }
+  Ahead<kBlocks> ahead(lines, block_bytes);
   const uint8_t* const end = lines + k_padded * 2 * kBits;
   for (; lines < end; lines += 64 * kLines, q += 4 * kPositions * kLines) {
 #pragma GCC unroll 8
     for (int l = 0; l < kLines; ++l) {
-      prefetch(lines + 64 * l);
-      const typename V::Bytes line = V::load(lines + 64 * l);
+      typename V::Bytes line[kBlocks];
+#pragma GCC unroll 8
+      for (int b = 0; b < kBlocks; ++b) {
+        ahead.next();
+        line[b] = V::load(lines + b * block_bytes + 64 * l);
+      }
 #pragma GCC unroll 8
       for (int p = 0; p < kPositions; ++p) {
-        const auto codes = kBits == 8 ? line : V::mask(line, kMask << kBits * p);
-        sums[l][p] = V::dot(sums[l][p], codes, q + 4 * (kPositions * l + p));
+#pragma GCC unroll 8
+        for (int b = 0; b < kBlocks; ++b) {
+          const auto codes = kBits == 8 ? line[b] : V::mask(line[b], kMask << kBits * p);
+          sums[b][l][p] = V::dot(sums[b][l][p], codes, q + 4 * (kPositions * l + p));
+        }
       }
     }
   }
-  typename V::Ints total = {};
-  for (int p = 0; p < kPositions; ++p) {
-    typename V::Ints sum = sums[0][p];
-    for (int l = 1; l < kLines; ++l) sum = sum + sums[l][p];
-    total = total + (sum >> kBits * p);
+#pragma GCC unroll 8
+  for (int b = 0; b < kBlocks; ++b) {
+    typename V::Ints total = {};
+    for (int p = 0; p < kPositions; ++p) {
+      typename V::Ints sum = sums[b][0][p];
+      for (int l = 1; l < kLines; ++l) sum = sum + sums[b][l][p];
+      total = total + (sum >> kBits * p);
+    }
+    V::store(total, out + b * kRows);
   }
-  V::store(total, out);
 }
 
 // 3 bits: a group of 32 columns is two 2-bit lines and one line of top bits. of[p] sums
@@ -82,29 +111,26 @@ struct Sums3 {
   }
 };
 
-template <class V, int kGroups>
-void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
-  Sums3<V> sums[kGroups];
+template <class V, int kBlocks>
+void gemv_bits3(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, const int8_t* q, int32_t* out) {
+  Sums3<V> sums[kBlocks];
   for (auto& each : sums) each = Sums3<V>{};
-  const auto add_group = [&](Sums3<V>& sum, const uint8_t* group, const int8_t* acts) {
-    for (int line = 0; line < 3; ++line) prefetch(group + 64 * line);
-    sum.add_low(group, acts);
-    sum.add_low(group + 64, acts + 16);
-    sum.add_top(group + 128, acts);
-  };
+  Ahead<kBlocks> ahead(lines, block_bytes);
   const uint8_t* const end = lines + k_padded * 6;
-  for (; lines + 192 * kGroups <= end; lines += 192 * kGroups, q += 32 * kGroups) {
-#pragma GCC unroll 2
-    for (int g = 0; g < kGroups; ++g) add_group(sums[g], lines + 192 * g, q + 32 * g);
+  for (; lines < end; lines += 192, q += 32) {
+    for (int line = 0; line < 3 * kBlocks; ++line) ahead.next();
+#pragma GCC unroll 8
+    for (int b = 0; b < kBlocks; ++b) sums[b].add_low(lines + b * block_bytes, q);
+#pragma GCC unroll 8
+    for (int b = 0; b < kBlocks; ++b) sums[b].add_low(lines + b * block_bytes + 64, q + 16);
+#pragma GCC unroll 8
+    for (int b = 0; b < kBlocks; ++b) sums[b].add_top(lines + b * block_bytes + 128, q);
   }
-  if (lines < end) add_group(sums[0], lines, q);  // the odd group left over where kGroups is 2
-  typename V::Ints total = {};
-  for (int p = 0; p < 4; ++p) {
-    typename V::Ints sum = sums[0].of[p];
-    for (int g = 1; g < kGroups; ++g) sum = sum + sums[g].of[p];
-    total = total + (sum >> 2 * p);
+  for (int b = 0; b < kBlocks; ++b) {
+    typename V::Ints total = {};
+    for (int p = 0; p < 4; ++p) total = total + (sums[b].of[p] >> 2 * p);
+    V::store(total, out + b * kRows);
   }
-  V::store(total, out);
 }
 
 // Base 3 needs no trits: three times a byte is 256 * trit + rest, so sum(trit * q) is

@@ -48,20 +48,41 @@ struct Zmm {
 };
 
 struct Vnni512 : Portable {
+  // Two to four blocks keep eight to sixteen sums in registers. From 4 bits on, memory is slower than one
+  // block at a time, and reading in order suits it better.
+  static constexpr int blocks_at_once(Encoding encoding) {
+    const int lines = traits_of(encoding).group_lines;
+    return encoding == Encoding::kBase3 || lines >= 4 ? 1 : lines == 2 ? 4 : 2;
+  }
+
+  template <Encoding kEncoding>
+  static void gemv_together(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, const int8_t* q,
+                            int32_t* acc) {
+    constexpr int kBlocks = blocks_at_once(kEncoding);
+    if constexpr (kEncoding == Encoding::kBits1) {
+      gemv_positions<Zmm, 1, 1, kBlocks>(lines, block_bytes, k_padded, q, acc);
+    } else if constexpr (kEncoding == Encoding::kBits2) {
+      gemv_positions<Zmm, 2, 1, kBlocks>(lines, block_bytes, k_padded, q, acc);
+    } else {
+      static_assert(kEncoding == Encoding::kBits3);
+      gemv_bits3<Zmm, kBlocks>(lines, block_bytes, k_padded, q, acc);
+    }
+  }
+
   template <Encoding kEncoding>
   static void gemv(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* acc) {
     if constexpr (kEncoding == Encoding::kBits1) {
-      gemv_positions<Zmm, 1, 1>(lines, k_padded, q, acc);
+      gemv_positions<Zmm, 1, 1, 1>(lines, 0, k_padded, q, acc);
     } else if constexpr (kEncoding == Encoding::kBits2) {
-      gemv_positions<Zmm, 2, 2>(lines, k_padded, q, acc);
+      gemv_positions<Zmm, 2, 2, 1>(lines, 0, k_padded, q, acc);
     } else if constexpr (kEncoding == Encoding::kBits3) {
-      gemv_bits3<Zmm, 2>(lines, k_padded, q, acc);
+      gemv_bits3<Zmm, 1>(lines, 0, k_padded, q, acc);
     } else if constexpr (kEncoding == Encoding::kBits4) {
-      gemv_positions<Zmm, 4, 4>(lines, k_padded, q, acc);
+      gemv_positions<Zmm, 4, 4, 1>(lines, 0, k_padded, q, acc);
     } else if constexpr (kEncoding == Encoding::kBase3) {
       gemv_base3<Zmm>(lines, k_padded, q, acc);
     } else {
-      gemv_positions<Zmm, 8, 8>(lines, k_padded, q, acc);
+      gemv_positions<Zmm, 8, 8, 1>(lines, 0, k_padded, q, acc);
     }
   }
 
