@@ -1,4 +1,4 @@
-// ParallelFor runs a loop on the caller's thread pool; the core itself has none.
+// ParallelFor runs a loop on the threads that the caller chooses (core/team.h).
 #pragma once
 
 #include <algorithm>

@@ -11,6 +11,7 @@
 #include "core/dispatch.h"
 #include "core/elementwise.h"
 #include "core/linear.h"
+#include "core/team.h"
 #include "core/unpacked_ternary.h"
 
 namespace {
@@ -25,12 +26,13 @@ using executorch::runtime::KernelRuntimeContext;
 
 constexpr size_t kMaxDims = 16;
 
-void run_on_executorch(void*, int64_t count, int64_t grain, edge::ParallelFor::Body body, void* context) {
-  executorch::extension::parallel_for(0, count, grain,
-                                      [&](int64_t begin, int64_t end) { body(context, begin, end); });
+// Runs a loop on as many threads as ExecuTorch's pool has, but not on that pool, which takes a call of the
+// system or two for each loop.
+void run_on_threads(void*, int64_t count, int64_t grain, edge::ParallelFor::Body body, void* context) {
+  edge::run_on_team(executorch::extension::get_thread_count(), count, grain, body, context);
 }
 
-constexpr edge::ParallelFor kParallel{run_on_executorch, nullptr};
+constexpr edge::ParallelFor kParallel{run_on_threads, nullptr};
 
 bool is_dense(const Tensor& tensor, ScalarType type) {
   return tensor.scalar_type() == type && executorch::runtime::tensor_is_default_dim_order(tensor);

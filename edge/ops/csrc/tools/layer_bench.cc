@@ -12,9 +12,9 @@
 
 #include "core/dispatch.h"
 #include "core/linear.h"
+#include "core/team.h"
 #include "tools/random.h"
 #include "tools/read_bandwidth.h"
-#include "tools/spin_team.h"
 
 namespace edge {
 
@@ -184,10 +184,13 @@ void print_rows(const EncodingTraits& encoding, const std::vector<OpShape>& ops,
   std::fflush(stdout);
 }
 
-bool measure(const EncodingTraits& encoding, const std::vector<OpShape>& ops, const Options& options,
-             SpinTeam* team) {
+void run_on_threads(void* threads, int64_t count, int64_t grain, ParallelFor::Body body, void* context) {
+  run_on_team(*static_cast<const int64_t*>(threads), count, grain, body, context);
+}
+
+bool measure(const EncodingTraits& encoding, const std::vector<OpShape>& ops, Options options) {
   const Tables tables(encoding, ops, options.layers);
-  const ParallelFor parallel = team->parallel();
+  const ParallelFor parallel{run_on_threads, &options.threads};
   const Kernel& kernel = *options.kernel;
   Token token(options, ops);
   if (!is_right(tables, kernel, parallel, &token)) {
@@ -269,7 +272,6 @@ int layer_command(int argc, char** argv) {
       {"norm_gate_up", 2 * options.ffn, options.dim, true, true, false},
       {"linear_add down", options.dim, options.ffn, false, false, true},
   };
-  SpinTeam team(static_cast<int>(options.threads));
   std::printf("Random codes, kernel %s, %lld thread(s), %lld layers, medians of %lld rounds.\n\n",
               options.kernel->name, static_cast<long long>(options.threads),
               static_cast<long long>(options.layers), static_cast<long long>(options.rounds));
@@ -279,7 +281,7 @@ int layer_command(int argc, char** argv) {
   for (const Encoding encoding : kTimed) {
     const EncodingTraits& traits = traits_of(encoding);
     if (encoding == Encoding::kBase3 && !options.kernel->runs_base3) continue;
-    if (!measure(traits, ops, options, &team)) return 1;
+    if (!measure(traits, ops, options)) return 1;
   }
   return 0;
 }

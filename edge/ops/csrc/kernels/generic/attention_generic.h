@@ -138,6 +138,11 @@ void add_float_tile(const AttentionJob& job, const Tile& tile, int64_t query, Qu
   }
 }
 
+// Prefetches the scales of a tile's keys or values.
+inline void prefetch_scales(const float* scales) {
+  for (int64_t position = 0; position < kTile; position += 16) __builtin_prefetch(scales + position);
+}
+
 template <class Isa, int kQueries>
 void add_int8_tile(const AttentionJob& job, const Tile& tile, int64_t query, QueryBatch* batch) {
   const int64_t dim = job.shape.head_dim;
@@ -146,6 +151,8 @@ void add_int8_tile(const AttentionJob& job, const Tile& tile, int64_t query, Que
   alignas(64) float scores[kQueries][kTile];
   alignas(64) int16_t weights[kQueries * kTile];
   float shrink[kQueries], units[kQueries];
+  prefetch_scales(job.int8.key_scales + row + kTile);
+  prefetch_scales(job.int8.value_scales + row + kTile);
   Isa::template dot_keys<kQueries>(job.int8.keys + row * dim, (tile.most + kKeyBlock - 1) / kKeyBlock, dim,
                                    batch->int8[query], batch->sums + query, dots);
   const float* key_scales = job.int8.key_scales + row;
@@ -246,13 +253,31 @@ void finish_batch(const AttentionJob& job, QueryBatch* batch) {
   batch->count = 0;
 }
 
+// Prefetches the first tile that a kv head's queries see, because the model's weights pushed it out of the
+// CPU's cache since the last token; later tiles are prefetched as each is read.
+inline void prefetch_first_tile(const AttentionJob& job, int64_t kv_head) {
+  const AttentionShape& s = job.shape;
+  const int64_t seen = s.start_pos + 1, from = s.window > 0 && seen > s.window ? seen - s.window : 0;
+  const int64_t row = kv_head * s.capacity + from / kTile * kTile % s.capacity;
+  for (int64_t byte = 0; byte < kTile * s.head_dim; byte += kLineBytes) {
+    __builtin_prefetch(job.int8.keys + row * s.head_dim + byte);
+    __builtin_prefetch(job.int8.values + row * s.head_dim + byte);
+  }
+  prefetch_scales(job.int8.key_scales + row);
+  prefetch_scales(job.int8.value_scales + row);
+}
+
 template <class Isa>
 void attend_items(const AttentionJob& job, int64_t begin, int64_t end) {
   const AttentionShape& s = job.shape;
   const int64_t shared = s.heads / s.kv_heads;
+  const bool prefetches = job.is_int8 && s.tokens == 1;
+  if (prefetches) prefetch_first_tile(job, begin / shared);
   QueryBatch batch;
   batch.count = 0;
   for (batch.kv_head = 0; batch.kv_head < s.kv_heads; ++batch.kv_head) {
+    if (prefetches && batch.kv_head >= begin / shared && (batch.kv_head + 1) * shared < end)
+      prefetch_first_tile(job, batch.kv_head + 1);
     for (int64_t token = begin / s.heads; token * s.heads < end; ++token) {
       for (int64_t head = batch.kv_head * shared; head < (batch.kv_head + 1) * shared; ++head) {
         const int64_t item = token * s.heads + head;

@@ -44,14 +44,20 @@ inline void start_softmax(RunningSoftmax* state) {
   std::memset(state->weighted, 0, sizeof(state->weighted));
 }
 
-// Compares in pairs, so that no comparison waits for more than log2(kFloats) others.
-template <class Vector, class Scalar>
-Scalar largest_lane(Vector vector, Scalar (&&lanes)[kFloats]) {
-  std::memcpy(lanes, &vector, sizeof(vector));
-  for (int64_t width = kFloats / 2; width > 0; width /= 2) {
-    for (int64_t i = 0; i < width; ++i) lanes[i] = lanes[i + width] > lanes[i] ? lanes[i + width] : lanes[i];
+// Returns the largest lane. Folds halves onto each other, which needs few steps and stays in registers.
+template <int kLanes, class Value>
+Value largest_of(const Value* lanes) {
+  if constexpr (kLanes == 1) {
+    return lanes[0];
+  } else {
+    constexpr int kHalf = kLanes / 2;
+    typedef Value Half __attribute__((vector_size(kHalf * sizeof(Value))));
+    Half low, high;
+    std::memcpy(&low, lanes, sizeof(low));
+    std::memcpy(&high, lanes + kHalf, sizeof(high));
+    low = high > low ? high : low;
+    return largest_of<kHalf>(reinterpret_cast<const Value*>(&low));
   }
-  return lanes[0];
 }
 
 // Ignores NaN scores; their weights, and so the total, become NaN anyway.
@@ -61,7 +67,7 @@ inline float largest_score(const float* scores, float largest) {
     const Floats some = load_floats(scores + i);
     lanes = some > lanes ? some : lanes;
   }
-  return largest_lane(lanes, {0.0f});
+  return largest_of<kFloats>(reinterpret_cast<const float*>(&lanes));
 }
 
 // Returns the largest magnitude as its bit pattern; NaN sorts above infinity there.
@@ -71,7 +77,7 @@ inline int32_t largest_bits(const float* values) {
     const Ints bits = (Ints)load_floats(values + i) & 0x7fffffff;
     lanes = bits > lanes ? bits : lanes;
   }
-  return largest_lane(lanes, {0});
+  return largest_of<kFloats>(reinterpret_cast<const int32_t*>(&lanes));
 }
 
 // Caps the scores of some queries, in units of ln 2: cap * tanh(score / cap), with

@@ -2,7 +2,6 @@
 #include "core/cpu_features.h"
 #include "kernels/generic/make_kernel.h"
 #include "kernels/generic/primitives_generic.h"
-#include "kernels/x86/attention_int8_avx2.h"
 #include "kernels/x86/intrinsics_x86.h"
 #include "kernels/x86/linear_lowbit_vnni.h"
 
@@ -18,12 +17,14 @@ struct Ymm {
   struct Ints {
     Eight half[2];
     friend Ints operator+(Ints a, Ints b) { return {{a.half[0] + b.half[0], a.half[1] + b.half[1]}}; }
+    friend Ints operator<<(Ints a, int bits) { return {{a.half[0] << bits, a.half[1] << bits}}; }
     friend Ints operator>>(Ints a, int bits) { return {{a.half[0] >> bits, a.half[1] >> bits}}; }
   };
   struct Floats {
     __m256 half[2];
   };
   static constexpr int kSums = 6;  // two registers each, of 16
+  static constexpr int kKeyBlocks = 1, kValueLines = 1;
 
   static Bytes load(const uint8_t* bytes) {
     const auto* halves = reinterpret_cast<const __m256i*>(bytes);
@@ -62,6 +63,14 @@ struct Ymm {
     const __m256i acts = _mm256_set1_epi32(quad);
     return {{(Eight)_mm256_dpbusd_avx_epi32((__m256i)sum.half[0], codes.half[0], acts),
              (Eight)_mm256_dpbusd_avx_epi32((__m256i)sum.half[1], codes.half[1], acts)}};
+  }
+  // The same with four unsigned values for all lanes and signed bytes.
+  static Ints dot_signed(Ints sum, const uint8_t* four, Bytes bytes) {
+    int32_t quad;
+    std::memcpy(&quad, four, sizeof(quad));
+    const __m256i weights = _mm256_set1_epi32(quad);
+    return {{(Eight)_mm256_dpbusd_avx_epi32((__m256i)sum.half[0], weights, bytes.half[0]),
+             (Eight)_mm256_dpbusd_avx_epi32((__m256i)sum.half[1], weights, bytes.half[1])}};
   }
 
   static Floats zero_floats() { return {{_mm256_setzero_ps(), _mm256_setzero_ps()}}; }
@@ -126,7 +135,7 @@ struct AvxVnni : Portable {
   template <int kQueries>
   static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
                            int32_t* sums) {
-    Avx2Attention::weigh_values<kQueries>(values, quads, head_dim, weights, sums);
+    weigh_values_unsigned<Ymm, kQueries>(values, quads, head_dim, weights, sums);
   }
 };
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernels/generic/primitives_generic.h"
-#include "kernels/x86/attention_int8_avx2.h"
 #include "kernels/x86/intrinsics_x86.h"
 #include "kernels/x86/linear_lowbit_vnni.h"
 
@@ -15,6 +14,7 @@ struct Zmm {
   using Ints = int32_t __attribute__((vector_size(64)));
   using Floats = __m512;
   static constexpr int kSums = 16;  // of 32 registers
+  static constexpr int kKeyBlocks = 1, kValueLines = 2;
 
   static Bytes load(const uint8_t* bytes) { return _mm512_loadu_si512(bytes); }
   static Bytes mask(Bytes a, int bits) {
@@ -33,6 +33,12 @@ struct Zmm {
     int32_t quad;
     std::memcpy(&quad, q, sizeof(quad));
     return (Ints)_mm512_dpbusd_epi32((__m512i)sum, codes, _mm512_set1_epi32(quad));
+  }
+  // The same with four unsigned values for all lanes and signed bytes.
+  static Ints dot_signed(Ints sum, const uint8_t* four, Bytes bytes) {
+    int32_t quad;
+    std::memcpy(&quad, four, sizeof(quad));
+    return (Ints)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(quad), bytes);
   }
 
   static Floats zero_floats() { return _mm512_setzero_ps(); }
@@ -105,7 +111,7 @@ struct Vnni512 : Portable {
   template <int kQueries>
   static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
                            int32_t* sums) {
-    Avx2Attention::weigh_values<kQueries>(values, quads, head_dim, weights, sums);
+    weigh_values_unsigned<Zmm, kQueries>(values, quads, head_dim, weights, sums);
   }
 };
 
