@@ -6,10 +6,10 @@
 
 namespace edge {
 
-// Calls body on disjoint ranges that cover [0, count), on the caller and `threads` - 1 others, which the
-// process keeps; returns when all are done. A thread that is done takes another range, at least `grain`
-// items, so that a slow core keeps no fast one waiting. If another caller's loop is running, the caller works
-// alone.
+// Calls body on disjoint ranges that cover [0, count), one for the caller and each of at most `threads` - 1
+// others, which the process keeps; returns when all are done. Ranges are equal and as few as are worth a
+// thread (`grain` items), because a kernel reads memory best in order. If another caller's loop is running,
+// the caller works alone.
 void run_on_team(int64_t threads, int64_t count, int64_t grain, ParallelFor::Body body, void* context);
 
 }  // namespace edge

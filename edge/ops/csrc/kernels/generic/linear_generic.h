@@ -129,21 +129,19 @@ void multiply_lines_once(const uint8_t* lines, int64_t columns, const int8_t* q,
   }
 }
 
-// acc[16 * i + row] for `count` blocks that follow each other, for one token; as many together as the kernel
-// can.
-template <class Isa, Encoding kEncoding>
+// acc[16 * i + row] for `count` blocks that follow each other, for one token; kBlocks together while there are
+// as many, then half as many, and so on.
+template <class Isa, Encoding kEncoding, int kBlocks>
 void multiply_run(const LinearJob& job, int64_t block, int64_t count, int32_t* acc) {
-  constexpr int64_t kTogether = Isa::blocks_at_once(kEncoding);
-  int64_t i = 0;
-  if constexpr (kTogether > 1) {
-    for (; i + kTogether <= count; i += kTogether) {
-      Isa::template gemv_together<kEncoding>(block_codes(job, block + i), job.block_bytes, job.k_padded,
-                                             job.q, acc + i * kRows);
+  for (; count >= kBlocks; count -= kBlocks, block += kBlocks, acc += kBlocks * kRows) {
+    if constexpr (kBlocks == 1) {
+      multiply_lines_once<Isa, kEncoding>(block_codes(job, block), job.k_padded, job.q, acc);
+    } else {
+      Isa::template gemv_together<kEncoding, kBlocks>(block_codes(job, block), job.block_bytes, job.k_padded,
+                                                      job.q, acc);
     }
   }
-  for (; i < count; ++i) {
-    multiply_lines_once<Isa, kEncoding>(block_codes(job, block + i), job.k_padded, job.q, acc + i * kRows);
-  }
+  if constexpr (kBlocks > 1) multiply_run<Isa, kEncoding, kBlocks / 2>(job, block, count, acc);
 }
 
 // Decode: one token. Several blocks are multiplied before their sums become floats, because those steps wait
@@ -151,12 +149,13 @@ void multiply_run(const LinearJob& job, int64_t block, int64_t count, int32_t* a
 template <class Isa, Encoding kEncoding>
 void multiply_token(const LinearJob& job, int64_t begin, int64_t end) {
   constexpr int64_t kRun = run_blocks(kEncoding);
+  constexpr int kTogether = Isa::blocks_at_once(kEncoding);
   alignas(64) int32_t acc[kRun * kRows], up_acc[kRun * kRows];
   alignas(64) float rows[kRun * kRows], up[kRun * kRows];
   for (int64_t block = begin; block < end; block += kRun) {
     const int64_t count = std::min(kRun, end - block);
-    multiply_run<Isa, kEncoding>(job, block, count, acc);
-    if (job.up_block != 0) multiply_run<Isa, kEncoding>(job, block + job.up_block, count, up_acc);
+    multiply_run<Isa, kEncoding, kTogether>(job, block, count, acc);
+    if (job.up_block != 0) multiply_run<Isa, kEncoding, kTogether>(job, block + job.up_block, count, up_acc);
     for (int64_t i = 0; i < count; ++i) {
       scale_rows(job, block + i, acc + i * kRows, job.scales[0], rows + i * kRows);
       if (job.up_block == 0) continue;

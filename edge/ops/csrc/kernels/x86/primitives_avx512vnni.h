@@ -61,10 +61,9 @@ struct Vnni512 : Portable {
     return encoding == Encoding::kBase3 || lines >= 4 ? 1 : lines == 2 ? 4 : 2;
   }
 
-  template <Encoding kEncoding>
+  template <Encoding kEncoding, int kBlocks>
   static void gemv_together(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, const int8_t* q,
                             int32_t* acc) {
-    constexpr int kBlocks = blocks_at_once(kEncoding);
     if constexpr (kEncoding == Encoding::kBits1) {
       gemv_positions<Zmm, 1, 1, kBlocks>(lines, block_bytes, k_padded, q, acc);
     } else if constexpr (kEncoding == Encoding::kBits2) {
