@@ -63,6 +63,7 @@ def make_report(request: Request) -> int:
             request.opponents,
             request.cache,
             announce=lambda what: console.print(what, style="dim", markup=False, soft_wrap=True),
+            build=request.build,
         )
         report = Report(
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge.formats import BITS_CHOICES, grid_for_bits
 from edge.latency.devices.cores import parse_cores
 from edge.latency.devices.open import DEVICES
+from edge.latency.opponents.llama_cpp.user_build import BENCH_PREFIX, BENCH_TYPES, UserBuild, find_build
 from edge.latency.opponents.recipes import RECIPES
 from edge.latency.opponents.table import OPPONENTS, default_opponents
 from edge.latency.schema import Settings
@@ -38,6 +39,7 @@ class Request:
     sizes: list[str]
     bits: list[float]
     opponents: list[str] | None
+    build: UserBuild | None
     cache: Path
     device: str
     cores: list[int] | None
@@ -65,6 +67,14 @@ def parser() -> argparse.ArgumentParser:
         "--opponents",
         help=f"of {', '.join(OPPONENTS)}, or none; our own 4 bits is one in any case (default: what "
         "can be had; llama.cpp's types, which are built from source, where the extra 'peers' is installed)",
+    )
+    export.add_argument(
+        "--llama-bench",
+        type=Path,
+        metavar="PATH",
+        help="a build of llama.cpp, or of a fork such as ik_llama.cpp, to compare too: its llama-bench, with "
+        f"llama-quantize beside it; --opponents {BENCH_PREFIX}TYPE,... chooses its types (default: "
+        f"those of {', '.join(BENCH_TYPES)} that it knows)",
     )
     export.add_argument(
         "--cache", type=Path, default=Path("runs"), help="keeps exports (default %(default)s)"
@@ -118,7 +128,8 @@ def checked(args: argparse.Namespace) -> Request:
         programs=args.programs,
         sizes=sizes,
         bits=[grid_for_bits(text, BITS_CHOICES).bits for text in _list(args.bits)] if sizes else [],
-        opponents=_opponents(args.opponents, args.device),
+        opponents=_opponents(args.opponents, args.device, args.llama_bench is not None),
+        build=_user_build(args.llama_bench, args.device),
         cache=args.cache,
         device=args.device,
         cores=None if args.cores is None else parse_cores(args.cores),
@@ -128,16 +139,31 @@ def checked(args: argparse.Namespace) -> Request:
     )
 
 
-def _opponents(text: str | None, device: str) -> list[str] | None:
+def _opponents(text: str | None, device: str, has_build: bool) -> list[str] | None:
     """Names given, None for the defaults. Other runtimes are built for this computer only."""
     names = default_opponents() if text is None else _list(text.replace("none", ""))
-    strange = [name for name in names if name not in OPPONENTS]
+    of_build = [name for name in names if name.startswith(BENCH_PREFIX)]
+    if of_build and not has_build:
+        raise ValueError(f"--opponents {of_build[0]} is a type of your own build: give its --llama-bench")
+    strange = [name for name in names if name not in OPPONENTS and name not in of_build]
     if strange:
         raise ValueError(f"--opponents {strange[0]} is unknown; choose from {', '.join(OPPONENTS)}, or none")
-    kind = DEVICES.get(device.partition(":")[0])
-    if kind is None or not kind.is_this_computer:
+    if not _is_this_computer(device):
         return [name for name in names if name in RECIPES]
     return None if text is None else names
+
+
+def _user_build(path: Path | None, device: str) -> UserBuild | None:
+    if path is None:
+        return None
+    if not _is_this_computer(device):
+        raise ValueError("--llama-bench runs on this computer only: leave out --device")
+    return find_build(path)
+
+
+def _is_this_computer(device: str) -> bool:
+    kind = DEVICES.get(device.partition(":")[0])
+    return kind is not None and kind.is_this_computer
 
 
 def _settings(args: argparse.Namespace) -> Settings:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from edge.latency.candidate import Candidate
 from edge.latency.exported import ExportedCandidate, ExportedProgram, Variant, export_named, open_exported
+from edge.latency.opponents.llama_cpp.user_build import BENCH_PREFIX, UserBuild
 from edge.latency.opponents.recipes import RECIPES
+from edge.latency.opponents.runtime import Runtime
 from edge.latency.opponents.table import RUNTIMES, default_opponents
 from edge.latency.schema import OWN_RECIPE
 from edge.model.config import MOBILELLM, ModelConfig
@@ -25,6 +27,7 @@ def gather(
     opponents: Sequence[str] | None,
     cache: Path,
     announce: Announce,
+    build: UserBuild | None = None,
 ) -> list[Candidate]:
     """Collect every program of a report, in its order.
 
@@ -35,6 +38,7 @@ def gather(
             defaults as can be had here.
         cache: where exported programs and llama.cpp are kept.
         announce: told what is about to take long, and what is left out.
+        build: the user's llama.cpp; types of it that are opponents begin with BENCH_PREFIX.
 
     Raises:
         ValueError: a directory that is no intact program, or a program given twice; a shape that an opponent
@@ -42,7 +46,12 @@ def gather(
         OSError: an export or llama.cpp's build failed.
     """
     programs = [open_exported(directory) for directory in directories]
-    wanted = default_opponents() if opponents is None else opponents
+    wanted = default_opponents() if opponents is None else list(opponents)
+    runtimes: tuple[Runtime, ...] = RUNTIMES
+    if build is not None:
+        types = [name for name in wanted if name.startswith(BENCH_PREFIX)] or build.offered()
+        wanted = [*(name for name in wanted if name not in types), *types]
+        runtimes = (*RUNTIMES, build.runtime(types))
     for size in sizes:
         for width in bits:
             announce(f"preparing {size} at {width:g} bits")
@@ -57,7 +66,7 @@ def gather(
         labels = _labels(members)
         candidates += [ExportedCandidate(p, model, label) for p, label in zip(members, labels, strict=True)]
         config = members[0].config
-        for runtime in RUNTIMES:
+        for runtime in runtimes:
             if types := [name for name in wanted if name in runtime.types]:
                 announce(f"preparing {model} in {runtime.words}")
                 with _left_out_on_failure(opponents is None, f"{model} in {runtime.words}", announce):

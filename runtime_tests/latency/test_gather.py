@@ -13,6 +13,7 @@ from edge.latency.exported import ExportedProgram, open_exported
 from edge.latency.gather import gather
 from edge.latency.opponents.llama_cpp import run as llama_cpp
 from edge.latency.opponents.llama_cpp.models import QuantizedModel
+from edge.latency.opponents.runtime import Runtime
 from edge.model.config import MOBILELLM
 
 
@@ -127,6 +128,22 @@ def test_llama_cpp_runs_every_shape_and_says_what_it_cannot(exported, monkeypatc
     assert announced[-1] == "tiny in llama.cpp's types is left out: llama.cpp cannot run a layer twice"
     with pytest.raises(ValueError, match="a layer twice"):  # asked for, it must be there
         collect([exported["two"]], opponents=["TQ2_0"])
+
+
+def test_a_users_build_is_one_more_opponent(exported, monkeypatch, tmp_path):
+    made = []
+
+    class Build:
+        def offered(self):
+            return ["bench:IQ2_BN", "bench:Q4_0"]
+
+        def runtime(self, names):
+            made.append(list(names))
+            return Runtime(tuple(names), "gguf", "your types", lambda *_: [])
+
+    gather([exported["two"]], (), (), [], tmp_path, lambda what: None, Build())
+    gather([exported["two"]], (), (), ["bench:Q6_K"], tmp_path, lambda what: None, Build())
+    assert made == [["bench:IQ2_BN", "bench:Q4_0"], ["bench:Q6_K"]]
 
 
 def test_an_opponent_whose_export_fails_is_left_out_unless_it_was_asked_for(exported, monkeypatch, tmp_path):

@@ -14,6 +14,7 @@ from edge.latency.devices.host import HostDevice
 from edge.latency.opponents.llama_cpp import build as building
 from edge.latency.opponents.llama_cpp import models
 from edge.latency.opponents.llama_cpp import run as running
+from edge.latency.opponents.llama_cpp.user_build import find_build
 from edge.latency.schema import Settings
 from edge.model.config import MOBILELLM, ModelConfig
 from runtime_tests.tiny import tiny_config
@@ -199,7 +200,10 @@ def _printing(tmp_path, text):
 
 def test_bench_asks_for_what_it_was_told_and_reads_it(tmp_path):
     reports = [BENCH_TEST | {"n_depth": depth, "samples_ts": [100.0 - depth / 100]} for depth in (240, 1008)]
-    script = f'echo "$@" > {tmp_path}/asked; echo noise >&2; {_printing(tmp_path, json.dumps(reports))}'
+    script = (
+        'if [ "$1" = --help ]; then echo "  -d, --n-depth <n>"; exit; fi; '
+        f'echo "$@" > {tmp_path}/asked; echo noise >&2; {_printing(tmp_path, json.dumps(reports))}'
+    )
     binaries = _stand_in(tmp_path / "bin", "llama-bench", script)
     speeds = running.bench_decode(binaries, tmp_path / "m", 1, [240, 1008], 32)
     assert speeds.tokens_per_second == {240: 97.6, 1008: 89.92}
@@ -208,6 +212,48 @@ def test_bench_asks_for_what_it_was_told_and_reads_it(tmp_path):
     for threads, contexts in ((2, [240, 1008]), (1, [240])):
         with pytest.raises(OSError, match="other tests or threads"):
             running.bench_decode(binaries, tmp_path / "m", threads, contexts, 32)
+
+
+def test_a_fork_that_has_no_depth_is_asked_for_pairs(tmp_path):
+    """As ik_llama.cpp prints them; its key of the context is that of a prompt."""
+    reports = [
+        BENCH_TEST | {"n_prompt": n, "test": f"tg32@pp{n}", "samples_ts": [ts]}
+        for n, ts in ((240, 97.6), (1008, 89.92))
+    ]
+    script = (
+        'if [ "$1" = --help ]; then echo "  -gp <pp,tg>"; exit; fi; '
+        f'echo "$@" > {tmp_path}/asked; {_printing(tmp_path, json.dumps(reports))}'
+    )
+    binaries = _stand_in(tmp_path / "bin", "llama-bench", script)
+    speeds = running.bench_decode(binaries, tmp_path / "m", 1, [240, 1008], 32)
+    assert speeds.tokens_per_second == {240: 97.6, 1008: 89.92}
+    asked = (tmp_path / "asked").read_text().split()
+    assert asked[2:10] == ["-p", "0", "-n", "0", "-gp", "240,32", "-gp", "1008,32"]
+
+
+def test_a_users_build_needs_both_programs_and_offers_what_it_knows(tmp_path):
+    folder = _stand_in(tmp_path / "bin", "llama-bench", "exit 0")
+    with pytest.raises(ValueError, match="has no llama-quantize: build both"):
+        find_build(folder / "llama-bench")
+    _stand_in(
+        folder, "llama-quantize", "echo '  137  or  IQ2_BN  :  2.00 bpw'; echo '  2 or Q4_0 : 4.5'; exit 1"
+    )
+    build = find_build(folder / "llama-bench")
+    assert build == find_build(folder)
+    assert build.offered() == ["bench:IQ2_BN", "bench:Q4_0"]
+    runtime = build.runtime(["bench:IQ2_BN"])
+    assert runtime.types == ("bench:IQ2_BN",)
+
+
+def test_the_bits_of_an_unknown_type_are_those_of_the_file(tmp_path):
+    config = MOBILELLM["125M"]
+    head = config.vocab_size * config.dim
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"x")
+    file_bytes = (config.parameters - head) * 2 // 8 + head * 34 // 32
+    quantized = models.QuantizedModel(path, "IQ2_BN", 210, 0, 0.0, (), file_bytes)
+    record = running.LlamaCandidate(tmp_path, quantized, config, "125M", "llama-bench").record
+    assert (record.label, record.bits) == ("llama-bench IQ2_BN", 2.0)
 
 
 def test_failures_of_llama_cpp_are_one_sentence(tmp_path):
@@ -236,8 +282,6 @@ def test_quantize_writes_both_files_or_neither(tmp_path):
     with pytest.raises(OSError, match="llama-quantize failed"):
         models.quantize(binaries, tmp_path / "m", "TQ2_0", output)
     assert not list(tmp_path.glob("*.gguf*"))
-    with pytest.raises(ValueError, match="'Q9_9' is not compared; choose from TQ1_0"):
-        models.quantize(binaries, tmp_path / "m", "Q9_9", output)
 
 
 def test_prepare_makes_only_what_is_missing_and_leaves_no_float_model(tmp_path):

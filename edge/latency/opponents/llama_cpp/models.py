@@ -102,13 +102,11 @@ def quantize(binaries: Path, model: Path, type_name: str, output: Path) -> Quant
 
     Args:
         binaries: what ``build`` returned.
-        type_name: one of TYPES, for the layers' matrices; the embedding and head become HEAD_TYPE.
+        type_name: of the layers' matrices; the embedding and head become HEAD_TYPE.
 
     Raises:
-        ValueError: an unknown type.
         OSError: llama-quantize is missing, fails, or says something this module does not understand.
     """
-    check_type(type_name)
     with staged_file(output) as staged:
         options = ["--token-embedding-type", HEAD_TYPE, "--output-tensor-type", HEAD_TYPE]
         log = run_tool([binaries / QUANTIZE, *options, model, staged, type_name])
@@ -123,7 +121,7 @@ def read_quantized(path: Path, type_name: str) -> QuantizedModel:
 
 
 _MATRIX = re.compile(
-    r"^\[[ \d]+/[ \d]+\] blk\.\S+ +- \[ *(\d+), *(\d+),.* converting to (\w+) ", re.MULTILINE
+    r"^\[[ \d]+/[ \d]+\] +blk\.\S+ +- \[ *(\d+), *(\d+),.* converting to (\w+) ", re.MULTILINE
 )
 _FALLBACKS = re.compile(r"WARNING: (\d+) of \d+ tensor\(s\) required fallback quantization")
 
@@ -137,7 +135,7 @@ def parse_quantize_log(log: str, type_name: str) -> tuple[int, int, float, tuple
     matrices = [(int(k) * int(n), kind) for k, n, kind in _MATRIX.findall(log)]
     others = [(weights, kind) for weights, kind in matrices if kind != type_name.lower()]
     summary = _FALLBACKS.search(log)
-    if not matrices or len(others) != (int(summary[1]) if summary else 0):
+    if not matrices or (summary and len(others) != int(summary[1])):
         raise OSError(
             "llama-quantize's log is not understood: its matrices are missing or do not fit its summary; "
             "delete the model and its log to make them anew"
@@ -152,7 +150,7 @@ def prepare(
     """Make a shape in each type, in ``directory`` under ``name``, unless it is there.
 
     Raises:
-        ValueError: an unknown type, or a shape that llama.cpp cannot run.
+        ValueError: a shape that llama.cpp cannot run.
         OSError: see ``quantize`` and ``write_random_model``.
     """
     outputs = {kind: directory / f"{name}-seed{seed}-{kind}.gguf" for kind in types}
@@ -165,12 +163,6 @@ def prepare(
         finally:
             full.unlink()  # 2 bytes a weight, and of no further use
     return [read_quantized(path, kind) for kind, path in outputs.items()]
-
-
-def check_type(type_name: str) -> None:
-    """Raise ValueError unless it is one of TYPES."""
-    if type_name not in TYPES:
-        raise ValueError(f"llama.cpp type {type_name!r} is not compared; choose from {', '.join(TYPES)}")
 
 
 def _write(writer: Any, shapes: dict[str, tuple[int, ...]], random: np.random.Generator) -> None:

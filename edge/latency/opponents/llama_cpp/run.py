@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,13 +44,16 @@ def bench_prefill(binaries: Path, model: Path, threads: int, prompts: list[int])
     Raises:
         OSError: llama-bench is missing, fails, or reports something else than was asked for.
     """
-    return _bench(binaries, model, threads, {"-p": _list(prompts), "-n": "0"}, "n_prompt", prompts)
+    return _bench(binaries, model, threads, ["-p", _list(prompts), "-n", "0"], "n_prompt", prompts)
 
 
 def bench_decode(binaries: Path, model: Path, threads: int, contexts: list[int], generated: int) -> Speeds:
     """Time ``generated`` tokens behind each number of filled positions, without sampling. Raises as above."""
-    counts = {"-p": "0", "-n": str(generated), "-d": _list(contexts)}
-    return _bench(binaries, model, threads, counts, "n_depth", contexts)
+    if "--n-depth" in _help_of(binaries / BENCH):
+        counts = ["-p", "0", "-n", str(generated), "-d", _list(contexts)]
+        return _bench(binaries, model, threads, counts, "n_depth", contexts)
+    pairs = [text for context in contexts for text in ("-gp", f"{context},{generated}")]  # ik_llama.cpp
+    return _bench(binaries, model, threads, ["-p", "0", "-n", "0", *pairs], "n_prompt", contexts)
 
 
 def parse_bench_report(report: str, key: str) -> Speeds:
@@ -73,18 +77,29 @@ def parse_bench_report(report: str, key: str) -> Speeds:
 
 
 class LlamaCandidate:
-    """A ``Candidate`` for llama-bench. Its file was made here and only its shape is verified."""
+    """A ``Candidate`` for llama-bench. Its file was made here and only its shape is verified.
 
-    def __init__(self, binaries: Path, quantized: QuantizedModel, config: ModelConfig, model: str) -> None:
+    Args:
+        runtime: whose llama-bench it is, in the report.
+    """
+
+    def __init__(
+        self,
+        binaries: Path,
+        quantized: QuantizedModel,
+        config: ModelConfig,
+        model: str,
+        runtime: str = "llama.cpp",
+    ) -> None:
         self.binaries, self.quantized, self.config = binaries, quantized, config
-        label = f"llama.cpp {quantized.type_name}"
+        label = f"{runtime} {quantized.type_name}"
         self.record = ProgramRecord(
             name=f"{model} {label}",
             model=model,
             label=label,
-            recipe="llama.cpp",
+            recipe=runtime,
             format=quantized.type_name,
-            bits=TYPES[quantized.type_name],
+            bits=TYPES.get(quantized.type_name) or _stored_bits(quantized, config),
             weights="random",
             parameters=config.parameters,
             file_bytes=quantized.file_bytes,
@@ -97,10 +112,16 @@ class LlamaCandidate:
     def prepare(self, device: Device, settings: Settings) -> str:
         if not DEVICES[device.record.kind].is_this_computer:
             raise ProgramFailed("llama.cpp is measured on the computer that built it only")
-        notes = [_fallback_words(self.quantized), note_on_positions(settings, self.config.max_seq_len)]
-        self.record.note = "; ".join(note for note in notes if note)
         speeds = self._run(bench_prefill, 1, [1])
-        if speeds.parameters != self.config.parameters or speeds.cache_type != self.record.kv_cache:
+        notes = [
+            f"commit {speeds.commit}",
+            _fallback_words(self.quantized),
+            note_on_positions(settings, self.config.max_seq_len),
+        ]
+        self.record.note = "; ".join(note for note in notes if note)
+        head = self.config.vocab_size * self.config.dim * self.config.tied_embedding
+        sizes = {self.config.parameters, self.config.parameters + head}  # some count a tied head again
+        if speeds.parameters not in sizes or speeds.cache_type != self.record.kv_cache:
             raise ProgramFailed(
                 f"{self.quantized.path} has another shape than its name says: delete it to make it anew"
             )
@@ -129,15 +150,19 @@ class LlamaCandidate:
 
 
 def _bench(
-    binaries: Path, model: Path, threads: int, counts: dict[str, str], key: str, asked: list[int]
+    binaries: Path, model: Path, threads: int, counts: list[str], key: str, asked: list[int]
 ) -> Speeds:
-    options = [text for pair in counts.items() for text in pair]
-    options += ["-t", str(threads), "-r", "1", "-o", "json"]
+    options = [*counts, "-t", str(threads), "-r", "1", "-o", "json"]
     command: list[str | Path] = [binaries / BENCH, "-m", model, *options]
     speeds = parse_bench_report(run_tool(command, stdout_only=True), key)
     if sorted(speeds.tokens_per_second) != sorted(asked) or speeds.threads != threads:
         raise OSError("llama-bench reports other tests or threads than were asked for")
     return speeds
+
+
+@functools.cache
+def _help_of(bench: Path) -> str:
+    return run_tool([bench, "--help"])
 
 
 def _list(numbers: list[int]) -> str:
@@ -152,6 +177,13 @@ def _fallback_words(model: QuantizedModel) -> str:
         f"{head}; {model.fell_back} of {model.matrices} matrices fell back to "
         f"{', '.join(model.fallback_types)} ({model.fell_back_share:.0%} of the linear weights)"
     )
+
+
+def _stored_bits(quantized: QuantizedModel, config: ModelConfig) -> float:
+    """Bits a linear weight takes in the file, whose embedding has 34 bytes for 32 weights."""
+    embedding = config.vocab_size * config.dim * (1 if config.tied_embedding else 2)
+    linear = config.parameters - embedding
+    return round(8 * (quantized.file_bytes - embedding * 34 / 32) / linear, 2)
 
 
 def _candidates(
