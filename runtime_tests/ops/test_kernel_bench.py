@@ -22,6 +22,16 @@ def test_the_kernels_benchmark_verifies_and_prints_every_encoding():
             assert f"\n| {encoding.name} | " in result.stdout
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_the_layers_benchmark_verifies_and_prints_every_op(threads):
+    shape = ("--layer", "64,96,64,48", "--layers", "2", "--rounds", "1", "--threads", threads)
+    result = kernel_bench(*shape, "--kernel", "scalar")
+    assert result.returncode == 0, result.stderr
+    for encoding in ("bits1", "base3", "bits2", "bits3", "bits4", "bits8"):
+        for op in ("norm_linear qkv", "linear_add out", "norm_gate_up", "linear_add down", "layer"):
+            assert f"| {encoding} | {op} | " in result.stdout
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -30,6 +40,11 @@ def test_the_kernels_benchmark_verifies_and_prints_every_encoding():
         ["--what", "1"],
         ["--read", "/none"],
         ["--read"],
+        ["--layer", "64,96,64"],
+        ["--layer", "64,96,64,40"],
+        ["--layer", "64,96,64,48", "--threads", "0"],
+        ["--layer", "64,96,64,48", "--kernel", "none"],
+        ["--layer"],
     ],
 )
 def test_the_kernels_benchmark_refuses_in_one_sentence(wrong):

@@ -340,7 +340,9 @@ def test_a_candidate_says_what_its_file_is(tmp_path):
 
 
 def test_a_run_measures_every_prompt_and_context(tmp_path, monkeypatch):
-    def bench(command, stdout_only):
+    def bench(command, stdout_only=False):
+        if command[1:] == ["--help"]:
+            return "-d, --n-depth <n>"
         options = dict(zip(command[1::2], command[2::2], strict=True))
         assert options["-t"] == "2"
         key, lengths = ("n_depth", options["-d"]) if "-d" in options else ("n_prompt", options["-p"])
