@@ -7,7 +7,9 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace edge {
@@ -61,10 +63,9 @@ class Team {
  public:
   // False, and nothing is done, if another loop is running.
   bool run(int64_t threads, int64_t count, ParallelFor::Body body, void* context) {
-    const std::unique_lock<std::mutex> lock(caller_, std::try_to_lock);
-    if (!lock.owns_lock()) return false;
-    const auto others = static_cast<size_t>(threads - 1);
-    while (members_.size() < others) add_member();
+    if (busy_.exchange(true, std::memory_order_acquire)) return false;
+    const size_t others = members_up_to(static_cast<size_t>(threads - 1));
+    threads = static_cast<int64_t>(others) + 1;
     for (size_t i = 0; i < others; ++i) {
       const auto share = static_cast<int64_t>(i) + 1;  // the caller has the first
       Order& order = members_[i]->order;
@@ -79,14 +80,24 @@ class Team {
       const auto done = [&] { return member.finished.load(std::memory_order_acquire) == round; };
       while (!spin_until(done)) std::this_thread::yield();
     }
+    busy_.store(false, std::memory_order_release);
     return true;
   }
 
  private:
-  // Threads live as long as the process.
-  void add_member() {
-    members_.push_back(std::make_unique<Member>());
-    std::thread([member = members_.back().get()] { serve(member); }).detach();
+  // Starts threads until there are `wanted`, and returns how many of those there are: fewer where the system
+  // gives no more. Threads live as long as the process.
+  size_t members_up_to(size_t wanted) {
+    while (members_.size() < wanted) {
+      auto member = std::make_unique<Member>();
+      try {
+        std::thread([served = member.get()] { serve(served); }).detach();
+      } catch (const std::system_error&) {
+        return members_.size();
+      }
+      members_.push_back(std::move(member));
+    }
+    return wanted;
   }
 
   static void start(Member* member) {
@@ -114,7 +125,7 @@ class Team {
     member->sleeps.store(false);
   }
 
-  std::mutex caller_;
+  std::atomic<bool> busy_{false};
   std::vector<std::unique_ptr<Member>> members_;
 };
 
