@@ -34,7 +34,7 @@ class Variant:
 
     bits: float
     recipe: str = OWN_RECIPE
-    kv_cache: str = "fp32"
+    kv_cache: str = "auto"
 
 
 @dataclass(frozen=True)
