@@ -256,7 +256,7 @@ void dot_key_blocks(const int8_t* keys, int64_t head_dim, const int8_t* q, const
 #pragma GCC unroll 4
     for (int b = 0; b < kBlocks; ++b) {
       const uint8_t* const at = line + b * kKeyBlock * head_dim;
-      __builtin_prefetch(at + 1 * kTile * head_dim);
+      __builtin_prefetch(at + kTile * head_dim);
       const typename V::Bytes key = V::flip_top(V::load(at));
 #pragma GCC unroll 4
       for (int i = 0; i < kQueries; ++i) sums[b][i] = V::dot(sums[b][i], key, q + i * kMaxHeadDim + d);
@@ -296,7 +296,7 @@ void weigh_value_lines(const int8_t* values, int64_t quads, int64_t head_dim, co
     const auto* line = reinterpret_cast<const uint8_t*>(values);
 #pragma GCC unroll 4
     for (int l = 0; l < kLines; ++l) {
-      __builtin_prefetch(line + 64 * l + 1 * kTile * head_dim);  // the same place of the next tile
+      __builtin_prefetch(line + 64 * l + kTile * head_dim);  // the same place of the next tile
       const typename V::Bytes value = V::load(line + 64 * l);
 #pragma GCC unroll 4
       for (int i = 0; i < kQueries; ++i) {
