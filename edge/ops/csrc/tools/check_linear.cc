@@ -85,7 +85,7 @@ Case random_case(const EncodingTraits& encoding, Random* random) {
   c.form = random_form(encoding, random);
   c.gate_up = random->chance(25);
   c.gelu = random->chance(50);
-  // Kernels multiply up to four blocks of 16 rows together, and then what is left.
+  // Kernels multiply some blocks of 16 rows together, and then what is left.
   const int64_t most_blocks = random->chance(25) ? 11 : 3;
   c.n = c.gate_up ? random->between(1, most_blocks) * 32 : random->between(1, most_blocks * 16);
   c.k = random_columns(random);

@@ -27,14 +27,6 @@ constexpr int largest_code(Encoding encoding) {
   return traits_of(encoding).largest_code();
 }
 
-// Blocks that decode multiplies before it turns their sums into floats. A block of few bits is soon read, and
-// its floats take as long; for more bits, longer runs of gate would push prefetched lines of up from the
-// cache.
-constexpr int64_t run_blocks(Encoding encoding) {
-  const int lines = traits_of(encoding).group_lines;
-  return lines <= 2 ? 4 : lines == 3 ? 2 : 1;
-}
-
 // Widths that no kernel has a decode loop for: they are unpacked to bytes first, in decode as in prefill.
 constexpr bool decodes_from_bytes(Encoding encoding) {
   return encoding == Encoding::kBits5 || encoding == Encoding::kBits6 || encoding == Encoding::kBits7;
@@ -129,33 +121,30 @@ void multiply_lines_once(const uint8_t* lines, int64_t columns, const int8_t* q,
   }
 }
 
-// acc[16 * i + row] for `count` blocks that follow each other, for one token; kBlocks together while there are
-// as many, then half as many, and so on.
-template <class Isa, Encoding kEncoding, int kBlocks>
+// acc[16 * i + row] of `count` blocks that follow each other, for one token; together if there are enough.
+template <class Isa, Encoding kEncoding>
 void multiply_run(const LinearJob& job, int64_t block, int64_t count, int32_t* acc) {
-  for (; count >= kBlocks; count -= kBlocks, block += kBlocks, acc += kBlocks * kRows) {
-    if constexpr (kBlocks == 1) {
-      multiply_lines_once<Isa, kEncoding>(block_codes(job, block), job.k_padded, job.q, acc);
-    } else {
-      Isa::template gemv_together<kEncoding, kBlocks>(block_codes(job, block), job.block_bytes, job.k_padded,
-                                                      job.q, acc);
+  if constexpr (Isa::blocks_at_once(kEncoding) > 1) {
+    if (count == Isa::blocks_at_once(kEncoding)) {
+      const uint8_t* const lines = block_codes(job, block);
+      return Isa::template gemv_together<kEncoding>(lines, job.block_bytes, job.k_padded, job.q, acc);
     }
   }
-  if constexpr (kBlocks > 1) multiply_run<Isa, kEncoding, kBlocks / 2>(job, block, count, acc);
+  for (int64_t i = 0; i < count; ++i) {
+    multiply_lines_once<Isa, kEncoding>(block_codes(job, block + i), job.k_padded, job.q, acc + i * kRows);
+  }
 }
 
-// Decode: one token. Several blocks are multiplied before their sums become floats, because those steps wait
-// for each other within a block, but not across blocks.
+// Decode: one token.
 template <class Isa, Encoding kEncoding>
 void multiply_token(const LinearJob& job, int64_t begin, int64_t end) {
-  constexpr int64_t kRun = run_blocks(kEncoding);
-  constexpr int kTogether = Isa::blocks_at_once(kEncoding);
+  constexpr int64_t kRun = Isa::blocks_at_once(kEncoding);
   alignas(64) int32_t acc[kRun * kRows], up_acc[kRun * kRows];
   alignas(64) float rows[kRun * kRows], up[kRun * kRows];
   for (int64_t block = begin; block < end; block += kRun) {
     const int64_t count = std::min(kRun, end - block);
-    multiply_run<Isa, kEncoding, kTogether>(job, block, count, acc);
-    if (job.up_block != 0) multiply_run<Isa, kEncoding, kTogether>(job, block + job.up_block, count, up_acc);
+    multiply_run<Isa, kEncoding>(job, block, count, acc);
+    if (job.up_block != 0) multiply_run<Isa, kEncoding>(job, block + job.up_block, count, up_acc);
     for (int64_t i = 0; i < count; ++i) {
       scale_rows(job, block + i, acc + i * kRows, job.scales[0], rows + i * kRows);
       if (job.up_block == 0) continue;

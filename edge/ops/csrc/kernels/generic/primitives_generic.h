@@ -86,8 +86,8 @@ struct Portable {
     }
   }
 
-  // How many blocks `gemv_together` multiplies, so that an activation is loaded once for all of them; even,
-  // or 1 where there is no such loop.
+  // How many blocks `gemv_together` multiplies, so that an activation is loaded once for all of them; 1 where
+  // there is no such loop.
   static constexpr int blocks_at_once(Encoding) { return 1; }
 
   // acc[row] = sum over k_padded columns of code * q, for one token.

@@ -83,13 +83,13 @@ struct Vbmi512 : Vnni512 {
     return encoding == Encoding::kBase3 ? 2 : Vnni512::blocks_at_once(encoding);
   }
 
-  template <Encoding kEncoding, int kBlocks>
+  template <Encoding kEncoding>
   static void gemv_together(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, const int8_t* q,
                             int32_t* acc) {
     if constexpr (kEncoding == Encoding::kBase3) {
-      gemv_trits<kBlocks>(lines, block_bytes, k_padded, q, acc);
+      gemv_trits<2>(lines, block_bytes, k_padded, q, acc);
     } else {
-      Vnni512::gemv_together<kEncoding, kBlocks>(lines, block_bytes, k_padded, q, acc);
+      Vnni512::gemv_together<kEncoding>(lines, block_bytes, k_padded, q, acc);
     }
   }
 

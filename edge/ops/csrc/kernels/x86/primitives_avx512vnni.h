@@ -54,23 +54,22 @@ struct Zmm {
 };
 
 struct Vnni512 : Portable {
-  // Two to four blocks keep eight to sixteen sums in registers. From 4 bits on, memory is slower than one
-  // block at a time, and reading in order suits it better.
+  // Two blocks up to 3 bits. From 4 bits on memory is slower than one block at a time. More than two would be
+  // faster from the L2 cache, but slower from memory, which is read best in order.
   static constexpr int blocks_at_once(Encoding encoding) {
-    const int lines = traits_of(encoding).group_lines;
-    return encoding == Encoding::kBase3 || lines >= 4 ? 1 : lines == 2 ? 4 : 2;
+    return encoding != Encoding::kBase3 && traits_of(encoding).group_lines <= 3 ? 2 : 1;
   }
 
-  template <Encoding kEncoding, int kBlocks>
+  template <Encoding kEncoding>
   static void gemv_together(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, const int8_t* q,
                             int32_t* acc) {
     if constexpr (kEncoding == Encoding::kBits1) {
-      gemv_positions<Zmm, 1, 1, kBlocks>(lines, block_bytes, k_padded, q, acc);
+      gemv_positions<Zmm, 1, 1, 2>(lines, block_bytes, k_padded, q, acc);
     } else if constexpr (kEncoding == Encoding::kBits2) {
-      gemv_positions<Zmm, 2, 1, kBlocks>(lines, block_bytes, k_padded, q, acc);
+      gemv_positions<Zmm, 2, 1, 2>(lines, block_bytes, k_padded, q, acc);
     } else {
       static_assert(kEncoding == Encoding::kBits3);
-      gemv_bits3<Zmm, kBlocks>(lines, block_bytes, k_padded, q, acc);
+      gemv_bits3<Zmm, 2>(lines, block_bytes, k_padded, q, acc);
     }
   }
 
