@@ -70,8 +70,7 @@ def parser() -> argparse.ArgumentParser:
     )
     export.add_argument(
         "--llama-bench",
-        type=Path,
-        metavar="PATH",
+        metavar="[NAME=]PATH",
         help="a build of llama.cpp, or of a fork such as ik_llama.cpp, to compare too: its llama-bench, with "
         f"llama-quantize beside it; --opponents {BENCH_PREFIX}TYPE,... chooses its types (default: "
         f"those of {', '.join(BENCH_TYPES)} that it knows)",
@@ -153,12 +152,12 @@ def _opponents(text: str | None, device: str, has_build: bool) -> list[str] | No
     return None if text is None else names
 
 
-def _user_build(path: Path | None, device: str) -> UserBuild | None:
-    if path is None:
+def _user_build(text: str | None, device: str) -> UserBuild | None:
+    if text is None:
         return None
     if not _is_this_computer(device):
         raise ValueError("--llama-bench runs on this computer only: leave out --device")
-    return find_build(path)
+    return find_build(text)
 
 
 def _is_this_computer(device: str) -> bool:

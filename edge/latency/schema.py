@@ -131,7 +131,7 @@ class ProgramRecord(_Record):
         name: unique in the report: the model's and the label.
         model: programs of one model have the same shape, and speed-ups stay among them.
         label: what tells it from the model's other programs.
-        recipe: the exporter's, or "llama.cpp".
+        recipe: the exporter's, or the name of another runtime.
         format: of the linears' weights, by the runtime's own name.
         bits: nominal, of those weights; the mean where a program mixes formats.
         linear_bits_per_weight: stored, scales and padding included; None where a file does not tell.

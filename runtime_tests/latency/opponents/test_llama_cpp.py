@@ -234,12 +234,13 @@ def test_a_fork_that_has_no_depth_is_asked_for_pairs(tmp_path):
 def test_a_users_build_needs_both_programs_and_offers_what_it_knows(tmp_path):
     folder = _stand_in(tmp_path / "bin", "llama-bench", "exit 0")
     with pytest.raises(ValueError, match="has no llama-quantize: build both"):
-        find_build(folder / "llama-bench")
+        find_build(str(folder / "llama-bench"))
     _stand_in(
         folder, "llama-quantize", "echo '  137  or  IQ2_BN  :  2.00 bpw'; echo '  2 or Q4_0 : 4.5'; exit 1"
     )
-    build = find_build(folder / "llama-bench")
-    assert build == find_build(folder)
+    build = find_build(str(folder / "llama-bench"))
+    assert build == find_build(str(folder))
+    assert (build.name, find_build(f"ik_llama.cpp={folder}").name) == ("llama-bench", "ik_llama.cpp")
     assert build.offered() == ["bench:IQ2_BN", "bench:Q4_0"]
     runtime = build.runtime(["bench:IQ2_BN"])
     assert runtime.types == ("bench:IQ2_BN",)

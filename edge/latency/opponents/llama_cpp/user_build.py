@@ -24,9 +24,14 @@ BENCH_TYPES = ("IQ1_BN", "IQ2_BN", "IQ2_BN_R4", "TQ1_0", "TQ2_0", "Q4_0")
 
 @dataclass(frozen=True)
 class UserBuild:
-    """A build of llama.cpp, or of a fork: llama-bench, with llama-quantize beside it."""
+    """A build of llama.cpp, or of a fork: llama-bench, with llama-quantize beside it.
+
+    Attributes:
+        name: what reports call it.
+    """
 
     folder: Path
+    name: str = BENCH
 
     def offered(self) -> list[str]:
         """Names on the command line of those of BENCH_TYPES that the build knows."""
@@ -44,22 +49,23 @@ class UserBuild:
         ) -> list[Candidate]:
             kinds = [name.removeprefix(BENCH_PREFIX) for name in types]
             quantized = prepare(self.folder, cache / files, shape, config, kinds)
-            return [LlamaCandidate(self.folder, each, config, model, BENCH) for each in quantized]
+            return [LlamaCandidate(self.folder, each, config, model, self.name) for each in quantized]
 
-        return Runtime(tuple(names), "gguf", "the types of your llama-bench", candidates)
+        return Runtime(tuple(names), "gguf", f"{self.name}'s types", candidates)
 
 
-def find_build(path: Path) -> UserBuild:
-    """Find a build by the path of its llama-bench or of the folder that holds it.
+def find_build(text: str) -> UserBuild:
+    """Find a build by ``[NAME=]PATH``, the path of its llama-bench or of the folder that holds it.
 
     Raises:
         ValueError: llama-bench or llama-quantize is not there.
     """
-    folder = path if path.is_dir() else path.parent
-    for name in (BENCH, QUANTIZE):
-        if not (folder / name).is_file():
+    name, _, path = text.rpartition("=")
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    for program in (BENCH, QUANTIZE):
+        if not (folder / program).is_file():
             raise ValueError(
-                f"{folder} has no {name}: build both of llama.cpp's targets {BENCH} and {QUANTIZE}, and give "
-                "the folder that holds them"
+                f"{folder} has no {program}: build both of llama.cpp's targets {BENCH} and {QUANTIZE}, and "
+                "give the folder that holds them"
             )
-    return UserBuild(folder.resolve())
+    return UserBuild(folder.resolve(), name or BENCH)
