@@ -46,7 +46,8 @@ Caches random_caches(const AttentionShape& s, bool is_int8, Random* random) {
   const int64_t rows = s.capacity * s.kv_heads;
   if (!is_int8) return {random->values(2 * rows * s.head_dim), {}};
   Caches caches{random->values(2 * rows, 0.01f), {}};
-  for (float& scale : caches.floats) scale = std::fabs(scale);
+  const bool damaged = random->chance(10);  // no op writes a negative scale
+  for (float& scale : caches.floats) scale = damaged ? scale : std::fabs(scale);
   const bool extreme = random->chance(30);
   for (int64_t i = 0; i < 2 * rows * s.head_dim; ++i) {
     const int64_t value = extreme ? random->between(0, 1) * 254 - 127 : random->between(-127, 127);

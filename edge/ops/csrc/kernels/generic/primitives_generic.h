@@ -142,7 +142,8 @@ struct Portable {
 
   // sums[query * kMaxHeadDim + d] = sum over position < 4 * quads of weights[query * kTile + position] *
   // value[position][d], exact, for 1 to kMaxShared queries. values is [quads, D, 4], quads 1 to 16,
-  // 0 <= weight <= kWeightMax (hi * 128 + lo fits two 7-bit passes), -127 <= value <= 127.
+  // |weight| <= kWeightMax (hi * 128 + lo fits two 7-bit passes), -128 <= value <= 127. Weights are negative
+  // only where the scale of a value is, which no op writes but a damaged program can hold.
   template <int kQueries>
   static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
                            int32_t* sums) {

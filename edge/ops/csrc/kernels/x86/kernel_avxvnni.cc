@@ -2,6 +2,7 @@
 #include "core/cpu_features.h"
 #include "kernels/generic/make_kernel.h"
 #include "kernels/generic/primitives_generic.h"
+#include "kernels/x86/attention_int8_avx2.h"
 #include "kernels/x86/intrinsics_x86.h"
 #include "kernels/x86/linear_lowbit_vnni.h"
 
@@ -135,7 +136,8 @@ struct AvxVnni : Portable {
   template <int kQueries>
   static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
                            int32_t* sums) {
-    weigh_values_unsigned<Ymm, kQueries>(values, quads, head_dim, weights, sums);
+    if (weigh_values_unsigned<Ymm, kQueries>(values, quads, head_dim, weights, sums)) return;
+    Avx2Attention::weigh_values<kQueries>(values, quads, head_dim, weights, sums);
   }
 };
 

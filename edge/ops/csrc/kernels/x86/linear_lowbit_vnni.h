@@ -246,7 +246,6 @@ void gemm_all(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_s
 template <class V, int kQueries, int kBlocks>
 void dot_key_blocks(const int8_t* keys, int64_t head_dim, const int8_t* q, const int32_t* q_sums,
                     int32_t* scores) {
-  const auto* const first = reinterpret_cast<const uint8_t*>(keys);
   typename V::Ints sums[kBlocks][kQueries];
   for (auto& block : sums) {
     for (int i = 0; i < kQueries; ++i) block[i] = V::broadcast(-128 * q_sums[i]);
@@ -328,14 +327,18 @@ void weigh_last_values(const int8_t* values, int64_t quads, int64_t head_dim, in
 }
 
 // Weighted sums of the values of an int8 cache (primitives_generic.h): a line is 16 elements x 4 positions.
+// Returns false, with nothing computed, if a weight is negative.
 template <class V, int kQueries>
-void weigh_values_unsigned(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
+bool weigh_values_unsigned(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
                            int32_t* sums) {
   alignas(64) uint8_t low[kQueries * kTile], high[kQueries * kTile];
+  int32_t all = 0;
   for (int i = 0; i < kQueries * kTile; ++i) {
+    all |= weights[i];
     low[i] = static_cast<uint8_t>(weights[i] & ((1 << kHalfWeightBits) - 1));
     high[i] = static_cast<uint8_t>(weights[i] >> kHalfWeightBits);
   }
+  if (all < 0) return false;
   constexpr int kLines = V::kValueLines;
   int64_t d = 0;
   for (; d + 16 * kLines <= head_dim; d += 16 * kLines) {
@@ -347,6 +350,7 @@ void weigh_values_unsigned(const int8_t* values, int64_t quads, int64_t head_dim
   if (d < head_dim) {
     weigh_last_values<V, kQueries>(values + d * 4, quads, head_dim, head_dim - d, low, high, sums + d);
   }
+  return true;
 }
 
 // fp16: multiply, then add, as everywhere; a fused operation would round differently.
