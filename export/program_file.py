@@ -166,7 +166,7 @@ def _header(table: PackedTable) -> PackedHeader:
 
 
 def _marked_places(path: Path) -> defaultdict[bytes, list[int]]:
-    """Where each marker of a table stands in a file, found in one pass."""
+    """Find the offsets of each table's marker in a file; one pass finds all."""
     places = defaultdict[bytes, list[int]](list)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         at = data.find(MARKER)

@@ -33,7 +33,7 @@ class Family:
     @property
     def defaults(self) -> Any:
         """The config class, which has the values of absent keys."""
-        return getattr(importlib.import_module("transformers"), self.config_class)  # takes a second
+        return getattr(importlib.import_module("transformers"), self.config_class)  # slow to import
 
 
 def all_local(hf: dict[str, Any], layers: int) -> list[str]:

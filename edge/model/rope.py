@@ -90,7 +90,7 @@ def _from_the_scaling_rule(config: ModelConfig) -> tuple[Tensor, float]:
     if config.rope_type == "default":
         exponent = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
         return 1.0 / config.rope_theta**exponent, 1.0
-    from transformers import LlamaConfig  # here, because they take a second to import
+    from transformers import LlamaConfig  # here, because they are slow to import
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     scaling = dict(config.rope_scaling or {})

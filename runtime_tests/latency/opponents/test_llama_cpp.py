@@ -198,13 +198,18 @@ def _printing(tmp_path, text):
     return f"cat '{tmp_path / 'text'}'"
 
 
-def test_bench_asks_for_what_it_was_told_and_reads_it(tmp_path):
-    reports = [BENCH_TEST | {"n_depth": depth, "samples_ts": [100.0 - depth / 100]} for depth in (240, 1008)]
+def _bench(tmp_path, help_line, reports):
+    """A llama-bench that writes down what it was asked for and prints reports."""
     script = (
-        'if [ "$1" = --help ]; then echo "  -d, --n-depth <n>"; exit; fi; '
+        f'if [ "$1" = --help ]; then echo "{help_line}"; exit; fi; '
         f'echo "$@" > {tmp_path}/asked; echo noise >&2; {_printing(tmp_path, json.dumps(reports))}'
     )
-    binaries = _stand_in(tmp_path / "bin", "llama-bench", script)
+    return _stand_in(tmp_path / "bin", "llama-bench", script)
+
+
+def test_bench_asks_for_what_it_was_told_and_reads_it(tmp_path):
+    reports = [BENCH_TEST | {"n_depth": depth, "samples_ts": [100.0 - depth / 100]} for depth in (240, 1008)]
+    binaries = _bench(tmp_path, "  -d, --n-depth <n>", reports)
     speeds = running.bench_decode(binaries, tmp_path / "m", 1, [240, 1008], 32)
     assert speeds.tokens_per_second == {240: 97.6, 1008: 89.92}
     counts = ("-p", "0", "-n", "32", "-d", "240,1008", "-t", "1", "-r", "1", "-o", "json")
@@ -220,11 +225,7 @@ def test_a_fork_that_has_no_depth_is_asked_for_pairs(tmp_path):
         BENCH_TEST | {"n_prompt": n, "test": f"tg32@pp{n}", "samples_ts": [ts]}
         for n, ts in ((240, 97.6), (1008, 89.92))
     ]
-    script = (
-        'if [ "$1" = --help ]; then echo "  -gp <pp,tg>"; exit; fi; '
-        f'echo "$@" > {tmp_path}/asked; {_printing(tmp_path, json.dumps(reports))}'
-    )
-    binaries = _stand_in(tmp_path / "bin", "llama-bench", script)
+    binaries = _bench(tmp_path, "  -gp <pp,tg>", reports)
     speeds = running.bench_decode(binaries, tmp_path / "m", 1, [240, 1008], 32)
     assert speeds.tokens_per_second == {240: 97.6, 1008: 89.92}
     asked = (tmp_path / "asked").read_text().split()

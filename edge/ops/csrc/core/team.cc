@@ -43,7 +43,7 @@ bool spin_until(Done done) {
   }
 }
 
-// What a thread is told, in one line of the cache, because each line takes 0.1 us to the other core.
+// What a thread is told, in one line of the cache, because each line must travel to the other core.
 struct alignas(64) Order {
   std::atomic<uint64_t> round{0};
   ParallelFor::Body body = nullptr;

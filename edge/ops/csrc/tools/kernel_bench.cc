@@ -16,11 +16,13 @@
 #include "core/layout.h"
 #include "core/linear.h"
 #include "tools/layer_bench.h"
+#include "tools/median.h"
 #include "tools/read_bandwidth.h"
 
 namespace {
 
 using edge::Kernel;
+using edge::median;
 using edge::PackedView;
 using edge::read_all;
 
@@ -82,11 +84,6 @@ double seconds(int64_t repetitions, Function&& function) {
   const auto start = std::chrono::steady_clock::now();
   for (int64_t i = 0; i < repetitions; ++i) function();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 void run_here(void*, int64_t count, int64_t, edge::ParallelFor::Body body, void* context) {

@@ -13,6 +13,7 @@
 #include "core/dispatch.h"
 #include "core/linear.h"
 #include "core/team.h"
+#include "tools/median.h"
 #include "tools/random.h"
 #include "tools/read_bandwidth.h"
 
@@ -139,11 +140,6 @@ Pass timed_pass(int64_t layers, const Call& call) {
   }
   pass.all = std::chrono::duration<double>(before - start).count();
   return pass;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 // Returns the median over passes of one op, or of the whole pass for kOps.

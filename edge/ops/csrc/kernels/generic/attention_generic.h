@@ -253,31 +253,13 @@ void finish_batch(const AttentionJob& job, QueryBatch* batch) {
   batch->count = 0;
 }
 
-// Prefetches the first tile that a kv head's queries see, because the model's weights pushed it out of the
-// CPU's cache since the last token; later tiles are prefetched as each is read.
-inline void prefetch_first_tile(const AttentionJob& job, int64_t kv_head) {
-  const AttentionShape& s = job.shape;
-  const int64_t seen = s.start_pos + 1, from = s.window > 0 && seen > s.window ? seen - s.window : 0;
-  const int64_t row = kv_head * s.capacity + from / kTile * kTile % s.capacity;
-  for (int64_t byte = 0; byte < kTile * s.head_dim; byte += kLineBytes) {
-    __builtin_prefetch(job.int8.keys + row * s.head_dim + byte);
-    __builtin_prefetch(job.int8.values + row * s.head_dim + byte);
-  }
-  prefetch_scales(job.int8.key_scales + row);
-  prefetch_scales(job.int8.value_scales + row);
-}
-
 template <class Isa>
 void attend_items(const AttentionJob& job, int64_t begin, int64_t end) {
   const AttentionShape& s = job.shape;
   const int64_t shared = s.heads / s.kv_heads;
-  const bool prefetches = job.is_int8 && s.tokens == 1;
-  if (prefetches) prefetch_first_tile(job, begin / shared);
   QueryBatch batch;
   batch.count = 0;
   for (batch.kv_head = 0; batch.kv_head < s.kv_heads; ++batch.kv_head) {
-    if (prefetches && batch.kv_head >= begin / shared && (batch.kv_head + 1) * shared < end)
-      prefetch_first_tile(job, batch.kv_head + 1);
     for (int64_t token = begin / s.heads; token * s.heads < end; ++token) {
       for (int64_t head = batch.kv_head * shared; head < (batch.kv_head + 1) * shared; ++head) {
         const int64_t item = token * s.heads + head;

@@ -25,7 +25,7 @@ struct Ymm {
     __m256 half[2];
   };
   static constexpr int kSums = 6;  // two registers each, of 16
-  static constexpr int kKeyBlocks = 1, kValueLines = 1;
+  static constexpr int kValueLines = 1;
 
   static Bytes load(const uint8_t* bytes) {
     const auto* halves = reinterpret_cast<const __m256i*>(bytes);

@@ -19,8 +19,8 @@ inline void prefetch(const uint8_t* line) {
   __builtin_prefetch(line + kPrefetchBytes);
 }
 
-// Prefetches line after line, from as far ahead as kBlocks blocks that are multiplied together reach. Their
-// lines are read in another order, which no CPU's own prefetcher foresees.
+// Prefetches line after line, from as far ahead as kBlocks blocks that are multiplied together reach: their
+// lines are read in another order than they lie in.
 template <int kBlocks>
 struct Ahead {
   const uint8_t* line;
@@ -241,44 +241,22 @@ void gemm_all(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_s
   if constexpr (kTokens > 1) gemm_all<V, kTokens / 2>(tile, columns, q, q_stride, tokens, acc);
 }
 
-// Scores of kQueries queries against kBlocks blocks of 16 keys: a line is 16 positions x 4 elements. Keys
-// become unsigned by adding 128, which a flipped top bit does, and 128 * sum(q) is taken off again.
-template <class V, int kQueries, int kBlocks>
-void dot_key_blocks(const int8_t* keys, int64_t head_dim, const int8_t* q, const int32_t* q_sums,
-                    int32_t* scores) {
-  typename V::Ints sums[kBlocks][kQueries];
-  for (auto& block : sums) {
-    for (int i = 0; i < kQueries; ++i) block[i] = V::broadcast(-128 * q_sums[i]);
-  }
-  for (int64_t d = 0; d < head_dim; d += 4, keys += 64) {
-    const auto* line = reinterpret_cast<const uint8_t*>(keys);
-#pragma GCC unroll 4
-    for (int b = 0; b < kBlocks; ++b) {
-      const uint8_t* const at = line + b * kKeyBlock * head_dim;
-      __builtin_prefetch(at + kTile * head_dim);
-      const typename V::Bytes key = V::flip_top(V::load(at));
-#pragma GCC unroll 4
-      for (int i = 0; i < kQueries; ++i) sums[b][i] = V::dot(sums[b][i], key, q + i * kMaxHeadDim + d);
-    }
-  }
-  for (int b = 0; b < kBlocks; ++b) {
-    for (int i = 0; i < kQueries; ++i) V::store(sums[b][i], scores + i * kTile + b * kKeyBlock);
-  }
-}
-
-// Scores of an int8 cache (primitives_generic.h).
+// Scores of an int8 cache (primitives_generic.h): a line is 16 positions x 4 elements. Keys become unsigned
+// by adding 128, which a flipped top bit does, and 128 * sum(q) is taken off again.
 template <class V, int kQueries>
 void dot_keys_unsigned(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
                        const int32_t* q_sums, int32_t* scores) {
-  constexpr int kBlocks = V::kKeyBlocks;
-  int64_t block = 0;
-  for (; block + kBlocks <= blocks; block += kBlocks) {
-    dot_key_blocks<V, kQueries, kBlocks>(keys + block * kKeyBlock * head_dim, head_dim, q, q_sums,
-                                         scores + block * kKeyBlock);
-  }
-  for (; block < blocks; ++block) {
-    dot_key_blocks<V, kQueries, 1>(keys + block * kKeyBlock * head_dim, head_dim, q, q_sums,
-                                   scores + block * kKeyBlock);
+  for (int64_t block = 0; block < blocks; ++block) {
+    typename V::Ints sums[kQueries];
+    for (int i = 0; i < kQueries; ++i) sums[i] = V::broadcast(-128 * q_sums[i]);
+    for (int64_t d = 0; d < head_dim; d += 4, keys += 64) {
+      const auto* line = reinterpret_cast<const uint8_t*>(keys);
+      __builtin_prefetch(line + kTile * head_dim);  // the same place of the next tile
+      const typename V::Bytes key = V::flip_top(V::load(line));
+#pragma GCC unroll 8
+      for (int i = 0; i < kQueries; ++i) sums[i] = V::dot(sums[i], key, q + i * kMaxHeadDim + d);
+    }
+    for (int i = 0; i < kQueries; ++i) V::store(sums[i], scores + i * kTile + block * kKeyBlock);
   }
 }
 

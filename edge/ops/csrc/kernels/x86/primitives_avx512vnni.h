@@ -15,7 +15,7 @@ struct Zmm {
   using Ints = int32_t __attribute__((vector_size(64)));
   using Floats = __m512;
   static constexpr int kSums = 16;  // of 32 registers
-  static constexpr int kKeyBlocks = 1, kValueLines = 2;
+  static constexpr int kValueLines = 2;
 
   static Bytes load(const uint8_t* bytes) { return _mm512_loadu_si512(bytes); }
   static Bytes mask(Bytes a, int bits) {
