@@ -18,8 +18,8 @@ class Encoding:
     Attributes:
         name: its name in C++ (``kBits2``) and in messages.
         encoding_id: the number in a packed header; never given to another encoding.
-        planes: bit widths of the planes that a code is split into, lowest bits first; empty where codes are
-            not stored as bits.
+        planes: bit widths (1, 2, 3, 4, 8) of the planes that a code is split into, lowest bits first; empty
+            where codes are not stored as bits.
         codes: number of different codes; 0 where a table holds values instead of codes.
         group_columns: columns that fill a whole number of 64-byte lines of 16 rows.
         group_lines: lines of such a group.
@@ -48,12 +48,12 @@ def _bits(encoding_id: int, *planes: int) -> Encoding:
     return Encoding(f"bits{width}", encoding_id, planes, 1 << width, 32, width)
 
 
-#: Widths that do not divide 8 are split into planes that do. Kernels without a decode loop of their own for a
-#: width (5, 6 and 7 bits) unpack it to bytes first.
+#: Widths of 5, 6 and 7 bits are split into planes. Kernels have no decode loop of their own for them and unpack
+#: them to bytes first. Encoding 3 was an older layout of 3 bits, in two planes.
 ENCODINGS: tuple[Encoding, ...] = (
     _bits(1, 1),
     _bits(2, 2),
-    _bits(3, 2, 1),
+    _bits(11, 3),
     _bits(4, 4),
     _bits(5, 4, 1),
     _bits(6, 4, 2),

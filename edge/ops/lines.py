@@ -5,6 +5,8 @@ A table is [n_padded, k_padded]; its lines are uint8 [blocks, lines of a block, 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from edge.formats.encoding import BASE3, Encoding
@@ -74,7 +76,8 @@ def _fold_planes(lanes: np.ndarray, encoding: Encoding) -> np.ndarray:
     """[b, g, 8, 64] lanes -> [b, g, code bits, 64] lines, the plane of the lowest bits first."""
     planes, below = [], 0
     for bits in encoding.planes:
-        planes.append(_fold_positions(lanes >> np.uint8(below) & np.uint8((1 << bits) - 1), bits))
+        fold = _fold_threes if bits == 3 else partial(_fold_positions, bits=bits)
+        planes.append(fold(lanes >> np.uint8(below) & np.uint8((1 << bits) - 1)))
         below += bits
     return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
 
@@ -83,7 +86,8 @@ def _unfold_planes(lines: np.ndarray, encoding: Encoding) -> np.ndarray:
     """Invert ``_fold_planes``."""
     lanes, below = np.zeros((*lines.shape[:2], 8, lines.shape[-1]), np.uint8), 0
     for bits in encoding.planes:
-        lanes |= _unfold_positions(lines[:, :, below : below + bits], bits) << np.uint8(below)
+        unfold = _unfold_threes if bits == 3 else partial(_unfold_positions, bits=bits)
+        lanes |= unfold(lines[:, :, below : below + bits]) << np.uint8(below)
         below += bits
     return lanes
 
@@ -105,3 +109,23 @@ def _unfold_positions(lines: np.ndarray, bits: int) -> np.ndarray:
     for position in range(8 // bits):
         lanes[:, :, :, position] = (lines >> np.uint8(position * bits)) & np.uint8((1 << bits) - 1)
     return lanes.reshape(blocks, groups, 8, width)
+
+
+def _fold_threes(lanes: np.ndarray) -> np.ndarray:
+    """[b, g, 8, 64] lanes of 3 bits -> [b, g, 3, 64] lines: two codes a byte, the last two in its spare bits."""
+    spare = lanes[:, :, 7] << np.uint8(5) | lanes[:, :, 6] << np.uint8(2)
+    lines = lanes[:, :, 0:6:2] | lanes[:, :, 1:6:2] << np.uint8(3)
+    for line in range(3):
+        lines[:, :, line] |= spare << np.uint8(2 * line) & np.uint8(0xC0)
+    return lines
+
+
+def _unfold_threes(lines: np.ndarray) -> np.ndarray:
+    """Invert ``_fold_threes``."""
+    lanes = np.empty((*lines.shape[:2], 8, lines.shape[-1]), np.uint8)
+    lanes[:, :, 0:6:2], lanes[:, :, 1:6:2] = lines & np.uint8(7), lines >> np.uint8(3) & np.uint8(7)
+    spare = np.zeros_like(lines[:, :, 0])
+    for line in range(3):
+        spare |= (lines[:, :, line] & np.uint8(0xC0)) >> np.uint8(2 * line)
+    lanes[:, :, 6], lanes[:, :, 7] = spare >> np.uint8(2) & np.uint8(7), spare >> np.uint8(5)
+    return lanes

@@ -132,8 +132,10 @@ class PackedHeader:
                 f"packed table has layout version {version}, this build reads {VERSION}; export again"
             )
         if encoding_id not in ENCODING_BY_ID:
-            known = sorted(ENCODING_BY_ID)
-            raise ValueError(f"packed table has unknown encoding {encoding_id}; known are {known}")
+            raise ValueError(
+                f"packed table has encoding {encoding_id}, which this build does not read (it knows "
+                f"{sorted(ENCODING_BY_ID)}); write it again from the trained weights"
+            )
         has_zeros = bool(flags & _HAS_ZEROS)
         header = cls(
             ENCODING_BY_ID[encoding_id], n, k, group or None, scale_type, None if has_zeros else zero, digest

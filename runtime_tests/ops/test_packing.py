@@ -52,10 +52,23 @@ def _address_of_code(row: int, column: int, form: Form, k_padded: int) -> list[t
     lane, inside = row % 16 * 4 + column % 4, inside_group % 32
     pieces = []
     for bits in form.encoding.planes:
+        if bits == 3:
+            pieces += _pieces_of_three_bits(at + lane, inside // 4)
+            continue
         per_line = 32 // bits
         pieces.append((at + inside // per_line * 64 + lane, inside % per_line // 4 * bits, bits))
         at += bits * 64
     return pieces
+
+
+def _pieces_of_three_bits(at: int, quad: int) -> list[tuple[int, int, int]]:
+    """The same for the code of a quad of columns in a group's three lines; only spare bits are torn apart."""
+    lines = [at, at + 64, at + 128]
+    if quad < 6:
+        return [(lines[quad // 2], quad % 2 * 3, 3)]
+    if quad == 6:  # bits 2, 3 and 4 of the joined byte
+        return [(lines[2], 6, 2), (lines[1], 6, 1)]
+    return [(lines[1], 7, 1), (lines[0], 6, 2)]  # bits 5, 6 and 7
 
 
 @pytest.mark.parametrize("form", BIT_FORMS, ids=name_of)
@@ -121,13 +134,20 @@ def test_all_243_bytes_of_five_trits():
 
 
 def _golden_header(
-    encoding_id: int, code_bytes: int, zero: float, *, flags: int = 0, group: int = 0, arrays: int = 1
+    encoding_id: int,
+    code_bytes: int,
+    zero: float,
+    *,
+    k: int = 8,
+    flags: int = 0,
+    group: int = 0,
+    arrays: int = 1,
 ) -> bytes:
-    """[1, 8] pads to [16, 64]: 64 header bytes, 16 float32 per array, then the codes."""
+    """[1, k] pads to [16, 64]: 64 header bytes, 16 float32 per array, then the codes."""
     start = 64 + 64 * arrays
     return struct.pack(
         "<4sHHIIIIIHHfIQQQ",
-        b"LBW1", 2, encoding_id, 1, 8, 16, 64, group, 1 if group else 0, flags, zero, 0, start, start +
+        b"LBW1", 2, encoding_id, 1, k, 16, 64, group, 1 if group else 0, flags, zero, 0, start, start +
         code_bytes, 0,
     )  # fmt: skip
 
@@ -150,12 +170,16 @@ def test_golden_bytes(name):
 
 
 def test_golden_bytes_of_three_bits():
-    codes, form = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7]]), Form(ENCODING_BY_NAME["bits3"])
+    codes, form = torch.zeros(1, 32, dtype=torch.int64), Form(ENCODING_BY_NAME["bits3"])
+    codes[0, :8], codes[0, 24], codes[0, 28] = torch.arange(8), 0b011, 0b101
     blob = pack(weight_of(codes, torch.tensor([0.5]), form)).numpy()
     lines = bytearray(16 * 64 * 3 // 8)
-    lines[0:4] = [0b0000, 0b0101, 0b1010, 0b1111]  # low two bits: k = 0..3 | k = 4..7 << 2
-    lines[128:132] = [0b10, 0b10, 0b10, 0b10]  # top bits: 0 for codes 0..3, 1 for codes 4..7
-    assert blob.tobytes() == _golden_header(3, 384, 3.5) + struct.pack("<f", 0.5) + bytes(60) + bytes(lines)
+    lines[0:4] = [0b100_000, 0b101_001, 0b110_010, 0b111_011]  # k = 0..3 | k = 4..7 << 3
+    # columns 28 and 24 make the byte 0b101_011_00: two bits of it in each line
+    lines[0], lines[64], lines[128] = lines[0] | 0b10 << 6, 0b10 << 6, 0b11 << 6
+    assert blob.tobytes() == _golden_header(11, 384, 3.5, k=32) + struct.pack("<f", 0.5) + bytes(60) + bytes(
+        lines
+    )
 
 
 def test_golden_bytes_of_int8_and_fp16():

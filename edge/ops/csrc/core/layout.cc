@@ -60,7 +60,8 @@ bool check_identity(const PackedHeader& header, Error* error) {
                        header.version, kLayoutVersion);
   }
   if (find_encoding(header.encoding_id) == nullptr) {
-    return error->fail("packed table has unknown encoding %d", header.encoding_id);
+    return error->fail("packed table has encoding %d, which this library does not read; export again",
+                       header.encoding_id);
   }
   return true;
 }
@@ -181,6 +182,19 @@ static uint8_t read_trit(const uint8_t* block, int64_t lane0, int64_t column) {
   return trit;
 }
 
+// A byte of the spare bits of a 3-bit group's three lines, in one lane; bits 0 and 1 are 0.
+static int spare_byte(const uint8_t* lines, int64_t lane) {
+  const int first = lines[lane], second = lines[kLineBytes + lane], third = lines[2 * kLineBytes + lane];
+  return (first & 0xc0) | (second & 0xc0) >> 2 | (third & 0xc0) >> 4;
+}
+
+// The bits of column `inside` of a group in one plane of it.
+static int read_plane(const uint8_t* plane, int bits, int64_t inside, int64_t lane) {
+  const int64_t quad = inside / 4, per_line = 8 / bits;
+  if (bits == 3 && quad >= 6) return spare_byte(plane, lane) >> (quad == 6 ? 2 : 5) & 7;
+  return plane[quad / per_line * kLineBytes + lane] >> quad % per_line * bits & ((1 << bits) - 1);
+}
+
 // A code of `lines`, which begin at column 0 of a block or of a group.
 static uint8_t read_planes(const EncodingTraits& encoding, const uint8_t* lines, int64_t lane0,
                            int64_t column) {
@@ -189,10 +203,7 @@ static uint8_t read_planes(const EncodingTraits& encoding, const uint8_t* lines,
   int code = 0, below = 0;
   for (const int bits : encoding.planes) {
     if (bits == 0) break;
-    const int64_t columns_per_line = encoding.group_columns / bits;
-    const int shift = static_cast<int>(inside % columns_per_line / 4) * bits;
-    const int value = plane[inside / columns_per_line * kLineBytes + lane] >> shift & ((1 << bits) - 1);
-    code |= value << below;
+    code |= read_plane(plane, bits, inside, lane) << below;
     below += bits;
     plane += bits * kLineBytes;
   }

@@ -11,9 +11,15 @@
 // Lines. A block walks its columns in 64-byte lines. A line has 64 lanes of one byte: lane r * 4 + j belongs
 // to row r of the block and to column k0 + j, so 32 bits are four consecutive codes of one row. A plane of b
 // bits (1, 2, 4 or 8) holds 8 / b codes of a lane in each byte: bit position p, 0 the lowest, holds column
-// line * (32 / b) + 4 * p + j. So 32 columns fill exactly b lines. Widths that do not divide 8 are stored as
-// planes, the lowest bits first: 3 bits are two lines of 2 bits, then one line of 1 bit, and so on
+// line * (32 / b) + 4 * p + j. So 32 columns fill exactly b lines. Widths of 5, 6 and 7 bits are stored as
+// planes, the lowest bits first: 5 bits are four lines of 4 bits, then one line of 1 bit, and so on
 // (core/encodings.inc). half: a line is 16 rows x 2 columns of IEEE half values, lane r * 2 + j; scale is 1.
+//
+// A plane of 3 bits: 32 columns fill three lines. A byte of line i holds column 8 * i + j in bits 0 to 2,
+// column 8 * i + 4 + j in bits 3 to 5, and two spare bits above. The spare bits of the three lines make a
+// byte (bits 7 and 6 from line 0, 5 and 4 from line 1, 3 and 2 from line 2) whose bits 2 to 4 are column 24 +
+// j and whose bits 5 to 7 are column 28 + j. So six of eight codes need one mask, and the last two are joined
+// by two insertions.
 //
 // base3: a byte holds five ternary codes of its lane, so a line is 20 columns. With
 // n = 81 t0 + 27 t1 + 9 t2 + 3 t3 + t4 the byte is ceil(n * 256 / 243), and t_p is column line * 20 + 4 * p +

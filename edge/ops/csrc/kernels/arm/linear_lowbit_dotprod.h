@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kLargestColumns = 65536;
 static_assert(kLargestColumns * 255 * 127 <= INT32_MAX, "8-bit sums");
-static_assert(kLargestColumns * 0x70 * 127 <= INT32_MAX, "shifted codes, even if every column had them");
+static_assert(kLargestColumns * 0x38 * 127 <= INT32_MAX, "shifted codes, even if every column had them");
 
 struct DotSums {
   int32x4_t part[kParts];
@@ -43,15 +43,19 @@ inline void add(DotSums* sums, int part, uint8x16_t codes, int8x16_t acts) {
   sums->part[part] = Dot::template add<kLane>(sums->part[part], codes, acts);
 }
 
-// 1 bit, 32 columns a line: positions p and p + 4 at weight 2^p.
+// The same with bytes of 0 and -1.
+template <int kLane>
+inline void add_minus(DotSums* sums, int part, uint8x16_t minus, int8x16_t acts) {
+  sums->part[part] = vdotq_laneq_s32(sums->part[part], vreinterpretq_s8_u8(minus), acts, kLane);
+}
+
+// 1 bit, 32 columns a line. A comparison makes any bit -1, so no bit needs sums of its own; two sets of sums
+// take turns.
 template <class Dot>
 void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
-  DotSums ones, twos, fours, eights;
-  clear(&ones);
-  clear(&twos);
-  clear(&fours);
-  clear(&eights);
-  const uint8x16_t bit0 = vdupq_n_u8(1), bit1 = vdupq_n_u8(2), bit2 = vdupq_n_u8(4), bit3 = vdupq_n_u8(8);
+  DotSums even, odd;
+  clear(&even);
+  clear(&odd);
   for (const uint8_t* const end = lines + k_padded * 2; lines < end; lines += 64, q += 32) {
     EDGE_LOOP("1 bit", 32);
     prefetch(lines);
@@ -59,21 +63,20 @@ void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
 #pragma GCC unroll 4
     for (int part = 0; part < kParts; ++part) {
       keep_parts_apart();
-      const uint8x16_t x = load_part(lines, part), x4 = vshrq_n_u8(x, 4);
-      add<Dot, 0>(&ones, part, vandq_u8(x, bit0), acts);
-      add<Dot, 1>(&twos, part, vandq_u8(x, bit1), acts);
-      add<Dot, 2>(&fours, part, vandq_u8(x, bit2), acts);
-      add<Dot, 3>(&eights, part, vandq_u8(x, bit3), acts);
-      add<Dot, 0>(&ones, part, vandq_u8(x4, bit0), acts4);
-      add<Dot, 1>(&twos, part, vandq_u8(x4, bit1), acts4);
-      add<Dot, 2>(&fours, part, vandq_u8(x4, bit2), acts4);
-      add<Dot, 3>(&eights, part, vandq_u8(x4, bit3), acts4);
+      const uint8x16_t x = load_part(lines, part);
+      add_minus<0>(&even, part, vtstq_u8(x, vdupq_n_u8(1)), acts);
+      add_minus<1>(&odd, part, vtstq_u8(x, vdupq_n_u8(2)), acts);
+      add_minus<2>(&even, part, vtstq_u8(x, vdupq_n_u8(4)), acts);
+      add_minus<3>(&odd, part, vtstq_u8(x, vdupq_n_u8(8)), acts);
+      add_minus<0>(&even, part, vtstq_u8(x, vdupq_n_u8(16)), acts4);
+      add_minus<1>(&odd, part, vtstq_u8(x, vdupq_n_u8(32)), acts4);
+      add_minus<2>(&even, part, vtstq_u8(x, vdupq_n_u8(64)), acts4);
+      add_minus<3>(&odd, part, vtstq_u8(x, vdupq_n_u8(128)), acts4);
     }
   }
-  add_shifted(&ones, twos, 1);
-  add_shifted(&ones, fours, 2);
-  add_shifted(&ones, eights, 3);
-  store_sums(ones, out);
+  add_shifted(&even, odd, 0);
+  for (auto& sums : even.part) sums = vnegq_s32(sums);
+  store_sums(even, out);
 }
 
 // 2 bits, 16 columns a line: position 1 at weight 4, position 2 at weight 16.
@@ -102,15 +105,14 @@ void gemv_bits2(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   store_sums(ones, out);
 }
 
-// 3 bits, a group of 32 columns: merge_planes gives pairs of codes at weights 1 and 16.
+// 3 bits, a group of 32 columns: codes at weights 1 and 8, and the two of the spare bits at 4 and 1.
 template <class Dot>
 void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
-  DotSums ones, more_ones, sixteens, more_sixteens;
+  DotSums ones, eights, fours;
   clear(&ones);
-  clear(&more_ones);
-  clear(&sixteens);
-  clear(&more_sixteens);
-  const uint8x16_t low = vdupq_n_u8(0x07), high = vdupq_n_u8(0x70);
+  clear(&eights);
+  clear(&fours);
+  const uint8x16_t low = vdupq_n_u8(0x07), high = vdupq_n_u8(0x38), middle = vdupq_n_u8(0x1c);
   for (const uint8_t* const end = lines + k_padded * 6; lines < end; lines += 192, q += 32) {
     EDGE_LOOP("3 bits", 32);
     for (int line = 0; line < 3; ++line) prefetch(lines + line * 64);
@@ -118,21 +120,20 @@ void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
 #pragma GCC unroll 4
     for (int part = 0; part < kParts; ++part) {
       keep_parts_apart();
-      uint8x16_t pairs[4];
-      merge_planes(lines, part, pairs);
-      add<Dot, 0>(&ones, part, vandq_u8(pairs[0], low), acts);
-      add<Dot, 1>(&more_ones, part, vandq_u8(pairs[1], low), acts);
-      add<Dot, 2>(&ones, part, vandq_u8(pairs[2], low), acts);
-      add<Dot, 3>(&more_ones, part, vandq_u8(pairs[3], low), acts);
-      add<Dot, 0>(&sixteens, part, vandq_u8(pairs[0], high), acts4);
-      add<Dot, 1>(&more_sixteens, part, vandq_u8(pairs[1], high), acts4);
-      add<Dot, 2>(&sixteens, part, vandq_u8(pairs[2], high), acts4);
-      add<Dot, 3>(&more_sixteens, part, vandq_u8(pairs[3], high), acts4);
+      const uint8x16_t x = load_part(lines, part), y = load_part(lines + 64, part);
+      const uint8x16_t z = load_part(lines + 128, part), spare = join_spare(x, y, z);
+      add<Dot, 0>(&ones, part, vandq_u8(x, low), acts);
+      add<Dot, 1>(&eights, part, vandq_u8(x, high), acts);
+      add<Dot, 2>(&ones, part, vandq_u8(y, low), acts);
+      add<Dot, 3>(&eights, part, vandq_u8(y, high), acts);
+      add<Dot, 0>(&ones, part, vandq_u8(z, low), acts4);
+      add<Dot, 1>(&eights, part, vandq_u8(z, high), acts4);
+      add<Dot, 2>(&fours, part, vandq_u8(spare, middle), acts4);
+      add<Dot, 3>(&ones, part, vshrq_n_u8(spare, 5), acts4);
     }
   }
-  add_shifted(&ones, more_ones, 0);
-  add_shifted(&ones, sixteens, 4);
-  add_shifted(&ones, more_sixteens, 4);
+  add_shifted(&ones, eights, 3);
+  add_shifted(&ones, fours, 2);
   store_sums(ones, out);
 }
 

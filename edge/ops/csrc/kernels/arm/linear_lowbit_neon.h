@@ -129,7 +129,6 @@ inline void gemv_bits2(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
 // 3 bits, a group of 32 columns.
 inline void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   constexpr int64_t kFlush = steps_per_flush(7, 8);
-  const uint8x16_t clean = vdupq_n_u8(0x77), low = vdupq_n_u8(0x0f);
   Wide wide;
   clear(&wide);
   for (const uint8_t* const end = lines + k_padded * 6; lines < end;) {
@@ -143,14 +142,10 @@ inline void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
       for (int quad = 0; quad < 8; ++quad) acts[quad] = broadcast_quad(q + quad * 4);
 #pragma GCC unroll 4
       for (int part = 0; part < kParts; ++part) {
-        uint8x16_t pairs[4];
-        merge_planes(lines, part, pairs);
-#pragma GCC unroll 4
-        for (int quad = 0; quad < 4; ++quad) {
-          const uint8x16_t pair = vandq_u8(pairs[quad], clean);
-          add(&sums, part, vandq_u8(pair, low), acts[quad]);
-          add(&sums, part, vshrq_n_u8(pair, 4), acts[quad + 4]);
-        }
+        uint8x16_t codes[8];
+        unpack_part<Encoding::kBits3, false>(lines, part, codes);
+#pragma GCC unroll 8
+        for (int quad = 0; quad < 8; ++quad) add(&sums, part, codes[quad], acts[quad]);
       }
     }
     widen(&wide, sums);

@@ -46,18 +46,10 @@ inline uint8x16_t shift_right(uint8x16_t bytes, int bits) {
   return vshlq_u8(bytes, vdupq_n_s8(static_cast<int8_t>(-bits)));
 }
 
-// Unpacks one part of a 3-bit group (two 2-bit lines and a line of top bits) into four registers. Register p
-// holds columns 4 p in bits 0 to 2 and columns 4 (p + 4) in bits 4 to 6; bits 3 and 7 are arbitrary. Matching
-// bits of the two lines are always four apart, so a nibble of each line is merged first; one insertion then
-// adds two top bits.
-inline void merge_planes(const uint8_t* lines, int part, uint8x16_t* pairs) {
-  const uint8x16_t first = load_part(lines, part), second = load_part(lines + 64, part);
-  const uint8x16_t tops = load_part(lines + 128, part), is_top = vdupq_n_u8(0x44);
-  const uint8x16_t low = vsliq_n_u8(first, second, 4), high = vsriq_n_u8(second, first, 4);
-  pairs[0] = vbslq_u8(is_top, vshlq_n_u8(tops, 2), low);
-  pairs[1] = vbslq_u8(is_top, vshlq_n_u8(tops, 1), vshrq_n_u8(low, 2));
-  pairs[2] = vbslq_u8(is_top, tops, high);
-  pairs[3] = vbslq_u8(is_top, vshrq_n_u8(tops, 1), vshrq_n_u8(high, 2));
+// The byte that joins the spare bits of a 3-bit group's lines (layout.h): bits 2 to 4 and bits 5 to 7 are
+// codes, the lowest two bits are arbitrary.
+inline uint8x16_t join_spare(uint8x16_t first, uint8x16_t second, uint8x16_t third) {
+  return vsriq_n_u8(vsriq_n_u8(first, second, 2), third, 4);
 }
 
 // Adds a plane of `bits` to the codes of a group of 32 columns, `below` bits up.
@@ -79,13 +71,16 @@ inline void unpack_part(const uint8_t* lines, int part, uint8x16_t* codes) {
     const uint8x16_t flip = vdupq_n_u8(kSigned ? 0x80 : 0);
     for (int quad = 0; quad < 8; ++quad) codes[quad] = veorq_u8(load_part(lines + quad * 64, part), flip);
   } else if constexpr (kEncoding == Encoding::kBits3) {
-    uint8x16_t pairs[4];
     const uint8x16_t mask = vdupq_n_u8(7);
-    merge_planes(lines, part, pairs);
-    for (int quad = 0; quad < 4; ++quad) {
-      codes[quad] = vandq_u8(pairs[quad], mask);
-      codes[quad + 4] = vandq_u8(vshrq_n_u8(pairs[quad], 4), mask);
+    uint8x16_t line[3];
+    for (int l = 0; l < 3; ++l) {
+      line[l] = load_part(lines + 64 * l, part);
+      codes[2 * l] = vandq_u8(line[l], mask);
+      codes[2 * l + 1] = vandq_u8(vshrq_n_u8(line[l], 3), mask);
     }
+    const uint8x16_t spare = join_spare(line[0], line[1], line[2]);
+    codes[6] = vandq_u8(vshrq_n_u8(spare, 2), mask);
+    codes[7] = vshrq_n_u8(spare, 5);
   } else {
     for (int quad = 0; quad < 8; ++quad) codes[quad] = vdupq_n_u8(0);
     int below = 0;

@@ -49,13 +49,13 @@ constexpr float kGeluCube = -0.0713548163f, kGeluLine = -1.59576912f;
 
 // Computes SiLU(gate) * up, or GELU(gate) * up.
 inline void gate_mul_row(const float* gate, const float* up, int64_t count, bool gelu, float* y) {
-  int64_t i = 0;
-  for (; i + kFloats <= count; i += kFloats) {
+  const int64_t whole = count - count % kFloats;
+  for (int64_t i = 0; i < whole; i += kFloats) {
     const Floats g = load_floats(gate + i);
     const Floats power = exp_of(gelu ? (g * g * kGeluCube + kGeluLine) * g : -g);
     store_floats(y + i, g / (1.0f + power) * load_floats(up + i));
   }
-  for (; i < count; ++i) {
+  for (int64_t i = whole; i < count; ++i) {
     const float g = gate[i];
     const float power = exp_deterministic(gelu ? (g * g * kGeluCube + kGeluLine) * g : -g);
     y[i] = g / (1.0f + power) * up[i];

@@ -25,8 +25,27 @@ struct Portable {
           byte = static_cast<uint8_t>(triple);
         }
       }
+    } else if constexpr (kEncoding == Encoding::kBits3) {
+      unpack_threes(lines, out);
     } else {
       unpack_planes<kEncoding, 0, 0>(lines, out);
+    }
+  }
+
+  static void unpack_threes(const uint8_t* lines, uint8_t* out) {
+#pragma GCC unroll 3
+    for (int line = 0; line < 3; ++line) {
+      for (int lane = 0; lane < 64; ++lane) {
+        const int byte = lines[line * 64 + lane];
+        out[line * 128 + lane] = static_cast<uint8_t>(byte & 7);
+        out[line * 128 + 64 + lane] = static_cast<uint8_t>(byte >> 3 & 7);
+      }
+    }
+    for (int lane = 0; lane < 64; ++lane) {
+      const int second = lines[64 + lane], third = lines[128 + lane];
+      const int spare = (lines[lane] & 0xc0) | (second & 0xc0) >> 2 | (third & 0xc0) >> 4;
+      out[384 + lane] = static_cast<uint8_t>(spare >> 2 & 7);
+      out[448 + lane] = static_cast<uint8_t>(spare >> 5);
     }
   }
 

@@ -25,6 +25,7 @@ struct Ymm {
     __m256 half[2];
   };
   static constexpr int kSums = 6;  // two registers each, of 16
+  static constexpr int kSums3 = 1;
   static constexpr int kValueLines = 1;
 
   static Bytes load(const uint8_t* bytes) {
@@ -38,8 +39,22 @@ struct Ymm {
   static Bytes add_bytes(Bytes a, Bytes b) {
     return {{_mm256_add_epi8(a.half[0], b.half[0]), _mm256_add_epi8(a.half[1], b.half[1])}};
   }
-  // Bytes shifted right by 1; the highest bit of each is arbitrary.
-  static Bytes halve(Bytes a) { return {{_mm256_srli_epi16(a.half[0], 1), _mm256_srli_epi16(a.half[1], 1)}}; }
+  // Bytes shifted right by kBits; the highest bits of each are arbitrary.
+  template <int kBits>
+  static Bytes shift_right(Bytes a) {
+    return {{_mm256_srli_epi16(a.half[0], kBits), _mm256_srli_epi16(a.half[1], kBits)}};
+  }
+  // The bits of kMask from a, the others from b.
+  template <int kMask>
+  static Bytes join(Bytes a, Bytes b) {
+    const __m256i mask = _mm256_set1_epi8(static_cast<char>(kMask));
+    Bytes joined;
+    for (int h = 0; h < 2; ++h) {
+      joined.half[h] =
+          _mm256_or_si256(_mm256_and_si256(mask, a.half[h]), _mm256_andnot_si256(mask, b.half[h]));
+    }
+    return joined;
+  }
 
   static Bytes flip_top(Bytes a) {
     const __m256i top = _mm256_set1_epi8(-128);

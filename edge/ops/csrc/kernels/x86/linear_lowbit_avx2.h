@@ -120,29 +120,39 @@ inline void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
   store(acc, 3, out);
 }
 
-// 3 bits: a group of 32 columns is two 2-bit lines and one line of top bits.
+// The byte that joins the spare bits of a 3-bit group's lines (layout.h): bits 2 to 4 and bits 5 to 7 are
+// codes.
+inline __m256i join_spare(const __m256i* line) {
+  const __m256i top = mask8(0xc0);
+  const __m256i second = _mm256_srli_epi16(_mm256_and_si256(line[1], top), 2);
+  const __m256i third = _mm256_srli_epi16(_mm256_and_si256(line[2], top), 4);
+  return _mm256_or_si256(_mm256_and_si256(line[0], top), _mm256_or_si256(second, third));
+}
+
+// 3 bits: a group of 32 columns is three lines. Int16 has no room for codes that are not shifted down.
 inline void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
   constexpr int64_t kFlush = lines_per_flush(8, 7);  // groups
-  const __m256i low = mask8(0x03), top = mask8(0x04);
+  const __m256i low = mask8(0x07);
   Sums acc = zero();
   for (const uint8_t* const end = lines + k_padded * 6; lines < end;) {
     Sums sums = zero();
+    const auto add_codes = [&](__m256i a, __m256i b, const int8_t* acts) {
+      add(&sums, _mm256_and_si256(a, low), _mm256_and_si256(b, low), broadcast_quad(acts));
+    };
     const uint8_t* const stop = end - lines > kFlush * 192 ? lines + kFlush * 192 : end;
     for (; lines < stop; lines += 192, q += 32) {
       for (int line = 0; line < 3; ++line) prefetch(lines + line * 64);
-      const __m256i tops[2] = {load(lines + 128), load(lines + 160)};
-#pragma GCC unroll 8
-      for (int quad = 0; quad < 8; ++quad) {
-        __m256i codes[2];
-#pragma GCC unroll 2
-        for (int h = 0; h < 2; ++h) {
-          const __m256i two = _mm256_srli_epi16(load(lines + quad / 4 * 64 + h * 32), quad % 4 * 2);
-          const __m256i one =
-              quad < 2 ? _mm256_slli_epi16(tops[h], 2 - quad) : _mm256_srli_epi16(tops[h], quad - 2);
-          codes[h] = _mm256_or_si256(_mm256_and_si256(two, low), _mm256_and_si256(one, top));
-        }
-        add(&sums, codes[0], codes[1], broadcast_quad(q + quad * 4));
+      __m256i left[3], right[3];
+#pragma GCC unroll 3
+      for (int l = 0; l < 3; ++l) {
+        left[l] = load(lines + 64 * l);
+        right[l] = load(lines + 64 * l + 32);
+        add_codes(left[l], right[l], q + 8 * l);
+        add_codes(_mm256_srli_epi16(left[l], 3), _mm256_srli_epi16(right[l], 3), q + 8 * l + 4);
       }
+      const __m256i a = join_spare(left), b = join_spare(right);
+      add_codes(_mm256_srli_epi16(a, 2), _mm256_srli_epi16(b, 2), q + 24);
+      add_codes(_mm256_srli_epi16(a, 5), _mm256_srli_epi16(b, 5), q + 28);
     }
     widen(&acc, sums, 1);
   }

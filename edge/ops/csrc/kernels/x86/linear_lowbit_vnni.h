@@ -88,29 +88,36 @@ void gemv_positions(const uint8_t* lines, int64_t block_bytes, int64_t k_padded,
   }
 }
 
-// 3 bits: a group of 32 columns is two 2-bit lines and one line of top bits. of[p] sums
-// code << (2 * p), so a top bit is moved to bit 2, 4 or 6 and added to of[0], of[1] or of[2].
+// 3 bits: the sums of one block. Codes at bit 3 have a sum of their own, and so have the two of the spare
+// bits, at bits 2 and 5 of the byte that joins them. V::kSums3 lines have sums of their own, or one sum waits
+// for the other.
 template <class V>
 struct Sums3 {
-  static_assert(sums_fit(0xc0 + 0x40));
-  typename V::Ints of[4];
+  static_assert(sums_fit(0xe0));
+  typename V::Ints at0[V::kSums3], at3[V::kSums3], at2, at5;
 
-  void add_low(const uint8_t* bytes, const int8_t* q) {
-    const typename V::Bytes line = V::load(bytes);
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; ++p) of[p] = V::dot(of[p], V::mask(line, 3 << 2 * p), q + 4 * p);
+  void add(const uint8_t* lines, const int8_t* q) {
+    typename V::Bytes line[3];
+#pragma GCC unroll 3
+    for (int l = 0; l < 3; ++l) {
+      line[l] = V::load(lines + 64 * l);
+      auto& low = at0[l % V::kSums3];
+      auto& high = at3[l % V::kSums3];
+      low = V::dot(low, V::mask(line[l], 0x07), q + 8 * l);
+      high = V::dot(high, V::mask(line[l], 0x38), q + 8 * l + 4);
+    }
+    const auto first_two = V::template join<0xc0>(line[0], V::template shift_right<2>(line[1]));
+    const auto spare = V::template join<0xf0>(first_two, V::template shift_right<4>(line[2]));
+    at2 = V::dot(at2, V::mask(spare, 0x1c), q + 24);
+    at5 = V::dot(at5, V::mask(spare, 0xe0), q + 28);
   }
-
-  void add_top(const uint8_t* bytes, const int8_t* q) {
-    const typename V::Bytes line = V::load(bytes), twice = V::add_bytes(line, line);
-    of[0] = V::dot(of[0], V::mask(V::add_bytes(twice, twice), 0x04), q);
-    of[0] = V::dot(of[0], V::mask(twice, 0x04), q + 4);
-    of[0] = V::dot(of[0], V::mask(line, 0x04), q + 8);
-    of[1] = V::dot(of[1], V::mask(twice, 0x10), q + 12);
-    of[1] = V::dot(of[1], V::mask(line, 0x10), q + 16);
-    of[2] = V::dot(of[2], V::mask(twice, 0x40), q + 20);
-    of[2] = V::dot(of[2], V::mask(line, 0x40), q + 24);
-    of[2] = V::dot(of[2], V::mask(V::halve(line), 0x40), q + 28);
+  void finish(int32_t* out) const {
+    typename V::Ints low = at0[0], high = at3[0];
+    for (int l = 1; l < V::kSums3; ++l) {
+      low = low + at0[l];
+      high = high + at3[l];
+    }
+    V::store(low + (high >> 3) + (at2 >> 2) + (at5 >> 5), out);
   }
 };
 
@@ -122,18 +129,11 @@ void gemv_bits3(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, con
   const uint8_t* const end = lines + k_padded * 6;
   for (; lines < end; lines += 192, q += 32) {
     for (int line = 0; line < 3 * kBlocks; ++line) ahead.next();
-#pragma GCC unroll 8
-    for (int b = 0; b < kBlocks; ++b) sums[b].add_low(lines + b * block_bytes, q);
-#pragma GCC unroll 8
-    for (int b = 0; b < kBlocks; ++b) sums[b].add_low(lines + b * block_bytes + 64, q + 16);
-#pragma GCC unroll 8
-    for (int b = 0; b < kBlocks; ++b) sums[b].add_top(lines + b * block_bytes + 128, q);
+#pragma GCC unroll 2
+    for (int b = 0; b < kBlocks; ++b) sums[b].add(lines + b * block_bytes, q);
   }
-  for (int b = 0; b < kBlocks; ++b) {
-    typename V::Ints total = {};
-    for (int p = 0; p < 4; ++p) total = total + (sums[b].of[p] >> 2 * p);
-    V::store(total, out + b * kRows);
-  }
+#pragma GCC unroll 2
+  for (int b = 0; b < kBlocks; ++b) sums[b].finish(out + b * kRows);
 }
 
 // Base 3 needs no trits: three times a byte is 256 * trit + rest, so sum(trit * q) is

@@ -15,6 +15,7 @@ struct Zmm {
   using Ints = int32_t __attribute__((vector_size(64)));
   using Floats = __m512;
   static constexpr int kSums = 16;  // of 32 registers
+  static constexpr int kSums3 = 3;
   static constexpr int kValueLines = 2;
 
   static Bytes load(const uint8_t* bytes) { return _mm512_loadu_si512(bytes); }
@@ -22,8 +23,16 @@ struct Zmm {
     return _mm512_and_si512(a, _mm512_set1_epi8(static_cast<char>(bits)));
   }
   static Bytes add_bytes(Bytes a, Bytes b) { return _mm512_add_epi8(a, b); }
-  // Bytes shifted right by 1; the highest bit of each is arbitrary.
-  static Bytes halve(Bytes a) { return _mm512_srli_epi16(a, 1); }
+  // Bytes shifted right by kBits; the highest bits of each are arbitrary.
+  template <int kBits>
+  static Bytes shift_right(Bytes a) {
+    return _mm512_srli_epi16(a, kBits);
+  }
+  // The bits of kMask from a, the others from b.
+  template <int kMask>
+  static Bytes join(Bytes a, Bytes b) {
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi8(static_cast<char>(kMask)), a, b, 0xca);
+  }
 
   static Bytes flip_top(Bytes a) { return _mm512_xor_si512(a, _mm512_set1_epi8(-128)); }
 
