@@ -70,8 +70,9 @@ void gemv_trits(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, con
   for (; lines < end; lines += 64, q += 20) {
 #pragma GCC unroll 2
     for (int b = 0; b < kBlocks; ++b) {
-      ahead.next();
-      sums[b].add(table, Zmm::load(lines + b * block_bytes), q);
+      const uint8_t* const line = lines + b * block_bytes;
+      ahead.next(line);
+      sums[b].add(table, Zmm::load(line), q);
     }
   }
 #pragma GCC unroll 2

@@ -19,15 +19,15 @@ inline void prefetch(const uint8_t* line) {
   __builtin_prefetch(line + kPrefetchBytes);
 }
 
-// Prefetches line after line, from as far ahead as kBlocks blocks that are multiplied together reach: their
-// lines are read in another order than they lie in.
+// Prefetches what is needed some time after `current`. Blocks that are multiplied together are read in another
+// order than they lie in, so for several this goes line after line through the blocks that follow them.
 template <int kBlocks>
 struct Ahead {
   const uint8_t* line;
 
-  Ahead(const uint8_t* lines, int64_t block_bytes)
-      : line(lines + (kBlocks == 1 ? kPrefetchBytes : kBlocks * block_bytes)) {}
-  void next() {
+  Ahead(const uint8_t* lines, int64_t block_bytes) : line(lines + kBlocks * block_bytes) {}
+  void next(const uint8_t* current) {
+    if constexpr (kBlocks == 1) return prefetch(current);
     __builtin_prefetch(line);
     line += 64;
   }
@@ -63,8 +63,9 @@ void gemv_positions(const uint8_t* lines, int64_t block_bytes, int64_t k_padded,
       typename V::Bytes line[kBlocks];
 #pragma GCC unroll 8
       for (int b = 0; b < kBlocks; ++b) {
-        ahead.next();
-        line[b] = V::load(lines + b * block_bytes + 64 * l);
+        const uint8_t* const bytes = lines + b * block_bytes + 64 * l;
+        ahead.next(bytes);
+        line[b] = V::load(bytes);
       }
 #pragma GCC unroll 8
       for (int p = 0; p < kPositions; ++p) {
@@ -128,7 +129,7 @@ void gemv_bits3(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, con
   Ahead<kBlocks> ahead(lines, block_bytes);
   const uint8_t* const end = lines + k_padded * 6;
   for (; lines < end; lines += 192, q += 32) {
-    for (int line = 0; line < 3 * kBlocks; ++line) ahead.next();
+    for (int line = 0; line < 3 * kBlocks; ++line) ahead.next(lines + 64 * line);
 #pragma GCC unroll 2
     for (int b = 0; b < kBlocks; ++b) sums[b].add(lines + b * block_bytes, q);
   }
