@@ -136,9 +136,10 @@ static inline int64_t group_count(int64_t k_padded, int64_t group_columns) {
   return (k_padded + group_columns - 1) / group_columns;
 }
 
-static inline GroupPlace place_of_group(const TableForm& form, int64_t k_padded, int64_t group) {
-  const int64_t bytes = code_bytes(*form.encoding, form.group_columns),
-                left = k_padded - group * form.group_columns;
+// `bytes` are those of a group's codes.
+static inline GroupPlace place_of_group(const TableForm& form, int64_t k_padded, int64_t group,
+                                        int64_t bytes) {
+  const int64_t left = k_padded - group * form.group_columns;
   const int64_t columns = left < form.group_columns ? left : form.group_columns;
   if (form.has_zeros) {
     const int64_t line = group * (kLineBytes + bytes);
@@ -146,6 +147,10 @@ static inline GroupPlace place_of_group(const TableForm& form, int64_t k_padded,
   }
   const int64_t line = group / 2 * (kLineBytes + 2 * bytes), second = group % 2;
   return {line + second * (kLineBytes / 2), 0, line + kLineBytes + second * bytes, columns};
+}
+
+static inline GroupPlace place_of_group(const TableForm& form, int64_t k_padded, int64_t group) {
+  return place_of_group(form, k_padded, group, code_bytes(*form.encoding, form.group_columns));
 }
 
 // Returns k rounded up to the columns that are stored: a multiple of 20 for base 3, else of 64.

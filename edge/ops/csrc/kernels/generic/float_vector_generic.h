@@ -32,6 +32,13 @@ inline Ints load_ints(const int32_t* from) {
   return vector;
 }
 
+// 16-bit words, each widened to 32 bits.
+inline Words load_half_words(const void* from) {
+  uint16_t halves __attribute__((vector_size(kFloats * 2)));
+  std::memcpy(&halves, from, sizeof(halves));
+  return __builtin_convertvector(halves, Words);
+}
+
 inline void store_floats(float* to, Floats vector) {
   std::memcpy(to, &vector, sizeof(vector));
 }

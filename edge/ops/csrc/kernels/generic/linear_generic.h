@@ -121,18 +121,24 @@ void multiply_lines_once(const uint8_t* lines, int64_t columns, const int8_t* q,
   }
 }
 
-// acc[16 * i + row] of `count` blocks that follow each other, for one token; together if there are enough.
+// acc[16 * i + row] of the same columns of `count` blocks that follow each other, for one token; together if
+// there are enough.
 template <class Isa, Encoding kEncoding>
-void multiply_run(const LinearJob& job, int64_t block, int64_t count, int32_t* acc) {
+void multiply_run(const uint8_t* lines, int64_t block_bytes, int64_t columns, const int8_t* q, int64_t count,
+                  int32_t* acc) {
   if constexpr (Isa::blocks_at_once(kEncoding) > 1) {
     if (count == Isa::blocks_at_once(kEncoding)) {
-      const uint8_t* const lines = block_codes(job, block);
-      return Isa::template gemv_together<kEncoding>(lines, job.block_bytes, job.k_padded, job.q, acc);
+      return Isa::template gemv_together<kEncoding>(lines, block_bytes, columns, q, acc);
     }
   }
   for (int64_t i = 0; i < count; ++i) {
-    multiply_lines_once<Isa, kEncoding>(block_codes(job, block + i), job.k_padded, job.q, acc + i * kRows);
+    multiply_lines_once<Isa, kEncoding>(lines + i * block_bytes, columns, q, acc + i * kRows);
   }
+}
+
+template <class Isa, Encoding kEncoding>
+void multiply_blocks(const LinearJob& job, int64_t block, int64_t count, int32_t* acc) {
+  multiply_run<Isa, kEncoding>(block_codes(job, block), job.block_bytes, job.k_padded, job.q, count, acc);
 }
 
 // Decode: one token.
@@ -143,8 +149,8 @@ void multiply_token(const LinearJob& job, int64_t begin, int64_t end) {
   alignas(64) float rows[kRun * kRows], up[kRun * kRows];
   for (int64_t block = begin; block < end; block += kRun) {
     const int64_t count = std::min(kRun, end - block);
-    multiply_run<Isa, kEncoding>(job, block, count, acc);
-    if (job.up_block != 0) multiply_run<Isa, kEncoding>(job, block + job.up_block, count, up_acc);
+    multiply_blocks<Isa, kEncoding>(job, block, count, acc);
+    if (job.up_block != 0) multiply_blocks<Isa, kEncoding>(job, block + job.up_block, count, up_acc);
     for (int64_t i = 0; i < count; ++i) {
       scale_rows(job, block + i, acc + i * kRows, job.scales[0], rows + i * kRows);
       if (job.up_block == 0) continue;

@@ -65,7 +65,7 @@ template <int kBlocks>
 void gemv_trits(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, const int8_t* q, int32_t* out) {
   const Table table;
   TritSums sums[kBlocks];
-  Ahead<kBlocks> ahead(lines, block_bytes);
+  Ahead<kBlocks> ahead(lines, block_bytes, k_padded / 20 * 64);
   const uint8_t* const end = lines + k_padded / 20 * 64;
   for (; lines < end; lines += 64, q += 20) {
 #pragma GCC unroll 2

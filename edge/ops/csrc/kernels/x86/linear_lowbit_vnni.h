@@ -19,17 +19,24 @@ inline void prefetch(const uint8_t* line) {
   __builtin_prefetch(line + kPrefetchBytes);
 }
 
-// Prefetches what is needed some time after `current`. Blocks that are multiplied together are read in another
-// order than they lie in, so for several this goes line after line through the blocks that follow them.
+// Prefetches what is needed some time after `current`. Blocks that are multiplied together are read in
+// another order than they lie in, so for several this goes line after line through the same `bytes` of the
+// blocks that follow them.
 template <int kBlocks>
 struct Ahead {
-  const uint8_t* line;
+  const uint8_t *line, *end;
+  int64_t block_bytes, bytes;
 
-  Ahead(const uint8_t* lines, int64_t block_bytes) : line(lines + kBlocks * block_bytes) {}
+  Ahead(const uint8_t* lines, int64_t block_bytes, int64_t bytes)
+      : line(lines + kBlocks * block_bytes), end(line + bytes), block_bytes(block_bytes), bytes(bytes) {}
   void next(const uint8_t* current) {
     if constexpr (kBlocks == 1) return prefetch(current);
     __builtin_prefetch(line);
     line += 64;
+    if (line == end) {
+      line += block_bytes - bytes;
+      end += block_bytes;
+    }
   }
 };
 
@@ -55,7 +62,7 @@ void gemv_positions(const uint8_t* lines, int64_t block_bytes, int64_t k_padded,
       for (auto& sum : line) sum = typename V::Ints{};
     }
   }
-  Ahead<kBlocks> ahead(lines, block_bytes);
+  Ahead<kBlocks> ahead(lines, block_bytes, k_padded * 2 * kBits);
   const uint8_t* const end = lines + k_padded * 2 * kBits;
   for (; lines < end; lines += 64 * kLines, q += 4 * kPositions * kLines) {
 #pragma GCC unroll 8
@@ -126,7 +133,7 @@ template <class V, int kBlocks>
 void gemv_bits3(const uint8_t* lines, int64_t block_bytes, int64_t k_padded, const int8_t* q, int32_t* out) {
   Sums3<V> sums[kBlocks];
   for (auto& each : sums) each = Sums3<V>{};
-  Ahead<kBlocks> ahead(lines, block_bytes);
+  Ahead<kBlocks> ahead(lines, block_bytes, k_padded * 6);
   const uint8_t* const end = lines + k_padded * 6;
   for (; lines < end; lines += 192, q += 32) {
     for (int line = 0; line < 3 * kBlocks; ++line) ahead.next(lines + 64 * line);
