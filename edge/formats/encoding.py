@@ -48,8 +48,8 @@ def _bits(encoding_id: int, *planes: int) -> Encoding:
     return Encoding(f"bits{width}", encoding_id, planes, 1 << width, 32, width)
 
 
-#: Widths of 5, 6 and 7 bits are split into planes. Kernels have no decode loop of their own for them and unpack
-#: them to bytes first. Encoding 3 was an older layout of 3 bits, in two planes.
+#: Widths of 5, 6 and 7 bits are split into planes. Kernels have no decode loop of their own for them and
+#: unpack them to bytes first. Encoding 3 was an older layout of 3 bits, in two planes.
 ENCODINGS: tuple[Encoding, ...] = (
     _bits(1, 1),
     _bits(2, 2),

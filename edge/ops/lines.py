@@ -112,7 +112,7 @@ def _unfold_positions(lines: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _fold_threes(lanes: np.ndarray) -> np.ndarray:
-    """[b, g, 8, 64] lanes of 3 bits -> [b, g, 3, 64] lines: two codes a byte, the last two in its spare bits."""
+    """[b, g, 8, 64] lanes of 3 bits -> [b, g, 3, 64] lines: two codes a byte, the last two in spare bits."""
     spare = lanes[:, :, 7] << np.uint8(5) | lanes[:, :, 6] << np.uint8(2)
     lines = lanes[:, :, 0:6:2] | lanes[:, :, 1:6:2] << np.uint8(3)
     for line in range(3):
