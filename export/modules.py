@@ -14,12 +14,18 @@ from torch import Tensor, nn
 import edge.ops  # noqa: F401  registers torch.ops.lowbit
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder, GateMul, RMSNorm
-from edge.ops.kv_layout import WINDOW_ROOM, cache_shapes
+from edge.ops.kv_layout import CACHE_BITS, WINDOW_ROOM, cache_shapes
 from edge.ops.packed_header import PackedHeader
 from edge.runtime.manifest import KVCacheFormat
 from export.tables import PackedTable, untouched_zeros
 
 lowbit = torch.ops.lowbit
+
+_ATTENTION: dict[KVCacheFormat, Any] = {
+    "fp32": lowbit.attention,
+    "int8": lowbit.attention_int8,
+    "int4": lowbit.attention_int4,
+}
 
 
 class OpModule(nn.Module):
@@ -141,8 +147,8 @@ class OpAttention(OpModule):
         self.heads, self.window, self.cap = config.n_heads, config.window_of(layer), config.attention_cap
         if self.window:
             max_seq_len = min(max_seq_len, self.window + WINDOW_ROOM)
-        self.op = lowbit.attention_int8 if kv_cache == "int8" else lowbit.attention
-        shapes = cache_shapes(config.n_kv_heads, max_seq_len, config.head_dim, kv_cache == "int8")
+        self.op = _ATTENTION[kv_cache]
+        shapes = cache_shapes(config.n_kv_heads, max_seq_len, config.head_dim, CACHE_BITS[kv_cache])
         caches = {
             "k_cache": untouched_zeros(shapes.keys, shapes.dtype),
             "v_cache": untouched_zeros(shapes.values, shapes.dtype),

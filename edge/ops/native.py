@@ -166,9 +166,7 @@ def attention(
     threads: int | None = None,
 ) -> Tensor:
     """RoPE, cache write and causal attention; shapes as in ``edge/ops/schema.py``."""
-    return _attention(
-        "edge_attention", qkv, cos, sin, [k_cache, v_cache], start_pos, heads, window, cap, kernel, threads
-    )
+    return _attention(32, qkv, cos, sin, [k_cache, v_cache], start_pos, heads, window, cap, kernel, threads)
 
 
 def attention_int8(
@@ -188,13 +186,31 @@ def attention_int8(
 ) -> Tensor:
     """``attention`` over int8 caches with one scale per kv head and position, for K and for V."""
     caches = [k_cache, v_cache, k_scales, v_scales]
-    return _attention(
-        "edge_attention_int8", qkv, cos, sin, caches, start_pos, heads, window, cap, kernel, threads
-    )
+    return _attention(8, qkv, cos, sin, caches, start_pos, heads, window, cap, kernel, threads)
+
+
+def attention_int4(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    k_scales: Tensor,
+    v_scales: Tensor,
+    start_pos: int,
+    heads: int,
+    window: int = 0,
+    cap: float = 0.0,
+    kernel: str | None = None,
+    threads: int | None = None,
+) -> Tensor:
+    """``attention_int8`` with caches of two 4-bit codes a byte, and with Hadamard transforms of q and k."""
+    caches = [k_cache, v_cache, k_scales, v_scales]
+    return _attention(4, qkv, cos, sin, caches, start_pos, heads, window, cap, kernel, threads)
 
 
 def _attention(
-    function: str,
+    bits: int,
     qkv: Tensor,
     cos: Tensor,
     sin: Tensor,
@@ -208,16 +224,17 @@ def _attention(
 ) -> Tensor:
     inputs = {"qkv": qkv, "cos": cos, "sin": sin}
     qkv, cos, sin = (_dense(tensor, torch.float32, name) for name, tensor in inputs.items())
-    sizes = attention_sizes(qkv, cos, sin, caches[0], caches[1], heads, *caches[2:])
+    sizes = attention_sizes(qkv, cos, sin, caches, heads, bits)
     for index, cache in enumerate(caches):
-        dtype = torch.int8 if index < 2 and len(caches) == 4 else torch.float32
+        dtype = sizes.dtype if index < 2 else torch.float32
         if cache.dtype != dtype or not cache.is_contiguous() or cache.device.type != "cpu":
             raise ValueError(
                 f"attention: caches must be contiguous CPU tensors, this one {dtype}, to be written in place"
             )
     out = qkv.new_empty([1, qkv.shape[1], heads * sizes.head_dim])
     _call(
-        function, *(_pointer(t) for t in (qkv, cos, sin, *caches)), qkv.shape[1], heads, sizes.kv_heads,
+        "edge_attention" if bits == 32 else f"edge_attention_int{bits}",
+        *(_pointer(t) for t in (qkv, cos, sin, *caches)), qkv.shape[1], heads, sizes.kv_heads,
         sizes.head_dim, sizes.capacity, cos.shape[0], start_pos, window, ctypes.c_float(cap),
         _name(kernel), _threads(threads), _pointer(out),
     )  # fmt: skip
@@ -229,27 +246,25 @@ class AttentionSizes:
     kv_heads: int
     head_dim: int
     capacity: int  # positions that the caches have room for
+    dtype: torch.dtype  # of keys and values in the caches
 
 
 def attention_sizes(
-    qkv: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    heads: int,
-    k_scales: Tensor | None = None,
-    v_scales: Tensor | None = None,
+    qkv: Tensor, cos: Tensor, sin: Tensor, caches: list[Tensor], heads: int, bits: int
 ) -> AttentionSizes:
-    """Derive the sizes from the shapes; ValueError unless all agree. The number of tokens may be symbolic."""
-    int8 = k_scales is not None
+    """Derive the sizes from the shapes; ValueError unless all agree. The number of tokens may be symbolic.
+
+    Args:
+        caches: K and V, and their scales unless ``bits`` is 32.
+    """
+    k_cache, v_cache, *scales = caches
     if qkv.dim() != 3 or qkv.shape[0] != 1 or cos.dim() != 2 or cos.shape != sin.shape:
         raise ValueError("attention: qkv is [1, T, (H + 2 Hkv) D], cos and sin are [max_seq, D/2]")
-    if k_cache.dim() != (5 if int8 else 4) or v_cache.dim() < 2:
+    if k_cache.dim() != (4 if bits == 32 else 5) or v_cache.dim() < 2:
         raise ValueError("attention: the caches have other shapes than kv_layout.cache_shapes gives")
     kv_heads, room, head_dim = k_cache.shape[0], k_cache.shape[1] * KEY_BLOCK, 2 * cos.shape[1]
-    shapes = cache_shapes(kv_heads, room, head_dim, int8)
-    scales_fit = all(s is None or s.shape == shapes.scales for s in (k_scales, v_scales))
+    shapes = cache_shapes(kv_heads, room, head_dim, bits)
+    scales_fit = all(s.shape == shapes.scales for s in scales)
     if k_cache.shape != shapes.keys or v_cache.shape != shapes.values or not scales_fit:
         raise ValueError(
             f"attention: caches of {kv_heads} kv heads, {room} positions and head size {head_dim} have "
@@ -261,7 +276,7 @@ def attention_sizes(
         raise ValueError(
             f"attention: qkv {list(qkv.shape)} is not [1, T, ({heads} + 2 * {kv_heads}) * {head_dim}]"
         )
-    return AttentionSizes(kv_heads, head_dim, room)
+    return AttentionSizes(kv_heads, head_dim, room, shapes.dtype)
 
 
 def kernel_names() -> list[str]:

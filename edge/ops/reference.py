@@ -15,11 +15,13 @@ from torch import Tensor
 
 from edge.formats.weight import QuantizedWeight
 from edge.ops.kv_layout import (
+    INT4_LEVELS,
     KEY_BLOCK,
     KEY_ELEMENTS,
     TILE,
     VALUE_BLOCK,
     WEIGHT_MAX,
+    pack_int4,
     read_keys,
     read_values,
 )
@@ -152,7 +154,42 @@ def _seen(position: int, window: int, room: int) -> list[int]:
     return [p % room for p in range(first, position + 1)]
 
 
-def attention_int8(
+def hadamard(x: Tensor) -> Tensor:
+    """x float32 [..., D] times a Hadamard matrix that is not normalised, in the order of the native op.
+
+    Its size is the largest power of two that divides D; each so many elements are transformed by themselves.
+    """
+    rows = x.unflatten(-1, (-1, hadamard_size(x.shape[-1])))
+    step = rows.shape[-1] // 2
+    while step:
+        a, b = rows.unflatten(-1, (-1, 2, step)).unbind(-2)  # [..., D / size, pairs, step]
+        rows = torch.stack([a + b, a - b], dim=-2).flatten(-3)
+        step //= 2
+    return rows.flatten(-2)
+
+
+def hadamard_size(dim: int) -> int:
+    return dim & -dim
+
+
+def quantize_int4(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x float32 [rows, D] -> odd levels int64 [rows, D] from -15 to 15, scale float32 [rows]."""
+    rows, half = x.numpy(), _F32(INT4_LEVELS / 2)
+    codes, scale = np.zeros(rows.shape, np.int64), np.zeros(rows.shape[0], _F32)
+    for r, row in enumerate(rows):
+        largest = np.abs(row).max()
+        if not np.isfinite(largest):
+            scale[r] = np.nan
+            continue
+        with np.errstate(over="ignore", divide="ignore"):
+            inverse = half / largest
+        if np.isfinite(inverse):
+            codes[r] = np.rint(row * inverse + half).astype(np.int64)
+            scale[r] = largest / _F32(INT4_LEVELS)
+    return torch.from_numpy(2 * codes - INT4_LEVELS), torch.from_numpy(scale)
+
+
+def attention_integers(
     qkv: Tensor,
     cos: Tensor,
     sin: Tensor,
@@ -165,21 +202,26 @@ def attention_int8(
     window: int = 0,
     cap: float = 0.0,
 ) -> Tensor:
-    """The op bit for bit, caches updated in place; shapes as in ``schema.py``."""
-    kv_heads = k_cache.shape[0]
+    """attention_int8 or attention_int4, by the caches' type: bit for bit, caches updated in place."""
+    kv_heads, is_int4 = k_cache.shape[0], k_cache.dtype == torch.uint8
     q, k, v = _rotated(qkv, cos, sin, kv_heads, start_pos, heads)
     tokens, _, head_dim = q.shape
     room = k_scales.shape[1]
+    scale = _F32(1.44269504) / np.sqrt(_F32(head_dim))  # log2(e) / sqrt(D)
+    if is_int4:
+        q, k, scale = hadamard(q), hadamard(k), scale / _F32(hadamard_size(head_dim))
+    quantize = quantize_int4 if is_int4 else quantize_activations
+    to_bytes = pack_int4 if is_int4 else lambda rows: rows.to(torch.int8)
     q_rows, q_scales = quantize_activations(q.reshape(-1, head_dim))
-    scales = q_scales.numpy() * (_F32(1.44269504) / np.sqrt(_F32(head_dim)))  # log2(e) / sqrt(D)
+    scales = q_scales.numpy() * scale
     out = np.empty((tokens * heads, head_dim), _F32)
     for t in range(tokens):
         position = (start_pos + t) % room
-        k_rows, k_scales[:, position] = quantize_activations(k[t])
-        v_rows, v_scales[:, position] = quantize_activations(v[t])
+        k_rows, k_scales[:, position] = quantize(k[t])
+        v_rows, v_scales[:, position] = quantize(v[t])
         block, lane = divmod(position, KEY_BLOCK)
-        k_cache[:, block, :, lane] = k_rows.to(torch.int8).reshape(kv_heads, -1, KEY_ELEMENTS)
-        v_cache[:, position // VALUE_BLOCK, :, position % VALUE_BLOCK] = v_rows.to(torch.int8)
+        k_cache[:, block, :, lane] = to_bytes(k_rows).reshape(kv_heads, -1, KEY_ELEMENTS)
+        v_cache[:, position // VALUE_BLOCK, :, position % VALUE_BLOCK] = to_bytes(v_rows)
         seen = _seen(start_pos + t, window, room)
         first = start_pos + t + 1 - len(seen)
         keys, values = read_keys(k_cache)[seen].numpy(), read_values(v_cache)[seen].numpy()
@@ -189,11 +231,11 @@ def attention_int8(
             with np.errstate(all="ignore"):
                 scores = dots.astype(_F32) * k_scales[shared, seen].numpy() * scales[row]
                 scores = _capped(scores, cap) if cap else scores
-                out[row] = _attend_int8(scores, v_scales[shared, seen].numpy(), values[:, shared], first)
+                out[row] = _attend_integers(scores, v_scales[shared, seen].numpy(), values[:, shared], first)
     return torch.from_numpy(out).reshape(1, tokens, heads * head_dim)
 
 
-def _attend_int8(scores: np.ndarray, v_scales: np.ndarray, values: np.ndarray, first: int) -> np.ndarray:
+def _attend_integers(scores: np.ndarray, v_scales: np.ndarray, values: np.ndarray, first: int) -> np.ndarray:
     """One query: scores float32 [n] in units of ln 2, values int8 [n, D] -> float32 [D].
 
     Args:

@@ -21,6 +21,7 @@ Namespace ``lowbit``. Each op has a functional form and an ``.out`` form; ``to_e
         at p mod S of the caches, S >= W. A cap C > 0: scores s become C * tanh(s / C)
     attention_int8(qkv, cos, sin, k_cache int8 [Hkv, S/16, D/4, 16, 4], v_cache int8 [Hkv, S/4, D, 4],
                    k_scales, v_scales float32 [Hkv, S], start_pos, heads, window, cap) -> float32 [1, T, H D]
+    attention_int4(the same, k_cache uint8 [Hkv, S/16, D/8, 16, 4], v_cache uint8 [Hkv, S/4, D/2, 4])
 
 S, the positions that a cache has room for, is a multiple of 64; ``kv_layout.py`` gives the shapes.
 A fused op has the bits of the ops it stands for. Bad shapes, ids, positions and damaged tables raise
@@ -41,6 +42,10 @@ from edge.ops import native
 # that to_edge does not pair with out-variants. Module-level, because the ops live as long as it does.
 _LIBRARY = torch.library.Library("lowbit", "FRAGMENT")
 
+_INTEGER_ATTENTION = (
+    "Tensor qkv, Tensor cos, Tensor sin, Tensor(a!) k_cache, Tensor(b!) v_cache, "
+    "Tensor(c!) k_scales, Tensor(d!) v_scales, SymInt start_pos, int heads, int window=0, float cap=0.0"
+)
 _SCHEMAS = {
     "linear": "Tensor x, Tensor packed, int n",
     "norm_linear": "Tensor x, Tensor norm_weight, float eps, Tensor packed, int n",
@@ -51,8 +56,8 @@ _SCHEMAS = {
     "gate_mul": "Tensor gate, Tensor up, bool gelu=False",
     "attention": "Tensor qkv, Tensor cos, Tensor sin, Tensor(a!) k_cache, Tensor(b!) v_cache, "
     "SymInt start_pos, int heads, int window=0, float cap=0.0",
-    "attention_int8": "Tensor qkv, Tensor cos, Tensor sin, Tensor(a!) k_cache, Tensor(b!) v_cache, "
-    "Tensor(c!) k_scales, Tensor(d!) v_scales, SymInt start_pos, int heads, int window=0, float cap=0.0",
+    "attention_int8": _INTEGER_ATTENTION,
+    "attention_int4": _INTEGER_ATTENTION,
 }
 
 
@@ -97,11 +102,11 @@ def _attention_shape(
     window: int = 0,
     cap: float = 0.0,
 ) -> Tensor:
-    head_dim = native.attention_sizes(qkv, cos, sin, k_cache, v_cache, heads).head_dim
+    head_dim = native.attention_sizes(qkv, cos, sin, [k_cache, v_cache], heads, 32).head_dim
     return qkv.new_empty([1, qkv.shape[1], heads * head_dim])
 
 
-def _attention_int8_shape(
+def _integer_attention_shape(
     qkv: Tensor,
     cos: Tensor,
     sin: Tensor,
@@ -114,7 +119,9 @@ def _attention_int8_shape(
     window: int = 0,
     cap: float = 0.0,
 ) -> Tensor:
-    head_dim = native.attention_sizes(qkv, cos, sin, k_cache, v_cache, heads, k_scales, v_scales).head_dim
+    caches = [k_cache, v_cache, k_scales, v_scales]
+    bits = 4 if k_cache.dtype == torch.uint8 else 8
+    head_dim = native.attention_sizes(qkv, cos, sin, caches, heads, bits).head_dim
     return qkv.new_empty([1, qkv.shape[1], heads * head_dim])
 
 
@@ -127,7 +134,8 @@ _SHAPES: dict[str, Callable[..., Tensor]] = {
     "rms_norm": _rms_norm_shape,
     "gate_mul": _gate_mul_shape,
     "attention": _attention_shape,
-    "attention_int8": _attention_int8_shape,
+    "attention_int8": _integer_attention_shape,
+    "attention_int4": _integer_attention_shape,
 }
 
 

@@ -19,7 +19,7 @@ SCHEMA_VERSION = 4
 #: Origin of the program's weights; reports print it beside every figure.
 Weights = Literal["trained", "rounded after training", "random"]
 #: Type of the keys and values in the cache.
-KVCacheFormat = Literal["fp32", "int8"]
+KVCacheFormat = Literal["fp32", "int8", "int4"]
 
 _Count = Annotated[int, Field(ge=0)]
 _Positive = Annotated[int, Field(ge=1)]
@@ -41,11 +41,12 @@ class FileRecord(_Record):
 
 
 class CacheCost(_Record):
-    """Cost of an int8 KV cache alone, in eager PyTorch with the program's weights.
+    """Cost of an integer KV cache alone, in eager PyTorch with the program's weights.
 
     Attributes:
         rms: change of the logits.
-        rms_bound: change by int8 inputs of every linear, which the cache may not exceed.
+        rms_bound: what the cache may not exceed: for int8 the change by int8 inputs of every linear, for int4
+            the change that raises perplexity by 1 %.
         perplexity: with the cache; ``Verification.perplexity_eager`` is without.
         perplexity_bound: a ratio, derived from rms.
     """
@@ -64,13 +65,13 @@ class Verification(_Record):
             but an embedding or head without a learned grid is rounded to the nearest level.
         text, tokens: name of the text that was run, and its length.
         logit_rms: size of the logits themselves.
-        rounding_rms: change by int8 activations, and by an int8 cache, in eager PyTorch.
-        program_rms: program against eager PyTorch that rounds the same values to int8, token by token.
+        rounding_rms: change by int8 activations, and by an integer cache, in eager PyTorch.
+        program_rms: program against eager PyTorch that rounds the same values, token by token.
         program_rms_bound: limit of program_rms; derived in export/README.md.
         prefill_rms: prefill against token by token in the program; prefill_rms_bound is 0 if our own ops
             compute everything.
         perplexity_program, perplexity_eager, perplexity_bound: on that text; the bound is a ratio.
-        cache: the cost of an int8 KV cache; None for a float32 one.
+        cache: the cost of an integer KV cache; None for a float32 one.
         cache_refused: the cost of an int8 KV cache, because of which this program has a float32 one.
         perplexity_tables: of the float model with its token embedding and head in full precision, where the
             program has them at 4 bits; ``perplexity_eager`` is with the program's.

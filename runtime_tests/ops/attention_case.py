@@ -13,7 +13,7 @@ MAX = 160  # positions; the caches have room for 192
 
 
 class Case:
-    """Random inputs of one shape; caches full of NaN, or of int8 that would show."""
+    """Random inputs of one shape; caches full of NaN, or of integers that would show."""
 
     def __init__(
         self,
@@ -21,7 +21,7 @@ class Case:
         heads: int,
         kv_heads: int,
         head_dim: int,
-        int8: bool,
+        bits: int,
         seed: int = 0,
         max_seq: int = MAX,
         window: int = 0,
@@ -30,7 +30,7 @@ class Case:
     ):
         g = torch.Generator().manual_seed(seed)
         self.tokens, self.heads, self.kv_heads, self.head_dim = tokens, heads, kv_heads, head_dim
-        self.int8, self.window, self.cap = int8, window, cap
+        self.bits, self.window, self.cap = bits, window, cap
         self.q = 2 * torch.randn(1, tokens, heads, head_dim, generator=g)
         self.k = 2 * torch.randn(1, tokens, kv_heads, head_dim, generator=g)
         self.v = torch.randn(1, tokens, kv_heads, head_dim, generator=g)
@@ -40,10 +40,11 @@ class Case:
         self.caches = self.fresh_caches(max_seq if room is None else room)
 
     def fresh_caches(self, max_seq: int = MAX) -> list[Tensor]:
-        shapes = cache_shapes(self.kv_heads, max_seq, self.head_dim, self.int8)
+        shapes = cache_shapes(self.kv_heads, max_seq, self.head_dim, self.bits)
         if shapes.scales is None:
             return [torch.full(shape, torch.nan) for shape in (shapes.keys, shapes.values)]
-        caches = [torch.full(shape, -128, dtype=torch.int8) for shape in (shapes.keys, shapes.values)]
+        unseen = -128 if self.bits == 8 else 255
+        caches = [torch.full(shape, unseen, dtype=shapes.dtype) for shape in (shapes.keys, shapes.values)]
         return caches + [torch.full(shapes.scales, torch.nan) for _ in range(2)]
 
     def qkv(self, first: int = 0, last: int | None = None) -> Tensor:
@@ -59,7 +60,7 @@ class Case:
         at: int | None = None,
     ) -> Tensor:
         """Feeds tokens first .. last, by default at their own positions."""
-        op = native.attention_int8 if self.int8 else native.attention
+        op = getattr(native, "attention" if self.bits == 32 else f"attention_int{self.bits}")
         start = first if at is None else at
         qkv = self.qkv(first, last)
         limits = {"window": self.window, "cap": self.cap}
@@ -69,7 +70,7 @@ class Case:
 
     def reference(self, at: int = 0) -> Tensor:
         """All tokens, with the caches updated, in slow Python."""
-        op = reference.attention_int8 if self.int8 else reference.attention
+        op = reference.attention if self.bits == 32 else reference.attention_integers
         limits = {"window": self.window, "cap": self.cap}
         return op(self.qkv(), self.cos, self.sin, *self.caches, at, self.heads, **limits)
 
@@ -82,7 +83,7 @@ class Case:
 
 def supported(kernel: str) -> bool:
     try:
-        Case(1, 1, 1, 4, int8=False).run(kernel=kernel)
+        Case(1, 1, 1, 4, bits=32).run(kernel=kernel)
     except ValueError:
         return False
     return True

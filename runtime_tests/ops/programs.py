@@ -32,12 +32,12 @@ class TinyBlock(nn.Module):
         angles = torch.arange(MAX_SEQ)[:, None] * torch.logspace(0, -2, HEAD_DIM // 2)[None]
         self.register_buffer("cos", angles.cos())
         self.register_buffer("sin", angles.sin())
-        for suffix, int8 in (("", False), ("_int8", True)):
-            caches = cache_shapes(KV_HEADS, MAX_SEQ, HEAD_DIM, int8)
+        for suffix, bits in (("", 32), ("_int8", 8), ("_int4", 4)):
+            caches = cache_shapes(KV_HEADS, MAX_SEQ, HEAD_DIM, bits)
             self.register_buffer("k_cache" + suffix, torch.zeros(caches.keys, dtype=caches.dtype))
             self.register_buffer("v_cache" + suffix, torch.zeros(caches.values, dtype=caches.dtype))
-        for scales in ("k_scales", "v_scales"):
-            self.register_buffer(scales, torch.zeros(caches.scales or ()))
+            for kind in "kv" if caches.scales else "":
+                self.register_buffer(f"{kind}_scales{suffix}", torch.zeros(caches.scales))
 
     def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
         """tokens int64 [1, T], input_pos int64 [1] -> logits float32 [1, VOCABULARY] of the last token."""
@@ -48,9 +48,11 @@ class TinyBlock(nn.Module):
         x = ops.rms_norm(ops.embedding(tokens, self.table, DIM), self.norm, 1e-5)
         qkv, angles = ops.linear(x, self.qkv, QKV), (self.cos, self.sin)
         caches = (self.k_cache, self.v_cache)
-        int8_caches = (self.k_cache_int8, self.v_cache_int8, self.k_scales, self.v_scales)
+        int8 = (self.k_cache_int8, self.v_cache_int8, self.k_scales_int8, self.v_scales_int8)
+        int4 = (self.k_cache_int4, self.v_cache_int4, self.k_scales_int4, self.v_scales_int4)
         x = ops.attention(qkv, *angles, *caches, start, HEADS)
-        x = x + ops.attention_int8(qkv, *angles, *int8_caches, start, HEADS)
+        x = x + ops.attention_int8(qkv, *angles, *int8, start, HEADS)
+        x = x + ops.attention_int4(qkv, *angles, *int4, start, HEADS)
         x = ops.gate_mul(ops.linear(x, self.gate, FFN), ops.linear(x, self.up, FFN))
         x = ops.rms_norm(ops.linear(x, self.down, DIM), self.norm, 1e-5)
         return ops.linear(x[:, -1, :], self.table, VOCABULARY)

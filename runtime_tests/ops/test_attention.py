@@ -1,4 +1,4 @@
-"""lowbit::attention and attention_int8: RoPE, cache write, grouped heads, causality, splits of the prompt."""
+"""The attention ops: RoPE, cache write, grouped heads, causality, splits of the prompt."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.ops import kernel_names, reference
-from edge.ops.kv_layout import WEIGHT_MAX, read_keys, read_values
+from edge.ops.kv_layout import WEIGHT_MAX, head_multiple, read_keys, read_values
 from runtime_tests.ops.attention_case import MAX, Case, kernels
 from runtime_tests.ops.tables import same_bits
 
-# tokens, heads, kv heads, head size; the int8 caches take those with head sizes in fours.
+# tokens, heads, kv heads, head size; int8 caches take those with head sizes in fours, int4 in eights.
 SHAPES = [
     (1, 1, 1, 2), (5, 4, 4, 8), (9, 9, 3, 64), (130, 6, 2, 16), (70, 3, 1, 96), (66, 2, 2, 256), (3, 5, 1, 4),
     (67, 5, 1, 20), (20, 8, 1, 12), (11, 7, 1, 6), (5, 2, 1, 250), (140, 10, 2, 28), (12, 6, 1, 34),
+    (20, 4, 1, 24), (7, 5, 1, 40),
 ]  # fmt: skip
-CASES = [(s, False) for s in SHAPES] + [(s, True) for s in SHAPES if s[3] % 4 == 0]
+INTEGERS = [(s, bits) for bits in (8, 4) for s in SHAPES if s[3] % head_multiple(bits) == 0]
+CASES = [(s, 32) for s in SHAPES] + INTEGERS
 EPS = 2.0**-24  # half a unit in the last place of 1.0f
 
 
@@ -38,16 +40,16 @@ def float_bound(case: Case) -> torch.Tensor:
 @pytest.mark.parametrize("kernel", kernels())
 @pytest.mark.parametrize("shape", SHAPES)
 def test_float_is_close_to_float64(kernel, shape):
-    case, exact = Case(*shape, int8=False), Case(*shape, int8=False)
+    case, exact = Case(*shape, bits=32), Case(*shape, bits=32)
     out = case.run(kernel=kernel)
     assert (out - exact.reference()).abs().max() < float_bound(case)
     assert case.same_caches(exact)
 
 
 @pytest.mark.parametrize("kernel", kernels())
-@pytest.mark.parametrize("shape", [s for s, int8 in CASES if int8])
-def test_int8_equals_reference(kernel, shape):
-    case, exact = Case(*shape, int8=True), Case(*shape, int8=True)
+@pytest.mark.parametrize(("shape", "bits"), [c for c in INTEGERS if c[1] == 8 or c[0][0] < 100])
+def test_integers_equal_reference(kernel, shape, bits):
+    case, exact = Case(*shape, bits=bits), Case(*shape, bits=bits)
     assert torch.equal(case.run(kernel=kernel), exact.reference())
     assert case.same_caches(exact)
 
@@ -55,18 +57,22 @@ def test_int8_equals_reference(kernel, shape):
 @given(
     kv_heads=st.integers(1, 3),
     shared=st.integers(1, 6),
-    quads=st.integers(1, 64),
+    bits=st.sampled_from([8, 4]),
+    parts=st.integers(1, 32),
     tokens=st.integers(1, 5),
     start=st.integers(0, 150),
     seed=st.integers(0, 10**6),
     power=st.integers(-30, 15),
 )
-def test_int8_equals_reference_anywhere(kv_heads, shared, quads, tokens, start, seed, power):
-    case, exact = (Case(tokens, kv_heads * shared, kv_heads, 4 * quads, True, seed) for _ in range(2))
+def test_integers_equal_reference_anywhere(kv_heads, shared, bits, parts, tokens, start, seed, power):
+    head_dim = parts * head_multiple(bits)
+    case, exact = (Case(tokens, kv_heads * shared, kv_heads, head_dim, bits, seed) for _ in range(2))
     g = torch.Generator().manual_seed(seed)
     for one, other in zip(case.caches, exact.caches, strict=True):  # positions that came before
         if one.dtype == torch.int8:
             one.copy_(torch.randint(-127, 128, one.shape, generator=g))
+        elif one.dtype == torch.uint8:
+            one.copy_(torch.randint(0, 256, one.shape, generator=g))
         else:
             one.copy_(torch.rand(one.shape, generator=g) * 2.0**power)
         other.copy_(one)
@@ -75,9 +81,9 @@ def test_int8_equals_reference_anywhere(kv_heads, shared, quads, tokens, start, 
 
 
 @pytest.mark.parametrize("kernel", kernels())
-@pytest.mark.parametrize(("shape", "int8"), CASES)
-def test_every_kernel_gives_the_bits_of_scalar(kernel, shape, int8):
-    case, scalar = (Case(*shape, int8=int8) for _ in range(2))
+@pytest.mark.parametrize(("shape", "bits"), CASES)
+def test_every_kernel_gives_the_bits_of_scalar(kernel, shape, bits):
+    case, scalar = (Case(*shape, bits=bits) for _ in range(2))
     assert torch.equal(case.run(kernel=kernel), scalar.run(kernel="scalar"))
     assert case.same_caches(scalar)
 
@@ -87,10 +93,10 @@ def test_scalar_is_a_kernel():
 
 
 @pytest.mark.parametrize("kernel", kernels())
-@pytest.mark.parametrize(("shape", "int8"), [c for c in CASES if c[0][0] > 1])
-def test_the_split_of_the_prompt_does_not_matter(kernel, shape, int8):
+@pytest.mark.parametrize(("shape", "bits"), [c for c in CASES if c[0][0] > 1])
+def test_the_split_of_the_prompt_does_not_matter(kernel, shape, bits):
     tokens = shape[0]
-    whole, single, uneven = (Case(*shape, int8=int8) for _ in range(3))
+    whole, single, uneven = (Case(*shape, bits=bits) for _ in range(3))
     expected = whole.run(kernel=kernel)
     one_by_one = torch.cat([single.run(t, t + 1, kernel=kernel) for t in range(tokens)], dim=1)
     cut = tokens // 3 + 1
@@ -100,19 +106,19 @@ def test_the_split_of_the_prompt_does_not_matter(kernel, shape, int8):
     assert whole.same_caches(single)
 
 
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("bits", [32, 8, 4])
 @pytest.mark.parametrize("shape", [(130, 6, 2, 16), (150, 9, 3, 64), (150, 5, 1, 64)])
-def test_threads_do_not_matter(shape, int8):
+def test_threads_do_not_matter(shape, bits):
     """Enough work to be split, at places that cut tokens and groups of heads."""
     max_seq = 4096
     results = []
     for threads in (1, 2, 5, 64):
-        case = Case(*shape, int8=int8, max_seq=max_seq)
+        case = Case(*shape, bits=bits, max_seq=max_seq)
         for cache in case.caches:
             cache.copy_(
                 torch.arange(cache.numel()).reshape(cache.shape)
                 % 251
-                / (1.0 if cache.dtype == torch.int8 else 1e3)
+                / (1e3 if cache.dtype == torch.float32 else 1.0)
             )
         results.append((case.run(threads=threads, at=max_seq - shape[0]), case))
     assert torch.isfinite(results[0][0]).all()
@@ -121,29 +127,29 @@ def test_threads_do_not_matter(shape, int8):
         assert case.same_caches(results[0][1])
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_later_tokens_are_not_seen(int8):
-    case, changed = Case(20, 4, 2, 8, int8), Case(20, 4, 2, 8, int8)
+@pytest.mark.parametrize("bits", [32, 8, 4])
+def test_later_tokens_are_not_seen(bits):
+    case, changed = Case(20, 4, 2, 8, bits), Case(20, 4, 2, 8, bits)
     for tensor in (changed.q, changed.k, changed.v):
         tensor[:, 12:] = torch.nan
     assert torch.equal(case.run()[:, :12], changed.run()[:, :12])
     assert torch.isnan(changed.run()[:, 12:]).all()
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_large_scores_do_not_overflow(int8):
-    case = Case(40, 2, 1, 32, int8)
+@pytest.mark.parametrize("bits", [32, 8, 4])
+def test_large_scores_do_not_overflow(bits):
+    case = Case(40, 2, 1, 32, bits)
     case.q *= 1e3
     case.k *= 1e3
     assert torch.isfinite(case.run()).all()
 
 
 @pytest.mark.parametrize("kernel", kernels())
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("bits", [32, 8, 4])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_stays_visible(kernel, int8, value):
+def test_what_is_not_finite_stays_visible(kernel, bits, value):
     for name in ("q", "k", "v"):
-        case = Case(10, 2, 1, 8, int8)
+        case = Case(10, 2, 1, 8, bits)
         getattr(case, name)[0, 4, 0, 3] = value
         out = case.run(kernel=kernel).unflatten(-1, (2, 8))
         assert torch.isfinite(out[:, :4]).all()
@@ -151,9 +157,9 @@ def test_what_is_not_finite_stays_visible(kernel, int8, value):
             assert not torch.isfinite(out[:, 4, 0]).any()
             assert torch.isfinite(out[:, 4, 1]).all()
             assert torch.isfinite(out[:, 5:]).all()
-        elif name == "v" and not int8:  # only its own element
+        elif name == "v" and bits == 32:  # only its own element
             assert not torch.isfinite(out[:, 4:, :, 3]).any()
-        elif math.isnan(value) or int8:
+        elif math.isnan(value) or bits < 32:
             assert torch.isnan(out[:, 4:]).all()
 
 
@@ -162,7 +168,7 @@ def test_what_is_not_finite_stays_visible(kernel, int8, value):
 @pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, -1)])
 def test_int8_extremes(kernel, head_dim, signs):
     """Every int8 at +-127 and every weight at the largest: the sums that could overflow."""
-    case, exact = (Case(130, 3, 1, head_dim, True) for _ in range(2))
+    case, exact = (Case(130, 3, 1, head_dim, 8) for _ in range(2))
     for c in (case, exact):
         c.cos, c.sin = torch.ones_like(c.cos), torch.zeros_like(c.sin)
         c.q[:], c.k[:], c.v[:] = 1.0, float(signs[0]), float(signs[1])
@@ -177,7 +183,7 @@ def test_int8_extremes(kernel, head_dim, signs):
     "scales", [(1e-38, 1, 1), (1, 1e-38, 1), (1, 1, 1e-38), (1e18, 1e18, 1e38), (0, 0, 0)]
 )
 def test_int8_huge_and_tiny_scales(kernel, scales):
-    case, exact = (Case(70, 3, 1, 16, True) for _ in range(2))
+    case, exact = (Case(70, 3, 1, 16, 8) for _ in range(2))
     for c in (case, exact):
         for tensor, scale in zip((c.q, c.k, c.v), scales, strict=True):
             tensor /= tensor.abs().max()
@@ -188,13 +194,16 @@ def test_int8_huge_and_tiny_scales(kernel, scales):
 
 
 @pytest.mark.parametrize("tokens", [1, 64, 150])
-def test_int8_is_close_to_exact_attention_over_what_it_stored(tokens):
+@pytest.mark.parametrize("bits", [8, 4])
+def test_integers_are_close_to_exact_attention_over_what_they_stored(tokens, bits):
     """Weights are rounded to 14 bits of their tile's largest: 64 of them, half a unit each, times |v|."""
-    case = Case(tokens, 6, 2, 64, True)
+    case = Case(tokens, 6, 2, 64, bits)
     out = case.run()
     keys = read_keys(case.caches[0])[:tokens].double() * case.caches[2].T[:tokens, :, None]
     values = read_values(case.caches[1])[:tokens].double() * case.caches[3].T[:tokens, :, None]
     q = reference.rotate(case.q[0], case.cos[:tokens], case.sin[:tokens])
+    if bits == 4:  # the stored keys are transformed as well, and both together grow 64 times
+        q, keys = reference.hadamard(q), keys / 64
     q8, scales = reference.quantize_activations(q.reshape(-1, 64))
     q = (q8 * scales[:, None].double()).reshape(tokens, 6, 64)
     scores = torch.einsum("thd,shd->hts", q, keys.repeat_interleave(3, dim=1)) / 8
@@ -204,15 +213,15 @@ def test_int8_is_close_to_exact_attention_over_what_it_stored(tokens):
     assert (out.reshape(exact.shape) - exact).abs().max() < bound
 
 
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("bits", [32, 8, 4])
 @pytest.mark.parametrize(("start", "tokens"), [(0, 1), (63, 1), (63, 2), (5, 17), (MAX - 1, 1), (MAX - 7, 7)])
-def test_nothing_is_written_outside_the_new_positions(int8, start, tokens):
-    case = Case(tokens, 4, 2, 12, int8)
+def test_nothing_is_written_outside_the_new_positions(bits, start, tokens):
+    case = Case(tokens, 4, 2, 16, bits)
     untouched = [cache.clone() for cache in case.caches]
     case.run(at=start)
     span = slice(start, start + tokens)
     rows = [(read_keys, 0), (read_values, 1)] + (
-        [(lambda s: s.T[:, :, None], i) for i in (2, 3)] if int8 else []
+        [(lambda s: s.T[:, :, None], i) for i in (2, 3)] if bits < 32 else []
     )
     for read, index in rows:
         now, before = read(case.caches[index]).clone(), read(untouched[index])
@@ -221,17 +230,17 @@ def test_nothing_is_written_outside_the_new_positions(int8, start, tokens):
         assert same_bits(now.float(), before.float())
 
 
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("bits", [32, 8, 4])
 @pytest.mark.parametrize("start", [-1, MAX - 4, MAX, 192, 2**62, -(2**63)])
-def test_positions_outside_the_cache_are_refused(start, int8):
-    case = Case(5, 2, 1, 8, int8)
-    untouched = Case(5, 2, 1, 8, int8)
+def test_positions_outside_the_cache_are_refused(start, bits):
+    case = Case(5, 2, 1, 8, bits)
+    untouched = Case(5, 2, 1, 8, bits)
     with pytest.raises(ValueError, match="do not fit a cache of 160"):
         case.run(at=start)
     assert case.same_caches(untouched)
 
 
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("bits", [32, 8, 4])
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -246,8 +255,8 @@ def test_positions_outside_the_cache_are_refused(start, int8):
         ("caches", lambda c: [*c.caches[:-1], c.caches[-1][:, :-1]]),
     ],
 )
-def test_other_shapes_are_refused(name, change, int8):
-    case = Case(5, 4, 2, 8, int8)
+def test_other_shapes_are_refused(name, change, bits):
+    case = Case(5, 4, 2, 8, bits)
     setattr(case, name, change(case))
     if name == "q":
         case.k, case.v = case.k[: len(case.q)], case.v[: len(case.q)]
@@ -256,28 +265,30 @@ def test_other_shapes_are_refused(name, change, int8):
         case.run()
 
 
-@pytest.mark.parametrize(("head_dim", "int8"), [(258, False), (260, True)])
-def test_head_sizes_beyond_the_kernel_are_refused(head_dim, int8):
+@pytest.mark.parametrize(("head_dim", "bits"), [(258, 32), (260, 8), (264, 4)])
+def test_head_sizes_beyond_the_kernel_are_refused(head_dim, bits):
     with pytest.raises(ValueError, match="not an even number up to 256"):
-        Case(1, 1, 1, head_dim, int8).run()
+        Case(1, 1, 1, head_dim, bits).run()
 
 
-def test_int8_refuses_head_sizes_that_are_not_in_fours():
+def test_integers_refuse_head_sizes_that_their_bytes_do_not_divide():
     with pytest.raises(ValueError, match="multiples of 4, not 6; use the float32 cache"):
-        Case(1, 1, 1, 6, int8=True)
+        Case(1, 1, 1, 6, bits=8)
+    with pytest.raises(ValueError, match="multiples of 8, not 12; use the float32 cache"):
+        Case(1, 1, 1, 12, bits=4)
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_caches_must_be_writable_in_place(int8):
-    case = Case(5, 2, 2, 8, int8)
+@pytest.mark.parametrize("bits", [32, 8, 4])
+def test_caches_must_be_writable_in_place(bits):
+    case = Case(5, 2, 2, 8, bits)
     case.caches[1] = case.caches[1].transpose(0, 1).contiguous().transpose(0, 1)
     with pytest.raises(ValueError, match="contiguous"):
         case.run()
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_the_op_is_what_the_native_function_is(int8):
-    case, other = Case(5, 4, 2, 8, int8), Case(5, 4, 2, 8, int8)
-    op = torch.ops.lowbit.attention_int8 if int8 else torch.ops.lowbit.attention
+@pytest.mark.parametrize("bits", [32, 8, 4])
+def test_the_op_is_what_the_native_function_is(bits):
+    case, other = Case(5, 4, 2, 8, bits), Case(5, 4, 2, 8, bits)
+    op = getattr(torch.ops.lowbit, "attention" if bits == 32 else f"attention_int{bits}")
     assert torch.equal(op(case.qkv(), case.cos, case.sin, *case.caches, 0, 4), other.run())
     assert case.same_caches(other)

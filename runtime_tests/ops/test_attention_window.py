@@ -12,11 +12,11 @@ WINDOWS = (1, 5, 64, 65, 100)
 
 
 @pytest.mark.parametrize("kernel", kernels())
-@pytest.mark.parametrize("cap", CAPS)
+@pytest.mark.parametrize(("bits", "cap"), [*((8, cap) for cap in CAPS), (4, 2.0)])
 @pytest.mark.parametrize("window", [0, *WINDOWS])
-def test_int8_has_the_references_bits(kernel: str, window: int, cap: float) -> None:
+def test_integers_have_the_references_bits(kernel: str, bits: int, window: int, cap: float) -> None:
     shape = {"window": window, "cap": cap, "room": window or None}
-    case, slow = (Case(150, 6, 2, 8, int8=True, **shape) for _ in range(2))
+    case, slow = (Case(150, 6, 2, 8, bits=bits, **shape) for _ in range(2))
     assert torch.equal(case.run(kernel=kernel), slow.reference())
     assert case.same_caches(slow)
 
@@ -26,28 +26,28 @@ def test_int8_has_the_references_bits(kernel: str, window: int, cap: float) -> N
 @pytest.mark.parametrize("window", [0, *WINDOWS])
 def test_float32_is_near_the_reference(kernel: str, window: int, cap: float) -> None:
     shape = {"window": window, "cap": cap, "room": window or None}
-    case, slow = (Case(150, 6, 2, 8, int8=False, **shape) for _ in range(2))
+    case, slow = (Case(150, 6, 2, 8, bits=32, **shape) for _ in range(2))
     assert torch.allclose(case.run(kernel=kernel).double(), slow.reference(), atol=2e-5)
     assert case.same_caches(slow)
 
 
 @pytest.mark.parametrize("kernel", kernels())
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("bits", [32, 8, 4])
 @pytest.mark.parametrize("window", WINDOWS)
-def test_the_size_of_the_cache_and_the_split_change_nothing(kernel: str, window: int, int8: bool) -> None:
-    whole = Case(MAX, 6, 2, 16, int8, window=window, cap=9.0)
+def test_the_size_of_the_cache_and_the_split_change_nothing(kernel: str, window: int, bits: int) -> None:
+    whole = Case(MAX, 6, 2, 16, bits, window=window, cap=9.0)
     expected = whole.run(kernel=kernel)
     for room, step in ((window, 1), (window, 7), (window + 64, 50), (MAX, 33)):
-        case = Case(MAX, 6, 2, 16, int8, window=window, cap=9.0, room=room)
+        case = Case(MAX, 6, 2, 16, bits, window=window, cap=9.0, room=room)
         parts = [case.run(at, min(at + step, MAX), kernel=kernel) for at in range(0, MAX, step)]
         assert torch.equal(torch.cat(parts, dim=1), expected)
 
 
 @pytest.mark.parametrize("kernel", kernels())
-@pytest.mark.parametrize("int8", [False, True])
-def test_what_left_the_window_is_not_seen(kernel: str, int8: bool) -> None:
+@pytest.mark.parametrize("bits", [32, 8, 4])
+def test_what_left_the_window_is_not_seen(kernel: str, bits: int) -> None:
     """A key and a value of NaN spoil the tokens that see them, and no others."""
-    case = Case(140, 2, 1, 8, int8, window=70, room=70)
+    case = Case(140, 2, 1, 8, bits, window=70, room=70)
     case.k[:, 20], case.v[:, 20] = torch.nan, torch.nan
     spoiled = case.run(kernel=kernel).isnan().all(dim=-1)[0]
     assert spoiled.nonzero()[:, 0].tolist() == list(range(20, 90))
@@ -56,14 +56,14 @@ def test_what_left_the_window_is_not_seen(kernel: str, int8: bool) -> None:
 @pytest.mark.parametrize("window", [-1, 1 << 40])
 def test_a_window_out_of_range(window: int) -> None:
     with pytest.raises(ValueError, match="attention: a window of"):
-        Case(2, 1, 1, 8, int8=False, window=window, room=64).run()
+        Case(2, 1, 1, 8, bits=32, window=window, room=64).run()
 
 
 def test_a_cache_smaller_than_the_window_is_not_enough() -> None:
     with pytest.raises(ValueError, match="do not fit a cache of 64"):
-        Case(100, 1, 1, 8, int8=False, window=90, room=64).run()
+        Case(100, 1, 1, 8, bits=32, window=90, room=64).run()
 
 
 def test_a_cap_below_zero() -> None:
     with pytest.raises(ValueError, match="attention: a cap of"):
-        Case(2, 1, 1, 8, int8=False, cap=-1.0).run()
+        Case(2, 1, 1, 8, bits=32, cap=-1.0).run()

@@ -43,11 +43,11 @@ def attention_call(name: str, **changes: int) -> str:
         "window": 0,
     }
     assert set(changes) <= set(sizes)
-    buffers = [...] * (7 if name.endswith("int8") else 5)
+    buffers = [...] * (5 if name == "edge_attention" else 7)
     return c_call(name, *buffers, *{**sizes, **changes}.values(), 0.0, b"scalar", 1, ...)
 
 
-@pytest.mark.parametrize("name", ["edge_attention", "edge_attention_int8"])
+@pytest.mark.parametrize("name", ["edge_attention", "edge_attention_int8", "edge_attention_int4"])
 @pytest.mark.parametrize(
     "size", ["tokens", "heads", "kv_heads", "head_dim", "capacity", "start_pos", "window"]
 )
@@ -87,11 +87,11 @@ def test_threads_out_of_range_are_refused(threads):
         native.linear(torch.ones(1, 8), random_table(16, 8, INT4), 16, threads=threads)
 
 
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("bits", [32, 8, 4])
 @pytest.mark.parametrize("start", BEYOND)
-def test_positions_beyond_64_bits_are_refused(start, int8):
+def test_positions_beyond_64_bits_are_refused(start, bits):
     """ctypes would drop the upper bits: 2**64 would be position 0."""
-    case, untouched = Case(5, 2, 1, 8, int8), Case(5, 2, 1, 8, int8)
+    case, untouched = Case(5, 2, 1, 8, bits), Case(5, 2, 1, 8, bits)
     with pytest.raises(ValueError, match=f"{start} does not fit 64 bits"):
         case.run(at=start)
     assert case.same_caches(untouched)

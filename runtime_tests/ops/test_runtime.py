@@ -24,7 +24,8 @@ def call(method, tokens: torch.Tensor, position: int) -> torch.Tensor:
 
 def test_every_op_is_registered():
     names = Runtime.get().operator_registry.operator_names
-    for op in ("linear", "embedding", "rms_norm", "gate_mul", "attention", "attention_int8"):
+    attention = ("attention", "attention_int8", "attention_int4")
+    for op in ("linear", "embedding", "rms_norm", "gate_mul", *attention):
         assert f"lowbit::{op}.out" in names
 
 

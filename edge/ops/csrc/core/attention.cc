@@ -12,7 +12,7 @@ using Long = long long;
 constexpr int64_t kWorkPerThread = 1 << 15;
 constexpr int64_t kElementsPerThread = 1 << 14;
 
-bool check_shape(const AttentionShape& s, bool is_int8, Error* error) {
+bool check_shape(const AttentionShape& s, CacheType cache, Error* error) {
   if (s.heads < 1 || s.heads > kMaxHeads || s.kv_heads < 1 || s.heads % s.kv_heads != 0) {
     return error->fail("attention: %lld heads cannot share %lld kv heads", Long{s.heads}, Long{s.kv_heads});
   }
@@ -20,9 +20,10 @@ bool check_shape(const AttentionShape& s, bool is_int8, Error* error) {
     return error->fail("attention: head size %lld is not an even number up to %lld", Long{s.head_dim},
                        Long{kMaxHeadDim});
   }
-  if (is_int8 && s.head_dim % 4 != 0) {
-    return error->fail("attention_int8: head size %lld is not a multiple of 4; use the float32 caches",
-                       Long{s.head_dim});
+  const int multiple = cache == CacheType::kInt8 ? 4 : cache == CacheType::kInt4 ? 8 : 2;
+  if (s.head_dim % multiple != 0) {
+    return error->fail("attention_int%d: head size %lld is not a multiple of %d; use the float32 caches",
+                       32 / multiple, Long{s.head_dim}, multiple);
   }
   if (s.capacity < 1 || s.capacity > kMaxPositions || s.capacity % kTile != 0) {
     return error->fail("attention: caches of %lld positions, not a multiple of %lld up to %lld",
@@ -55,7 +56,7 @@ void attend_tokens(const AttentionJob& job, const Kernel& kernel, const Parallel
 
 bool attention(const AttentionJob& job, const Kernel& kernel, const ParallelFor& parallel, Error* error) {
   const AttentionShape& s = job.shape;
-  if (!check_shape(s, job.is_int8, error)) return false;
+  if (!check_shape(s, job.cache, error)) return false;
   if (!(job.cap >= 0)) return error->fail("attention: a cap of %g is not one", static_cast<double>(job.cap));
   const int64_t all = s.start_pos + s.tokens;
   const int64_t step = all <= s.capacity ? s.tokens : s.capacity - s.window + 1;

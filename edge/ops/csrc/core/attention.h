@@ -18,6 +18,10 @@ namespace edge {
 // rounded to 14 bits of the tile's largest and summed with v in exact integers. A row with NaN or inf gets a
 // NaN scale, so every token that sees it becomes NaN.
 //
+// Int4 caches work alike, with 16 levels from -15 to 15. Queries and keys are multiplied by the same
+// orthogonal Hadamard matrix first, which leaves their products as they are and spreads the few large
+// elements of a key over all of them, so that one scale fits (QuaRot, arXiv 2404.00456).
+//
 // Returns false with a sentence, and writes nothing, when the shape or start_pos is out of range.
 bool attention(const AttentionJob& job, const Kernel& kernel, const ParallelFor& parallel, Error* error);
 

@@ -159,7 +159,7 @@ int edge_attention(const float* qkv, const float* cos, const float* sin, float* 
                    int64_t positions, int64_t start_pos, int64_t window, float cap, const char* kernel_name,
                    int threads, float* out, char* error, size_t error_size) {
   const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos, window};
-  const AttentionJob job{shape, qkv, cos, sin, {k_cache, v_cache}, {}, false, out, cap};
+  const AttentionJob job{shape, qkv, cos, sin, CacheType::kFloat32, {k_cache, v_cache}, {}, out, cap};
   return run_attention(job, kernel_name, threads, error, error_size);
 }
 
@@ -169,7 +169,20 @@ int edge_attention_int8(const float* qkv, const float* cos, const float* sin, in
                         int64_t start_pos, int64_t window, float cap, const char* kernel_name, int threads,
                         float* out, char* error, size_t error_size) {
   const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos, window};
-  const AttentionJob job{shape, qkv, cos, sin, {}, {k_cache, v_cache, k_scales, v_scales}, true, out, cap};
+  const IntegerCache cache{k_cache, v_cache, k_scales, v_scales};
+  const AttentionJob job{shape, qkv, cos, sin, CacheType::kInt8, {}, cache, out, cap};
+  return run_attention(job, kernel_name, threads, error, error_size);
+}
+
+int edge_attention_int4(const float* qkv, const float* cos, const float* sin, uint8_t* k_cache,
+                        uint8_t* v_cache, float* k_scales, float* v_scales, int64_t tokens, int64_t heads,
+                        int64_t kv_heads, int64_t head_dim, int64_t capacity, int64_t positions,
+                        int64_t start_pos, int64_t window, float cap, const char* kernel_name, int threads,
+                        float* out, char* error, size_t error_size) {
+  const AttentionShape shape{tokens, heads, kv_heads, head_dim, capacity, positions, start_pos, window};
+  const IntegerCache cache{reinterpret_cast<int8_t*>(k_cache), reinterpret_cast<int8_t*>(v_cache), k_scales,
+                           v_scales};
+  const AttentionJob job{shape, qkv, cos, sin, CacheType::kInt4, {}, cache, out, cap};
   return run_attention(job, kernel_name, threads, error, error_size);
 }
 

@@ -50,6 +50,11 @@ EDGE_API int edge_attention_int8(const float* qkv, const float* cos, const float
                                  int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t capacity,
                                  int64_t positions, int64_t start_pos, int64_t window, float cap,
                                  const char* kernel, int threads, float* out, char* error, size_t error_size);
+EDGE_API int edge_attention_int4(const float* qkv, const float* cos, const float* sin, uint8_t* k_cache,
+                                 uint8_t* v_cache, float* k_scales, float* v_scales, int64_t tokens,
+                                 int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t capacity,
+                                 int64_t positions, int64_t start_pos, int64_t window, float cap,
+                                 const char* kernel, int threads, float* out, char* error, size_t error_size);
 // Tell the ops that programs whose tables they have met may be gone (unpacked_ternary.h). Call it after a
 // program is opened, before it runs, and when one is closed.
 EDGE_API void edge_programs_changed();

@@ -204,7 +204,7 @@ bool has_sizes(const Tensor& tensor, std::initializer_list<int64_t> sizes) {
          std::equal(sizes.begin(), sizes.end(), tensor.sizes().begin());
 }
 
-// Reads the shape from the tensors and checks what both attention ops have in common.
+// Reads the shape from the tensors and checks what the attention ops have in common.
 bool attention_shape(const Tensor& qkv, const Tensor& cos, const Tensor& sin, const Tensor& k_cache,
                      int64_t start_pos, int64_t heads, edge::AttentionShape* s) {
   if (!is_float(qkv) || !is_float(cos) || !is_float(sin)) return false;
@@ -245,32 +245,40 @@ Tensor& attention_out(KernelRuntimeContext& ctx, const Tensor& qkv, const Tensor
   job.sin = sin.const_data_ptr<float>();
   s.window = window;
   job.cap = static_cast<float>(cap);
+  job.cache = edge::CacheType::kFloat32;
   job.floats = {k_cache.mutable_data_ptr<float>(), v_cache.mutable_data_ptr<float>()};
   return run_attention(ctx, job, out);
 }
 
-Tensor& attention_int8_out(KernelRuntimeContext& ctx, const Tensor& qkv, const Tensor& cos, const Tensor& sin,
-                           Tensor& k_cache, Tensor& v_cache, Tensor& k_scales, Tensor& v_scales,
-                           int64_t start_pos, int64_t heads, int64_t window, double cap, Tensor& out) {
+template <int kBits>
+Tensor& integer_attention_out(KernelRuntimeContext& ctx, const Tensor& qkv, const Tensor& cos,
+                              const Tensor& sin, Tensor& k_cache, Tensor& v_cache, Tensor& k_scales,
+                              Tensor& v_scales, int64_t start_pos, int64_t heads, int64_t window, double cap,
+                              Tensor& out) {
+  constexpr ScalarType kType = kBits == 8 ? ScalarType::Char : ScalarType::Byte;
+  constexpr int kInByte = 8 / kBits;
   edge::AttentionJob job{};
   edge::AttentionShape& s = job.shape;
-  const bool agree = attention_shape(qkv, cos, sin, k_cache, start_pos, heads, &s) &&
-                     is_dense(k_cache, ScalarType::Char) && is_dense(v_cache, ScalarType::Char) &&
-                     has_sizes(k_cache, {s.kv_heads, s.capacity / 16, s.head_dim / 4, edge::kKeyBlock, 4}) &&
-                     has_sizes(v_cache, {s.kv_heads, s.capacity / 4, s.head_dim, 4});
+  const bool agree =
+      attention_shape(qkv, cos, sin, k_cache, start_pos, heads, &s) && is_dense(k_cache, kType) &&
+      is_dense(v_cache, kType) &&
+      has_sizes(k_cache, {s.kv_heads, s.capacity / 16, s.head_dim / (4 * kInByte), edge::kKeyBlock, 4}) &&
+      has_sizes(v_cache, {s.kv_heads, s.capacity / 4, s.head_dim / kInByte, 4});
   LOWBIT_CHECK(agree && is_float(k_scales) && is_float(v_scales) &&
                    has_sizes(k_scales, {s.kv_heads, s.capacity}) && same_shape(k_scales, v_scales),
-               "lowbit::attention_int8: shapes must be qkv [1,T,(H+2*Hkv)*D], cos, sin [max_seq,D/2], all "
-               "dense float32, k_cache [Hkv,S/16,D/4,16,4], v_cache [Hkv,S/4,D,4], dense int8, k_scales, "
-               "v_scales float32 [Hkv,S]");
+               "lowbit::attention_int%d: shapes must be qkv [1,T,(H+2*Hkv)*D], cos, sin [max_seq,D/2], all "
+               "dense float32, k_cache [Hkv,S/16,D/%d,16,4], v_cache [Hkv,S/4,D/%d,4], dense %s, k_scales, "
+               "v_scales float32 [Hkv,S]",
+               kBits, 4 * kInByte, kInByte, kBits == 8 ? "int8" : "uint8");
   job.qkv = qkv.const_data_ptr<float>();
   job.cos = cos.const_data_ptr<float>();
   job.sin = sin.const_data_ptr<float>();
   s.window = window;
   job.cap = static_cast<float>(cap);
-  job.is_int8 = true;
-  job.int8 = {k_cache.mutable_data_ptr<int8_t>(), v_cache.mutable_data_ptr<int8_t>(),
-              k_scales.mutable_data_ptr<float>(), v_scales.mutable_data_ptr<float>()};
+  job.cache = kBits == 8 ? edge::CacheType::kInt8 : edge::CacheType::kInt4;
+  job.integers = {static_cast<int8_t*>(k_cache.mutable_data_ptr()),
+                  static_cast<int8_t*>(v_cache.mutable_data_ptr()), k_scales.mutable_data_ptr<float>(),
+                  v_scales.mutable_data_ptr<float>()};
   return run_attention(ctx, job, out);
 }
 
@@ -294,6 +302,7 @@ EXECUTORCH_LIBRARY(lowbit, "embedding.out", WithMemory<embedding_out>::call);
 EXECUTORCH_LIBRARY(lowbit, "rms_norm.out", WithMemory<rms_norm_out>::call);
 EXECUTORCH_LIBRARY(lowbit, "gate_mul.out", WithMemory<gate_mul_out>::call);
 EXECUTORCH_LIBRARY(lowbit, "attention.out", WithMemory<attention_out>::call);
-EXECUTORCH_LIBRARY(lowbit, "attention_int8.out", WithMemory<attention_int8_out>::call);
+EXECUTORCH_LIBRARY(lowbit, "attention_int8.out", WithMemory<integer_attention_out<8>>::call);
+EXECUTORCH_LIBRARY(lowbit, "attention_int4.out", WithMemory<integer_attention_out<4>>::call);
 
 }  // namespace

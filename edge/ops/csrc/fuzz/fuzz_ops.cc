@@ -100,15 +100,16 @@ void fuzz_quantize(FuzzedDataProvider* data, Random* random) {
 
 struct Attention {
   AttentionShape shape;
-  bool is_int8, wild;
+  CacheType cache;
+  bool wild;
   float cap;
-  std::vector<float> qkv, cos, sin, keys, values;  // of int8 caches: the scales of keys and values
-  std::vector<int8_t> int8_keys, int8_values;
+  std::vector<float> qkv, cos, sin, keys, values;  // of integer caches: the scales of keys and values
+  std::vector<uint8_t> key_bytes, value_bytes;
 };
 
-AttentionShape attention_shape(FuzzedDataProvider* data, bool is_int8) {
+AttentionShape attention_shape(FuzzedDataProvider* data, CacheType cache) {
   AttentionShape s{};
-  const int64_t step = is_int8 ? 4 : 2;
+  const int64_t step = cache == CacheType::kInt4 ? 8 : cache == CacheType::kInt8 ? 4 : 2;
   s.kv_heads = data->ConsumeIntegralInRange<int64_t>(1, 2);
   s.heads = s.kv_heads * data->ConsumeIntegralInRange<int64_t>(1, 5);
   s.head_dim = step * data->ConsumeIntegralInRange<int64_t>(1, data->ConsumeBool() ? 8 : 64 / step);
@@ -125,17 +126,19 @@ AttentionShape attention_shape(FuzzedDataProvider* data, bool is_int8) {
 
 Attention attention_case(FuzzedDataProvider* data, Random* random) {
   Attention a{};
-  a.is_int8 = data->ConsumeBool();
-  AttentionShape& s = a.shape = attention_shape(data, a.is_int8);
+  a.cache = data->PickValueInArray({CacheType::kFloat32, CacheType::kInt8, CacheType::kInt4});
+  const bool is_float = a.cache == CacheType::kFloat32;
+  AttentionShape& s = a.shape = attention_shape(data, a.cache);
   a.qkv = fuzzed_values(data, s.tokens * (s.heads + 2 * s.kv_heads) * s.head_dim, random);
   a.cos = fuzzed_values(data, s.positions * s.head_dim / 2, random);
   a.sin = fuzzed_values(data, s.positions * s.head_dim / 2, random);
   const int64_t rows = s.kv_heads * s.capacity, cells = rows * s.head_dim;
-  a.keys = fuzzed_values(data, a.is_int8 ? rows : cells, random);
-  a.values = fuzzed_values(data, a.is_int8 ? rows : cells, random);
-  for (int64_t i = 0; a.is_int8 && i < cells; ++i) {
-    a.int8_keys.push_back(static_cast<int8_t>(random->bits()));
-    a.int8_values.push_back(static_cast<int8_t>(random->bits()));
+  a.keys = fuzzed_values(data, is_float ? cells : rows, random);
+  a.values = fuzzed_values(data, is_float ? cells : rows, random);
+  const int64_t bytes = is_float ? 0 : a.cache == CacheType::kInt4 ? cells / 2 : cells;
+  for (int64_t i = 0; i < bytes; ++i) {
+    a.key_bytes.push_back(static_cast<uint8_t>(random->bits()));
+    a.value_bytes.push_back(static_cast<uint8_t>(random->bits()));
   }
   a.cap = data->ConsumeBool() ? 0.0f : static_cast<float>(data->ConsumeIntegralInRange(1, 60));
   a.wild = make_wild(data, &s.tokens) || make_wild(data, &s.heads) || make_wild(data, &s.kv_heads) ||
@@ -152,22 +155,27 @@ void fuzz_attention(FuzzedDataProvider* data, Random* random) {
   const Outputs before = {std::vector<float>(a.qkv.size(), 7.0f),
                           a.keys,
                           a.values,
-                          {a.int8_keys.begin(), a.int8_keys.end()},
-                          {a.int8_values.begin(), a.int8_values.end()}};
+                          {a.key_bytes.begin(), a.key_bytes.end()},
+                          {a.value_bytes.begin(), a.value_bytes.end()}};
   compare(data, "attention", a.wild, before, [&](const char* kernel, int threads, Outputs* out, char* error) {
     float *y = (*out)[0].data(), *keys = (*out)[1].data(), *values = (*out)[2].data();
-    if (!a.is_int8) {
+    if (a.cache == CacheType::kFloat32) {
       return edge_attention(a.qkv.data(), a.cos.data(), a.sin.data(), keys, values, s.tokens, s.heads,
                             s.kv_heads, s.head_dim, s.capacity, s.positions, s.start_pos, s.window, a.cap,
                             kernel, threads, y, error, kErrorBytes);
     }
-    std::vector<int8_t> int8_keys = a.int8_keys, int8_values = a.int8_values;
-    const int status =
-        edge_attention_int8(a.qkv.data(), a.cos.data(), a.sin.data(), int8_keys.data(), int8_values.data(),
-                            keys, values, s.tokens, s.heads, s.kv_heads, s.head_dim, s.capacity, s.positions,
-                            s.start_pos, s.window, a.cap, kernel, threads, y, error, kErrorBytes);
-    (*out)[3].assign(int8_keys.begin(), int8_keys.end());
-    (*out)[4].assign(int8_values.begin(), int8_values.end());
+    std::vector<uint8_t> k = a.key_bytes, v = a.value_bytes;
+    const auto run = [&](auto op, auto* k_cache, auto* v_cache) {
+      return op(a.qkv.data(), a.cos.data(), a.sin.data(), k_cache, v_cache, keys, values, s.tokens, s.heads,
+                s.kv_heads, s.head_dim, s.capacity, s.positions, s.start_pos, s.window, a.cap, kernel,
+                threads, y, error, kErrorBytes);
+    };
+    const int status = a.cache == CacheType::kInt4
+                           ? run(edge_attention_int4, k.data(), v.data())
+                           : run(edge_attention_int8, reinterpret_cast<int8_t*>(k.data()),
+                                 reinterpret_cast<int8_t*>(v.data()));
+    (*out)[3].assign(k.begin(), k.end());
+    (*out)[4].assign(v.begin(), v.end());
     return status;
   });
 }

@@ -1,7 +1,7 @@
 // ARMv8.2 with signed dot products (sdot): Cortex-A55, A75, A76 and later. 8-bit codes are multiplied as code
 // - 128.
 #include "core/cpu_features.h"
-#include "kernels/arm/attention_int8_dotprod.h"
+#include "kernels/arm/attention_integer_dotprod.h"
 #include "kernels/arm/linear_lowbit_dotprod.h"
 
 namespace edge {

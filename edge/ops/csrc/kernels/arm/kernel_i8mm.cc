@@ -2,7 +2,7 @@
 // which takes unsigned 8-bit codes. Prefill uses usmmla: [2 rows, 8 columns] of codes times [8 columns, 2
 // tokens] of activations, twice the multiplications of a dot product.
 #include "core/cpu_features.h"
-#include "kernels/arm/attention_int8_dotprod.h"
+#include "kernels/arm/attention_integer_dotprod.h"
 #include "kernels/arm/linear_lowbit_dotprod.h"
 
 namespace edge {

@@ -1,5 +1,5 @@
 // ARMv8.0, without dot products: Cortex-A53, A57, A72, A73.
-#include "kernels/arm/attention_int8_neon.h"
+#include "kernels/arm/attention_integer_neon.h"
 #include "kernels/arm/linear_lowbit_neon.h"
 
 namespace edge {

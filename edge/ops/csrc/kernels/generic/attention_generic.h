@@ -22,7 +22,7 @@ struct QueryBatch {
   int64_t from[kBatch];                           // first position that it sees
   int64_t seen[kBatch];                           // and the one behind the last
   alignas(64) float floats[kBatch][kMaxHeadDim];  // scaled by log2(e) / sqrt(D)
-  alignas(64) int8_t int8[kBatch][kMaxHeadDim];   // for int8 caches: query = int8 * scale
+  alignas(64) int8_t int8[kBatch][kMaxHeadDim];   // for integer caches: query = int8 * scale
   alignas(64) float scales[kBatch];
   alignas(64) int32_t sums[kBatch];
   RunningSoftmax state[kBatch];
@@ -143,35 +143,54 @@ inline void prefetch_scales(const float* scales) {
   for (int64_t position = 0; position < kTile; position += 16) __builtin_prefetch(scales + position);
 }
 
-template <class Isa, int kQueries>
-void add_int8_tile(const AttentionJob& job, const Tile& tile, int64_t query, QueryBatch* batch) {
-  const int64_t dim = job.shape.head_dim;
+// Turns a sum of weight * stored integer into the sum of weight * level; weights add up to `weight_sum`.
+template <int kBits, class Integers>
+Integers level_sum(Integers sum, int32_t weight_sum) {
+  if constexpr (kBits == 4) return 2 * sum - kInt4Levels * weight_sum;
+  return sum;
+}
+
+// The sum of a tile's integer weights, if the levels need it.
+template <int kBits>
+int32_t sum_of_weights(const int16_t* weights) {
+  int32_t sum = 0;
+  for (int64_t p = 0; kBits == 4 && p < kTile; ++p) sum += weights[p];
+  return sum;
+}
+
+template <class Isa, int kBits, int kQueries>
+void add_integer_tile(const AttentionJob& job, const Tile& tile, int64_t query, QueryBatch* batch) {
+  const int64_t dim = job.shape.head_dim, bytes = dim * kBits / 8;
   const int64_t row = batch->kv_head * job.shape.capacity + tile.at;
   alignas(64) int32_t dots[kQueries * kTile], sums[kQueries * kMaxHeadDim];
   alignas(64) float scores[kQueries][kTile];
   alignas(64) int16_t weights[kQueries * kTile];
   float shrink[kQueries], units[kQueries];
-  prefetch_scales(job.int8.key_scales + row + kTile);
-  prefetch_scales(job.int8.value_scales + row + kTile);
-  Isa::template dot_keys<kQueries>(job.int8.keys + row * dim, (tile.most + kKeyBlock - 1) / kKeyBlock, dim,
-                                   batch->int8[query], batch->sums + query, dots);
-  const float* key_scales = job.int8.key_scales + row;
+  prefetch_scales(job.integers.key_scales + row + kTile);
+  prefetch_scales(job.integers.value_scales + row + kTile);
+  Isa::template dot_keys<kBits, kQueries>(job.integers.keys + row * bytes,
+                                          (tile.most + kKeyBlock - 1) / kKeyBlock, dim, batch->int8[query],
+                                          batch->sums + query, dots);
+  const float* key_scales = job.integers.key_scales + row;
   for (int i = 0; i < kQueries; ++i) {
     for (int64_t p = 0; p < tile.counts[i]; p += kFloats) {
-      const Floats dot = __builtin_convertvector(load_ints(dots + i * kTile + p), Floats);
-      store_floats(scores[i] + p, dot * load_floats(key_scales + p) * batch->scales[query + i]);
+      const Ints dot = level_sum<kBits>(load_ints(dots + i * kTile + p), batch->sums[query + i]);
+      store_floats(scores[i] + p, to_floats(dot) * load_floats(key_scales + p) * batch->scales[query + i]);
     }
   }
   if (job.cap > 0) cap_scores<kQueries>(scores, job.cap);
   weigh_scores<kQueries>(scores, tile.starts, tile.counts, batch->state + query, shrink);
-  quantize_all_weights<kQueries>(scores, job.int8.value_scales + row, tile.starts, tile.counts, weights,
+  quantize_all_weights<kQueries>(scores, job.integers.value_scales + row, tile.starts, tile.counts, weights,
                                  units);
-  Isa::template weigh_values<kQueries>(job.int8.values + row * dim, (tile.most + 3) / 4, dim, weights, sums);
+  Isa::template weigh_values<kBits, kQueries>(job.integers.values + row * bytes, (tile.most + 3) / 4, dim,
+                                              weights, sums);
   for (int i = 0; i < kQueries; ++i) {
     float* weighted = batch->state[query + i].weighted;
     const int32_t* sum = sums + i * kMaxHeadDim;
+    const int32_t weight_sum = sum_of_weights<kBits>(weights + i * kTile);
     for (int64_t d = 0; d < dim; ++d) {
-      weighted[d] = weighted[d] * shrink[i] + static_cast<float>(sum[d]) * units[i];
+      const auto levels = static_cast<float>(level_sum<kBits>(sum[d], weight_sum));
+      weighted[d] = weighted[d] * shrink[i] + levels * units[i];
     }
   }
 }
@@ -187,8 +206,10 @@ void add_tile(const AttentionJob& job, int64_t first, int64_t query, QueryBatch*
     if (tile.counts[i] < tile.fewest) tile.fewest = tile.counts[i];
     if (tile.counts[i] > tile.most) tile.most = tile.counts[i];
   }
-  if (job.is_int8) {
-    add_int8_tile<Isa, kQueries>(job, tile, query, batch);
+  if (job.cache == CacheType::kInt8) {
+    add_integer_tile<Isa, 8, kQueries>(job, tile, query, batch);
+  } else if (job.cache == CacheType::kInt4) {
+    add_integer_tile<Isa, 4, kQueries>(job, tile, query, batch);
   } else {
     add_float_tile<kQueries>(job, tile, query, batch);
   }
@@ -217,10 +238,14 @@ void add_tile_to_all(const AttentionJob& job, int64_t first, int64_t query, int6
 
 inline void add_query(const AttentionJob& job, int64_t token, int64_t head, QueryBatch* batch) {
   const int64_t i = batch->count++, dim = job.shape.head_dim;
-  const float scale = 1.44269504f / std::sqrt(static_cast<float>(dim));  // log2(e) / sqrt(D)
+  float scale = 1.44269504f / std::sqrt(static_cast<float>(dim));  // log2(e) / sqrt(D)
   float* query = batch->floats[i];
   rotate_at(job, token, head, query);
-  if (job.is_int8) {
+  if (job.cache == CacheType::kInt4) {
+    hadamard_transform(query, dim);
+    scale /= static_cast<float>(hadamard_size(dim));
+  }
+  if (job.cache != CacheType::kFloat32) {
     const TokenScale act = quantize_values<false>(query, nullptr, 0.0f, dim, dim, batch->int8[i]);
     batch->scales[i] = act.scale * scale;
     batch->sums[i] = act.act_sum;

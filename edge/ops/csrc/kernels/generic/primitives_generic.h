@@ -10,6 +10,20 @@
 namespace edge {
 namespace {
 
+// Returns block `index` of a cache with one integer a byte: `count` bytes, in `buffer` if they are int4
+// codes. All low codes of an int4 block come before all high ones, so unpacked it has the layout of int8.
+template <int kBits>
+const int8_t* whole_bytes(const int8_t* cache, int64_t index, int64_t count, int8_t* buffer) {
+  if constexpr (kBits == 8) return cache + index * count;
+  const int64_t half = count / 2;
+  const int8_t* packed = cache + index * half;
+  for (int64_t i = 0; i < half; ++i) {
+    buffer[i] = static_cast<int8_t>(packed[i] & 15);
+    buffer[half + i] = static_cast<int8_t>(packed[i] >> 4 & 15);
+  }
+  return buffer;
+}
+
 struct Portable {
   static constexpr bool kRunsBase3 = true;  // slowly: it is the reference, and checks the others
 
@@ -139,14 +153,17 @@ struct Portable {
 
   // Scores of kQueries (1 to kMaxShared) queries against `blocks` (1 to 4) blocks of 16 keys, exact:
   // scores[query * kTile + position] = sum over d of q[query * kMaxHeadDim + d] * key[position][d].
-  // keys is [blocks, D/4, 16, 4] (attention_job.h), -127 <= key, q <= 127, q_sums[query] = sum of q.
-  // q and scores are 64-byte aligned, here and below; keys and values may not be.
-  template <int kQueries>
+  // keys is an int8 (kBits 8) or int4 K (attention_job.h), -127 <= key, q <= 127, a key of 4 bits is its
+  // code; q_sums[query] = sum of q. q and scores are 64-byte aligned, here and below; keys and values may not
+  // be.
+  template <int kBits, int kQueries>
   static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
                        const int32_t* /*q_sums*/, int32_t* scores) {
+    int8_t unpacked[kKeyBlock * kMaxHeadDim];
     for (int64_t block = 0; block < blocks; ++block) {
+      const int8_t* lines = whole_bytes<kBits>(keys, block, kKeyBlock * head_dim, unpacked);
       for (int query = 0; query < kQueries; ++query) {
-        const int8_t *line = keys + block * kKeyBlock * head_dim, *four = q + query * kMaxHeadDim;
+        const int8_t *line = lines, *four = q + query * kMaxHeadDim;
         int32_t sums[kKeyBlock] = {};
         for (int64_t d = 0; d < head_dim; d += 4, line += 64, four += 4) {
           const int32_t q0 = four[0], q1 = four[1], q2 = four[2], q3 = four[3];
@@ -160,18 +177,20 @@ struct Portable {
   }
 
   // sums[query * kMaxHeadDim + d] = sum over position < 4 * quads of weights[query * kTile + position] *
-  // value[position][d], exact, for 1 to kMaxShared queries. values is [quads, D, 4], quads 1 to 16,
-  // |weight| <= kWeightMax (hi * 128 + lo fits two 7-bit passes), -128 <= value <= 127. Weights are negative
-  // only where the scale of a value is, which no op writes but a damaged program can hold.
-  template <int kQueries>
+  // value[position][d], exact, for 1 to kMaxShared queries. values is an int8 or int4 V, quads 1 to 16,
+  // |weight| <= kWeightMax (hi * 128 + lo fits two 7-bit passes), -128 <= value <= 127, a value of 4 bits is
+  // its code. Weights are negative only where the scale of a value is, which no op writes but a damaged
+  // program can hold.
+  template <int kBits, int kQueries>
   static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
                            int32_t* sums) {
+    int8_t unpacked[4 * kMaxHeadDim];
     for (int query = 0; query < kQueries; ++query) {
       int32_t* out = sums + query * kMaxHeadDim;
       std::memset(out, 0, static_cast<size_t>(head_dim) * sizeof(int32_t));
       for (int64_t quad = 0; quad < quads; ++quad) {
         const int16_t* four = weights + query * kTile + quad * 4;
-        const int8_t* lane = values + quad * head_dim * 4;
+        const int8_t* lane = whole_bytes<kBits>(values, quad, head_dim * 4, unpacked);
         const int32_t w0 = four[0], w1 = four[1], w2 = four[2], w3 = four[3];
         for (int64_t d = 0; d < head_dim; ++d) {
           out[d] += lane[d * 4] * w0 + lane[d * 4 + 1] * w1 + lane[d * 4 + 2] * w2 + lane[d * 4 + 3] * w3;

@@ -2,7 +2,7 @@
 #include "core/cpu_features.h"
 #include "kernels/generic/make_kernel.h"
 #include "kernels/generic/primitives_generic.h"
-#include "kernels/x86/attention_int8_avx2.h"
+#include "kernels/x86/attention_integer_avx2.h"
 #include "kernels/x86/linear_lowbit_avx2.h"
 
 namespace edge {
@@ -43,16 +43,16 @@ void multiply_half_columns(const uint8_t* lines, const float* x, int64_t k, floa
 struct Avx2 : Portable {
   static constexpr bool kRunsBase3 = false;
 
-  template <int kQueries>
+  template <int kBits, int kQueries>
   static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
                        const int32_t* q_sums, int32_t* scores) {
-    Avx2Attention::dot_keys<kQueries>(keys, blocks, head_dim, q, q_sums, scores);
+    Avx2Attention::dot_keys<kBits, kQueries>(keys, blocks, head_dim, q, q_sums, scores);
   }
 
-  template <int kQueries>
+  template <int kBits, int kQueries>
   static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
                            int32_t* sums) {
-    Avx2Attention::weigh_values<kQueries>(values, quads, head_dim, weights, sums);
+    Avx2Attention::weigh_values<kBits, kQueries>(values, quads, head_dim, weights, sums);
   }
 
   template <Encoding kEncoding>

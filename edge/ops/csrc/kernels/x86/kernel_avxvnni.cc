@@ -2,7 +2,7 @@
 #include "core/cpu_features.h"
 #include "kernels/generic/make_kernel.h"
 #include "kernels/generic/primitives_generic.h"
-#include "kernels/x86/attention_int8_avx2.h"
+#include "kernels/x86/attention_integer_vnni.h"
 #include "kernels/x86/intrinsics_x86.h"
 #include "kernels/x86/linear_lowbit_vnni.h"
 
@@ -54,6 +54,11 @@ struct Ymm {
           _mm256_or_si256(_mm256_and_si256(mask, a.half[h]), _mm256_andnot_si256(mask, b.half[h]));
     }
     return joined;
+  }
+
+  // The high four bits of each byte, moved down; the four above them are arbitrary.
+  static Bytes high_nibbles(Bytes a) {
+    return {{_mm256_srli_epi16(a.half[0], 4), _mm256_srli_epi16(a.half[1], 4)}};
   }
 
   static Bytes flip_top(Bytes a) {
@@ -113,7 +118,7 @@ struct Ymm {
   }
 };
 
-struct AvxVnni : Portable {
+struct AvxVnni : VnniAttention<Ymm> {
   // Base 3 would take about 40 operations a line on three ports, longer than loading 2-bit codes from memory.
   static constexpr bool kRunsBase3 = false;
 
@@ -140,19 +145,6 @@ struct AvxVnni : Portable {
 
   static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
     gemm_fp16_all<Ymm, 4>(lines, x, k, tokens, acc);
-  }
-
-  template <int kQueries>
-  static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
-                       const int32_t* q_sums, int32_t* scores) {
-    dot_keys_unsigned<Ymm, kQueries>(keys, blocks, head_dim, q, q_sums, scores);
-  }
-
-  template <int kQueries>
-  static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
-                           int32_t* sums) {
-    if (weigh_values_unsigned<Ymm, kQueries>(values, quads, head_dim, weights, sums)) return;
-    Avx2Attention::weigh_values<kQueries>(values, quads, head_dim, weights, sums);
   }
 };
 

@@ -40,9 +40,6 @@ struct Ahead {
   }
 };
 
-constexpr int kHalfWeightBits = 7;
-static_assert(kWeightMax < 1 << 2 * kHalfWeightBits);
-
 // Returns true if a lane's sum fits int32 at the largest k, with every byte and activation at its largest.
 constexpr bool sums_fit(int64_t largest_byte) {
   return largest_byte * 127 * 65536 <= INT32_MAX;
@@ -247,96 +244,6 @@ void gemm_all(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_s
     gemm_tokens<V, kTokens>(tile, columns, q, q_stride, acc);
   }
   if constexpr (kTokens > 1) gemm_all<V, kTokens / 2>(tile, columns, q, q_stride, tokens, acc);
-}
-
-// Scores of an int8 cache (primitives_generic.h): a line is 16 positions x 4 elements. Keys become unsigned
-// by adding 128, which a flipped top bit does, and 128 * sum(q) is taken off again.
-template <class V, int kQueries>
-void dot_keys_unsigned(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
-                       const int32_t* q_sums, int32_t* scores) {
-  for (int64_t block = 0; block < blocks; ++block) {
-    typename V::Ints sums[kQueries];
-    for (int i = 0; i < kQueries; ++i) sums[i] = V::broadcast(-128 * q_sums[i]);
-    for (int64_t d = 0; d < head_dim; d += 4, keys += 64) {
-      const auto* line = reinterpret_cast<const uint8_t*>(keys);
-      __builtin_prefetch(line + kTile * head_dim);  // the same place of the next tile
-      const typename V::Bytes key = V::flip_top(V::load(line));
-#pragma GCC unroll 8
-      for (int i = 0; i < kQueries; ++i) sums[i] = V::dot(sums[i], key, q + i * kMaxHeadDim + d);
-    }
-    for (int i = 0; i < kQueries; ++i) V::store(sums[i], scores + i * kTile + block * kKeyBlock);
-  }
-}
-
-// Adds kLines lines (16 elements each) of every quad of positions, weighted, for kQueries queries. Weights
-// come in two halves of 7 bits, which are unsigned bytes as vpdpbusd wants them.
-template <class V, int kQueries, int kLines>
-void weigh_value_lines(const int8_t* values, int64_t quads, int64_t head_dim, const uint8_t* low,
-                       const uint8_t* high, int32_t* out) {
-  typename V::Ints lows[kQueries][kLines], highs[kQueries][kLines];
-  for (int i = 0; i < kQueries; ++i) {
-    for (int l = 0; l < kLines; ++l) lows[i][l] = highs[i][l] = typename V::Ints{};
-  }
-  for (int64_t quad = 0; quad < quads; ++quad, values += head_dim * 4, low += 4, high += 4) {
-    const auto* line = reinterpret_cast<const uint8_t*>(values);
-#pragma GCC unroll 4
-    for (int l = 0; l < kLines; ++l) {
-      __builtin_prefetch(line + 64 * l + kTile * head_dim);  // the same place of the next tile
-      const typename V::Bytes value = V::load(line + 64 * l);
-#pragma GCC unroll 4
-      for (int i = 0; i < kQueries; ++i) {
-        lows[i][l] = V::dot_signed(lows[i][l], low + i * kTile, value);
-        highs[i][l] = V::dot_signed(highs[i][l], high + i * kTile, value);
-      }
-    }
-  }
-  for (int i = 0; i < kQueries; ++i) {
-    for (int l = 0; l < kLines; ++l) {
-      V::store(lows[i][l] + (highs[i][l] << kHalfWeightBits), out + i * kMaxHeadDim + 16 * l);
-    }
-  }
-}
-
-// The same for the last elements of a head, fewer than 16.
-template <class V, int kQueries>
-void weigh_last_values(const int8_t* values, int64_t quads, int64_t head_dim, int64_t count,
-                       const uint8_t* low, const uint8_t* high, int32_t* out) {
-  alignas(64) int8_t lines[kTile / 4 * 64] = {};
-  alignas(64) int32_t sums[kQueries * kMaxHeadDim];
-  for (int64_t quad = 0; quad < quads; ++quad) {
-    std::memcpy(lines + 64 * quad, values + quad * head_dim * 4, static_cast<size_t>(count * 4));
-  }
-  weigh_value_lines<V, kQueries, 1>(lines, quads, 16, low, high, sums);
-  for (int i = 0; i < kQueries; ++i) {
-    std::memcpy(out + i * kMaxHeadDim, sums + i * kMaxHeadDim, static_cast<size_t>(count) * sizeof(int32_t));
-  }
-}
-
-// Weighted sums of the values of an int8 cache (primitives_generic.h): a line is 16 elements x 4 positions.
-// Returns false, with nothing computed, if a weight is negative.
-template <class V, int kQueries>
-bool weigh_values_unsigned(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
-                           int32_t* sums) {
-  alignas(64) uint8_t low[kQueries * kTile], high[kQueries * kTile];
-  int32_t all = 0;
-  for (int i = 0; i < kQueries * kTile; ++i) {
-    all |= weights[i];
-    low[i] = static_cast<uint8_t>(weights[i] & ((1 << kHalfWeightBits) - 1));
-    high[i] = static_cast<uint8_t>(weights[i] >> kHalfWeightBits);
-  }
-  if (all < 0) return false;
-  constexpr int kLines = V::kValueLines;
-  int64_t d = 0;
-  for (; d + 16 * kLines <= head_dim; d += 16 * kLines) {
-    weigh_value_lines<V, kQueries, kLines>(values + d * 4, quads, head_dim, low, high, sums + d);
-  }
-  for (; d + 16 <= head_dim; d += 16) {
-    weigh_value_lines<V, kQueries, 1>(values + d * 4, quads, head_dim, low, high, sums + d);
-  }
-  if (d < head_dim) {
-    weigh_last_values<V, kQueries>(values + d * 4, quads, head_dim, head_dim - d, low, high, sums + d);
-  }
-  return true;
 }
 
 // fp16: multiply, then add, as everywhere; a fused operation would round differently.

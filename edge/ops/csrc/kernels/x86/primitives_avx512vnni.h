@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/generic/primitives_generic.h"
-#include "kernels/x86/attention_int8_avx2.h"
+#include "kernels/x86/attention_integer_vnni.h"
 #include "kernels/x86/intrinsics_x86.h"
 #include "kernels/x86/linear_lowbit_vnni.h"
 
@@ -34,6 +34,9 @@ struct Zmm {
     return _mm512_ternarylogic_epi32(_mm512_set1_epi8(static_cast<char>(kMask)), a, b, 0xca);
   }
 
+  // The high four bits of each byte, moved down; the four above them are arbitrary.
+  static Bytes high_nibbles(Bytes a) { return _mm512_srli_epi16(a, 4); }
+
   static Bytes flip_top(Bytes a) { return _mm512_xor_si512(a, _mm512_set1_epi8(-128)); }
 
   static Ints broadcast(int32_t value) { return (Ints)_mm512_set1_epi32(value); }
@@ -63,7 +66,7 @@ struct Zmm {
   }
 };
 
-struct Vnni512 : Portable {
+struct Vnni512 : VnniAttention<Zmm> {
   // Two blocks up to 3 bits. From 4 bits on memory is slower than one block at a time. More than two would be
   // faster from the L2 cache, but slower from memory, which is read best in order.
   static constexpr int blocks_at_once(Encoding encoding) {
@@ -108,19 +111,6 @@ struct Vnni512 : Portable {
 
   static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
     gemm_fp16_all<Zmm, 8>(lines, x, k, tokens, acc);
-  }
-
-  template <int kQueries>
-  static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
-                       const int32_t* q_sums, int32_t* scores) {
-    dot_keys_unsigned<Zmm, kQueries>(keys, blocks, head_dim, q, q_sums, scores);
-  }
-
-  template <int kQueries>
-  static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
-                           int32_t* sums) {
-    if (weigh_values_unsigned<Zmm, kQueries>(values, quads, head_dim, weights, sums)) return;
-    Avx2Attention::weigh_values<kQueries>(values, quads, head_dim, weights, sums);
   }
 };
 

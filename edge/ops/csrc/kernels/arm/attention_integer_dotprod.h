@@ -1,5 +1,5 @@
-// Attention over an int8 cache with dot products of four bytes (sdot). 32 bits of the cache belong to one
-// sum: four elements of one key, or four positions of one column of V.
+// Attention over an int8 or int4 cache with dot products of four bytes (sdot). 32 bits of the cache belong to
+// one sum: four elements of one key, or four positions of one column of V.
 #pragma once
 
 #include "kernels/arm/primitives_neon.h"
@@ -7,21 +7,37 @@
 namespace edge {
 namespace {
 
-template <int kQueries>
-void dot_key_block(const int8_t* line, int64_t head_dim, const int8_t* q, int32_t* scores) {
+// The integers of some bytes: int8, or the low (kPlane 0) or high (1) codes of int4.
+template <int kBits, int kPlane>
+int8x16_t integers(int8x16_t bytes) {
+  if constexpr (kBits == 8) return bytes;
+  const uint8x16_t codes = vreinterpretq_u8_s8(bytes);
+  return vreinterpretq_s8_u8(kPlane == 0 ? vandq_u8(codes, vdupq_n_u8(15)) : vshrq_n_u8(codes, 4));
+}
+
+// sums[query] += the products of a line of keys, one plane of it, with four elements of each query.
+template <int kBits, int kPlane, int kQueries>
+void add_keys(const int8_t* line, const int8_t* q, int32x4_t (*sums)[kParts]) {
+  int8x16_t keys[kParts];
+  for (int part = 0; part < kParts; ++part) keys[part] = integers<kBits, kPlane>(vld1q_s8(line + part * 16));
+  for (int query = 0; query < kQueries; ++query) {
+    const int8x16_t four = broadcast_quad(q + query * kMaxHeadDim);
+    for (int part = 0; part < kParts; ++part) {
+      sums[query][part] = vdotq_s32(sums[query][part], keys[part], four);
+    }
+  }
+}
+
+// A position has `bytes` bytes.
+template <int kBits, int kQueries>
+void dot_key_block(const int8_t* line, int64_t bytes, const int8_t* q, int32_t* scores) {
   int32x4_t sums[kQueries][kParts];
   for (int query = 0; query < kQueries; ++query) {
     for (int part = 0; part < kParts; ++part) sums[query][part] = vdupq_n_s32(0);
   }
-  for (int64_t d = 0; d < head_dim; d += 4, line += 64) {
-    int8x16_t keys[kParts];
-    for (int part = 0; part < kParts; ++part) keys[part] = vld1q_s8(line + part * 16);
-    for (int query = 0; query < kQueries; ++query) {
-      const int8x16_t four = broadcast_quad(q + query * kMaxHeadDim + d);
-      for (int part = 0; part < kParts; ++part) {
-        sums[query][part] = vdotq_s32(sums[query][part], keys[part], four);
-      }
-    }
+  for (int64_t d = 0; d < bytes; d += 4, line += 64) {
+    add_keys<kBits, 0, kQueries>(line, q + d, sums);
+    if constexpr (kBits == 4) add_keys<kBits, 1, kQueries>(line, q + bytes + d, sums);
   }
   for (int query = 0; query < kQueries; ++query) {
     for (int part = 0; part < kParts; ++part) vst1q_s32(scores + query * kTile + part * 4, sums[query][part]);
@@ -43,8 +59,8 @@ inline void split_weights(const int16_t* weights, int64_t first, int64_t count, 
   }
 }
 
-// Sums 4 * kColumnParts columns of V; quads of positions are `stride` bytes apart.
-template <int kQueries, int kColumnParts>
+// Sums 4 * kColumnParts columns of one plane of V; quads of positions are `stride` bytes apart.
+template <int kBits, int kPlane, int kQueries, int kColumnParts>
 void weigh_columns(const int8_t* values, int64_t quads, int64_t stride, const SplitWeights& weights,
                    int32_t* sums) {
   int32x4_t high[kQueries][kColumnParts], low[kQueries][kColumnParts];
@@ -54,7 +70,7 @@ void weigh_columns(const int8_t* values, int64_t quads, int64_t stride, const Sp
   for (int64_t quad = 0; quad < quads; ++quad) {
     int8x16_t lanes[kColumnParts];
     for (int part = 0; part < kColumnParts; ++part) {
-      lanes[part] = vld1q_s8(values + quad * stride + part * 16);
+      lanes[part] = integers<kBits, kPlane>(vld1q_s8(values + quad * stride + part * 16));
     }
     for (int query = 0; query < kQueries; ++query) {
       const int8x16_t w_high = broadcast_quad(weights.high + query * kTile + quad * 4);
@@ -73,29 +89,38 @@ void weigh_columns(const int8_t* values, int64_t quads, int64_t stride, const Sp
   }
 }
 
+template <int kBits, int kPlane, int kQueries>
+void weigh_plane(const int8_t* values, int64_t quads, int64_t bytes, const SplitWeights& weights,
+                 int32_t* sums) {
+  constexpr int kColumnParts = kQueries <= 2 ? 4 : 2;  // 16 sums at a time
+  constexpr int64_t kColumns = kColumnParts * 4;
+  int64_t d = 0;
+  for (; d + kColumns <= bytes; d += kColumns) {
+    weigh_columns<kBits, kPlane, kQueries, kColumnParts>(values + d * 4, quads, bytes * 4, weights, sums + d);
+  }
+  for (; d < bytes; d += 4) {
+    weigh_columns<kBits, kPlane, kQueries, 1>(values + d * 4, quads, bytes * 4, weights, sums + d);
+  }
+}
+
 struct DotAttention : NeonBase {
-  template <int kQueries>
+  template <int kBits, int kQueries>
   static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
                        const int32_t* /*q_sums*/, int32_t* scores) {
+    const int64_t bytes = head_dim * kBits / 8;
     for (int64_t block = 0; block < blocks; ++block) {
-      dot_key_block<kQueries>(keys + block * kKeyBlock * head_dim, head_dim, q, scores + block * kKeyBlock);
+      dot_key_block<kBits, kQueries>(keys + block * kKeyBlock * bytes, bytes, q, scores + block * kKeyBlock);
     }
   }
 
-  template <int kQueries>
+  template <int kBits, int kQueries>
   static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
                            int32_t* sums) {
-    constexpr int kColumnParts = kQueries <= 2 ? 4 : 2;  // 16 sums at a time
-    constexpr int64_t kColumns = kColumnParts * 4;
+    const int64_t bytes = head_dim * kBits / 8;
     SplitWeights split;
     for (int query = 0; query < kQueries; ++query) split_weights(weights, query * kTile, quads * 4, &split);
-    int64_t d = 0;
-    for (; d + kColumns <= head_dim; d += kColumns) {
-      weigh_columns<kQueries, kColumnParts>(values + d * 4, quads, head_dim * 4, split, sums + d);
-    }
-    for (; d < head_dim; d += 4) {
-      weigh_columns<kQueries, 1>(values + d * 4, quads, head_dim * 4, split, sums + d);
-    }
+    weigh_plane<kBits, 0, kQueries>(values, quads, bytes, split, sums);
+    if constexpr (kBits == 4) weigh_plane<kBits, 1, kQueries>(values, quads, bytes, split, sums + bytes);
   }
 };
 

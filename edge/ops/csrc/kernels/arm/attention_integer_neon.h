@@ -1,4 +1,4 @@
-// Attention over an int8 cache without dot products.
+// Attention over an int8 cache without dot products; int4 codes are unpacked first.
 #pragma once
 
 #include "kernels/arm/linear_lowbit_neon.h"
@@ -49,22 +49,29 @@ void weigh_columns(const int8_t* values, int64_t quads, int64_t stride, const in
 }
 
 struct MulAttention : NeonBase {
-  template <int kQueries>
+  template <int kBits, int kQueries>
   static void dot_keys(const int8_t* keys, int64_t blocks, int64_t head_dim, const int8_t* q,
                        const int32_t* /*q_sums*/, int32_t* scores) {
+    int8_t unpacked[kKeyBlock * kMaxHeadDim];
     for (int64_t block = 0; block < blocks; ++block) {
+      const int8_t* lines = whole_bytes<kBits>(keys, block, kKeyBlock * head_dim, unpacked);
       for (int query = 0; query < kQueries; ++query) {
-        dot_key_block(keys + block * kKeyBlock * head_dim, head_dim, q + query * kMaxHeadDim,
-                      scores + query * kTile + block * kKeyBlock);
+        dot_key_block(lines, head_dim, q + query * kMaxHeadDim, scores + query * kTile + block * kKeyBlock);
       }
     }
   }
 
-  template <int kQueries>
+  template <int kBits, int kQueries>
   static void weigh_values(const int8_t* values, int64_t quads, int64_t head_dim, const int16_t* weights,
                            int32_t* sums) {
+    int8_t unpacked[kTile * kMaxHeadDim];
+    const int8_t* bytes = values;
+    for (int64_t quad = 0; kBits == 4 && quad < quads; ++quad) {
+      bytes = unpacked;
+      whole_bytes<kBits>(values, quad, head_dim * 4, unpacked + quad * head_dim * 4);
+    }
     for (int64_t d = 0; d < head_dim; d += 4) {
-      weigh_columns<kQueries>(values + d * 4, quads, head_dim * 4, weights, sums + d);
+      weigh_columns<kQueries>(bytes + d * 4, quads, head_dim * 4, weights, sums + d);
     }
   }
 };
