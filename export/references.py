@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.model.decoder import EMBEDDING, HEAD, Decoder, Layer, named_linears
+from edge.runtime.manifest import KVCacheFormat
 from export.fuse import FusedLayer
 from export.lower import Options
 from export.parallel import in_parallel
 from export.program_file import ProgramFile
 from export.recipes import Recipe
-from export.rounding import round_to_int8, with_int8_cache, with_int8_inputs
+from export.rounding import round_to_int8, with_int8_inputs, with_rounded_cache
 from export.weights import TABLES, ModelWeights
 
 #: Gives rows of a weight, float32, by the full name of its module.
@@ -27,7 +28,7 @@ _VOCABULARY_ROWS = 4096
 
 @dataclass(frozen=True)
 class Rounding:
-    """Selects what an eager model rounds to int8.
+    """Selects what an eager model rounds.
 
     Attributes:
         layer: makes a rounding copy of the layer of a name.
@@ -44,14 +45,16 @@ class References:
 
     Attributes:
         float_logits: activations and KV cache in float32.
-        rounded_logits: everything is rounded to int8 that the program rounds.
-        cache_logits: float32 with an int8 cache; None if the program's cache is float32.
-        inputs_logits: float32 with the input of every linear rounded; None as above.
+        rounded_logits: everything is rounded that the program rounds.
+        kv_cache: the program's.
+        cache_logits: float32 with the program's cache; None if that is float32.
+        inputs_logits: float32 with the input of every linear rounded to int8; None if the cache is not int8.
         exact_prefill: a prefill must give the logits of token by token to the bit.
     """
 
     float_logits: Tensor
     rounded_logits: Tensor
+    kv_cache: KVCacheFormat
     cache_logits: Tensor | None
     inputs_logits: Tensor | None
     exact_prefill: bool
@@ -78,20 +81,19 @@ def references(
         fused = lowered.get_submodule(name)
         assert isinstance(fused, FusedLayer)
         rounding = recipe.with_int8_activations(layer, name, fused)
-        return with_int8_cache(rounding) if options.kv_cache == "int8" else rounding
+        return with_rounded_cache(rounding, options.kv_cache)
 
     roundings = [Rounding(_unchanged), Rounding(as_lowered, head_input=table.is_quantized)]
+    if options.kv_cache != "fp32":
+        roundings.append(Rounding(lambda layer, name: with_rounded_cache(layer, options.kv_cache)))
     if options.kv_cache == "int8":
         linears = [
             name.removeprefix("layers.0.") for name in named_linears(model) if name.startswith("layers.0.")
         ]
-        roundings += [
-            Rounding(lambda layer, name: with_int8_cache(layer)),
-            Rounding(lambda layer, name: with_int8_inputs(layer, linears), head_input=True),
-        ]
+        roundings.append(Rounding(lambda layer, name: with_int8_inputs(layer, linears), head_input=True))
     logits = eager_logits(model, _program_values(program), tokens, roundings, advance)
-    cache, inputs = logits[2:] or (None, None)
-    return References(logits[0], logits[1], cache, inputs, recipe.exact_prefill)
+    cache, inputs = (*logits[2:], None, None)[:2]
+    return References(logits[0], logits[1], options.kv_cache, cache, inputs, recipe.exact_prefill)
 
 
 def full_table_logits(

@@ -7,7 +7,8 @@
 
 3. A prefill must give the logits of token by token: to the bit, or within that bound for XNNPACK.
 4. The program's perplexity must be the float reference's, within a factor exp(2 * rms error).
-5. An int8 KV cache may change the float reference's logits no more than int8 inputs of its linears do.
+5. An int8 KV cache may change the float reference's logits no more than int8 inputs of its linears do, an
+   int4 one no more than raises perplexity by 1 %.
 
 ``references.py`` builds the references; README.md derives the bounds and names their assumptions.
 """
@@ -21,18 +22,20 @@ import torch
 from torch import Tensor
 
 from edge.runtime.load import Program
-from edge.runtime.manifest import CacheCost, Verification
+from edge.runtime.manifest import CacheCost, KVCacheFormat, Verification
 from export.program_file import VerificationError
 from export.references import References, exp, perplexity
 
 FLOAT32_SUMMATION = 1e-4
+#: An error of this rms raises log-perplexity by half its square, 0.01.
+INT4_CACHE_RMS = math.sqrt(2 * 0.01)
 
 
 class CacheTooCoarse(VerificationError):
-    """An int8 KV cache would change the model too much."""
+    """An integer KV cache would change the model too much."""
 
-    def __init__(self, sentence: str, cost: CacheCost) -> None:
-        super().__init__(f"{sentence}; export it with --kv-cache fp32")
+    def __init__(self, sentence: str, cost: CacheCost, finer: KVCacheFormat) -> None:
+        super().__init__(f"{sentence}; export it with --kv-cache {finer}")
         self.cost = cost
 
 
@@ -49,7 +52,7 @@ def verify(path: Path, references: References, tables: int, tokens: list[int], t
     floats, rounded = references.float_logits, references.rounded_logits  # [T, V]
     cache = _cache_cost(references, tokens)
     if cache is not None:
-        _judge_cache(cache, perplexity(floats, tokens))
+        _judge_cache(references.kv_cache, cache, perplexity(floats, tokens))
     program = Program(path)
     stepwise = torch.stack([program.forward([token], i) for i, token in enumerate(tokens)])  # [T, V]
     prefill = program.forward(tokens, 0)  # [V]
@@ -75,13 +78,13 @@ def verify(path: Path, references: References, tables: int, tokens: list[int], t
 
 
 def _cache_cost(references: References, tokens: list[int]) -> CacheCost | None:
-    """The change that an int8 cache alone makes to the float model; None for a float32 cache."""
-    if references.cache_logits is None or references.inputs_logits is None:
+    """The change that an integer cache alone makes to the float model; None for a float32 cache."""
+    if references.cache_logits is None:
         return None
-    rms = _rms(references.cache_logits - references.float_logits)
+    rms, inputs = _rms(references.cache_logits - references.float_logits), references.inputs_logits
     return CacheCost(
         rms=rms,
-        rms_bound=_rms(references.inputs_logits - references.float_logits),
+        rms_bound=INT4_CACHE_RMS if inputs is None else _rms(inputs - references.float_logits),
         perplexity=perplexity(references.cache_logits, tokens),
         perplexity_bound=exp(2 * rms),
     )
@@ -105,18 +108,22 @@ def _judge(v: Verification) -> None:
         )
 
 
-def _judge_cache(cost: CacheCost, eager: float) -> None:
+def _judge_cache(kv_cache: KVCacheFormat, cost: CacheCost, eager: float) -> None:
+    finer: KVCacheFormat = "int8" if kv_cache == "int4" else "fp32"
+    allowed = "of int8 activations" if kv_cache == "int8" else "that costs 1 % of perplexity"
     if not cost.rms <= cost.rms_bound:
         raise CacheTooCoarse(
-            f"an int8 KV cache changes this model's logits by rms {cost.rms:.4g}, more than the "
-            f"{cost.rms_bound:.4g} of int8 activations",
+            f"an {kv_cache} KV cache changes this model's logits by rms {cost.rms:.4g}, more than the "
+            f"{cost.rms_bound:.4g} {allowed}",
             cost,
+            finer,
         )
     if not _is_within(cost.perplexity, eager, cost.perplexity_bound):
         raise CacheTooCoarse(
-            f"perplexity with an int8 KV cache is {cost.perplexity:.4g}, without {eager:.4g}: more than a "
-            f"factor {cost.perplexity_bound:.4g} apart",
+            f"perplexity with an {kv_cache} KV cache is {cost.perplexity:.4g}, without {eager:.4g}: more "
+            f"than a factor {cost.perplexity_bound:.4g} apart",
             cost,
+            finer,
         )
 
 

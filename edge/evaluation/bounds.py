@@ -2,7 +2,7 @@
 
 The exporter measured, on a text of its own, root mean squares of logit errors (``Verification``):
 
-* ``rounding_rms``: what int8 activations, and an int8 KV cache, change in eager PyTorch;
+* ``rounding_rms``: what int8 activations, and an integer KV cache, change in eager PyTorch;
 * ``program_rms``: how far the program is from eager PyTorch that rounds the same values.
 
 Both compare with a model whose embedding and head are already rounded as in the program. Those of the

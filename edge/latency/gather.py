@@ -135,7 +135,7 @@ def _label(program: ExportedProgram) -> str:
     manifest = program.manifest
     width = f"{manifest.bits:g} bit{'s' * (manifest.bits != 1)}" + " mixed" * bool(manifest.formats)
     parts = [width if manifest.recipe == OWN_RECIPE else manifest.recipe]
-    parts += ["int8 cache"] * (manifest.kv_cache == "int8")
+    parts += [f"{manifest.kv_cache} cache"] * (manifest.kv_cache != "fp32")
     parts += [f"{manifest.embedding_bits}-bit embedding"] * (manifest.embedding_bits != 8)
     parts += [f"{manifest.head_bits}-bit head"] * (manifest.head_bits != manifest.embedding_bits)
     return ", ".join(parts)

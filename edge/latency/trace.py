@@ -8,7 +8,7 @@ from edge.latency.schema import OpGroup, Trace
 from edge.quiet import quiet_libraries
 
 LINEARS = ("lowbit::linear.", "lowbit::norm_linear.", "lowbit::norm_gate_up.", "lowbit::linear_add.")
-ATTENTION = ("lowbit::attention.", "lowbit::attention_int8.")
+ATTENTION = ("lowbit::attention.", "lowbit::attention_int8.", "lowbit::attention_int4.")
 #: A whole step, and a call of XNNPACK with its overhead; events inside them are not counted again.
 STEP, DELEGATE = "Method::execute", "DELEGATE_CALL"
 

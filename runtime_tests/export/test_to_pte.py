@@ -267,16 +267,24 @@ def test_manifest_says_which_weights_are_in_which_table(tmp_path):
     assert tables == layers | {"embed_tokens": ["embed_tokens"], "lm_head": ["lm_head"]}
 
 
-@pytest.mark.parametrize(("recipe", "bits"), [("lowbit", "1.58"), ("lowbit", "16"), ("xnnpack-8da4w", "4")])
-def test_int8_cache_exports_and_verifies(tmp_path, capsys, recipe, bits):
+@pytest.mark.parametrize(
+    ("recipe", "bits", "kv_cache"),
+    [
+        ("lowbit", "1.58", "int8"),
+        ("lowbit", "16", "int8"),
+        ("xnnpack-8da4w", "4", "int8"),
+        ("lowbit", "1.58", "int4"),
+    ],
+)
+def test_integer_caches_export_and_verify(tmp_path, capsys, recipe, bits, kv_cache):
     fmt = grid_for_bits(bits if bits == "1.58" else 16)
     source = save_tiny(tmp_path / "model", fmt, n_layers=1, dim=64, ffn_dim=96, head_dim=16)
-    arguments = ("--bits", bits, "--recipe", recipe, "--model", source, "--kv-cache", "int8")
+    arguments = ("--bits", bits, "--recipe", recipe, "--model", source, "--kv-cache", kv_cache)
     assert run(*arguments, "--output", tmp_path / "out") == 0
     manifest = read_manifest(tmp_path / "out")
-    assert manifest.kv_cache == "int8"
-    floats = 2 * 2 * 64 * 16 * 4  # K and V, two heads of 64 positions, 16 values of 4 bytes
-    assert manifest.kv_cache_bytes < floats / 2
+    assert manifest.kv_cache == kv_cache
+    row = 16 + 4 if kv_cache == "int8" else 8 + 4  # 16 values and their scale
+    assert manifest.kv_cache_bytes == 2 * 2 * 64 * row  # K and V, two heads of 64 positions
     cost = manifest.verification.cache
     assert 0 < cost.rms < cost.rms_bound
     assert cost.perplexity != manifest.verification.perplexity_eager
@@ -318,7 +326,7 @@ def test_a_float_cache_where_int8_costs_too_much(tmp_path, capsys):
 
 
 def test_unknown_cache(tmp_path):
-    assert run("--bits", 2, "--kv-cache", "int4", "--output", tmp_path / "out") == 2
+    assert run("--bits", 2, "--kv-cache", "int2", "--output", tmp_path / "out") == 2
 
 
 @pytest.mark.parametrize("shape", ["125M", "1B"])

@@ -9,14 +9,17 @@ import torch
 
 from edge.checkpoints.convert import build_model
 from edge.formats import BITS_CHOICES, FULL_PRECISION, grid_for_bits
+from edge.ops import reference
 from edge.ops.packed_header import HEADER_BYTES
 from edge.ops.packing import read_header
 from edge.quantizers.paretoq import QATLinear
 from edge.quantizers.plan import Plan
 from export.lower import Options
 from export.program_file import ProgramFile, VerificationError
-from export.references import perplexity
+from export.references import References, perplexity
+from export.rounding import hadamard_matrix
 from export.tables import packed_tables
+from export.verify import CacheTooCoarse, verify
 from runtime_tests.export.lowered import copied, lower, program_of, references_of, verified, weights_of, write
 from runtime_tests.tiny import tiny_checkpoint
 
@@ -81,6 +84,29 @@ def test_keys_that_int8_cannot_hold_are_refused(tmp_path):
     lowered, program = write(model, options, tmp_path / "model.pte")
     with pytest.raises(VerificationError, match="export it with --kv-cache fp32"):
         _verify(model, lowered, program, options)
+
+
+@pytest.mark.parametrize("kv_cache", ["int8", "int4"])
+def test_the_cure_for_a_cache_that_costs_too_much_is_the_next_finer_one(tmp_path, kv_cache):
+    """Logits of rms 3 and a cache that moves each by 0.2; int8 activations move them by 0.1."""
+    logits = 3 * torch.randn(len(TOKENS), 304, generator=torch.Generator().manual_seed(0))
+    signs = 2.0 * (torch.arange(304) % 2) - 1
+    inputs = logits + 0.1 * signs if kv_cache == "int8" else None
+    references = References(logits, logits, kv_cache, logits + 0.2 * signs, inputs, exact_prefill=True)
+    finer, bound = ("fp32", "0.1 of int8 act") if kv_cache == "int8" else ("int8", "0.1414 that costs 1 %")
+    with pytest.raises(
+        CacheTooCoarse, match=f"by rms 0.2, more than the {bound}.*--kv-cache {finer}"
+    ) as error:
+        verify(tmp_path / "never opened", references, 1, TOKENS, "a text")
+    assert error.value.cost.rms == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("head_dim", [16, 24])
+def test_the_hadamard_matrix_is_orthogonal_and_the_ops(head_dim):
+    matrix = hadamard_matrix(head_dim)
+    assert torch.allclose(matrix @ matrix.T, torch.eye(head_dim), atol=1e-6)
+    size = reference.hadamard_size(head_dim)
+    assert torch.allclose(reference.hadamard(torch.eye(head_dim)), matrix * size**0.5, atol=1e-6)
 
 
 def test_every_byte_of_a_table_counts(ternary):
