@@ -1,0 +1,7 @@
+package org.lowbit.demo.core;
+
+/** Receives the ids of a generation, on the thread that called {@link Native#generate}. */
+interface TokenListener {
+    /** Takes the next id; false ends the generation before another is computed. An exception ends it too and reaches the caller. */
+    boolean onToken(long id);
+}
