@@ -1,6 +1,12 @@
 # Finds ExecuTorch's CMake package, unless the project has it already: in EXECUTORCH_ROOT, or in the wheel
-# that Python has installed. If there is none, a project that adds this one gets only the core.
+# that Python has installed. EXECUTORCH_ANDROID names a prebuilt library for Android instead. If there is
+# none, a project that adds this one gets only the core.
 if(TARGET executorch::runtime)
+  return()
+endif()
+
+if(EXECUTORCH_ANDROID)
+  include(cmake/executorch_android.cmake)
   return()
 endif()
 

@@ -1,34 +1,11 @@
 #include <algorithm>
-#include <cstdio>
 #include <functional>
 
 #include "runner/benchmark.h"
+#include "runner/json.h"
 
 namespace edge_runner {
 namespace {
-
-std::string number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.6g", value);
-  return text;
-}
-
-// Escapes a path, which may hold any bytes but zero.
-std::string quoted(const std::string& text) {
-  std::string result = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      result += {'\\', c};
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char escaped[8];
-      std::snprintf(escaped, sizeof(escaped), "\\u%04x", c);
-      result += escaped;
-    } else {
-      result += c;
-    }
-  }
-  return result + "\"";
-}
 
 // Returns the quantile by nearest rank: the smallest value that at least this share does not exceed.
 double percentile(std::vector<double> values, double share) {
@@ -46,24 +23,6 @@ double sum(const std::vector<double>& values) {
   return total;
 }
 
-class Object {
- public:
-  void add(const std::string& name, const std::string& json) {
-    body_ += (body_.empty() ? "" : ", ") + quoted(name) + ": " + json;
-  }
-  void add(const std::string& name, int64_t value) { add(name, std::to_string(value)); }
-  std::string text() const { return "{" + body_ + "}"; }
-
- private:
-  std::string body_;
-};
-
-std::string integers(const std::vector<int64_t>& values) {
-  std::string list;
-  for (const int64_t value : values) list += (list.empty() ? "" : ", ") + std::to_string(value);
-  return "[" + list + "]";
-}
-
 std::string per_run(const std::vector<BenchmarkRun>& runs,
                     const std::function<double(const BenchmarkRun&)>& value) {
   std::string list;
@@ -72,7 +31,7 @@ std::string per_run(const std::vector<BenchmarkRun>& runs,
 }
 
 std::string prefill_json(const BenchmarkResult& r) {
-  Object by_length;
+  JsonObject by_length;
   for (size_t i = 0; i < r.config.prompt_lengths.size(); ++i) {
     const int64_t length = r.config.prompt_lengths[i];
     by_length.add(std::to_string(length), per_run(r.runs, [=](const BenchmarkRun& run) {
@@ -83,9 +42,9 @@ std::string prefill_json(const BenchmarkResult& r) {
 }
 
 std::string decode_json(const BenchmarkResult& r) {
-  Object by_context;
+  JsonObject by_context;
   for (size_t i = 0; i < r.config.contexts.size(); ++i) {
-    Object figures;
+    JsonObject figures;
     figures.add("tokens_per_second", per_run(r.runs, [=](const BenchmarkRun& run) {
                   return static_cast<double>(run.decode_seconds[i].size()) / sum(run.decode_seconds[i]);
                 }));
@@ -101,7 +60,7 @@ std::string decode_json(const BenchmarkResult& r) {
 }
 
 std::string memory_json(const BenchmarkResult& r) {
-  Object memory;
+  JsonObject memory;
   memory.add("peak_resident_bytes", r.memory.peak_resident);
   memory.add("anonymous_bytes", r.memory.anonymous);
   memory.add("file_bytes", r.memory.file);
@@ -115,7 +74,7 @@ std::string memory_json(const BenchmarkResult& r) {
 }  // namespace
 
 std::string to_json(const BenchmarkResult& r) {
-  Object json;
+  JsonObject json;
   json.add("model", quoted(r.config.model));
   json.add("model_bytes", r.model_bytes);
   json.add("kernel", quoted(r.kernel));

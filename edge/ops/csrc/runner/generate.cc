@@ -24,6 +24,30 @@ int64_t pick(Sampler* sampler, const float* logits, int64_t vocab_size, Stats* s
   return id;
 }
 
+bool check_prompt(const GenerateConfig& config, const LanguageProgram& program, std::string* error) {
+  const auto count = static_cast<int64_t>(config.prompt.size());
+  if (count == 0) {
+    *error = "the prompt is empty; give it at least one token";
+    return false;
+  }
+  if (config.position < 0 || count > program.max_seq_len() - config.position) {
+    *error = "the prompt has " + std::to_string(count) + " tokens" +
+             (config.position == 0 ? "" : " from position " + std::to_string(config.position) + " on") +
+             ", the program holds " + std::to_string(program.max_seq_len());
+    return false;
+  }
+  return true;
+}
+
+// Tells why to stop behind `id`, after which the KV cache holds `position` tokens.
+End reason(const GenerateConfig& config, const LanguageProgram& program, int64_t id, int64_t generated,
+           int64_t position, bool wanted) {
+  if (!wanted) return End::kListener;
+  if (is_end(config, program, id)) return End::kEndToken;
+  if (generated >= config.max_new_tokens) return End::kLength;
+  return position >= program.max_seq_len() ? End::kContext : End::kNone;
+}
+
 }  // namespace
 
 bool load_timed(const std::string& path, int threads, executorch::runtime::EventTracer* tracer,
@@ -41,18 +65,20 @@ bool load_timed(const std::string& path, int threads, executorch::runtime::Event
 
 bool generate(LanguageProgram* program, const GenerateConfig& config, const OnToken& on_token, Stats* stats,
               std::string* error) {
-  int64_t position = stats->prompt_tokens = static_cast<int64_t>(config.prompt.size());
-  if (position > program->max_seq_len()) {
-    *error = "the prompt has " + std::to_string(position) + " tokens, the program holds " +
-             std::to_string(program->max_seq_len());
-    return false;
-  }
+  if (!check_prompt(config, *program, error)) return false;
+  stats->prompt_tokens = static_cast<int64_t>(config.prompt.size());
+  int64_t position = config.position + stats->prompt_tokens;
   const int64_t vocab_size = program->vocab_size();
   Sampler sampler(config.sampling);
   stats->inference_start_ms = epoch_ms();
   const Stopwatch prefill_watch;
-  const float* logits = program->prefill(config.prompt.data(), position, 0, error);
+  const float* logits = program->prefill(config.prompt.data(), stats->prompt_tokens, config.position, error);
   stats->prompt_eval_end_ms = epoch_ms();
+  if (config.max_new_tokens == 0) {
+    stats->prefill_seconds = prefill_watch.seconds();
+    stats->end = End::kLength;
+    return logits != nullptr;
+  }
   int64_t id = pick(&sampler, logits, vocab_size, stats, error);
   if (id < 0) return false;
   stats->prefill_seconds = prefill_watch.seconds();
@@ -62,10 +88,8 @@ bool generate(LanguageProgram* program, const GenerateConfig& config, const OnTo
   for (;;) {
     const bool wanted = on_token(id, logits, vocab_size);
     ++stats->generated_tokens;
-    if (!wanted || is_end(config, *program, id) || stats->generated_tokens >= config.max_new_tokens ||
-        position >= program->max_seq_len()) {
-      break;
-    }
+    stats->end = reason(config, *program, id, stats->generated_tokens, position, wanted);
+    if (stats->end != End::kNone) break;
     logits = program->decode(id, position++, error);
     if ((id = pick(&sampler, logits, vocab_size, stats, error)) < 0) return false;
   }

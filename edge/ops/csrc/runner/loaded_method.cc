@@ -41,7 +41,7 @@ std::unique_ptr<LoadedMethod> LoadedMethod::load(const Program& program, const c
     return nullptr;
   }
   loaded->memory_ =
-      std::make_unique<MemoryManager>(&loaded->structures_, loaded->planned_.allocator(), &loaded->scratch_);
+      std::make_unique<MemoryManager>(&loaded->tables_, loaded->planned_.allocator(), &loaded->scratch_);
   auto method = program.load_method(name, loaded->memory_.get(), tracer);
   *status = method.error();
   if (!method.ok()) return nullptr;

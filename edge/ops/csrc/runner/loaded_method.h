@@ -2,7 +2,6 @@
 // copies inputs and outputs.
 #pragma once
 
-#include <executorch/extension/memory_allocator/malloc_memory_allocator.h>
 #include <executorch/runtime/core/event_tracer.h>
 #include <executorch/runtime/executor/memory_manager.h>
 #include <executorch/runtime/executor/method.h>
@@ -28,7 +27,7 @@ class LoadedMethod {
  private:
   LoadedMethod() = default;
 
-  executorch::extension::MallocMemoryAllocator structures_;  // the runtime's own tables
+  TableMemory tables_;
   PlannedMemory planned_;
   ScratchMemory scratch_;
   std::unique_ptr<executorch::runtime::MemoryManager> memory_;

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <new>
 
 namespace edge_runner {
@@ -32,6 +33,23 @@ bool PlannedMemory::allocate(const MethodMeta& meta) {
   }
   allocator_ = std::make_unique<HierarchicalAllocator>(Span<Span<uint8_t>>(buffers_.data(), buffers_.size()));
   return true;
+}
+
+void* TableMemory::allocate(size_t size, size_t alignment) {
+  constexpr size_t kBlock = 16 << 10;
+  if (!isPowerOf2(alignment) || size > SIZE_MAX / 4 || alignment > SIZE_MAX / 4) return nullptr;
+  const size_t needed = size + alignment;
+  if (needed > static_cast<size_t>(end_ - free_)) {
+    const size_t block = std::max(needed, kBlock);
+    uint8_t* bytes = new (std::nothrow) uint8_t[block];
+    if (bytes == nullptr) return nullptr;
+    blocks_.emplace_back(bytes);
+    free_ = bytes;
+    end_ = bytes + block;
+  }
+  uint8_t* start = alignPointer(free_, alignment);
+  free_ = start + size;
+  return start;
 }
 
 void* ScratchMemory::allocate(size_t size, size_t alignment) {

@@ -34,6 +34,19 @@ class PlannedMemory {
   size_t bytes_ = 0;
 };
 
+// Memory of the runtime's own tables, many and small, which live as long as the method.
+class TableMemory final : public executorch::runtime::MemoryAllocator {
+ public:
+  TableMemory() : MemoryAllocator(0, nullptr) {}
+
+  void* allocate(size_t size, size_t alignment = kDefaultAlignment) override;
+
+ private:
+  std::vector<std::unique_ptr<uint8_t[]>> blocks_;
+  uint8_t* free_ = nullptr;  // of the last block, up to end_
+  uint8_t* end_ = nullptr;
+};
+
 // Scratch of one operator at a time, which ExecuTorch resets after each. Grows to the largest need.
 class ScratchMemory final : public executorch::runtime::MemoryAllocator {
  public:

@@ -1,6 +1,5 @@
 #include "runner/program.h"
 
-#include <executorch/extension/tensor/tensor.h>
 #include <executorch/runtime/platform/runtime.h>
 
 #include <algorithm>
@@ -11,9 +10,13 @@
 
 namespace edge_runner {
 
+using executorch::aten::DimOrderType;
 using executorch::aten::ScalarType;
+using executorch::aten::SizesType;
+using executorch::aten::StridesType;
+using executorch::aten::Tensor;
+using executorch::aten::TensorImpl;
 using executorch::extension::BufferDataLoader;
-using executorch::extension::from_blob;
 using executorch::runtime::Error;
 using executorch::runtime::EValue;
 using executorch::runtime::EventTracer;
@@ -144,12 +147,14 @@ const float* LanguageProgram::forward(const int64_t* tokens, int64_t count, int6
     return nullptr;
   }
   auto& method = forward_->method();
-  const auto size = static_cast<executorch::aten::SizesType>(count);
-  const auto token_tensor = from_blob(const_cast<int64_t*>(tokens), {1, size}, ScalarType::Long);
-  const auto position_tensor = from_blob(&position, {1}, ScalarType::Long);
+  SizesType sizes[] = {1, static_cast<SizesType>(count)};
+  DimOrderType order[] = {0, 1};
+  StridesType strides[] = {sizes[1], 1};
+  TensorImpl token_tensor(ScalarType::Long, 2, sizes, const_cast<int64_t*>(tokens), order, strides);
+  TensorImpl position_tensor(ScalarType::Long, 1, sizes, &position, order, strides + 1);
   clear_runtime_log();
-  Error status = method.set_input(EValue(*token_tensor), 0);
-  if (status == Error::Ok) status = method.set_input(EValue(*position_tensor), 1);
+  Error status = method.set_input(EValue(Tensor(&token_tensor)), 0);
+  if (status == Error::Ok) status = method.set_input(EValue(Tensor(&position_tensor)), 1);
   if (status == Error::Ok) status = method.execute();
   if (status != Error::Ok) {
     *error = "the program failed at position " + std::to_string(position) + " (" + first_complaint() + ")";

@@ -18,6 +18,7 @@ namespace edge_runner {
 using executorch::extension::threadpool::get_threadpool;
 
 bool set_threads(int threads) {
+  if (threads == thread_count()) return true;
   auto* pool = get_threadpool();
   return pool != nullptr && pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads));
 }
@@ -25,6 +26,11 @@ bool set_threads(int threads) {
 int thread_count() {
   const auto* pool = get_threadpool();
   return pool == nullptr ? 1 : static_cast<int>(pool->get_thread_count());
+}
+
+int default_threads() {
+  static const int count = thread_count();
+  return count;
 }
 
 }  // namespace edge_runner

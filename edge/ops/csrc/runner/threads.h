@@ -8,4 +8,7 @@ bool set_threads(int threads);
 
 int thread_count();
 
+// ExecuTorch's own choice: the pool's size at the first call, which must come before set_threads.
+int default_threads();
+
 }  // namespace edge_runner
