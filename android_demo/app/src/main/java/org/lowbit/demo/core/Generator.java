@@ -1,0 +1,146 @@
+package org.lowbit.demo.core;
+
+import java.io.IOException;
+import java.util.List;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+
+/** Generates answers, one at a time: runs them on the engine, tells the page their tokens, and keeps what exists so far. */
+final class Generator {
+    private static final long SEND_MS = 40;
+    private static final long SAVE_MS = 500;
+
+    private final Engine engine;
+    private final Sessions sessions;
+    private final Conversations conversations;
+    private final Events events;
+    private final ScheduledExecutorService clock = Executors.newSingleThreadScheduledExecutor(Engine.named("clock"));
+    private final Object saving = new Object();
+    private Generation current;
+    private long runs;
+
+    Generator(Engine engine, Sessions sessions, Conversations conversations, Events events) {
+        this.engine = engine;
+        this.sessions = sessions;
+        this.conversations = conversations;
+        this.events = events;
+        every(SEND_MS, new Runnable() {
+            @Override
+            public void run() {
+                send(current());
+            }
+        });
+        every(SAVE_MS, new Runnable() {
+            @Override
+            public void run() {
+                save(current());
+            }
+        });
+    }
+
+    /** Starts an answer and returns the number of its run. */
+    synchronized long start(Program program, int threads, JsonObject request) throws IOException {
+        if (current != null) throw new Refusal("An answer is being generated: stop it first.");
+        final Generation generation = new Generation(++runs, program, threads, request);
+        current = generation;
+        engine.start(new Runnable() {
+            @Override
+            public void run() {
+                generate(generation);
+            }
+        });
+        return generation.run;
+    }
+
+    /** Stops a run within one token. One that has ended already is none to stop. */
+    synchronized void stop(long run) {
+        if (current != null && current.run == run) current.stop();
+    }
+
+    synchronized Generation current() {
+        return current;
+    }
+
+    /** What a page that was loaded anew needs to take up the stream. */
+    JsonObject describeCurrent() {
+        Generation generation = current();
+        if (generation == null) return new JsonObject().put("run", null);
+        return new JsonObject()
+                .put("run", generation.run)
+                .put("ids", generation.ids())
+                .put("model", generation.program.id)
+                .put("conversation", generation.conversation)
+                .put("turn", generation.turn);
+    }
+
+    /** Saves what exists of the current answer, before the system may end the process. */
+    void saveNow() {
+        save(current());
+    }
+
+    private void generate(Generation generation) {
+        try {
+            generation.begin();
+            Session session = sessions.of(generation.program, generation.threads);
+            JsonObject stats = generation.stats(session.generate(generation.tokens, generation.sampling, generation));
+            finish(generation, stats, "done", "stats", stats);
+        } catch (IOException error) {
+            finish(generation, null, "failed", "error", Words.sentence(error.getMessage()));
+        } catch (RuntimeException error) {
+            finish(generation, null, "failed", "error", "The answer ended by a fault of the app: " + error + ".");
+        }
+    }
+
+    private void finish(Generation generation, JsonObject stats, String event, String name, Object value) {
+        send(generation);
+        String failure = null;
+        try {
+            write(generation, stats);
+        } catch (IOException error) {
+            failure = error.getMessage();
+        }
+        synchronized (this) {
+            current = null;
+        }
+        events.send(event, new JsonObject().put("run", generation.run).put(name, value));
+        if (failure != null) events.send("error", new JsonObject().put("error", failure));
+    }
+
+    private void send(Generation generation) {
+        if (generation == null) return;
+        synchronized (generation) { // no two threads send at once, so tokens keep their order
+            List<Long> ids = generation.takeUnsent();
+            if (!ids.isEmpty()) events.send("token", new JsonObject().put("run", generation.run).put("ids", ids));
+        }
+    }
+
+    private void save(Generation generation) {
+        if (generation == null) return;
+        try {
+            write(generation, null);
+        } catch (IOException error) {
+            events.send("error", new JsonObject().put("error", error.getMessage()));
+        }
+    }
+
+    /** Writes the answer into its conversation: a part of it as long as there are no stats. */
+    private void write(Generation generation, JsonObject stats) throws IOException {
+        if (generation.conversation == null) return;
+        synchronized (saving) {
+            List<Long> ids = generation.ids();
+            if (!generation.isUnsaved() && stats == null) return; // the whole answer may be there already
+            JsonObject answer = new JsonObject()
+                    .put("model", generation.program.id)
+                    .put("ids", ids)
+                    .put("partial", stats == null);
+            if (stats != null) answer.put("stats", stats);
+            conversations.saveAnswer(generation.conversation, generation.turn, answer);
+            generation.markSaved(ids.size());
+        }
+    }
+
+    private void every(long milliseconds, Runnable work) {
+        clock.scheduleWithFixedDelay(work, milliseconds, milliseconds, TimeUnit.MILLISECONDS);
+    }
+}

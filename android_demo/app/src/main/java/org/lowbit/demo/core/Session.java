@@ -1,0 +1,106 @@
+package org.lowbit.demo.core;
+
+import java.io.IOException;
+import java.util.Arrays;
+
+/** A loaded program and the tokens that its KV cache holds. Used on the engine's thread only. */
+final class Session {
+    final Program program;
+    private final int threads;
+    private final long handle;
+    private final String kernel;
+    private long[] held = {};
+
+    private Session(Program program, int threads, long handle, String kernel) {
+        this.program = program;
+        this.threads = threads;
+        this.handle = handle;
+        this.kernel = kernel;
+    }
+
+    /** Loads a program. Throws IOException if the runtime cannot run it or it is not what its manifest says. */
+    static Session open(Program program, int threads) throws IOException {
+        long handle = Native.open(program.path(), threads);
+        try {
+            JsonObject described = JsonReader.parseObject(Native.describe(handle));
+            expect("vocabulary", program.manifest.vocabSize, described.whole("vocab_size"));
+            expect("longest sequence", program.manifest.maxSeqLen, described.whole("max_seq_len"));
+            return new Session(program, threads, handle, described.textOrNull("kernel"));
+        } catch (IOException error) {
+            Native.close(handle);
+            throw error;
+        }
+    }
+
+    boolean is(Program other, int otherThreads) {
+        return program.id.equals(other.id) && has(otherThreads);
+    }
+
+    boolean has(int otherThreads) {
+        return threads == otherThreads;
+    }
+
+    /** The kernel of our ops that the CPU runs. */
+    String kernel() {
+        return kernel;
+    }
+
+    /**
+     * Continues a sequence. What the KV cache holds of its beginning is not computed again.
+     *
+     * @return what {@link Native#generate} tells, and reused_tokens
+     */
+    JsonObject generate(long[] tokens, Sampling sampling, final TokenListener listener) throws IOException {
+        int reused = Math.min(common(tokens, held), tokens.length - 1); // the last token's logits are needed
+        long[] rest = Arrays.copyOfRange(tokens, reused, tokens.length);
+        final Sequence sequence = new Sequence(tokens);
+        held = new long[0]; // unknown while it runs, and after a failure
+        String told = Native.generate(handle, rest, reused, sampling.maxNewTokens, sampling.temperature, sampling.topP,
+                sampling.topK, sampling.seed, new TokenListener() {
+                    @Override
+                    public boolean onToken(long id) {
+                        sequence.add(id);
+                        return listener.onToken(id);
+                    }
+                });
+        held = sequence.computed(tokens.length);
+        return JsonReader.parseObject(told).put("reused_tokens", (long) reused);
+    }
+
+    void close() {
+        Native.close(handle);
+    }
+
+    private static int common(long[] a, long[] b) {
+        int length = 0;
+        while (length < a.length && length < b.length && a[length] == b[length]) ++length;
+        return length;
+    }
+
+    private static void expect(String what, long said, long found) throws Refusal {
+        if (said == found) return;
+        throw new Refusal("The program's " + what + " is " + found + " and its manifest says " + said
+                + ": export the program again.");
+    }
+
+    /** Tokens that grow. */
+    private static final class Sequence {
+        private long[] ids;
+        private int length;
+
+        Sequence(long[] start) {
+            ids = start.clone();
+            length = start.length;
+        }
+
+        void add(long id) {
+            if (length == ids.length) ids = Arrays.copyOf(ids, Math.max(16, 2 * length));
+            ids[length++] = id;
+        }
+
+        /** All tokens but the last generated one, which was chosen and not yet fed. */
+        long[] computed(int given) {
+            return Arrays.copyOf(ids, Math.max(given, length - 1));
+        }
+    }
+}
