@@ -93,6 +93,11 @@ final class DesktopPlatform implements Platform {
     }
 
     @Override
+    public void keepAwake(boolean on) {
+        // A desktop does not sleep within minutes.
+    }
+
+    @Override
     public void send(String event) {
         if (event.contains("\"models.changed\"")) installed.countDown();
         events.send(event);

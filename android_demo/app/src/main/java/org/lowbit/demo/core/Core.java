@@ -32,7 +32,7 @@ public final class Core implements Events {
         conversations = new Conversations(data);
         Sessions sessions = new Sessions(store, memory);
         generator = new Generator(engine, sessions, conversations, this);
-        comparisons = new Comparisons(data, engine, sessions, store, circumstances, this);
+        comparisons = new Comparisons(data, engine, sessions, store, circumstances, platform, this);
     }
 
     /** Makes the programs that came with the app ready, in the background; models.changed follows. */
@@ -84,9 +84,10 @@ public final class Core implements Events {
         return "application/octet-stream";
     }
 
-    /** Puts on disk what would be lost if the process ended now. */
-    public void save() {
+    /** The app is no longer in front: the system may end the process, and gives it slower cores. */
+    public void background() {
         generator.saveNow();
+        comparisons.stop("the app went to the background, where the system slows it down");
     }
 
     @Override
@@ -99,7 +100,7 @@ public final class Core implements Events {
         if (group.equals("models")) return models(call, asked);
         if (group.equals("conversations")) return conversations(call, asked);
         if (group.equals("generate")) return generate(call, asked);
-        if (group.equals("compare")) return comparisons.answer(call, asked);
+        if (group.equals("compare")) return compare(call, asked);
         if (call.equals("device.get")) return circumstances.describe(platform.dataFolder().getUsableSpace());
         if (call.equals("settings.get")) return new JsonObject().put("settings", settings.get());
         if (call.equals("settings.set")) return new JsonObject().put("settings", settings.set(asked.object("settings")));
@@ -155,6 +156,13 @@ public final class Core implements Events {
         }
         if (call.equals("generate.current")) return generator.describeCurrent();
         throw new Refusal("The app has no call " + call + ".");
+    }
+
+    private JsonObject compare(String call, JsonObject asked) throws IOException {
+        if (call.equals("compare.start") && generator.current() != null) {
+            throw new Refusal("An answer is being generated: stop it first.");
+        }
+        return comparisons.answer(call, asked);
     }
 
     private JsonObject share(JsonObject asked) throws IOException {

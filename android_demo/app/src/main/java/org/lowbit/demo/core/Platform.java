@@ -25,6 +25,9 @@ public interface Platform {
     /** Offers files to other apps. */
     void share(List<File> files) throws IOException;
 
+    /** Keeps the screen on, or no longer. Any thread may call it. */
+    void keepAwake(boolean on);
+
     /** Gives an event, a JSON object, to the page. Returns at once; any thread may call it. */
     void send(String event);
 }
