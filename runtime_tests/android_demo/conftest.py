@@ -1,0 +1,68 @@
+"""What the tests of the app share, each made once per run of pytest: the native library, programs, npm's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import executorch
+import pytest
+
+from runtime_tests.native_builds import compile_target, configure, made_once, require
+
+APP = Path(__file__).resolve().parents[2] / "android_demo"
+CPP = APP / "app" / "src" / "main" / "cpp"
+EXECUTORCH = Path(next(iter(executorch.__path__)))
+
+#: Exports a program of the embedded story model, unless that was done: ("1.58") or ("4", "xnnpack-8da4w").
+StoryPrograms = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def native_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of liblowbit_app.so for this computer's JVM: ``java -Djava.library.path=FOLDER ...``.
+
+    Built from the app's own CMakeLists.txt against ExecuTorch's wheel. By hand::
+
+        cmake -S android_demo/app/src/main/cpp -B BUILD -DEXECUTORCH_ROOT=SITE_PACKAGES/executorch
+        cmake --build BUILD --parallel
+    """
+    require("java", "javac")
+
+    def make(folder: Path) -> None:
+        configure(CPP, folder, f"-DEXECUTORCH_ROOT={EXECUTORCH}")
+        compile_target(folder, "lowbit_app")
+
+    return made_once(tmp_path_factory, "app-native", make)
+
+
+@pytest.fixture(scope="session")
+def story_program(tmp_path_factory: pytest.TempPathFactory) -> StoryPrograms:
+    """A function that returns the folder of an exported program: model.pte, manifest.json, tokenizer.json."""
+    from export.to_pte import main
+
+    def exported(bits: str, recipe: str = "lowbit") -> Path:
+        name = f"story-{bits}bit-{recipe}"
+        options = ["--bits", bits, "--recipe", recipe]
+        folder = made_once(
+            tmp_path_factory, name, lambda folder: main([*options, "--output", str(folder / "program")])
+        )
+        return folder / "program"
+
+    return exported
+
+
+@pytest.fixture(scope="session")
+def npm_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The node_modules folder of the parts that the app takes from npm."""
+    from android_demo.parts.npm import PartsError, node_modules
+
+    require("npm")
+
+    def fetch(folder: Path) -> None:
+        try:
+            node_modules(folder)
+        except PartsError as error:
+            pytest.skip(str(error))
+
+    return node_modules(made_once(tmp_path_factory, "app-npm", fetch))
