@@ -37,8 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--readings",
         type=Path,
-        help="properties that stand for a phone's sensors: name, memory_bytes, temperature_c, battery_percent, "
-        "charging, throttling; read anew each time",
+        help="properties that stand for a phone's sensors: name, memory_bytes, temperature_c, "
+        "battery_percent, charging, throttling; read anew each time",
     )
     args = parser.parse_args(argv)
     if lacking := missing_tools():

@@ -83,6 +83,8 @@ class Run(_Record):
         peak_resident_bytes: of the whole process.
         read_seconds: a pure read of the program's bytes with as many threads, just after the run.
         khz: highest frequency among the used cores, just after the run.
+        temperature_c: of a phone's battery, just after the run.
+        battery_percent, charging: of a phone, just after the run.
     """
 
     round: Annotated[int, Field(ge=0)]
@@ -95,6 +97,9 @@ class Run(_Record):
     peak_resident_bytes: Count | None = None
     read_seconds: Positive | None = None
     khz: int | None = None
+    temperature_c: float | None = None
+    battery_percent: int | None = None
+    charging: bool | None = None
 
 
 class Trace(_Record):
@@ -177,12 +182,14 @@ class Report(_Record):
     Attributes:
         started: UTC, ISO 8601.
         finished: whether every program that could be measured was, and there was one.
+        stopped: why the app ended the measurement early, as the end of a sentence; else empty.
         versions: of this project and the packages it stands on; "commit" where a checkout tells.
     """
 
     schema_version: Literal[1] = 1
     started: str
     finished: bool = False
+    stopped: str = ""
     versions: dict[str, str]
     device: DeviceRecord
     settings: Settings

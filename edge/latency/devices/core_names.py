@@ -30,3 +30,10 @@ for designer, parts in re.findall(r"^0x(\w+): (.*(?:\n  .*)*)", _TABLE, re.MULTI
 def core_name(designer: int, part: int) -> str:
     """Name of a core, or its numbers where it is not known here."""
     return _NAMES.get((designer, part), f"core {designer:#04x}:{part:#05x}")
+
+
+def with_core_names(text: str) -> str:
+    """Put names in place of numbers as ``core_name`` writes them; the app reports numbers only."""
+    return re.sub(
+        r"core (0x\w{2}):(0x\w{3})", lambda found: core_name(int(found[1], 16), int(found[2], 16)), text
+    )

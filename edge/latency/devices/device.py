@@ -96,7 +96,8 @@ class DeviceKind:
 
     Attributes:
         words: as reports describe it.
-        open: makes the device from the text behind the colon, the cores and the folder of tools.
+        open: makes the device from the text behind the colon, the cores and the folder of tools; None where
+            it measures by itself, and only its reports are read.
         variant: what may stand behind a colon, such as SERIAL; nothing may where it is empty.
         variants: all that it can be; empty for any text.
         has_speed: its times mean something.
@@ -107,7 +108,7 @@ class DeviceKind:
 
     name: str
     words: str
-    open: Callable[[str | None, list[int] | None, Path], Device]
+    open: Callable[[str | None, list[int] | None, Path], Device] | None
     variant: str = ""
     variants: tuple[str, ...] = ()
     has_speed: bool = True

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 from edge.files import only_writer
-from edge.latency.devices import adb, emulator, host
+from edge.latency.devices import adb, app, emulator, host
 from edge.latency.devices.device import Device, DeviceError
 from edge.ops.cross_build import CrossBuildError, cross_build
 from edge.ops.source_hash import source_hash
 
 #: One row for each kind of device, by name.
-DEVICES = {module.KIND.name: module.KIND for module in (host, adb, emulator)}
+DEVICES = {module.KIND.name: module.KIND for module in (host, adb, emulator, app)}
 
 
 def open_device(name: str, cores: list[int] | None = None, arm_folder: Path | None = None) -> Device:
@@ -33,6 +33,8 @@ def open_device(name: str, cores: list[int] | None = None, arm_folder: Path | No
     kind = DEVICES.get(word)
     if kind is None or (colon and not kind.has_variant(variant)):
         raise ValueError(f"{name!r} is no device; choose {_choices()}")
+    if kind.open is None:
+        raise ValueError(f"--device {name} only names the origin of a report; choose {_choices()}")
     if cores is not None and not kind.takes_cores:
         raise ValueError(f"--cores has no meaning for {kind.words}: leave out --cores")
     folder = arm_folder or (_cached_arm_folder() if kind.needs_arm_tools else Path())
@@ -42,7 +44,7 @@ def open_device(name: str, cores: list[int] | None = None, arm_folder: Path | No
 def _choices() -> str:
     """Every name with its variants, as a sentence's end."""
     names, notes = [], ""
-    for kind in DEVICES.values():
+    for kind in (kind for kind in DEVICES.values() if kind.open is not None):
         names += [kind.name, *([f"{kind.name}:{kind.variant}"] if kind.variant else [])]
         if kind.variants:
             notes += f", with a {kind.variant} of {', '.join(kind.variants)}"

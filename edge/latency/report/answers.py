@@ -27,7 +27,8 @@ def unfinished(report: Report) -> str | None:
         return "Unfinished: some programs have not been checked yet."
     rounds = count(report.settings.rounds, "round")
     done = figures.complete_rounds(report)
-    return f"Unfinished: {done} of {rounds} exist for every program; figures may change."
+    reason = f", because {report.stopped}" if report.stopped else ""
+    return f"Unfinished: {done} of {rounds} exist for every program{reason}; figures may change."
 
 
 def choice(report: Report) -> ProgramRecord | None:

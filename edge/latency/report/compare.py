@@ -97,7 +97,8 @@ def read_finished(path: Path) -> Report:
     """Read a report. Raises ValueError where it is unfinished and so lacks figures."""
     report = read_report(path)
     if not report.finished:
-        raise ValueError(f"{path} is unfinished: give the command that began it again, and compare then")
+        again = "give the command that began it again" if report.device_kind.open else "measure it again"
+        raise ValueError(f"{path} is unfinished: {again}, and compare then")
     return report
 
 

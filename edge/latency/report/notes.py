@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from edge.latency.devices.core_names import with_core_names
 from edge.latency.report.words import NOTHING, count, listed
-from edge.latency.schema import ProgramRecord, Report
+from edge.latency.schema import ProgramRecord, Report, Run
 
 Facts = list[tuple[str, str]]
 
@@ -13,11 +14,12 @@ Facts = list[tuple[str, str]]
 def circumstances(report: Report) -> Facts:
     """Everything that a figure depends on, by its name."""
     device, settings, programs = report.device, report.settings, report.programs
+    runs = [run for program in programs for run in program.runs]
     has_speed = report.device_kind.has_speed
     memory = f"{device.memory_bytes / 2**30:.1f} GiB" if device.memory_bytes else "not readable"
     facts = [
         ("Device", f"{device.name} ({report.device_kind.words})"),
-        ("Processor", f"{device.cpu}; {' '.join(device.features)}".removesuffix("; ")),
+        ("Processor", f"{with_core_names(device.cpu)}; {' '.join(device.features)}".removesuffix("; ")),
         ("Memory", memory if has_speed else ""),
         ("System", device.system),
     ]
@@ -26,6 +28,8 @@ def circumstances(report: Report) -> Facts:
             ("Cores used", f"{len(device.cores)}: {_listed(device.cores)}"),
             ("Frequency", _frequency(report)),
             ("Governor", ", ".join(device.governors) or "not readable"),
+            ("Temperature", _range([run.temperature_c for run in runs], "°C")),
+            ("Battery", _range([run.battery_percent for run in runs], "%") + _charging(runs)),
             ("Kernel", ", ".join(kernels(programs)) or NOTHING),
             ("Threads", _listed(settings.threads)),
             ("Prompts", f"{_listed(settings.prompts)} tokens, from an empty cache"),
@@ -55,6 +59,20 @@ def _frequency(report: Report) -> str:
 def kernels(programs: Iterable[ProgramRecord]) -> list[str]:
     """Kernels of the low-bit ops that dispatch picked."""
     return sorted({run.kernel for program in programs for run in program.runs if run.kernel})
+
+
+def _range(values: Iterable[float | None], unit: str) -> str:
+    """The least and the most of what is known; nothing where nothing is."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    least, most = min(known), max(known)
+    return f"{least:g} {unit}" if least == most else f"{least:g} to {most:g} {unit}"
+
+
+def _charging(runs: Sequence[Run]) -> str:
+    charging = {run.charging for run in runs} - {None}
+    return {(True,): ", charging", (False,): ", not charging"}.get(tuple(charging), "")
 
 
 _MEANINGS = """

@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from edge.latency.devices.core_names import with_core_names
 from edge.latency.report import answers, figures, plots, tables
 from edge.latency.report.notes import circumstances, meanings
 from edge.latency.report.svg import Drawing
@@ -66,7 +67,8 @@ def page(report: Report) -> str:
 def _conditions(report: Report) -> str:
     settings = report.settings
     threads, rounds = count(settings.threads[0], "thread"), count(settings.rounds, "round")
-    where = f"{report.device.cpu}, {threads}, behind {settings.contexts[0]} tokens, medians of {rounds}."
+    cpu = with_core_names(report.device.cpu)
+    where = f"{cpu}, {threads}, behind {settings.contexts[0]} tokens, medians of {rounds}."
     return f"{where} {_HOLLOW} Dashed: our 4 bits."
 
 
