@@ -7,6 +7,8 @@ import java.util.List;
 
 /** Starts comparisons, one at a time, and keeps the report of the last. */
 final class Comparisons {
+    static final String FOLDER = "report";
+
     private final File folder;
     private final Engine engine;
     private final Sessions sessions;
@@ -19,7 +21,7 @@ final class Comparisons {
 
     Comparisons(File data, Engine engine, Sessions sessions, ProgramStore store, Circumstances circumstances,
             Platform platform, Events events) throws IOException {
-        folder = DataFiles.folder(data, "report");
+        folder = DataFiles.folder(data, FOLDER);
         this.engine = engine;
         this.sessions = sessions;
         this.store = store;

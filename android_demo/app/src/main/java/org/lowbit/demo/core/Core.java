@@ -84,6 +84,11 @@ public final class Core implements Events {
         return "application/octet-stream";
     }
 
+    /** Where a report's files are, below the platform's data folder. */
+    public static File reportFolder(File data) {
+        return new File(data, Comparisons.FOLDER);
+    }
+
     /** The app is no longer in front: the system may end the process, and gives it slower cores. */
     public void background() {
         generator.saveNow();
