@@ -54,8 +54,7 @@ export class TextStream {
   /** The text that ids add. */
   add(ids) {
     this.ids.push(...ids);
-    const text = this.tokenizer.decode(this.ids);
-    if (text.endsWith("\uFFFD")) return "";
+    const text = this.tokenizer.decode(this.ids).replace(/\uFFFD+$/, "");
     const piece = text.slice(this.shown);
     this.shown = Math.max(this.shown, text.length);
     return piece;

@@ -1,0 +1,256 @@
+/** One conversation and the answer that is being generated; the app keeps both, so that a reload loses neither. */
+
+import { call, listen } from "./host.js";
+import { tokenizerOf } from "./programs.js";
+import { joined, promptTokens } from "./prompt.js";
+import { modelOf, store } from "./store.js";
+import { TextStream } from "./text/tokenizer.js";
+
+const EMPTY = { title: "", system: "", turns: [] };
+
+export class Talk {
+  /** @param {(turn: object | null) => void} onChange gets the turn whose text grew; null if anything may differ */
+  constructor(onChange) {
+    this.onChange = onChange;
+    this.conversation = structuredClone(EMPTY);
+    this.running = null; // {turn, run, waiting, stream, firstAt, resolve}
+    listen("token", (event) => this.receive(event));
+    listen("done", (event) => this.receive(event));
+    listen("failed", (event) => this.receive(event));
+    listen("reconnected", () => this.catchUp());
+  }
+
+  /** Begin an empty conversation, with the same words to the model as the last. */
+  async begin() {
+    await this.stop();
+    this.conversation = { ...structuredClone(EMPTY), system: this.conversation.system };
+    this.onChange(null);
+  }
+
+  async open(id) {
+    if (id !== this.conversation.id) await this.stop();
+    this.conversation = (await call("conversations.get", { id })).conversation;
+    await this.restoreTexts();
+    this.onChange(null);
+  }
+
+  /** After a reload: take up the answer that is being generated, or else the last conversation. */
+  async resume() {
+    const current = await call("generate.current");
+    const { conversations } = await call("conversations.list");
+    const id = (current.run !== null && current.conversation) || conversations[0]?.id;
+    if (!id) return;
+    await this.open(id);
+    const turn = current.run === null ? undefined : this.conversation.turns[current.turn];
+    if (turn) await this.takeUp(turn, current);
+    else await this.dropUnbegun();
+  }
+
+  /** Add a text of the user and let each of the programs answer it, one after the other. */
+  async send(text, models) {
+    const { turns } = this.conversation;
+    const isStory = models[0].chat_template === null;
+    turns.push({ role: "user", text: isStory ? joined(turns, text) : text });
+    for (const model of models) turns.push({ role: "assistant", text: "", model: model.id });
+    this.conversation.title ||= text.trim().split(/\s+/).join(" ").slice(0, 60);
+    try {
+      await this.answerUnbegun();
+    } catch (error) {
+      if (turns.at(-1).role === "user") turns.pop(); // no program took it
+      await this.save();
+      this.onChange(null);
+      throw error;
+    }
+  }
+
+  /** Let another program answer the last text too. */
+  async answerToo(model) {
+    this.conversation.turns.push({ role: "assistant", text: "", model: model.id });
+    await this.answerUnbegun();
+  }
+
+  /** Generate an answer anew. */
+  async retry(turn) {
+    for (const name of ["ids", "stats", "partial"]) delete turn[name];
+    turn.text = "";
+    await this.answerUnbegun();
+  }
+
+  async save() {
+    const { turns } = this.conversation;
+    const saved = await call("conversations.save", { conversation: this.conversation });
+    this.conversation = { ...saved.conversation, turns };
+  }
+
+  /** Stop the answer within a token; resolves when it has ended. */
+  async stop() {
+    const running = this.running;
+    if (!running) return;
+    running.isStopped = true;
+    if (running.run !== null) await call("generate.stop", { run: running.run });
+    await running.ended;
+  }
+
+  async answerUnbegun() {
+    await this.save();
+    try {
+      for (let turn; (turn = this.conversation.turns.find(isUnbegun)); ) {
+        const ended = await this.answer(turn);
+        if (!ended) break;
+      }
+    } finally {
+      await this.dropUnbegun();
+    }
+  }
+
+  /** Generate one answer; resolves to true if it came to an end of its own. */
+  async answer(turn) {
+    const index = this.conversation.turns.indexOf(turn);
+    const model = modelOf(turn.model);
+    this.start(turn, null);
+    try {
+      if (!model) throw new Error("The program of this answer was deleted; choose another.");
+      const tokens = await promptTokens(model, this.conversation, index);
+      checkLength(tokens, model);
+      const running = this.running;
+      running.stream = new TextStream(await tokenizerOf(model), tokens);
+      const { temperature, top_p, top_k, seed, max_new_tokens } = store.settings;
+      const sampling = { temperature, top_p, top_k, seed, max_new_tokens };
+      const place = { conversation: this.conversation.id, turn: index };
+      const { run } = await call("generate.start", { model: model.id, tokens, ...sampling, ...place });
+      running.run = run;
+      if (running.isStopped) await call("generate.stop", { run });
+      running.waiting.splice(0).forEach((event) => this.receive(event));
+      const isWhole = await running.ended;
+      if (running.error) throw new Error(running.error);
+      return isWhole;
+    } catch (error) {
+      this.finish(false);
+      throw error;
+    } finally {
+      if (!turn.ids?.length && !turn.stats) this.remove(turn);
+      await this.save();
+      this.onChange(null);
+    }
+  }
+
+  start(turn, run) {
+    let resolve;
+    const ended = new Promise((done) => {
+      resolve = done;
+    });
+    this.running = { turn, run, waiting: [], stream: null, firstAt: null, resolve, ended };
+    turn.ids ??= [];
+    turn.partial = true;
+    this.onChange(null);
+  }
+
+  finish(value) {
+    const running = this.running;
+    this.running = null;
+    running?.resolve(value);
+  }
+
+  receive(event) {
+    const running = this.running;
+    if (!running) return;
+    if (running.run === null) running.waiting.push(event);
+    else if (event.run !== running.run) return;
+    else if (running.isTakenUp) this.catchUp();
+    else if (event.event === "token") this.grow(event.ids);
+    else if (event.event === "done") this.end(event.stats);
+    else this.fail(event.error);
+  }
+
+  grow(ids) {
+    const { turn, stream } = this.running;
+    this.running.firstAt ??= performance.now();
+    turn.ids.push(...ids);
+    turn.text += stream.add(ids);
+    this.onChange(turn);
+  }
+
+  end(stats) {
+    const { turn } = this.running;
+    turn.stats = stats;
+    turn.partial = false;
+    this.finish(stats.end !== "stopped");
+  }
+
+  fail(sentence) {
+    this.running.error = sentence;
+    this.finish(false);
+  }
+
+  /** Follow an answer that an earlier page began: the app tells all its ids each time. */
+  async takeUp(turn, current) {
+    this.start(turn, current.run);
+    this.running.isTakenUp = true;
+    await this.catchUp();
+    await this.running?.ended;
+    await this.save();
+    this.onChange(null);
+    if (turn.stats && turn.stats.end !== "stopped") await this.answerUnbegun();
+    else await this.dropUnbegun();
+  }
+
+  async catchUp() {
+    const running = this.running;
+    if (!running || running.run === null) return;
+    running.isTakenUp = true;
+    const current = await call("generate.current");
+    if (this.running !== running) return;
+    if (current.run === running.run) {
+      await this.spell(running.turn, current.ids);
+      this.onChange(running.turn);
+      return;
+    }
+    const { conversation } = await call("conversations.get", { id: this.conversation.id });
+    if (this.running !== running) return;
+    const kept = conversation.turns[this.conversation.turns.indexOf(running.turn)] ?? {};
+    await this.spell(running.turn, kept.ids ?? []);
+    Object.assign(running.turn, { stats: kept.stats, partial: kept.partial ?? true });
+    this.finish(Boolean(kept.stats));
+  }
+
+  /** Set the text of an answer from its ids. */
+  async spell(turn, ids) {
+    const model = modelOf(turn.model);
+    turn.ids = ids;
+    if (!model || !ids.length) return;
+    const tokens = await promptTokens(model, this.conversation, this.conversation.turns.indexOf(turn));
+    turn.text = new TextStream(await tokenizerOf(model), tokens).add(ids) || turn.text;
+  }
+
+  /** Spell answers whose ids the app kept while no page was there to write their text. */
+  async restoreTexts() {
+    for (const turn of this.conversation.turns) {
+      if (turn.ids?.length && (!turn.text || turn.partial)) await this.spell(turn, turn.ids);
+    }
+  }
+
+  /** Remove answers that nobody began and nobody will. */
+  async dropUnbegun() {
+    const unbegun = this.conversation.turns.filter(isUnbegun);
+    if (!unbegun.length) return;
+    unbegun.forEach((turn) => this.remove(turn));
+    await this.save();
+    this.onChange(null);
+  }
+
+  remove(turn) {
+    const { turns } = this.conversation;
+    if (turns.includes(turn)) turns.splice(turns.indexOf(turn), 1);
+  }
+}
+
+function isUnbegun(turn) {
+  return turn.role === "assistant" && !turn.ids?.length && !turn.stats;
+}
+
+function checkLength(tokens, model) {
+  if (tokens.length <= model.max_seq_len) return;
+  throw new Error(
+    `The text has ${tokens.length} tokens and this program holds ${model.max_seq_len}; shorten it or begin a new conversation.`,
+  );
+}
