@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from hashlib import sha256
 from pathlib import Path
 
+from android_demo.parts.command import run
 from edge.files import replace_directory
 
-HERE = Path(__file__).resolve().parent
+_HERE = Path(__file__).resolve().parent
 _FILES = ("package.json", "package-lock.json", ".npmrc")
 
 #: Where each part lies in node_modules.
 EXECUTORCH = Path("react-native-executorch/third-party")
 DEXER = Path("@nativescript/android/framework/build-tools/android-metadata-generator.jar")
 FRAMEWORK_TYPES = Path("@nativescript/types-android/lib/android-21-37-merged.d.ts")
-#: Modules of the page, by their name in assets/vendor.
+#: Modules of the page and their licences, by their name in assets/vendor.
 PAGE_MODULES = {
-    "tokenizers.js": Path("@huggingface/tokenizers/dist/tokenizers.mjs"),
+    "tokenizers.js": Path("@huggingface/tokenizers/dist/tokenizers.min.mjs"),
+    "tokenizers.LICENSE": Path("@huggingface/tokenizers/LICENSE"),
     "jinja.js": Path("@huggingface/jinja/dist/index.js"),
+    "jinja.LICENSE": Path("@huggingface/jinja/LICENSE"),
 }
-
-
-class PartsError(Exception):
-    """Error whose message says what is missing or failed, and what to do."""
 
 
 def node_modules(cache: Path) -> Path:
@@ -34,25 +31,11 @@ def node_modules(cache: Path) -> Path:
     Raises:
         PartsError: npm is missing, or cannot fetch the parts as their hashes say.
     """
-    lock = sha256(b"".join((HERE / name).read_bytes() for name in _FILES)).hexdigest()
+    lock = sha256(b"".join((_HERE / name).read_bytes() for name in _FILES)).hexdigest()
     folder = cache / f"npm-{lock[:12]}"
     if not folder.is_dir():
-        if shutil.which("npm") is None:
-            raise PartsError("npm is missing: apt-get install npm, or install Node.js")
         with replace_directory(folder, wait=True) as partial:
-            _install(partial)
+            for name in _FILES:
+                shutil.copyfile(_HERE / name, partial / name)
+            run(["npm", "ci"], "npm cannot fetch the parts that package-lock.json names", cwd=partial)
     return folder / "node_modules"
-
-
-def default_cache() -> Path:
-    """The folder in which downloads and builds are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-lowbit" / "android"
-
-
-def _install(folder: Path) -> None:
-    for name in _FILES:
-        shutil.copyfile(HERE / name, folder / name)
-    result = subprocess.run(["npm", "ci", "--silent"], cwd=folder, capture_output=True, text=True)
-    if result.returncode != 0:
-        reason = (result.stderr + result.stdout).strip() or "no reason given"
-        raise PartsError(f"npm cannot fetch the parts that package-lock.json names: {reason[-500:]}")

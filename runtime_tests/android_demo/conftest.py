@@ -1,13 +1,17 @@
-"""What the tests of the app share, each made once per run of pytest: the native library, programs, npm's parts."""
+"""What the tests of the app share, each made once per run: the native library, programs, npm's parts."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import executorch
 import pytest
 
+from runtime_tests.android_demo.desktop_app import DesktopApp, running
 from runtime_tests.native_builds import compile_target, configure, made_once, require
 
 APP = Path(__file__).resolve().parents[2] / "android_demo"
@@ -55,7 +59,8 @@ def story_program(tmp_path_factory: pytest.TempPathFactory) -> StoryPrograms:
 @pytest.fixture(scope="session")
 def npm_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The node_modules folder of the parts that the app takes from npm."""
-    from android_demo.parts.npm import PartsError, node_modules
+    from android_demo.parts.command import PartsError
+    from android_demo.parts.npm import node_modules
 
     require("npm")
 
@@ -66,3 +71,48 @@ def npm_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.skip(str(error))
 
     return node_modules(made_once(tmp_path_factory, "app-npm", fetch))
+
+
+@pytest.fixture(scope="session")
+def desktop_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The app's core and its desktop server, compiled."""
+    from android_demo.desktop.launch import compile_classes
+
+    require("java", "javac")
+    return made_once(tmp_path_factory, "app-classes", compile_classes)
+
+
+#: Starts the app on a data folder: ``with run_app(data, models=[...]) as app``; see ``desktop_app.running``.
+RunApp = Callable[..., AbstractContextManager[DesktopApp]]
+
+
+@pytest.fixture(scope="session")
+def run_app(desktop_classes: Path, native_folder: Path) -> RunApp:
+    """A function that starts the app with the real native library, as a context."""
+    return partial(running, desktop_classes, native_folder)
+
+
+@pytest.fixture(scope="session")
+def page_libraries(tmp_path_factory: pytest.TempPathFactory, npm_parts: Path) -> Path:
+    """A folder with ``vendor``, the page's libraries, which the build puts beside the page."""
+    from android_demo.parts.npm import PAGE_MODULES
+
+    def copy(folder: Path) -> None:
+        (folder / "vendor").mkdir()
+        for name, path in PAGE_MODULES.items():
+            shutil.copyfile(npm_parts / path, folder / "vendor" / name)
+
+    return made_once(tmp_path_factory, "app-page-libraries", copy)
+
+
+@pytest.fixture(scope="session")
+def page_in_node(tmp_path_factory: pytest.TempPathFactory, page_libraries: Path) -> Path:
+    """The page's files with its libraries, for Node, which must be told that they are modules."""
+    require("node")
+
+    def copy(folder: Path) -> None:
+        for source in (APP / "app" / "src" / "main" / "assets", page_libraries):
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+        (folder / "package.json").write_text('{"type": "module"}')
+
+    return made_once(tmp_path_factory, "app-page-in-node", copy)

@@ -1,9 +1,10 @@
 #include "core/c_api.h"
 
+#include <pthread.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <system_error>
-#include <thread>
 #include <vector>
 
 #include "core/attention.h"
@@ -23,23 +24,36 @@ int report(bool ok, const Error& why, char* error, size_t error_size) {
   return ok ? 0 : 1;
 }
 
+struct Part {
+  ParallelFor::Body body;
+  void* context;
+  int64_t begin, end;
+};
+
+void* run_part(void* argument) {
+  const Part& part = *static_cast<const Part*>(argument);
+  part.body(part.context, part.begin, part.end);
+  return nullptr;
+}
+
 // Runs equal ranges on one thread each; if a thread cannot start, runs its range here.
 void run_on_threads(void* pool, int64_t count, int64_t grain, ParallelFor::Body body, void* context) {
   const int64_t wanted = *static_cast<const int*>(pool);
-  const int64_t parts = std::max<int64_t>(1, std::min(wanted, (count + grain - 1) / grain));
-  const auto run_part = [=](int64_t part) {
-    body(context, count * part / parts, count * (part + 1) / parts);
-  };
-  std::vector<std::thread> threads;
-  for (int64_t part = 1; part < parts; ++part) {
-    try {
-      threads.emplace_back(run_part, part);
-    } catch (const std::exception&) {  // no thread or no memory
-      run_part(part);
+  const int64_t shares = std::max<int64_t>(1, std::min(wanted, (count + grain - 1) / grain));
+  std::vector<Part> parts;
+  for (int64_t i = 0; i < shares; ++i)
+    parts.push_back({body, context, count * i / shares, count * (i + 1) / shares});
+  std::vector<pthread_t> threads;
+  for (size_t i = 1; i < parts.size(); ++i) {
+    pthread_t thread;
+    if (pthread_create(&thread, nullptr, run_part, &parts[i]) == 0) {
+      threads.push_back(thread);
+    } else {
+      run_part(&parts[i]);
     }
   }
-  run_part(0);
-  for (std::thread& thread : threads) thread.join();
+  run_part(&parts[0]);
+  for (const pthread_t thread : threads) pthread_join(thread, nullptr);
 }
 
 const Kernel* kernel_named(const char* name, Error* error) {

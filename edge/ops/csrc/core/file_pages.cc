@@ -1,8 +1,8 @@
 #include "core/file_pages.h"
 
 #if defined(__linux__)
+#include <sys/auxv.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <cinttypes>
 #include <cstdio>
@@ -35,7 +35,7 @@ bool is_read_only_file(uintptr_t begin, uintptr_t end) {
 }  // namespace
 
 void release_file_pages(const uint8_t* data, int64_t bytes) {
-  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto page = static_cast<uintptr_t>(getauxval(AT_PAGESZ));
   const auto first = reinterpret_cast<uintptr_t>(data);
   const uintptr_t begin = (first + page - 1) / page * page;
   const uintptr_t end = (first + static_cast<uintptr_t>(bytes)) / page * page;

@@ -7,7 +7,6 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -90,11 +89,9 @@ class Team {
   size_t members_up_to(size_t wanted) {
     while (members_.size() < wanted) {
       auto member = std::make_unique<Member>();
-      try {
-        std::thread([served = member.get()] { serve(served); }).detach();
-      } catch (const std::system_error&) {
-        return members_.size();
-      }
+      pthread_t thread;  // not std::thread, whose failure is an exception: Android's build has none
+      if (pthread_create(&thread, nullptr, serve, member.get()) != 0) return members_.size();
+      pthread_detach(thread);
       members_.push_back(std::move(member));
     }
     return wanted;
@@ -107,7 +104,8 @@ class Team {
     member->wake.notify_one();
   }
 
-  static void serve(Member* member) {
+  static void* serve(void* served) {
+    Member* member = static_cast<Member*>(served);
     for (uint64_t round = 1;; ++round) {
       wait_for(round, member);
       const Order& order = member->order;

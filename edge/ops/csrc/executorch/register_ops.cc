@@ -2,7 +2,6 @@
 // failed check ends the op with InvalidArgument and writes a sentence to ExecuTorch's log.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
-#include <executorch/runtime/kernel/thread_parallel_interface.h>
 
 #include <tuple>
 #include <type_traits>
@@ -13,6 +12,7 @@
 #include "core/linear.h"
 #include "core/team.h"
 #include "core/unpacked_ternary.h"
+#include "executorch/thread_pool.h"
 
 namespace {
 
@@ -29,7 +29,7 @@ constexpr size_t kMaxDims = 16;
 // Runs a loop on as many threads as ExecuTorch's pool has, but on the team's, which are faster at loops as
 // short as those of decode.
 void run_on_threads(void*, int64_t count, int64_t grain, edge::ParallelFor::Body body, void* context) {
-  edge::run_on_team(executorch::extension::get_thread_count(), count, grain, body, context);
+  edge::run_on_team(edge::pool_threads(), count, grain, body, context);
 }
 
 constexpr edge::ParallelFor kParallel{run_on_threads, nullptr};
