@@ -43,7 +43,7 @@ final class Comparison implements Runnable {
             report.end(stopped);
             events.send("compare.done", event().put("report", report.content()));
         } catch (IOException error) {
-            events.send("compare.failed", event().put("error", Words.sentence(error.getMessage())));
+            events.send("compare.failed", event().put("error", Words.sentence(error)));
         } catch (RuntimeException error) {
             events.send("compare.failed", event().put("error", "The comparison ended by a fault of the app: " + error + "."));
         }

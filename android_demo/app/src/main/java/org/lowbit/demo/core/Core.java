@@ -51,7 +51,7 @@ public final class Core implements Events {
             JsonObject asked = JsonReader.parseObject(request);
             return new JsonObject().put("ok", true).put("result", answer(asked.text("call"), asked)).toString();
         } catch (IOException error) {
-            return refused(Words.sentence(error.getMessage()));
+            return refused(Words.sentence(error));
         } catch (RuntimeException error) {
             return refused("The app has a fault: " + error + ".");
         }
@@ -195,7 +195,7 @@ public final class Core implements Events {
                 try {
                     work.run();
                 } catch (IOException error) {
-                    send("error", new JsonObject().put("error", Words.sentence(error.getMessage())));
+                    send("error", new JsonObject().put("error", Words.sentence(error)));
                 } catch (RuntimeException error) {
                     send("error", new JsonObject().put("error", "The program was not added, by a fault of the app: " + error + "."));
                 }

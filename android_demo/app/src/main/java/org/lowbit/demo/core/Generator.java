@@ -86,7 +86,7 @@ final class Generator {
             JsonObject stats = generation.stats(session.generate(generation.tokens, generation.sampling, generation));
             finish(generation, stats, "done", "stats", stats);
         } catch (IOException error) {
-            finish(generation, null, "failed", "error", Words.sentence(error.getMessage()));
+            finish(generation, null, "failed", "error", Words.sentence(error));
         } catch (RuntimeException error) {
             finish(generation, null, "failed", "error", "The answer ended by a fault of the app: " + error + ".");
         }

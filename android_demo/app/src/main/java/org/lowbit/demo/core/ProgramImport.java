@@ -130,7 +130,10 @@ final class ProgramImport {
         } catch (Refusal refusal) {
             throw refusal;
         } catch (IOException error) {
-            throw new Refusal(error.getMessage(), error);
+            // What follows a semicolon is the cure for the runner's users.
+            String reason = String.valueOf(error.getMessage()).split(";")[0];
+            throw new Refusal(manifest.program.name + " cannot be run by this app (" + reason
+                    + "): export it again with the edge-lowbit of the app.", error);
         }
     }
 

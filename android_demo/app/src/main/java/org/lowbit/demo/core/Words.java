@@ -1,5 +1,6 @@
 package org.lowbit.demo.core;
 
+import java.io.IOException;
 import java.util.Locale;
 
 /** Amounts as sentences spell them. */
@@ -12,11 +13,11 @@ final class Words {
         return String.format(Locale.ROOT, megabytes >= 10 ? "%.0f MB" : "%.1f MB", megabytes);
     }
 
-    /** A message as a sentence: those of the native side and of the JSON reader begin small and end without a stop. */
-    static String sentence(String message) {
-        if (message == null || message.isEmpty()) return "It failed without a reason.";
-        String start = Character.toUpperCase(message.charAt(0)) + message.substring(1);
-        return start.endsWith(".") ? start : start + ".";
+    /** An error as a sentence: messages of the native side and of the JSON reader begin small and end without a stop. */
+    static String sentence(IOException error) {
+        String message = String.valueOf(error.getMessage());
+        if (error instanceof Refusal || message.isEmpty()) return message;
+        return Character.toUpperCase(message.charAt(0)) + message.substring(1) + (message.endsWith(".") ? "" : ".");
     }
 
     static String count(long number, String noun) {
