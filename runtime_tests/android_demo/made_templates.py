@@ -13,7 +13,8 @@ _CHATML = """{%- for message in messages %}
 {%- endif %}
 """
 
-_INSTRUCTION = """{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}\
+_INSTRUCTION = """{{ bos_token }}{% if messages[0]['role'] == 'system' %}\
+{% set loop_messages = messages[1:] %}\
 {% set system = '<<SYS>>\\n' ~ messages[0]['content'].strip() ~ '\\n<</SYS>>\\n\\n' %}{% else %}\
 {% set loop_messages = messages %}{% set system = '' %}{% endif %}
 {% for message in loop_messages %}
@@ -66,7 +67,8 @@ Date: {{ date }}; {{ tools | length }} tools; {{ {'a': [1, 'é<', none, true]} |
 {% endgeneration %}
 {% endfor %}
 {% for i in range(2) %}{{ i }}{{ loop.length }}{% endfor %}
-{{ messages | map(attribute='role') | join('|') }} {{ messages | selectattr('role', 'equalto', 'user') | list | length }}
+{{ messages | map(attribute='role') | join('|') }}
+{{ messages | selectattr('role', 'equalto', 'user') | list | length }}
 {{ (messages | last).content | upper if messages else '' }}{{ dict(a=1).a }}{{ nothing | default('x') }}
 {% if add_generation_prompt %}<start_of_turn>model
 {% endif %}

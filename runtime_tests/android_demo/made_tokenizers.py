@@ -20,16 +20,32 @@ _SEEDS = [
     "Once upon a time there was a little dog named Max. He didn't like the rain, but he'd play in it!",
     "  two spaces before, three after   ",
     "line one\nline two\r\n\n\ttabbed\x0b\x0c\x85\u2028end",
-    "na\u00efve caf\u00e9, Stra\u00dfe, \u0395\u03bb\u03bb\u03b7\u03bd\u03b9\u03ba\u03ac, \u0440\u0443\u0441\u0441\u043a\u0438\u0439",
-    "nai\u0308ve cafe\u0301 \u1e9b\u0323 q\u0345\u0334 \u212b \ufb01 \u00c5ngstro\u0308m \uac00\u1100\u1161\u11a8",
-    "\u65e5\u672c\u8a9e\u306e\u6587\u7ae0\u3002 \u4e2d\u6587\uff0c\u6807\u70b9\uff01 \ud55c\uad6d\uc5b4 \u0639\u0631\u0628\u064a \u05e2\u05d1\u05e8\u05d9\u05ea \u0e44\u0e17\u0e22 \u0939\u093f\u0928\u094d\u0926\u0940",
-    "emoji \U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea \U0001f44b\U0001f3fd \u2764\ufe0f and a rare one \U00013080",
+    (
+        "na\u00efve caf\u00e9, Stra\u00dfe, \u0395\u03bb\u03bb\u03b7\u03bd\u03b9\u03ba\u03ac, \u0440\u0443"
+        "\u0441\u0441\u043a\u0438\u0439"
+    ),
+    (
+        "nai\u0308ve cafe\u0301 \u1e9b\u0323 q\u0345\u0334 \u212b \ufb01 \u00c5ngstro\u0308m \uac00\u1100"
+        "\u1161\u11a8"
+    ),
+    (
+        "\u65e5\u672c\u8a9e\u306e\u6587\u7ae0\u3002 \u4e2d\u6587\uff0c\u6807\u70b9\uff01 \ud55c\uad6d\uc5b4"
+        " \u0639\u0631\u0628\u064a \u05e2\u05d1\u05e8\u05d9\u05ea \u0e44\u0e17\u0e22 \u0939\u093f\u0928"
+        "\u094d\u0926\u0940"
+    ),
+    (
+        "emoji \U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea \U0001f44b\U0001f3fd \u2764"
+        "\ufe0f and a rare one \U00013080"
+    ),
     "x = {'a': [1, 2.5e-3]} # code\n\tif (a->b && !c) { return 0xFF; } // 1234567890",
     "\u200b\ufeff\u00ad zero width \x00\x01\x1b[0m\x7f\ufffd\u2581\u2581 \ufffe \u00a0\u3000",
     "it's IT'S we'RE they'll I'\u017f 'd 'D \u212aelvin \u0130\u0131",
     "<|im_start|>user\nhi<|im_end|>\n <|im_end|><|im_end|> <unk></s><s> <0x0A><|endoftext|> <tool> <mask> \n",
     "\u0663\u0664\u0665 \u00bd \u2167 \u2460 \u3250 \U0001d7d8 1,234.56 \u00b2",
-    "\u088f \U00010940\U00010941 \U00011de0 \U0001fac8 \U000323b0 \u0897a \U000105d2\u0307 \U00011935\U00011930 \u0295\u0294",
+    (
+        "\u088f \U00010940\U00010941 \U00011de0 \U0001fac8 \U000323b0 \u0897a \U000105d2\u0307 \U00011935"
+        "\U00011930 \u0295\u0294"
+    ),
 ]
 
 
@@ -176,7 +192,7 @@ JSON_TOKENIZERS: dict[str, Callable[[], tokenizers.Tokenizer]] = {
 
 #: Options of SentencePiece's trainer, by name.
 SENTENCEPIECE_MODELS: dict[str, dict[str, object]] = {
-    "bpe-llama": {
+    "spm-bpe-llama": {
         "model_type": "bpe",
         "byte_fallback": True,
         "normalization_rule_name": "identity",
@@ -184,8 +200,8 @@ SENTENCEPIECE_MODELS: dict[str, dict[str, object]] = {
         "split_digits": True,
         "allow_whitespace_only_pieces": True,
     },
-    "bpe-plain": {"model_type": "bpe"},
-    "bpe-gemma": {
+    "spm-bpe-plain": {"model_type": "bpe"},
+    "spm-bpe-gemma": {
         "model_type": "bpe",
         "byte_fallback": True,
         "add_dummy_prefix": False,
@@ -193,15 +209,15 @@ SENTENCEPIECE_MODELS: dict[str, dict[str, object]] = {
         "remove_extra_whitespaces": False,
         "user_defined_symbols": ["<tool>", "\n", "  ", "little dog"],
     },
-    "unigram": {"model_type": "unigram"},
-    "unigram-bytes": {
+    "spm-unigram": {"model_type": "unigram"},
+    "spm-unigram-bytes": {
         "model_type": "unigram",
         "byte_fallback": True,
         "normalization_rule_name": "nfkc",
         "remove_extra_whitespaces": False,
         "user_defined_symbols": ["<tool>", "time there"],
     },
-    "unigram-folded": {"model_type": "unigram", "normalization_rule_name": "nmt_nfkc_cf"},
+    "spm-unigram-folded": {"model_type": "unigram", "normalization_rule_name": "nmt_nfkc_cf"},
 }
 
 

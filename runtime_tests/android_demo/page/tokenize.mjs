@@ -1,22 +1,33 @@
-// Reads {tokenizer, texts, cuts} as JSON from stdin; prints what the page's tokenizer makes of each text.
+// Reads {assets, tokenizer, texts, sequences} as JSON from stdin: prints the ids of the texts, and the texts of the
+// sequences of ids, whole and token by token.
 import { readFileSync } from "node:fs";
 
-const { assets, tokenizer: path, texts } = JSON.parse(readFileSync(0, "utf8"));
+const { assets, tokenizer: path, texts, sequences } = JSON.parse(readFileSync(0, "utf8"));
 const { TextStream, Tokenizer } = await import(`${assets}/text/tokenizer.js`);
 
-function streamed(tokenizer, ids) {
-  const stream = new TextStream(tokenizer, []);
-  return ids.map((id) => stream.add([id]));
+function answer() {
+  const tokenizer = new Tokenizer(path, readFileSync(path));
+  const streamed = (ids) => {
+    const stream = new TextStream(tokenizer, []);
+    return ids.map((id) => stream.add([id]));
+  };
+  const decoded = sequences.map((ids) => ({
+    text: tokenizer.decode(ids),
+    pieces: ids.length < 300 ? streamed(ids) : [tokenizer.decode(ids)],
+  }));
+  const all = Array.from({ length: tokenizer.vocabSize }, (_, id) => id);
+  return {
+    vocab_size: tokenizer.vocabSize,
+    markers: all.filter((id) => tokenizer.isMarker(id)),
+    ids: texts.map((text) => tokenizer.encode(text)),
+    decoded,
+  };
 }
 
+let result;
 try {
-  const tokenizer = new Tokenizer(path, readFileSync(path));
-  const results = texts.map((text) => {
-    const ids = tokenizer.encode(text);
-    return { ids, text: tokenizer.decode(ids), pieces: ids.length < 400 ? streamed(tokenizer, ids) : [] };
-  });
-  const markers = Array.from({ length: tokenizer.vocabSize }, (_, id) => id).filter((id) => tokenizer.isMarker(id));
-  process.stdout.write(JSON.stringify({ vocab_size: tokenizer.vocabSize, markers, results }));
+  result = answer();
 } catch (error) {
-  process.stdout.write(JSON.stringify({ error: error.message }));
+  result = { error: error.message };
 }
+process.stdout.write(JSON.stringify(result));

@@ -15,7 +15,6 @@ export async function reportPage(report) {
     h("meta", { charset: "utf-8" }),
     h("meta", { name: "viewport", content: "width=device-width, initial-scale=1" }),
     h("meta", { name: "color-scheme", content: "light dark" }),
-    h("style", {}, styles.join("\n")),
   );
   page.body.className = "report alone";
   page.body.append(
@@ -27,5 +26,6 @@ export async function reportPage(report) {
     h("h2", {}, "Circumstances"),
     ...circumstances(report),
   );
-  return `<!doctype html>\n${page.documentElement.outerHTML}\n`;
+  const html = page.documentElement.outerHTML.replace("</head>", () => `<style>\n${styles.join("\n")}</style></head>`);
+  return `<!doctype html>\n${html}\n`;
 }

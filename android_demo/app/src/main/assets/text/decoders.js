@@ -29,6 +29,23 @@ export function utf8(bytes) {
   return new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(bytes));
 }
 
+/** Read bytes as UTF-8 with a replacement character for each byte that is no part of a character. */
+export function utf8ByteByByte(bytes) {
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  let text = "";
+  for (let at = 0; at < bytes.length; ) {
+    const length = bytes[at] < 0x80 ? 1 : bytes[at] < 0xe0 ? 2 : bytes[at] < 0xf0 ? 3 : 4;
+    try {
+      text += decoder.decode(Uint8Array.from(bytes.slice(at, at + length)));
+      at += length;
+    } catch {
+      text += "\uFFFD";
+      at += 1;
+    }
+  }
+  return text;
+}
+
 function byteLevel(pieces) {
   const encoder = new TextEncoder();
   const bytes = pieces.flatMap((piece) => {

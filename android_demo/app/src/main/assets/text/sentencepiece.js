@@ -3,7 +3,7 @@
 import { BPE } from "../vendor/tokenizers.js";
 import { AddedTokens } from "./added_tokens.js";
 import { CharsMap } from "./charsmap.js";
-import { byteOf, utf8 } from "./decoders.js";
+import { byteOf, utf8, utf8ByteByByte } from "./decoders.js";
 import { fieldsOf } from "./protobuf.js";
 import { refuse } from "./refuse.js";
 import { byteIds } from "./tokenizer_json.js";
@@ -58,7 +58,7 @@ export class SentencePieceTokenizer {
         bytes.push(byteOf(piece.text));
         continue;
       }
-      text += utf8(bytes);
+      text += utf8ByteByByte(bytes);
       isStart &&= !bytes.length;
       bytes = [];
       if (piece === null || piece.type === CONTROL) continue;

@@ -2,7 +2,7 @@
  * Characters that Python's libraries and a browser treat differently, because each knows another version of Unicode.
  *
  * The libraries do not know these characters, so they are neither letters nor digits to them, and normalisation
- * leaves them alone. A test compares every character of Unicode.
+ * leaves them alone. What a version after 17 adds is not here: a browser may split it differently.
  */
 
 /** Written as "hex" or "hex-hex"; categories of Unicode 17, which Python's regular expressions (16) lack. */
