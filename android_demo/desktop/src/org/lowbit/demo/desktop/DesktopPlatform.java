@@ -71,11 +71,16 @@ final class DesktopPlatform implements Platform {
             return now; // it is being written
         }
         now.name = told.getProperty("name");
-        if (told.containsKey("memory_bytes")) now.memoryBytes = Long.valueOf(told.getProperty("memory_bytes"));
-        if (told.containsKey("temperature_c")) now.temperatureCelsius = Double.valueOf(told.getProperty("temperature_c"));
-        if (told.containsKey("battery_percent")) now.batteryPercent = Integer.valueOf(told.getProperty("battery_percent"));
-        if (told.containsKey("charging")) now.charging = Boolean.valueOf(told.getProperty("charging"));
-        if (told.containsKey("throttling")) now.throttling = Boolean.valueOf(told.getProperty("throttling"));
+        String memory = told.getProperty("memory_bytes");
+        String temperature = told.getProperty("temperature_c");
+        String battery = told.getProperty("battery_percent");
+        String charging = told.getProperty("charging");
+        String throttling = told.getProperty("throttling");
+        now.memoryBytes = memory == null ? null : Long.valueOf(memory);
+        now.temperatureCelsius = temperature == null ? null : Double.valueOf(temperature);
+        now.batteryPercent = battery == null ? null : Integer.valueOf(battery);
+        now.charging = charging == null ? null : Boolean.valueOf(charging);
+        now.throttling = throttling == null ? null : Boolean.valueOf(throttling);
         return now;
     }
 

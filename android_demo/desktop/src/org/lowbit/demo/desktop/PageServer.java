@@ -45,7 +45,7 @@ final class PageServer {
         try {
             String path = exchange.getRequestURI().getPath();
             if (!isOurPage(exchange)) {
-                answer(exchange, 403, "text/plain", "Only the app's own page is served.".getBytes(StandardCharsets.UTF_8));
+                refuse(exchange, 403, "Only the app's own page is served.");
             } else if (path.equals("/bridge")) {
                 bridge(exchange);
             } else if (path.equals("/events")) {
@@ -75,7 +75,7 @@ final class PageServer {
     private void file(HttpExchange exchange, String path) throws IOException {
         File file = find(path);
         if (file == null) {
-            answer(exchange, 404, "text/plain", ("There is no " + path).getBytes(StandardCharsets.UTF_8));
+            refuse(exchange, 404, "There is no " + path);
         } else {
             answer(exchange, 200, Core.contentType(file.getName()), Files.readAllBytes(file.toPath()));
         }
@@ -97,6 +97,10 @@ final class PageServer {
             if (file.isFile()) return file;
         }
         return null;
+    }
+
+    private static void refuse(HttpExchange exchange, int status, String sentence) throws IOException {
+        answer(exchange, status, "text/plain; charset=utf-8", sentence.getBytes(StandardCharsets.UTF_8));
     }
 
     private static void answer(HttpExchange exchange, int status, String type, byte[] content) throws IOException {

@@ -13,7 +13,7 @@ import org.lowbit.demo.core.ProgramSource;
 
 /** The files that the user chose in the system's picker, by their names. */
 final class ChosenFiles implements ProgramSource {
-    /** A second download of a name gets a number: "manifest (1).json". The manifest's hashes tell whether it is the right one. */
+    /** A second download of a name gets a number: "manifest (1).json". Hashes tell whether it is the right file. */
     private static final Pattern NUMBER = Pattern.compile(" ?\\([0-9]+\\)(?=\\.[^.]*$)");
 
     private final ContentResolver resolver;

@@ -15,8 +15,8 @@ import java.util.List;
 import org.lowbit.demo.core.Core;
 
 /**
- * The app's only screen: a WebView with the local page. What matters is in the core and on disk, so that a new screen, or
- * a new process, takes up where the last one was.
+ * The app's only screen: a WebView with the local page. What matters is in the core and on disk, so that a new
+ * screen, or a new process, takes up where the last one was.
  */
 public final class MainActivity extends Activity {
     private static final int PICK_PROGRAM = 1;

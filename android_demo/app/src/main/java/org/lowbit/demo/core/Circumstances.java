@@ -10,11 +10,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
-/** The device, as far as Linux's files and the platform tell; the same facts as edge/latency/devices/circumstances.py. */
+/** The device, as far as Linux's files and the platform tell: the facts of edge/latency/devices/circumstances.py. */
 final class Circumstances {
     /** Instruction sets that the kernels, or the float code around them, can use; Linux's names. */
     private static final List<String> FEATURES = Arrays.asList(
-            "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni", "avx512vbmi",
+            "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512dq", "avx512bw", "avx512vl",
+            "avx512_vnni", "avx512vbmi",
             "asimd", "fphp", "asimdhp", "asimddp", "i8mm", "sve", "sve2");
     private static final File CORES = new File("/sys/devices/system/cpu");
 
@@ -46,6 +47,7 @@ final class Circumstances {
 
     /** For a report: a DeviceRecord of edge/latency/devices/device.py. */
     JsonObject record() {
+        String system = System.getProperty("os.name") + " " + System.getProperty("os.version");
         DeviceReadings now = platform.readings();
         List<Integer> cores = cores();
         Set<String> governors = new LinkedHashSet<String>();
@@ -62,7 +64,7 @@ final class Circumstances {
                 .put("max_khz", highest("cpuinfo_max_freq"))
                 .put("governors", governors)
                 .put("memory_bytes", memoryBytes())
-                .put("system", System.getProperty("os.name") + " " + System.getProperty("os.version") + " " + machine());
+                .put("system", system + " " + machine());
     }
 
     DeviceReadings readings() {
@@ -102,7 +104,8 @@ final class Circumstances {
         List<Integer> cores = new ArrayList<Integer>();
         for (String part : (list == null ? "0" : list).split(",")) {
             String[] ends = part.trim().split("-");
-            for (int core = Integer.parseInt(ends[0]); core <= Integer.parseInt(ends[ends.length - 1]); ++core) cores.add(core);
+            int last = Integer.parseInt(ends[ends.length - 1]);
+            for (int core = Integer.parseInt(ends[0]); core <= last; ++core) cores.add(core);
         }
         return cores;
     }

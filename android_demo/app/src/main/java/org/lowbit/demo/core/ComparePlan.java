@@ -152,7 +152,8 @@ final class ComparePlan {
             if (found.containsKey(shape)) {
                 missing.put(shape, found.get(shape));
             } else {
-                notes.add("Of " + program.manifest.model + " there is no " + OPPONENT + " program on the device to compare with.");
+                String model = program.manifest.model;
+                notes.add("Of " + model + " there is no " + OPPONENT + " program on the device to compare with.");
             }
         }
         for (Program program : programs) {

@@ -45,7 +45,8 @@ final class Comparison implements Runnable {
         } catch (IOException error) {
             events.send("compare.failed", event().put("error", Words.sentence(error)));
         } catch (RuntimeException error) {
-            events.send("compare.failed", event().put("error", "The comparison ended by a fault of the app: " + error + "."));
+            String sentence = "The comparison ended by a fault of the app: " + error + ".";
+            events.send("compare.failed", event().put("error", sentence));
         }
     }
 
@@ -109,7 +110,8 @@ final class Comparison implements Runnable {
                     + " positions, fewer than anything asked for");
         }
         // The first token, timed by itself, has run everything once.
-        String told = Native.benchmark(step.program.path(), array(prompts), array(contexts), plan.generated, 0, 1, (int) step.threads);
+        String told = Native.benchmark(
+                step.program.path(), array(prompts), array(contexts), plan.generated, 0, 1, (int) step.threads);
         return JsonReader.parseObject(told);
     }
 

@@ -8,8 +8,9 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
 /**
- * The app without its screen. The page calls {@link #call} with {"call": NAME, ...} and gets {"ok": true, "result": {...}}
- * or {"ok": false, "error": "One sentence."}. What takes long answers at once and goes on by events.
+ * The app without its screen. The page calls {@link #call} with {"call": NAME, ...} and gets
+ * {"ok": true, "result": {...}} or {"ok": false, "error": "One sentence."}. What takes long answers at once and goes
+ * on by events.
  */
 public final class Core implements Events {
     private final Platform platform;
@@ -75,8 +76,12 @@ public final class Core implements Events {
     /** The media type of one of the page's or a program's files. */
     public static String contentType(String name) {
         String[] types = {
-            ".html", "text/html; charset=utf-8", ".css", "text/css; charset=utf-8", ".js", "text/javascript; charset=utf-8",
-            ".json", "application/json; charset=utf-8", ".svg", "image/svg+xml", ".jinja", "text/plain; charset=utf-8"
+            ".html", "text/html; charset=utf-8",
+            ".css", "text/css; charset=utf-8",
+            ".js", "text/javascript; charset=utf-8",
+            ".json", "application/json; charset=utf-8",
+            ".jinja", "text/plain; charset=utf-8",
+            ".svg", "image/svg+xml"
         };
         for (int i = 0; i < types.length; i += 2) {
             if (name.endsWith(types[i])) return types[i + 1];
@@ -107,8 +112,7 @@ public final class Core implements Events {
         if (group.equals("generate")) return generate(call, asked);
         if (group.equals("compare")) return compare(call, asked);
         if (call.equals("device.get")) return circumstances.describe(platform.dataFolder().getUsableSpace());
-        if (call.equals("settings.get")) return new JsonObject().put("settings", settings.get());
-        if (call.equals("settings.set")) return new JsonObject().put("settings", settings.set(asked.object("settings")));
+        if (group.equals("settings")) return settings(call, asked);
         if (call.equals("report.share")) return share(asked);
         throw new Refusal("The app has no call " + call + ".");
     }
@@ -128,6 +132,14 @@ public final class Core implements Events {
             store.delete(asked.text("id"));
             send("models.changed", new JsonObject());
             return new JsonObject();
+        }
+        throw new Refusal("The app has no call " + call + ".");
+    }
+
+    private JsonObject settings(String call, JsonObject asked) throws IOException {
+        if (call.equals("settings.get")) return new JsonObject().put("settings", settings.get());
+        if (call.equals("settings.set")) {
+            return new JsonObject().put("settings", settings.set(asked.object("settings")));
         }
         throw new Refusal("The app has no call " + call + ".");
     }
@@ -178,6 +190,10 @@ public final class Core implements Events {
         return new JsonObject().put("files", names);
     }
 
+    private void complain(String sentence) {
+        send("error", new JsonObject().put("error", sentence));
+    }
+
     private static String refused(String sentence) {
         return new JsonObject().put("ok", false).put("error", sentence).toString();
     }
@@ -195,9 +211,9 @@ public final class Core implements Events {
                 try {
                     work.run();
                 } catch (IOException error) {
-                    send("error", new JsonObject().put("error", Words.sentence(error)));
+                    complain(Words.sentence(error));
                 } catch (RuntimeException error) {
-                    send("error", new JsonObject().put("error", "The program was not added, by a fault of the app: " + error + "."));
+                    complain("The program was not added, by a fault of the app: " + error + ".");
                 }
                 send("models.changed", new JsonObject());
             }

@@ -29,7 +29,8 @@ final class DataFiles {
             if (!staged.renameTo(file)) throw new IOException("it cannot be put in its place");
         } catch (IOException error) {
             staged.delete();
-            throw new Refusal(file.getName() + " could not be saved: " + reason(error) + "; make room and try again.", error);
+            String name = file.getName();
+            throw new Refusal(name + " could not be saved: " + reason(error) + "; make room and try again.", error);
         }
     }
 

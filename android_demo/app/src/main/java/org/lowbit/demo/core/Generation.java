@@ -42,7 +42,8 @@ final class Generation implements TokenListener {
         }
         for (long token : tokens) {
             if (token < 0 || token >= program.manifest.vocabSize) {
-                throw new Refusal("The text has the token " + token + ", which this program does not know: its tokenizer does not fit.");
+                throw new Refusal("The text has the token " + token
+                        + ", which this program does not know: its tokenizer does not fit.");
             }
         }
     }

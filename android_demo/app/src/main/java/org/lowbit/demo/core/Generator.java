@@ -6,7 +6,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 
-/** Generates answers, one at a time: runs them on the engine, tells the page their tokens, and keeps what exists so far. */
+/** Generates answers, one at a time: runs them on the engine, tells the page their tokens, keeps what exists. */
 final class Generator {
     private static final long SEND_MS = 40;
     private static final long SAVE_MS = 500;

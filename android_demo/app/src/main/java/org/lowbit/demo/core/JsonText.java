@@ -107,8 +107,8 @@ final class JsonText {
     }
 
     /**
-     * Double.toString gives too many digits for some numbers before Java 19. Rounding to the nearest misses the shortest
-     * where the neighbours of a power of two lie unevenly, so the next one up is tried too.
+     * Double.toString gives too many digits for some numbers before Java 19. Rounding to the nearest misses the
+     * shortest where the neighbours of a power of two lie unevenly, so the next one up is tried too.
      */
     private static BigDecimal shortest(double value) {
         BigDecimal exact = new BigDecimal(value);

@@ -10,7 +10,10 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.TimeZone;
 
-/** A latency report in the schema of edge/latency/schema.py: every sample, saved at once, and nothing derived. Used by one thread. */
+/**
+ * A latency report in the schema of edge/latency/schema.py: every sample, saved at once, and nothing derived. One
+ * thread uses it.
+ */
 final class LatencyReport {
     private final File file;
     private final JsonObject content;
@@ -42,7 +45,8 @@ final class LatencyReport {
     }
 
     /** Adds a run from the JSON of {@link Native#benchmark}. */
-    void add(int program, ComparePlan.Step step, JsonObject told, Circumstances circumstances) throws IOException {
+    void add(int program, ComparePlan.Step step, JsonObject told, Circumstances circumstances)
+            throws IOException {
         DeviceReadings now = circumstances.readings();
         JsonObject run = new JsonObject()
                 .put("round", step.round)
@@ -52,7 +56,7 @@ final class LatencyReport {
                 .put("first_token_ms", told.number("time_to_first_token_ms"))
                 .put("prefill", prefill(told.object("prefill_tokens_per_second")))
                 .put("decode", decode(told.object("decode")))
-                // The process is the app's, with its page and all programs before, so its peak says nothing of this one.
+                // The process is the app's: its peak is of all programs before and of the page, not of this one.
                 .put("peak_resident_bytes", null)
                 .put("khz", circumstances.currentKhz())
                 .put("temperature_c", now.temperatureCelsius)

@@ -64,13 +64,16 @@ final class Manifest {
             }
             Manifest manifest = new Manifest(content);
             if (!manifest.checksum.equals(checksum(content))) {
-                throw new Refusal(NAME + " was altered after its export (its checksum differs): export the program again.");
+                throw new Refusal(
+                        NAME + " was altered after its export (its checksum differs): export the program again.");
             }
             return manifest;
         } catch (Refusal refusal) {
             throw refusal;
         } catch (IOException error) {
-            throw new Refusal(NAME + " is no manifest of an export (" + error.getMessage() + "): choose the one beside the program.", error);
+            String reason = error.getMessage();
+            throw new Refusal(
+                    NAME + " is no manifest of an export (" + reason + "): choose the one beside the program.", error);
         }
     }
 

@@ -22,7 +22,8 @@ final class Program {
     static String idOf(Manifest manifest) {
         String kind = manifest.isOwn() ? manifest.width() + "bit" : manifest.recipe;
         String words = manifest.model + "-" + kind;
-        return words.replaceAll("[^A-Za-z0-9.]+", "-").replaceAll("^[.-]+", "") + "-" + manifest.checksum.substring(0, 8);
+        String plain = words.replaceAll("[^A-Za-z0-9.]+", "-").replaceAll("^[.-]+", "");
+        return plain + "-" + manifest.checksum.substring(0, 8);
     }
 
     File file(FileRecord record) {

@@ -44,7 +44,8 @@ final class ProgramImport {
             for (FileRecord record : manifest.files()) copy(source, record, new File(staged, record.name));
             DataFiles.write(new File(staged, Manifest.NAME), text);
             check(new Program(staged, manifest, false));
-            if (!staged.renameTo(new File(parent, Program.idOf(manifest)))) throw notWritten("it cannot be put in its place", null);
+            File place = new File(parent, Program.idOf(manifest));
+            if (!staged.renameTo(place)) throw notWritten("it cannot be put in its place", null);
         } finally {
             DataFiles.remove(staged);
         }
@@ -59,7 +60,8 @@ final class ProgramImport {
                 in.close();
             }
         } catch (FileNotFoundException error) {
-            throw new Refusal(Manifest.NAME + " is missing: choose it together with the program and its tokenizer.", error);
+            throw new Refusal(
+                    Manifest.NAME + " is missing: choose it together with the program and its tokenizer.", error);
         } catch (IOException error) {
             throw new Refusal(Manifest.NAME + " cannot be read: " + DataFiles.reason(error) + ".", error);
         }
@@ -108,10 +110,12 @@ final class ProgramImport {
         }
         if (copied != record.bytes) {
             String found = copied > record.bytes ? "more bytes than" : copied + " bytes instead of";
-            throw new Refusal(record.name + " has " + found + " the " + record.bytes + " of its manifest: copy it again.");
+            throw new Refusal(
+                    record.name + " has " + found + " the " + record.bytes + " of its manifest: copy it again.");
         }
         if (!DataFiles.hex(digest).equals(record.sha256)) {
-            throw new Refusal(record.name + " was altered after its export (its hash differs): export the program again.");
+            throw new Refusal(
+                    record.name + " was altered after its export (its hash differs): export the program again.");
         }
     }
 
@@ -164,6 +168,8 @@ final class ProgramImport {
     }
 
     private static Refusal notWritten(String reason, IOException cause) {
-        return new Refusal("The program could not be stored (" + reason + "), and nothing was added: make room and add it again.", cause);
+        return new Refusal(
+                "The program could not be stored (" + reason + "), and nothing was added: make room and add it again.",
+                cause);
     }
 }

@@ -105,13 +105,14 @@ final class ProgramStore {
         return program;
     }
 
-    /** Hashes a program's files at its first use by this process, because storage may have failed since it was added. */
+    /** Hashes a program's files at its first use by this process: storage may have failed since it was added. */
     void verify(Program program) throws IOException {
         synchronized (verified) {
             if (verified.contains(program.id)) return;
         }
         for (FileRecord record : program.manifest.files()) {
-            if (!DataFiles.sha256(program.file(record)).equals(record.sha256)) throw new Refusal(altered(record, program));
+            String found = DataFiles.sha256(program.file(record));
+            if (!found.equals(record.sha256)) throw new Refusal(altered(record, program));
         }
         synchronized (verified) {
             verified.add(program.id);

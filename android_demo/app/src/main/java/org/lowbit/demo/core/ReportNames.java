@@ -8,7 +8,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** Names of a report's programs: a model's programs have one shape, and no two the same name, as edge/latency/gather.py has it. */
+/** Names of a report's programs, as edge/latency/gather.py gives them: one shape a model, and no name twice. */
 final class ReportNames {
     /** Members of a model's config that speed does not depend on. */
     private static final List<String> NO_SHAPE =
@@ -56,7 +56,8 @@ final class ReportNames {
     }
 
     private static String withSize(Manifest manifest) throws IOException {
-        return manifest.model + " (" + manifest.config.whole("dim") + " wide, " + manifest.config.whole("n_layers") + " layers)";
+        JsonObject config = manifest.config;
+        return manifest.model + " (" + config.whole("dim") + " wide, " + config.whole("n_layers") + " layers)";
     }
 
     private static String labelAmong(Program program, List<Program> group) throws IOException {

@@ -17,7 +17,9 @@ final class Sampling {
         topP = from.number("top_p");
         topK = (int) Math.min(from.atLeast(0, "top_k"), Integer.MAX_VALUE);
         seed = from.atLeast(0, "seed");
-        if (!(temperature >= 0 && temperature <= 10)) throw new Refusal("temperature must lie in 0..10, not " + temperature + ".");
-        if (!(topP > 0 && topP <= 1)) throw new Refusal("top_p must lie above 0 and at most at 1, not " + topP + ".");
+        if (temperature < 0 || temperature > 10) {
+            throw new Refusal("temperature must lie in 0..10, not " + temperature + ".");
+        }
+        if (topP <= 0 || topP > 1) throw new Refusal("top_p must lie above 0 and at most at 1, not " + topP + ".");
     }
 }

@@ -5,7 +5,7 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.Iterator;
 
-/** The programs that are loaded: at most two, so that two widths can answer side by side. On the engine's thread only. */
+/** The loaded programs, at most two, so that two widths can answer side by side. On the engine's thread only. */
 final class Sessions {
     private static final int MOST = 2;
     private final Deque<Session> open = new ArrayDeque<Session>(); // the last used first
@@ -33,7 +33,7 @@ final class Sessions {
         while (!open.isEmpty()) open.removeLast().close();
     }
 
-    /** Removes the program's session from the queue. All with another number of threads end: the native pool has one size. */
+    /** Takes the program's session out. Those with another number of threads end: the native pool has one size. */
     private Session take(Program program, int threads) {
         for (Iterator<Session> each = open.iterator(); each.hasNext(); ) {
             Session session = each.next();

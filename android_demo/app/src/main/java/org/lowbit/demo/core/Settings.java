@@ -56,7 +56,9 @@ final class Settings {
         merged.textOrNull("model");
         merged.textOrNull("side_by_side");
         new Sampling(merged);
-        if (merged.atLeast(0, "threads") > MOST_THREADS) throw new Refusal("threads must lie in 0.." + MOST_THREADS + ".");
+        if (merged.atLeast(0, "threads") > MOST_THREADS) {
+            throw new Refusal("threads must lie in 0.." + MOST_THREADS + ".");
+        }
         if (!THEMES.contains(merged.text("theme"))) throw new Refusal("theme must be one of " + THEMES + ".");
         return merged;
     }

@@ -13,7 +13,7 @@ final class Words {
         return String.format(Locale.ROOT, megabytes >= 10 ? "%.0f MB" : "%.1f MB", megabytes);
     }
 
-    /** An error as a sentence: messages of the native side and of the JSON reader begin small and end without a stop. */
+    /** An error as a sentence: those of the native side and of the JSON reader begin small and end without a stop. */
     static String sentence(IOException error) {
         String message = String.valueOf(error.getMessage());
         if (error instanceof Refusal || message.isEmpty()) return message;
