@@ -2,7 +2,8 @@
 
 Libraries that the NDK linked for that level or a lower one, which a note in them says, can import no others:
 the NDK's linker would have refused. A few names more, which they happen not to need, come from bionic's own
-list, ``libc/libc.map.txt`` of Android's platform/bionic, where a name without ``introduced=`` has always been.
+lists, ``libc/libc.map.txt`` and ``libm/libm.map.txt`` of Android's platform/bionic, where a name without
+``introduced=`` above 26 is.
 """
 
 from __future__ import annotations

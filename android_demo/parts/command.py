@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-class PartsError(Exception):
+class PartsError(ValueError):
     """Error whose message says what is missing or failed, and what to do."""
 
 
@@ -27,7 +27,8 @@ def run(command: Sequence[object], failure: str, cwd: Path | None = None) -> str
         raise PartsError(f"{words[0]} is missing: {cure(words[0])}")
     result = subprocess.run([tool, *words[1:]], cwd=cwd, capture_output=True, text=True)
     if result.returncode != 0:
-        raise PartsError(f"{failure}:\n{(result.stdout + result.stderr).strip()[-3000:]}")
+        said = " ".join((result.stdout + result.stderr).split())
+        raise PartsError(f"{failure}: {said[-1000:] or 'no reason given'}")
     return result.stdout
 
 

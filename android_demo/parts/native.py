@@ -63,5 +63,6 @@ def llvm_root() -> Path:
         if root and (root / "bin" / "ld.lld").exists() and (root / "include" / "c++" / "v1").is_dir():
             return root
     raise PartsError(
-        "Clang 18 or newer, its lld and libc++'s headers are missing: apt-get install clang-19 lld-19 libc++-19-dev"
+        "Clang 18 or newer with its lld and libc++'s headers is missing: "
+        "apt-get install clang-19 lld-19 libc++-19-dev"
     )

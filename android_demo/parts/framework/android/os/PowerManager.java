@@ -1,0 +1,7 @@
+package android.os;
+
+public final class PowerManager {
+    public static final int THERMAL_STATUS_MODERATE = 2;
+
+    public native int getCurrentThermalStatus();
+}
