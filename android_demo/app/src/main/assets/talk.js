@@ -9,15 +9,19 @@ import { TextStream } from "./text/tokenizer.js";
 const EMPTY = { title: "", system: "", turns: [] };
 
 export class Talk {
-  /** @param {(turn: object | null) => void} onChange gets the turn whose text grew; null if anything may differ */
-  constructor(onChange) {
+  /**
+   * @param {(turn: object | null) => void} onChange gets the turn whose text grew; null if anything may differ
+   * @param {(error: Error) => void} onError gets what fails while no call of the view waits for it
+   */
+  constructor(onChange, onError) {
     this.onChange = onChange;
+    this.onError = onError;
     this.conversation = structuredClone(EMPTY);
     this.running = null; // {turn, run, waiting, stream, firstAt, resolve}
     listen("token", (event) => this.receive(event));
     listen("done", (event) => this.receive(event));
     listen("failed", (event) => this.receive(event));
-    listen("reconnected", () => this.catchUp());
+    listen("reconnected", () => this.catchUp().catch(onError));
   }
 
   /** Begin an empty conversation, with the same words to the model as the last. */
@@ -42,7 +46,7 @@ export class Talk {
     if (!id) return;
     await this.open(id);
     const turn = current.run === null ? undefined : this.conversation.turns[current.turn];
-    if (turn) await this.takeUp(turn, current);
+    if (turn) this.takeUp(turn, current).catch(this.onError);
     else await this.dropUnbegun();
   }
 
@@ -156,7 +160,7 @@ export class Talk {
     if (!running) return;
     if (running.run === null) running.waiting.push(event);
     else if (event.run !== running.run) return;
-    else if (running.isTakenUp) this.catchUp();
+    else if (running.isTakenUp) this.catchUp().catch(this.onError);
     else if (event.event === "token") this.grow(event.ids);
     else if (event.event === "done") this.end(event.stats);
     else this.fail(event.error);
@@ -222,10 +226,10 @@ export class Talk {
     turn.text = new TextStream(await tokenizerOf(model), tokens).add(ids) || turn.text;
   }
 
-  /** Spell answers whose ids the app kept while no page was there to write their text. */
+  /** Spell the answers from their ids, which the app keeps even while no page is there to write their text. */
   async restoreTexts() {
     for (const turn of this.conversation.turns) {
-      if (turn.ids?.length && (!turn.text || turn.partial)) await this.spell(turn, turn.ids);
+      if (turn.ids?.length) await this.spell(turn, turn.ids);
     }
   }
 

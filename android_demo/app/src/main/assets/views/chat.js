@@ -1,6 +1,6 @@
 /** The view of one conversation: which program answers, what was said, and the box to write in. */
 
-import { attempt, h, icon } from "../dom.js";
+import { attempt, h, icon, notify } from "../dom.js";
 import { chosen, store, usable, watch } from "../store.js";
 import { Talk } from "../talk.js";
 import { renderGrowth, renderGroups } from "./answers.js";
@@ -14,13 +14,16 @@ const QUESTIONS = ["Tell me a short story.", "What can you do?", "Write a line a
 
 export async function showChat(main) {
   const chat = new Chat(main);
-  watch(() => chat.render());
   await attempt(() => chat.talk.resume());
+  watch(() => chat.render());
 }
 
 class Chat {
   constructor(main) {
-    this.talk = new Talk((turn) => (turn ? this.grow(turn) : this.render()));
+    this.talk = new Talk(
+      (turn) => (turn ? this.grow(turn) : this.render()),
+      (error) => notify(error.message, "error"),
+    );
     this.title = h("h1", { class: "chat-title" });
     this.pickers = h("div", { class: "pickers" });
     this.transcript = h("div", { class: "transcript", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Conversation" });

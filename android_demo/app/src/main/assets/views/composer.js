@@ -15,7 +15,7 @@ export class Composer {
     this.count = h("span", {});
     this.status = h("span", { class: "hidden", role: "status" });
     const line = h("form", { class: "write" }, this.box, this.button);
-    this.element = h("div", { class: "composer" }, line, h("div", { class: "meter" }, this.meter, this.count, this.status));
+    this.element = h("div", { class: "composer" }, line, h("div", { class: "meter" }, this.meter, this.count), this.status);
     line.addEventListener("submit", (event) => {
       event.preventDefault();
       attempt(() => (this.talk.running ? this.talk.stop() : this.submit(this.box.value)));
