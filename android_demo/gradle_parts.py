@@ -1,19 +1,19 @@
 """Gather what Gradle's build takes from elsewhere: ``python -m android_demo.gradle_parts FOLDER``.
 
-Makes ``assets`` (the libraries of the page and the programs that come with the app), ``jniLibs`` and
+Makes ``assets`` (the page, its libraries and the programs that come with the app), ``jniLibs`` and
 ``executorch`` (headers and libraries of ExecuTorch for Android) there, by the code of build.py and its cache.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 from pathlib import Path
 
-from android_demo.build import default_cache, tell
-from android_demo.parts.family import copy_program, export_family
+from android_demo.build import default_cache, gather_assets, tell
+from android_demo.parts.family import export_family
 from android_demo.parts.native import CPUS
-from android_demo.parts.npm import EXECUTORCH, PAGE_MODULES, node_modules
+from android_demo.parts.npm import EXECUTORCH, node_modules
 from edge.cli import main_guard
 
 #: The name by which the app's library loads ExecuTorch's, whose file is called otherwise.
@@ -21,13 +21,17 @@ _LOADED_NAME = "libexecutorch_jni.so"
 
 
 def main() -> int:
-    (folder,) = map(Path, sys.argv[1:])
+    parser = argparse.ArgumentParser(prog="python -m android_demo.gradle_parts", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    return gather(parser.parse_args().folder)
+
+
+def gather(folder: Path) -> int:
     cache = default_cache().resolve()
     parts = node_modules(cache)
     executorch = parts / EXECUTORCH
-    for name in ("assets", "jniLibs"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    _gather_assets(folder / "assets", parts, export_family(cache, tell))
+    gather_assets(folder / "assets", parts, export_family(cache, tell))
+    shutil.rmtree(folder / "jniLibs", ignore_errors=True)
     for abi in CPUS:
         target = folder / "jniLibs" / abi / _LOADED_NAME
         target.parent.mkdir(parents=True)
@@ -36,14 +40,6 @@ def main() -> int:
     link.unlink(missing_ok=True)
     link.symlink_to(executorch)
     return 0
-
-
-def _gather_assets(folder: Path, parts: Path, programs: list[Path]) -> None:
-    (folder / "vendor").mkdir(parents=True)
-    for name, path in PAGE_MODULES.items():
-        shutil.copyfile(parts / path, folder / "vendor" / name)
-    for program in programs:
-        copy_program(program, folder / "programs" / program.name)
 
 
 if __name__ == "__main__":

@@ -213,8 +213,10 @@ def test_nothing_else_runs_beside_a_comparison_and_it_can_be_stopped(app, finish
         ({"models": []}, "at least one program"),
         ({"models": ["nothing"]}, "no program nothing"),
         ({"rounds": 0}, "Rounds must be at least 1"),
+        ({"rounds": 1001}, r"rounds must lie in 1\.\.1000"),
         ({"contexts": []}, "contexts must name at least one"),
         ({"threads": [0]}, "threads must be at least 1"),
+        ({"threads": [257]}, r"threads must lie in 1\.\.256"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(app, asked, sentence):

@@ -71,8 +71,10 @@ def _range(values: Iterable[float | None], unit: str) -> str:
 
 
 def _charging(runs: Sequence[Run]) -> str:
-    charging = {run.charging for run in runs} - {None}
-    return {(True,): ", charging", (False,): ", not charging"}.get(tuple(charging), "")
+    known = {run.charging for run in runs if run.charging is not None}
+    if len(known) != 1:
+        return ""
+    return ", charging" if known.pop() else ", not charging"
 
 
 _MEANINGS = """

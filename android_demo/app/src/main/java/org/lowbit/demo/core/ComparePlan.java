@@ -11,6 +11,7 @@ import java.util.Set;
 
 /** What a comparison will do: the programs, at which lengths and threads, and in which order. */
 final class ComparePlan {
+    private static final long MOST_ROUNDS = 1000;
     private static final String OPPONENT = "xnnpack-8da4w";
     // A guess for one core of a middling phone; once something was measured, the guess is scaled by what that took.
     private static final double BYTES_PER_SECOND = 5e9;
@@ -52,7 +53,12 @@ final class ComparePlan {
         generated = asked.lacks("generate") ? 32 : asked.atLeast(1, "generate");
         prompts = counts(asked, "prompt_tokens", 128);
         contexts = counts(asked, "contexts", 256);
+        // Big and little cores: the system puts as many threads as there are fast cores on these.
         threads = fastCores == 1 ? counts(asked, "threads", 1) : counts(asked, "threads", fastCores, 1);
+        if (rounds > MOST_ROUNDS) throw new Refusal("rounds must lie in 1.." + MOST_ROUNDS + ".");
+        if (Collections.max(threads) > Settings.MOST_THREADS) {
+            throw new Refusal("threads must lie in 1.." + Settings.MOST_THREADS + ".");
+        }
         for (Program program : programs) {
             if (prompts(program).size() < prompts.size() || contexts(program).size() < contexts.size()) {
                 notes.add(names.name(program) + ": " + noteOnPositions(program) + ".");

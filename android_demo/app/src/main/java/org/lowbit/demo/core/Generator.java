@@ -87,7 +87,7 @@ final class Generator {
             finish(generation, stats, "done", "stats", stats);
         } catch (IOException error) {
             finish(generation, null, "failed", "error", Words.sentence(error));
-        } catch (RuntimeException error) {
+        } catch (RuntimeException | Error error) { // such as a native library that is missing
             finish(generation, null, "failed", "error", "The answer ended by a fault of the app: " + error + ".");
         }
     }

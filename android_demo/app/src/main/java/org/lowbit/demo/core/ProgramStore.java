@@ -55,14 +55,16 @@ final class ProgramStore {
         importer.run(source, added);
     }
 
-    synchronized void delete(String id) throws IOException {
+    void delete(String id) throws IOException {
         Program program = find(id);
         if (program.embedded) throw new Refusal("This program is a part of the app and cannot be deleted.");
         // Renamed first, so that a process that dies meanwhile leaves no half of a program.
         File gone = new File(added, ".deleted-" + id);
         File folder = new File(added, id);
         DataFiles.remove(folder.renameTo(gone) ? gone : folder);
-        verified.remove(id);
+        synchronized (verified) {
+            verified.remove(id);
+        }
     }
 
     /** All programs: by model, ours before opponents, fewest bits first. */

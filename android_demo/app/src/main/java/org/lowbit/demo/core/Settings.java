@@ -8,7 +8,7 @@ import java.util.List;
 /** The user's settings: one file, each value checked. */
 final class Settings {
     private static final List<String> THEMES = Arrays.asList("system", "light", "dark");
-    private static final long MOST_THREADS = 256;
+    static final long MOST_THREADS = 256;
 
     private final File file;
     private JsonObject values;
