@@ -13,7 +13,7 @@ from runtime_tests.android_demo.desktop_app import DesktopApp
 
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
 PHONE, TABLET, DESKTOP = (360, 780), (800, 1280), (1280, 800)
-WAIT_MS = 8_000
+WAIT_MS = 20_000
 
 #: The screen of Android: the same calls and events, through the names that the app has there.
 ANDROID = """
@@ -73,6 +73,7 @@ class AppPage:
 
     def show(self, view: str) -> None:
         self.page.click(f".tabs a[href='#{view}']")
+        self.page.wait_for_selector(f"#{view}:not([hidden])")
 
     def set(self, **settings: object) -> None:
         """Change settings as another page would, and load the page anew."""

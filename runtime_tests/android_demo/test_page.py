@@ -314,8 +314,10 @@ def test_a_program_that_needs_more_memory_is_refused_in_words(
 ):
     readings = tmp_path / "readings.properties"
     readings.write_text("memory_bytes=1000000\n")
-    folders = [programs["2 bits"]]
-    with run_app(tmp_path / "data", models=folders, assets=[page_libraries], readings=readings) as app:
+    data = tmp_path / "data"
+    with run_app(data) as app:
+        assert app.add(programs["2 bits"]) is None
+    with run_app(data, assets=[page_libraries], readings=readings) as app:
         page = AppPage(chromium, app)
         assert page.text(".welcome").startswith("No program yet")
         page.show("models")
