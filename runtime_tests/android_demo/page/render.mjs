@@ -11,5 +11,7 @@ const attempt = (make) => {
     return { error: error.message };
   }
 };
-const results = conversations.map((messages) => attempt(() => new ChatTemplate(template, markers).render(messages)));
+const results = conversations.map((messages) =>
+  attempt(() => new ChatTemplate(template, markers).render(messages)),
+);
 process.stdout.write(JSON.stringify(results));

@@ -15,15 +15,22 @@ export function s(tag, attributes = {}, ...children) {
 function filled(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name, value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false)
+      element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
 /** An icon of the set below, drawn by strokes. */
 export function icon(name) {
-  return s("svg", { viewBox: "0 0 24 24", "aria-hidden": "true", class: "icon" }, s("path", { d: ICONS[name] }));
+  return s(
+    "svg",
+    { viewBox: "0 0 24 24", "aria-hidden": "true", class: "icon" },
+    s("path", { d: ICONS[name] }),
+  );
 }
 
 const ICONS = {
@@ -43,9 +50,18 @@ let dialogs = 0;
 /** Open a dialog that slides in from below on phones; resolves with its return value when it closes. */
 export function openDialog(title, ...content) {
   const id = `dialog-${(dialogs += 1)}`;
-  const shut = h("button", { class: "quiet round", "aria-label": "Close", click: () => dialog.close() }, icon("close"));
+  const shut = h(
+    "button",
+    { class: "quiet round", "aria-label": "Close", click: () => dialog.close() },
+    icon("close"),
+  );
   const heading = h("header", {}, h("h2", { id }, title), shut);
-  const dialog = h("dialog", { "aria-labelledby": id }, heading, h("div", { class: "dialog-body" }, ...content));
+  const dialog = h(
+    "dialog",
+    { "aria-labelledby": id },
+    heading,
+    h("div", { class: "dialog-body" }, ...content),
+  );
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close();
   });
@@ -77,10 +93,16 @@ export async function confirmed(question, action) {
 
 /** Show a sentence for some seconds, or until it is dismissed. */
 export function notify(sentence, kind = "info") {
-  const shut = h("button", { class: "quiet round", "aria-label": "Dismiss", click: () => notice.remove() }, icon("close"));
+  const shut = h(
+    "button",
+    { class: "quiet round", "aria-label": "Dismiss", click: () => notice.remove() },
+    icon("close"),
+  );
   const notice = h("p", { class: `notice ${kind}` }, h("span", {}, sentence), shut);
   const box = document.querySelector(".notices");
-  [...box.children].filter((each) => each.textContent === notice.textContent).forEach((each) => each.remove());
+  [...box.children]
+    .filter((each) => each.textContent === notice.textContent)
+    .forEach((each) => each.remove());
   box.append(notice);
   setTimeout(() => notice.remove(), kind === "error" ? 12000 : 5000);
 }

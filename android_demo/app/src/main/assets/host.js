@@ -32,8 +32,11 @@ function dispatch(event) {
   for (const listener of listeners.get(event.event) ?? []) listener(event);
 }
 
-/** Begin to receive events; resolves when none can be missed any more. */
+/** Begin to receive events; resolves when none is missed any more. After a gap comes the event "reconnected". */
 export function connect() {
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible") dispatch({ event: "reconnected" });
+  });
   window.onHostEvent = (event) => dispatch(typeof event === "string" ? JSON.parse(event) : event);
   if (window.LowBit) return Promise.resolve();
   return new Promise((resolve) => {

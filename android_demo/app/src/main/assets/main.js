@@ -17,7 +17,7 @@ function route() {
     if (link.hash === `#${view}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  document.documentElement.dataset.view = view;
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
 }
 
 async function start() {

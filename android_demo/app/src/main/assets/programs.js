@@ -8,7 +8,8 @@ const read = new Map(); // promises by program and file
 
 /** The tokenizer of a program; rejects with a sentence if it has none or cannot be read exactly. */
 export function tokenizerOf(model) {
-  if (model.tokenizer === null) return Promise.reject(new Error("This program has no tokenizer, so it cannot read text."));
+  if (model.tokenizer === null)
+    return Promise.reject(new Error("This program has no tokenizer, so it cannot read text."));
   return once(model, model.tokenizer, (bytes) => {
     const tokenizer = new Tokenizer(model.tokenizer, bytes);
     if (tokenizer.vocabSize > model.vocab_size) {

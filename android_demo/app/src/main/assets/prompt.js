@@ -35,7 +35,8 @@ function turnsBefore(turns, index, model) {
 export function groupsOf(turns) {
   const groups = [];
   for (const turn of turns) {
-    if (turn.role === "user" || !groups.length) groups.push({ user: turn.role === "user" ? turn : null, answers: [] });
+    if (turn.role === "user" || !groups.length)
+      groups.push({ user: turn.role === "user" ? turn : null, answers: [] });
     if (turn.role === "assistant") groups.at(-1).answers.push(turn);
   }
   return groups;

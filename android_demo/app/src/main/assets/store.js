@@ -19,11 +19,16 @@ function changed() {
 
 /** Read everything from the app. */
 export async function load() {
-  const [models, settings, device] = await Promise.all([call("models.list"), call("settings.get"), call("device.get")]);
+  const [models, settings, device] = await Promise.all([
+    call("models.list"),
+    call("settings.get"),
+    call("device.get"),
+  ]);
   store.models = models.models;
   store.settings = settings.settings;
   store.device = device;
   listen("models.changed", reloadModels);
+  listen("reconnected", reloadModels);
 }
 
 async function reloadModels() {
@@ -52,7 +57,9 @@ export function modelOf(id) {
 export function chosen() {
   const able = usable().filter((model) => model.tokenizer !== null);
   const own = able.filter((model) => model.recipe === "lowbit");
-  return able.find((model) => model.id === store.settings.model) ?? own[Math.floor(own.length / 2)] ?? able[0];
+  return (
+    able.find((model) => model.id === store.settings.model) ?? own[Math.floor(own.length / 2)] ?? able[0]
+  );
 }
 
 /** What tells a program from the others of its model: "2 bits", "XNNPACK 4 bits". */

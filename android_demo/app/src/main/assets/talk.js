@@ -32,7 +32,8 @@ export class Talk {
   }
 
   async open(id) {
-    if (id !== this.conversation.id) await this.stop();
+    if (id === this.conversation.id && this.running) return;
+    await this.stop();
     this.conversation = (await call("conversations.get", { id })).conversation;
     await this.restoreTexts();
     this.onChange(null);
@@ -98,7 +99,7 @@ export class Talk {
   async answerUnbegun() {
     await this.save();
     try {
-      for (let turn; (turn = this.conversation.turns.find(isUnbegun)); ) {
+      for (let turn; (turn = this.conversation.turns.find(isUnbegun));) {
         const ended = await this.answer(turn);
         if (!ended) break;
       }
@@ -255,6 +256,7 @@ function isUnbegun(turn) {
 function checkLength(tokens, model) {
   if (tokens.length <= model.max_seq_len) return;
   throw new Error(
-    `The text has ${tokens.length} tokens and this program holds ${model.max_seq_len}; shorten it or begin a new conversation.`,
+    `The text has ${tokens.length} tokens and this program holds ${model.max_seq_len}; ` +
+      "shorten it or begin a new conversation.",
   );
 }

@@ -17,7 +17,8 @@ export function rowsOf(report) {
   return report.programs.map((program) => {
     const runs = program.runs.filter((run) => run.threads === threads);
     const over = (value) => spread(runs.map(value).filter((each) => each !== undefined && each !== null));
-    const atLeast = (lengths, table) => lengths.find((length) => runs.some((run) => run[table]?.[length] !== undefined));
+    const atLeast = (lengths, table) =>
+      lengths.find((length) => runs.some((run) => run[table]?.[length] !== undefined));
     const prompt = atLeast(report.settings.prompts, "prefill");
     const context = atLeast(report.settings.contexts, "decode");
     return {
@@ -51,7 +52,10 @@ function widthOf({ recipe, bits: count }) {
 /** The opponent that all are compared with: XNNPACK's 4 bits, or else our own. */
 export function baseOf(rows) {
   const measured = rows.filter((row) => row.decode);
-  return measured.find((row) => row.program.recipe.startsWith("xnnpack")) ?? measured.find((row) => row.isOwn && row.program.bits === 4);
+  return (
+    measured.find((row) => row.program.recipe.startsWith("xnnpack")) ??
+    measured.find((row) => row.isOwn && row.program.bits === 4)
+  );
 }
 
 /** Mark the rows that no other beats in speed and in a cost. */

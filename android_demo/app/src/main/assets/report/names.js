@@ -4,12 +4,17 @@ const CHARACTER = 6.3; // widths in a chart of font size 12
 const LINE = 13;
 const RADIUS = 8;
 
-/** @param {{x: number, y: number, least: number, most: number, name: string}[]} points with the ends of their ranges */
-export function placeNames(points, box) {
-  const taken = points.flatMap(({ x, y, least, most }) => [
+/**
+ * @param {{x: number, y: number, least: number, most: number, name: string}[]} points with the ends of their ranges
+ * @param {{left: number, top: number, right: number, bottom: number}} box that they stay in
+ * @param {number[][]} lines areas that they avoid too: left, top, right and bottom
+ */
+export function placeNames(points, box, lines) {
+  const dots = points.flatMap(({ x, y, least, most }) => [
     [x - RADIUS + 2, y - RADIUS + 2, x + RADIUS - 2, y + RADIUS - 2],
     [least, y - 1, most, y + 1],
   ]);
+  const taken = [...lines, ...dots];
   return points.map((point) => {
     const places = candidates(point).filter((place) => isInside(place.area, box));
     const free = places.find((place) => !taken.some((area) => meet(area, place.area)));

@@ -8,7 +8,8 @@ const STYLES = ["style/tokens.css", "style/report.css"];
 /** The page's HTML; resolves when its styles are read. */
 export async function reportPage(report) {
   const styles = await Promise.all(STYLES.map(async (path) => (await fetch(path)).text()));
-  const title = `Latency of ${[...new Set(report.programs.map((program) => program.model))].join(", ")} on ${report.device.name}`;
+  const models = [...new Set(report.programs.map((program) => program.model))];
+  const title = `Latency of ${models.join(", ")} on ${report.device.name}`;
   const page = document.implementation.createHTMLDocument(title);
   page.documentElement.lang = "en";
   page.head.append(
@@ -26,6 +27,9 @@ export async function reportPage(report) {
     h("h2", {}, "Circumstances"),
     ...circumstances(report),
   );
-  const html = page.documentElement.outerHTML.replace("</head>", () => `<style>\n${styles.join("\n")}</style></head>`);
+  const html = page.documentElement.outerHTML.replace(
+    "</head>",
+    () => `<style>\n${styles.join("\n")}</style></head>`,
+  );
   return `<!doctype html>\n${html}\n`;
 }

@@ -15,7 +15,8 @@ export function finding(report) {
 export function picture(report, cost) {
   const svg = pareto(rowsOf(report), cost);
   if (!svg) return null;
-  const caption = "Right and down is better. Filled: no other program is faster and cheaper. Dashed: the 4-bit base.";
+  const caption =
+    "Right and down is better. Filled: no other program is faster and cheaper. Dashed: the 4-bit base.";
   return h("figure", {}, svg, h("figcaption", {}, caption));
 }
 
@@ -23,7 +24,15 @@ export function picture(report, cost) {
 export function table(report) {
   const rows = rowsOf(report);
   const base = baseOf(rows);
-  const heads = ["Program", "Decode tok/s", "Against base", "Prefill tok/s", "First token ms", "Size", "Perplexity"];
+  const heads = [
+    "Program",
+    "Decode tok/s",
+    "Against base",
+    "Prefill tok/s",
+    "First token ms",
+    "Size",
+    "Perplexity",
+  ];
   const body = rows.map((row) =>
     h(
       "tr",
@@ -37,7 +46,20 @@ export function table(report) {
   const scroll = h(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of figures" },
-    h("table", {}, h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))), h("tbody", {}, body)),
+    h(
+      "table",
+      {},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          heads.map((head) => h("th", { scope: "col" }, head)),
+        ),
+      ),
+      h("tbody", {}, body),
+    ),
   );
   return h("div", {}, scroll, h("p", { class: "small" }, lengths(report, rows)));
 }
@@ -60,8 +82,10 @@ function lengths(report, rows) {
   const rounds = Math.min(...rows.filter((row) => row.decode).map((row) => row.rounds));
   if (!measured) return "Nothing is measured yet.";
   const { settings } = report;
-  const where = `Decode behind ${measured.context} tokens, prefill of ${measured.prompt}, threads: ${settings.threads[0]}.`;
-  return `${where} Medians of ${rounds} of ${settings.rounds} rounds; lines in the picture reach from the least to the most.`;
+  return (
+    `Decode behind ${measured.context} tokens, prefill of ${measured.prompt}, threads: ${settings.threads[0]}. ` +
+    `Medians of ${rounds} of ${settings.rounds} rounds; lines in the picture reach from the least to the most.`
+  );
 }
 
 /** What the figures were measured on. */
@@ -81,13 +105,25 @@ export function circumstances(report) {
     Battery: range(runs, "battery_percent", runs.some((run) => run.charging) ? "%, charging" : "%"),
     Kernel: [...new Set(runs.map((run) => run.kernel).filter(Boolean))].join(", "),
     Started: `${report.started.replace("T", " ").slice(0, 16)} UTC`,
-    Versions: Object.entries(report.versions).map((pair) => pair.join(" ")).join(", "),
+    Versions: Object.entries(report.versions)
+      .map((pair) => pair.join(" "))
+      .join(", "),
   };
   const notes = report.programs.filter((each) => each.note).map((each) => `${each.name}: ${each.note}`);
   const listed = Object.entries(entries).filter(([, value]) => value);
   return [
-    h("dl", { class: "circumstances" }, listed.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
-    notes.length ? h("ul", { class: "notes" }, notes.map((note) => h("li", {}, note))) : null,
+    h(
+      "dl",
+      { class: "circumstances" },
+      listed.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+    ),
+    notes.length
+      ? h(
+          "ul",
+          { class: "notes" },
+          notes.map((note) => h("li", {}, note)),
+        )
+      : null,
   ].filter(Boolean);
 }
 

@@ -3,8 +3,9 @@
 import { Environment, Interpreter, Template } from "../vendor/jinja.js";
 
 const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-const MONTHS =
-  "January February March April May June July August September October November December".split(" ");
+const MONTHS = "January February March April May June July August September October November December".split(
+  " ",
+);
 
 export class ChatTemplate {
   /**
@@ -36,7 +37,8 @@ export class ChatTemplate {
     const names = { true: true, True: true, false: false, False: false, none: null, None: null };
     const functions = { range, dict, raise_exception: fail, strftime_now: strftimeNow };
     const given = { messages, tools: null, documents: null, add_generation_prompt: true, ...this.markers };
-    for (const [name, value] of Object.entries({ ...names, ...functions, ...given })) environment.set(name, value);
+    for (const [name, value] of Object.entries({ ...names, ...functions, ...given }))
+      environment.set(name, value);
     return environment;
   }
 }
@@ -50,7 +52,8 @@ function checkSpaces(text) {
 }
 
 function range(...bounds) {
-  const [start, stop, step] = bounds.length === 1 ? [0, bounds[0], 1] : [bounds[0], bounds[1], bounds[2] ?? 1];
+  const [start, stop, step] =
+    bounds.length === 1 ? [0, bounds[0], 1] : [bounds[0], bounds[1], bounds[2] ?? 1];
   return Array.from({ length: Math.max(0, Math.ceil((stop - start) / step)) }, (_, i) => start + i * step);
 }
 

@@ -33,7 +33,7 @@ export function utf8(bytes) {
 export function utf8ByteByByte(bytes) {
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   let text = "";
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const length = bytes[at] < 0x80 ? 1 : bytes[at] < 0xe0 ? 2 : bytes[at] < 0xf0 ? 3 : 4;
     try {
       text += decoder.decode(Uint8Array.from(bytes.slice(at, at + length)));

@@ -16,7 +16,10 @@ export const BYTE_CHARS = (() => {
 const MAKERS = {
   ByteLevel: byteLevel,
   Digits: (config) =>
-    split({ pattern: { Regex: "\\p{N}" }, behavior: config.individual_digits ? "Isolated" : "Contiguous" }, (t) => t),
+    split(
+      { pattern: { Regex: "\\p{N}" }, behavior: config.individual_digits ? "Isolated" : "Contiguous" },
+      (t) => t,
+    ),
   Metaspace: metaspace,
   Sequence: sequence,
   Split: (config) => split(config, withPythonsCategories),
@@ -53,7 +56,8 @@ function metaspace(config) {
   const cut = split({ pattern: { String: mark }, behavior: "MergedWithNext" }, (text) => text);
   return (text, isFirst) => {
     let marked = text.replaceAll(" ", mark);
-    if (!marked.startsWith(mark) && (scheme === "always" || (scheme === "first" && isFirst))) marked = mark + marked;
+    if (!marked.startsWith(mark) && (scheme === "always" || (scheme === "first" && isFirst)))
+      marked = mark + marked;
     return (config.split ?? true) ? cut(marked) : [marked];
   };
 }
@@ -65,7 +69,8 @@ function split(config, seen) {
   return (text) => {
     const parts = [];
     const add = (start, end, isMatch) => {
-      if (end > start) parts.push({ text: text.slice(start, end), isMatch: isMatch !== Boolean(config.invert) });
+      if (end > start)
+        parts.push({ text: text.slice(start, end), isMatch: isMatch !== Boolean(config.invert) });
     };
     let end = 0;
     for (const match of seen(text).matchAll(pattern)) {

@@ -1,6 +1,8 @@
 /** A sentence for the user: this tokenizer would give other ids here than where the model was made. */
 export function refuse(what) {
-  throw new Error(`This model's tokenizer uses ${what}, which the app cannot read exactly; choose another model.`);
+  throw new Error(
+    `This model's tokenizer uses ${what}, which the app cannot read exactly; choose another model.`,
+  );
 }
 
 /** Refuse a part of tokenizer.json whose fields are not among those that are known to behave as in Python. */

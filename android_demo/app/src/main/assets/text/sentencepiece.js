@@ -97,7 +97,8 @@ function mergesOf(pieces) {
   });
   const whole = new AddedTokens(pieces.filter((piece) => piece.type === USER_DEFINED).map(asAdded));
   const texts = new Map(pieces.map((piece) => [piece.id, piece.text]));
-  return (text) => whole.split(text).flatMap((part) => (part.text ? library.bpe(part.text) : [texts.get(part.id)]));
+  return (text) =>
+    whole.split(text).flatMap((part) => (part.text ? library.bpe(part.text) : [texts.get(part.id)]));
 }
 
 function asAdded(piece) {
@@ -109,7 +110,10 @@ function bestPathOf(pieces) {
   const highest = normal.reduce((most, score) => Math.max(most, score), -Infinity);
   const bytes = (text) => new TextEncoder().encode(text).length;
   const scores = new Map(
-    pieces.map(({ text, score, type }) => [text, type === USER_DEFINED ? bytes(text) * highest - 0.1 : score]),
+    pieces.map(({ text, score, type }) => [
+      text,
+      type === USER_DEFINED ? bytes(text) * highest - 0.1 : score,
+    ]),
   );
   const lowest = normal.reduce((least, score) => Math.min(least, score), Infinity);
   const search = new Unigram(scores, lowest, Math.fround);
@@ -147,7 +151,7 @@ class Normalizer {
       if (part.text === undefined) return [this.wholeTexts.get(part.id)];
       const bytes = new TextEncoder().encode(part.text);
       const texts = [];
-      for (let at = 0; at < bytes.length; ) {
+      for (let at = 0; at < bytes.length;) {
         const [length, replacement] = this.map.longest(bytes, at) ?? characterAt(bytes, at);
         texts.push(utf8(replacement));
         at += length;
@@ -177,7 +181,8 @@ function readModel(file) {
     if (!(error instanceof RangeError)) throw error;
     pieces.length = 0;
   }
-  if (!pieces.length) throw new Error("tokenizer.model is not a model of SentencePiece; export the program again.");
+  if (!pieces.length)
+    throw new Error("tokenizer.model is not a model of SentencePiece; export the program again.");
   return { pieces, trainer, normalizer };
 }
 

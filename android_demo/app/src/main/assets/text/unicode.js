@@ -22,8 +22,7 @@ const UNKNOWN_TO_NFC =
   "1611e-16129 1612f 16d63 16d67-16d6a 16ff0-16ff1 1e08f 1e130-1e136 1e2ae 1e2ec-1e2ef 1e4ec-1e4ef " +
   "1e5ee-1e5ef 1e6e3 1e6e6 1e6ee-1e6ef 1e6f5";
 
-const toClass = (ranges) =>
-  `[${ranges.replace(/[0-9a-f]+/g, (hex) => `\\u{${hex}}`).replaceAll(" ", "")}]`;
+const toClass = (ranges) => `[${ranges.replace(/[0-9a-f]+/g, (hex) => `\\u{${hex}}`).replaceAll(" ", "")}]`;
 
 const OUTSIDE_CATEGORIES = new RegExp(toClass(UNKNOWN_CATEGORY), "gu");
 const OUTSIDE_NFC = new RegExp(`(${toClass(UNKNOWN_TO_NFC)})`, "u");
@@ -38,7 +37,9 @@ const KNOWS_ENOUGH = /\p{L}/u.test("\u{10940}");
  */
 export function withPythonsCategories(text) {
   if (!KNOWS_ENOUGH && /\p{Cn}/u.test(text)) {
-    throw new Error("This text has a character that is newer than the device's WebView; update Android System WebView.");
+    throw new Error(
+      "This text has a character that is newer than the device's WebView; update Android System WebView.",
+    );
   }
   return text
     .replace(OUTSIDE_CATEGORIES, (char) => (char.length === 1 ? "\uFDD0" : NEVER_ASSIGNED))

@@ -13,17 +13,34 @@ export function renderGroups(talk, elements) {
 
 function renderGroup(talk, { user, answers }, isLast, elements) {
   const isStory = modelOf(answers[0]?.model)?.chat_template === null;
-  const made = answers.map((turn) => renderAnswer(turn, talk.running, isStory && answers.length === 1 ? user : null));
+  const made = answers.map((turn) =>
+    renderAnswer(turn, talk.running, isStory && answers.length === 1 ? user : null),
+  );
   answers.forEach((turn, index) => elements.set(turn, made[index]));
-  const asked = user?.text && !(isStory && answers.length === 1) ? h("p", { class: isStory ? "opening" : "asked" }, user.text) : null;
+  const asked =
+    user?.text && !(isStory && answers.length === 1)
+      ? h("p", { class: isStory ? "opening" : "asked" }, user.text)
+      : null;
   const columns = h("div", { class: answers.length > 1 ? "answers beside" : "answers" }, made);
   const actions = isLast && !talk.running ? renderActions(talk, answers, isStory) : null;
-  return h("section", { class: isStory ? "group story" : "group" }, asked, columns, comparison(answers), actions);
+  return h(
+    "section",
+    { class: isStory ? "group story" : "group" },
+    asked,
+    columns,
+    comparison(answers),
+    actions,
+  );
 }
 
 function renderAnswer(turn, running, user) {
   const model = modelOf(turn.model);
-  const text = h("p", { class: "text" }, user ? h("span", { class: "given" }, user.text) : null, h("span", { class: "written" }, turn.text));
+  const text = h(
+    "p",
+    { class: "text" },
+    user ? h("span", { class: "given" }, user.text) : null,
+    h("span", { class: "written" }, turn.text),
+  );
   const name = h("h2", { class: "author" }, model ? nameOf(model) : "Deleted program");
   const element = h("article", { class: "answer" }, name, text, h("footer", { class: "figures" }));
   renderGrowth(element, turn, running);
@@ -35,7 +52,9 @@ export function renderGrowth(element, turn, running) {
   const isRunning = running?.turn === turn;
   element.querySelector(".written").textContent = turn.text;
   element.classList.toggle("running", isRunning);
-  element.querySelector(".figures").replaceChildren(...(isRunning ? liveFigures(turn, running) : figures(turn)));
+  element
+    .querySelector(".figures")
+    .replaceChildren(...(isRunning ? liveFigures(turn, running) : figures(turn)));
 }
 
 function liveFigures(turn, { firstAt }) {
@@ -62,11 +81,19 @@ function figure(value, name, kind = "") {
 
 /** A sentence on the speeds of two answers. */
 function comparison(answers) {
-  const [a, b] = answers.map((turn) => ({ model: modelOf(turn.model), speed: turn.stats?.decode_tokens_per_second }));
+  const [a, b] = answers.map((turn) => ({
+    model: modelOf(turn.model),
+    speed: turn.stats?.decode_tokens_per_second,
+  }));
   if (answers.length !== 2 || !a.model || !b.model || !a.speed || !b.speed) return null;
   const [fast, slow] = a.speed >= b.speed ? [a, b] : [b, a];
   const times = (fast.speed / slow.speed).toFixed(2);
-  return h("p", { class: "comparison" }, h("b", {}, `${nameOf(fast.model)} decoded ${times} times as fast as ${nameOf(slow.model)}`), ", in this one run.");
+  return h(
+    "p",
+    { class: "comparison" },
+    h("b", {}, `${nameOf(fast.model)} decoded ${times} times as fast as ${nameOf(slow.model)}`),
+    ", in this one run.",
+  );
 }
 
 function renderActions(talk, answers, isStory) {
@@ -75,7 +102,11 @@ function renderActions(talk, answers, isStory) {
   const last = answers.at(-1);
   const buttons = [];
   if (model && !answers.some((turn) => turn.model === model.id)) {
-    buttons.push(act(answers.length ? `Same prompt at ${nameOf(model)}` : `Answer with ${nameOf(model)}`, () => talk.answerToo(model)));
+    buttons.push(
+      act(answers.length ? `Same prompt at ${nameOf(model)}` : `Answer with ${nameOf(model)}`, () =>
+        talk.answerToo(model),
+      ),
+    );
   } else if (last && isStory && model) {
     buttons.push(act("Go on", () => talk.send("", [model])));
   }

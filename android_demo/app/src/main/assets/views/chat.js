@@ -26,11 +26,25 @@ class Chat {
     );
     this.title = h("h1", { class: "chat-title" });
     this.pickers = h("div", { class: "pickers" });
-    this.transcript = h("div", { class: "transcript", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Conversation" });
+    this.transcript = h("div", {
+      class: "transcript",
+      tabindex: "0",
+      role: "log",
+      "aria-live": "off",
+      "aria-label": "Conversation",
+    });
     this.composer = new Composer(this.talk, (text) => this.send(text));
     this.beside = besideToggle();
-    const list = h("button", { class: "quiet round", "aria-label": "Conversations", click: () => openHistory(this.talk) }, icon("list"));
-    const fresh = h("button", { class: "quiet round", "aria-label": "New conversation", click: () => this.begin() }, icon("add"));
+    const list = h(
+      "button",
+      { class: "quiet round", "aria-label": "Conversations", click: () => openHistory(this.talk) },
+      icon("list"),
+    );
+    const fresh = h(
+      "button",
+      { class: "quiet round", "aria-label": "New conversation", click: () => this.begin() },
+      icon("add"),
+    );
     const settings = h(
       "button",
       { class: "quiet round", "aria-label": "Sampling settings", click: () => openSampling(this.talk) },
@@ -79,7 +93,8 @@ class Chat {
   grow(turn) {
     const element = this.elements.get(turn);
     if (!element) return;
-    const nearEnd = this.transcript.scrollHeight - this.transcript.scrollTop - this.transcript.clientHeight < 80;
+    const nearEnd =
+      this.transcript.scrollHeight - this.transcript.scrollTop - this.transcript.clientHeight < 80;
     renderGrowth(element, turn, this.talk.running);
     if (nearEnd) this.follow();
     this.composer.renderMeter(turn);
@@ -91,7 +106,12 @@ class Chat {
 
   welcome(model) {
     if (!model) {
-      return h("div", { class: "welcome" }, h("h2", {}, "No program yet"), h("p", {}, "Add one under ", h("a", { href: "#models" }, "Models"), "."));
+      return h(
+        "div",
+        { class: "welcome" },
+        h("h2", {}, "No program yet"),
+        h("p", {}, "Add one under ", h("a", { href: "#models" }, "Models"), "."),
+      );
     }
     const isStory = model.chat_template === null;
     const use = (text) => () => attempt(() => this.composer.submit(text));
@@ -99,8 +119,18 @@ class Chat {
       "div",
       { class: "welcome" },
       h("h2", {}, isStory ? "Begin a story" : "Ask something"),
-      h("p", {}, isStory ? "The model writes on from your words, on this device alone." : "The model answers on this device alone."),
-      h("div", { class: "starts" }, (isStory ? STARTS : QUESTIONS).map((text) => h("button", { class: "chip", click: use(text) }, text))),
+      h(
+        "p",
+        {},
+        isStory
+          ? "The model writes on from your words, on this device alone."
+          : "The model answers on this device alone.",
+      ),
+      h(
+        "div",
+        { class: "starts" },
+        (isStory ? STARTS : QUESTIONS).map((text) => h("button", { class: "chip", click: use(text) }, text)),
+      ),
     );
   }
 }

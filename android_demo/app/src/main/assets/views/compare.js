@@ -24,13 +24,29 @@ class Compare {
     this.line = h("p", { class: "progress-line" });
     this.left = h("span", {});
     this.bar = h("progress", { max: "1", value: "0", "aria-label": "Progress of the comparison" });
-    const stop = h("button", { class: "quiet", click: () => attempt(() => call("compare.stop", { run: this.run })) }, icon("stop"), "Stop");
-    this.progress = h("section", { class: "progress", hidden: true }, this.line, this.bar, h("div", { class: "row" }, this.left, stop));
+    const stop = h(
+      "button",
+      { class: "quiet", click: () => attempt(() => call("compare.stop", { run: this.run })) },
+      icon("stop"),
+      "Stop",
+    );
+    this.progress = h(
+      "section",
+      { class: "progress", hidden: true },
+      this.line,
+      this.bar,
+      h("div", { class: "row" }, this.left, stop),
+    );
     this.result = h("section", { class: "report", "aria-label": "Report" });
-    const head = h("header", { class: "view-head" }, h("div", {}, h("h1", {}, "Compare"), h("p", { class: "lead" }, "Which width should this device run?")));
+    const head = h(
+      "header",
+      { class: "view-head" },
+      h("div", {}, h("h1", {}, "Compare"), h("p", { class: "lead" }, "Which width should this device run?")),
+    );
     main.append(head, this.form.element, this.progress, this.result);
     listen("compare.progress", (event) => this.follow(event));
     listen("compare.done", (event) => this.end(event.report));
+    listen("reconnected", () => attempt(() => this.restore()));
     listen("compare.failed", (event) => {
       this.end(this.report);
       notify(event.error, "error");
@@ -80,7 +96,12 @@ class Compare {
       this.result.replaceChildren();
       return;
     }
-    const share = h("button", { class: "primary", disabled: this.run !== null, click: () => attempt(() => this.share()) }, icon("share"), "Share the report");
+    const share = h(
+      "button",
+      { class: "primary", disabled: this.run !== null, click: () => attempt(() => this.share()) },
+      icon("share"),
+      "Share the report",
+    );
     const parts = [
       finding(report),
       this.run === null ? gaps(report) : null,
@@ -105,8 +126,21 @@ class Compare {
       this.result.querySelector("input:checked")?.focus();
     };
     const option = (name) =>
-      h("label", { class: "segment" }, h("input", { type: "radio", name: "cost", value: name, checked: name === cost, change: choose }), h("span", {}, COSTS[name].label));
-    const axis = able.length > 1 ? h("fieldset", { class: "segments" }, h("legend", { class: "hidden" }, "Decode speed against"), able.map(option)) : null;
+      h(
+        "label",
+        { class: "segment" },
+        h("input", { type: "radio", name: "cost", value: name, checked: name === cost, change: choose }),
+        h("span", {}, COSTS[name].label),
+      );
+    const axis =
+      able.length > 1
+        ? h(
+            "fieldset",
+            { class: "segments" },
+            h("legend", { class: "hidden" }, "Decode speed against"),
+            able.map(option),
+          )
+        : null;
     return h("div", {}, axis, picture(report, cost));
   }
 

@@ -23,12 +23,20 @@ export class ComparePlanForm {
     this.plan = h("p", { class: "lead plan", "aria-live": "polite" });
     this.notes = h("ul", { class: "notes" });
     this.button = h("button", { class: "primary", type: "submit" }, "Start");
-    const fields = NUMBERS.map(({ name, label }) => h("label", { class: "field" }, h("span", { class: "label" }, label), this.inputs.get(name)));
+    const fields = NUMBERS.map(({ name, label }) =>
+      h("label", { class: "field" }, h("span", { class: "label" }, label), this.inputs.get(name)),
+    );
     this.element = h(
       "form",
       { class: "plan-form" },
       h("fieldset", {}, h("legend", {}, "Programs"), this.programs),
-      h("details", {}, h("summary", {}, icon("sliders"), "Lengths and rounds"), h("div", { class: "numbers" }, fields), h("small", { class: "lead" }, "Several with commas; threads empty for the fast cores and for one.")),
+      h(
+        "details",
+        {},
+        h("summary", {}, icon("sliders"), "Lengths and rounds"),
+        h("div", { class: "numbers" }, fields),
+        h("small", { class: "lead" }, "Several with commas; threads empty for the fast cores and for one."),
+      ),
       h("div", { class: "row" }, this.button, this.plan),
       this.notes,
     );
@@ -57,9 +65,21 @@ export class ComparePlanForm {
         this.estimate();
       };
       if (model.model !== family && !this.known?.has(model.id)) this.unchosen.add(model.id);
-      const box = h("input", { type: "checkbox", value: model.id, checked: !this.unchosen.has(model.id), change });
-      const name = models.every((each) => each.model === model.model) ? nameOf(model) : `${model.model} ${nameOf(model)}`;
-      return h("label", { class: "choice" }, box, h("span", {}, name, h("small", {}, bytes(model.file_bytes))));
+      const box = h("input", {
+        type: "checkbox",
+        value: model.id,
+        checked: !this.unchosen.has(model.id),
+        change,
+      });
+      const name = models.every((each) => each.model === model.model)
+        ? nameOf(model)
+        : `${model.model} ${nameOf(model)}`;
+      return h(
+        "label",
+        { class: "choice" },
+        box,
+        h("span", {}, name, h("small", {}, bytes(model.file_bytes))),
+      );
     };
     this.programs.replaceChildren(...models.map(option));
     this.known = new Set(models.map((model) => model.id));
@@ -68,14 +88,23 @@ export class ComparePlanForm {
 
   /** The request of a plan; throws a sentence where a field is no number. */
   request() {
-    const models = usable().map((model) => model.id).filter((id) => !this.unchosen.has(id));
+    const models = usable()
+      .map((model) => model.id)
+      .filter((id) => !this.unchosen.has(id));
     const request = { models };
     for (const { name, label, isList } of NUMBERS) {
-      const words = this.inputs.get(name).value.split(/[\s,]+/).filter(Boolean);
+      const words = this.inputs
+        .get(name)
+        .value.split(/[\s,]+/)
+        .filter(Boolean);
       if (!words.length && name === "threads") continue;
       const numbers = words.map(Number);
-      const isRight = numbers.length && numbers.every((each) => Number.isInteger(each) && each > 0) && (isList || numbers.length === 1);
-      if (!isRight) throw new Error(`${label} must be ${isList ? "whole numbers" : "one whole number"} above 0.`);
+      const isRight =
+        numbers.length &&
+        numbers.every((each) => Number.isInteger(each) && each > 0) &&
+        (isList || numbers.length === 1);
+      if (!isRight)
+        throw new Error(`${label} must be ${isList ? "whole numbers" : "one whole number"} above 0.`);
       request[name] = isList ? numbers : numbers[0];
     }
     return request;

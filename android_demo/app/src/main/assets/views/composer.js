@@ -9,13 +9,24 @@ export class Composer {
   constructor(talk, send) {
     this.talk = talk;
     this.send = send;
-    this.box = h("textarea", { rows: "1", "aria-label": "Your text", enterkeyhint: "send", autocapitalize: "sentences" });
+    this.box = h("textarea", {
+      rows: "1",
+      "aria-label": "Your text",
+      enterkeyhint: "send",
+      autocapitalize: "sentences",
+    });
     this.button = h("button", { class: "primary round", type: "submit" });
     this.meter = h("progress", { max: "1", value: "0", "aria-label": "Context in use" });
     this.count = h("span", {});
     this.status = h("span", { class: "hidden", role: "status" });
     const line = h("form", { class: "write" }, this.box, this.button);
-    this.element = h("div", { class: "composer" }, line, h("div", { class: "meter" }, this.meter, this.count), this.status);
+    this.element = h(
+      "div",
+      { class: "composer" },
+      line,
+      h("div", { class: "meter" }, this.meter, this.count),
+      this.status,
+    );
     line.addEventListener("submit", (event) => {
       event.preventDefault();
       attempt(() => (this.talk.running ? this.talk.stop() : this.submit(this.box.value)));
@@ -72,7 +83,10 @@ export class Composer {
     if (!model?.tokenizer) return;
     try {
       const turns = [...this.talk.conversation.turns, { role: "user", text: this.box.value }];
-      const tokens = this.box.value || turns.length > 1 ? await promptTokens(model, { ...this.talk.conversation, turns }, turns.length) : [];
+      const tokens =
+        this.box.value || turns.length > 1
+          ? await promptTokens(model, { ...this.talk.conversation, turns }, turns.length)
+          : [];
       if (!this.talk.running) this.show(tokens.length, model.max_seq_len);
     } catch (error) {
       this.count.textContent = error.message;

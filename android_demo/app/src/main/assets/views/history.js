@@ -13,19 +13,33 @@ export function openHistory(talk) {
       await talk.open(id);
       dialog.close();
     };
-    const remove = (item, { id, title }) => async () => {
-      if (!(await confirmed(`Delete “${title || "Untitled"}”?`, "Delete"))) return;
-      if (talk.conversation.id === id) await talk.begin();
-      await call("conversations.delete", { id });
-      item.remove();
-    };
+    const remove =
+      (item, { id, title }) =>
+      async () => {
+        if (!(await confirmed(`Delete “${title || "Untitled"}”?`, "Delete"))) return;
+        if (talk.conversation.id === id) await talk.begin();
+        await call("conversations.delete", { id });
+        item.remove();
+      };
     for (const each of conversations) {
       const name = h("span", {}, each.title || "Untitled", h("small", {}, when(each.updated)));
       const isOpen = each.id === talk.conversation.id;
       const item = h("li", {});
       item.append(
-        h("button", { class: "item", "aria-current": isOpen ? "true" : null, click: () => attempt(open(each.id)) }, name),
-        h("button", { class: "quiet round", "aria-label": `Delete ${each.title}`, click: () => attempt(remove(item, each)) }, icon("bin")),
+        h(
+          "button",
+          { class: "item", "aria-current": isOpen ? "true" : null, click: () => attempt(open(each.id)) },
+          name,
+        ),
+        h(
+          "button",
+          {
+            class: "quiet round",
+            "aria-label": `Delete ${each.title}`,
+            click: () => attempt(remove(item, each)),
+          },
+          icon("bin"),
+        ),
       );
       list.append(item);
     }

@@ -25,7 +25,16 @@ export function besideToggle() {
     if (same.length < 2) throw new Error("There is no second program of this model; add one under Models.");
     return set({ side_by_side: isOn ? null : partner(same, model).id });
   };
-  const button = h("button", { class: "quiet round", "aria-label": "Side by side", "aria-pressed": "false", click: () => attempt(toggle) }, icon("columns"));
+  const button = h(
+    "button",
+    {
+      class: "quiet round",
+      "aria-label": "Side by side",
+      "aria-pressed": "false",
+      click: () => attempt(toggle),
+    },
+    icon("columns"),
+  );
   return button;
 }
 
@@ -50,15 +59,32 @@ function families(able, model) {
 
 function widths(name, label, same, checked, choose) {
   const option = (model) => {
-    const input = h("input", { type: "radio", name, value: model.id, checked: model.id === checked.id, change: () => choose(model.id) });
+    const input = h("input", {
+      type: "radio",
+      name,
+      value: model.id,
+      checked: model.id === checked.id,
+      change: () => choose(model.id),
+    });
     const own = model.recipe === "lowbit";
     const sized = `${nameOf(model)}, ${bytes(model.file_bytes)}`;
     return h(
       "label",
       { class: "width", title: sized },
       input,
-      h("span", { class: "width-box" }, h("b", { "aria-hidden": "true" }, bitsNumber(model.bits)), h("small", { "aria-hidden": "true" }, own ? "bit" : "XNN"), h("span", { class: "hidden" }, sized)),
+      h(
+        "span",
+        { class: "width-box" },
+        h("b", { "aria-hidden": "true" }, bitsNumber(model.bits)),
+        h("small", { "aria-hidden": "true" }, own ? "bit" : "XNN"),
+        h("span", { class: "hidden" }, sized),
+      ),
     );
   };
-  return h("fieldset", { class: "widths" }, h("legend", { class: label ? null : "hidden" }, label ?? "Width"), h("div", { class: "width-list" }, same.map(option)));
+  return h(
+    "fieldset",
+    { class: "widths" },
+    h("legend", { class: label ? null : "hidden" }, label ?? "Width"),
+    h("div", { class: "width-list" }, same.map(option)),
+  );
 }
