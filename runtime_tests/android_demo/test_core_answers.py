@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,10 +173,8 @@ def test_a_page_that_is_loaded_anew_takes_up_the_answer(slow):
 def test_a_process_that_dies_leaves_the_answer_so_far(run_app, slow, models, tmp_path):
     conversation = new_conversation(slow)
     two = ids_of(slow)[0]
-    started = time.monotonic()
     slow.call("generate.start", model=two, tokens=PROMPT, conversation=conversation, turn=1, **ENDLESS)
-    until(lambda: answer_in(slow, conversation).get("ids"))
-    assert time.monotonic() - started < 1.5  # at least every second, with a margin for a busy machine
+    until(lambda: answer_in(slow, conversation).get("ids"))  # long before its end
     slow.kill()
     with run_app(tmp_path, models=models) as reborn:
         (listed,) = reborn.call("conversations.list")["conversations"]

@@ -99,7 +99,11 @@ public final class MainActivity extends Activity {
 
     @Override
     protected void onActivityResult(int request, int result, Intent data) {
-        if (request != PICK_PROGRAM || result != RESULT_OK || data == null || core == null) return;
+        if (request != PICK_PROGRAM || core == null) return;
+        if (result != RESULT_OK || data == null) {
+            core.addNothing();
+            return;
+        }
         List<Uri> chosen = new ArrayList<Uri>();
         ClipData clip = data.getClipData(); // of several files
         for (int i = 0; clip != null && i < clip.getItemCount(); ++i) chosen.add(clip.getItemAt(i).getUri());

@@ -38,11 +38,12 @@ final class Comparisons {
             return new JsonObject();
         }
         if (call.equals("compare.last")) return last();
-        throw new Refusal("The app has no call " + call + ".");
+        throw Refusal.unknownCall(call);
     }
 
-    synchronized boolean isRunning() {
-        return current != null;
+    /** Nothing else may run or read storage beside a measurement. */
+    synchronized void refuseIfRunning() throws Refusal {
+        if (current != null) throw new Refusal("A comparison is running: stop it, or wait for its end.");
     }
 
     synchronized void stop(String reason) {
@@ -59,7 +60,7 @@ final class Comparisons {
     }
 
     private synchronized long start(JsonObject asked) throws IOException {
-        if (current != null) throw new Refusal("A comparison is running: stop it, or wait for its end.");
+        refuseIfRunning();
         String heat = Comparison.heat(circumstances.readings());
         if (!heat.isEmpty()) throw new Refusal("Nothing can be measured now, because " + heat + ": let it cool.");
         ComparePlan plan = plan(asked);

@@ -12,8 +12,9 @@ import java.util.concurrent.Executors;
  * {"ok": true, "result": {...}} or {"ok": false, "error": "One sentence."}. What takes long answers at once and goes
  * on by events.
  */
-public final class Core implements Events {
+public final class Core {
     private final Platform platform;
+    private final Events events;
     private final Engine engine = new Engine();
     private final ExecutorService files = Executors.newSingleThreadExecutor(Engine.named("files"));
     private final Circumstances circumstances;
@@ -25,6 +26,7 @@ public final class Core implements Events {
 
     public Core(Platform platform) throws IOException {
         this.platform = platform;
+        events = eventsOf(platform);
         circumstances = new Circumstances(platform);
         File data = platform.dataFolder();
         long memory = circumstances.memoryBytes();
@@ -32,8 +34,8 @@ public final class Core implements Events {
         settings = new Settings(data);
         conversations = new Conversations(data);
         Sessions sessions = new Sessions(store, memory);
-        generator = new Generator(engine, sessions, conversations, this);
-        comparisons = new Comparisons(data, engine, sessions, store, circumstances, platform, this);
+        generator = new Generator(engine, sessions, conversations, events);
+        comparisons = new Comparisons(data, engine, sessions, store, circumstances, platform, events);
     }
 
     /** Makes the programs that came with the app ready, in the background; models.changed follows. */
@@ -68,6 +70,11 @@ public final class Core implements Events {
         });
     }
 
+    /** The user closed the picker: the page, which waits for an event, learns that all is as it was. */
+    public void addNothing() {
+        events.send("models.changed", new JsonObject());
+    }
+
     /** A file of a program that its manifest lists: the tokenizer or the chat template. */
     public File programFile(String id, String name) throws IOException {
         return store.find(id).listed(name);
@@ -100,11 +107,6 @@ public final class Core implements Events {
         comparisons.stop("the app went to the background, where the system slows it down");
     }
 
-    @Override
-    public void send(String name, JsonObject content) {
-        platform.send(new JsonObject().put("event", name).putAll(content).toString());
-    }
-
     private JsonObject answer(String call, JsonObject asked) throws IOException {
         String group = call.substring(0, Math.max(0, call.indexOf('.')));
         if (group.equals("models")) return models(call, asked);
@@ -114,7 +116,7 @@ public final class Core implements Events {
         if (call.equals("device.get")) return circumstances.describe(platform.dataFolder().getUsableSpace());
         if (group.equals("settings")) return settings(call, asked);
         if (call.equals("report.share")) return share(asked);
-        throw new Refusal("The app has no call " + call + ".");
+        throw Refusal.unknownCall(call);
     }
 
     private JsonObject models(String call, JsonObject asked) throws IOException {
@@ -123,17 +125,17 @@ public final class Core implements Events {
             for (Program program : store.list()) models.add(program.describe(store.refusal(program)));
             return new JsonObject().put("models", models);
         }
-        if (comparisons.isRunning()) throw new Refusal("A comparison is running: stop it, or wait for its end.");
+        comparisons.refuseIfRunning();
         if (call.equals("models.add")) {
             platform.pickProgram(asked.textOrNull("path"));
             return new JsonObject().put("started", true);
         }
         if (call.equals("models.delete")) {
             store.delete(asked.text("id"));
-            send("models.changed", new JsonObject());
+            events.send("models.changed", new JsonObject());
             return new JsonObject();
         }
-        throw new Refusal("The app has no call " + call + ".");
+        throw Refusal.unknownCall(call);
     }
 
     private JsonObject settings(String call, JsonObject asked) throws IOException {
@@ -141,7 +143,7 @@ public final class Core implements Events {
         if (call.equals("settings.set")) {
             return new JsonObject().put("settings", settings.set(asked.object("settings")));
         }
-        throw new Refusal("The app has no call " + call + ".");
+        throw Refusal.unknownCall(call);
     }
 
     private JsonObject conversations(String call, JsonObject asked) throws IOException {
@@ -156,12 +158,12 @@ public final class Core implements Events {
             conversations.delete(asked.text("id"));
             return new JsonObject();
         }
-        throw new Refusal("The app has no call " + call + ".");
+        throw Refusal.unknownCall(call);
     }
 
     private JsonObject generate(String call, JsonObject asked) throws IOException {
         if (call.equals("generate.start")) {
-            if (comparisons.isRunning()) throw new Refusal("A comparison is running: stop it, or wait for its end.");
+            comparisons.refuseIfRunning();
             Program program = store.findUsable(asked.text("model"));
             int threads = (int) settings.get().whole("threads");
             if (threads == 0) threads = circumstances.fastCores();
@@ -172,7 +174,7 @@ public final class Core implements Events {
             return new JsonObject();
         }
         if (call.equals("generate.current")) return generator.describeCurrent();
-        throw new Refusal("The app has no call " + call + ".");
+        throw Refusal.unknownCall(call);
     }
 
     private JsonObject compare(String call, JsonObject asked) throws IOException {
@@ -190,8 +192,17 @@ public final class Core implements Events {
         return new JsonObject().put("files", names);
     }
 
+    private static Events eventsOf(final Platform platform) {
+        return new Events() {
+            @Override
+            public void send(String name, JsonObject content) {
+                platform.send(new JsonObject().put("event", name).putAll(content).toString());
+            }
+        };
+    }
+
     private void complain(String sentence) {
-        send("error", new JsonObject().put("error", sentence));
+        events.send("error", new JsonObject().put("error", sentence));
     }
 
     private static String refused(String sentence) {
@@ -215,7 +226,7 @@ public final class Core implements Events {
                 } catch (RuntimeException error) {
                     complain("The program was not added, by a fault of the app: " + error + ".");
                 }
-                send("models.changed", new JsonObject());
+                events.send("models.changed", new JsonObject());
             }
         });
     }

@@ -64,10 +64,6 @@ final class Generation implements TokenListener {
         stopped = true;
     }
 
-    boolean isStopped() {
-        return stopped;
-    }
-
     synchronized List<Long> ids() {
         return new ArrayList<Long>(ids);
     }

@@ -1,8 +1,10 @@
 package org.lowbit.demo.core;
 
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 
@@ -16,6 +18,7 @@ final class Generator {
     private final Conversations conversations;
     private final Events events;
     private final ScheduledExecutorService clock = Executors.newSingleThreadScheduledExecutor(Engine.named("clock"));
+    private final List<Future<?>> ticking = new ArrayList<Future<?>>();
     private final Object saving = new Object();
     private Generation current;
     private long runs;
@@ -25,18 +28,6 @@ final class Generator {
         this.sessions = sessions;
         this.conversations = conversations;
         this.events = events;
-        every(SEND_MS, new Runnable() {
-            @Override
-            public void run() {
-                send(current());
-            }
-        });
-        every(SAVE_MS, new Runnable() {
-            @Override
-            public void run() {
-                save(current());
-            }
-        });
     }
 
     /** Starts an answer and returns the number of its run. */
@@ -44,6 +35,7 @@ final class Generator {
         if (current != null) throw new Refusal("An answer is being generated: stop it first.");
         final Generation generation = new Generation(++runs, program, threads, request);
         current = generation;
+        startClock(generation);
         engine.start(new Runnable() {
             @Override
             public void run() {
@@ -76,7 +68,8 @@ final class Generator {
 
     /** Saves what exists of the current answer, before the system may end the process. */
     void saveNow() {
-        save(current());
+        Generation generation = current();
+        if (generation != null) save(generation);
     }
 
     private void generate(Generation generation) {
@@ -102,25 +95,26 @@ final class Generator {
         }
         synchronized (this) {
             current = null;
+            for (Future<?> each : ticking) each.cancel(false);
+            ticking.clear();
         }
         events.send(event, new JsonObject().put("run", generation.run).put(name, value));
         if (failure != null) events.send("error", new JsonObject().put("error", failure));
     }
 
     private void send(Generation generation) {
-        if (generation == null) return;
         synchronized (generation) { // no two threads send at once, so tokens keep their order
             List<Long> ids = generation.takeUnsent();
             if (!ids.isEmpty()) events.send("token", new JsonObject().put("run", generation.run).put("ids", ids));
         }
     }
 
+    /** A failure is not told here, several times a second, but at the answer's end. */
     private void save(Generation generation) {
-        if (generation == null) return;
         try {
             write(generation, null);
         } catch (IOException error) {
-            events.send("error", new JsonObject().put("error", error.getMessage()));
+            return;
         }
     }
 
@@ -140,7 +134,23 @@ final class Generator {
         }
     }
 
+    /** Sends and saves now and then, while there is an answer: a clock that always ticks would empty a battery. */
+    private void startClock(final Generation generation) {
+        every(SEND_MS, new Runnable() {
+            @Override
+            public void run() {
+                send(generation);
+            }
+        });
+        every(SAVE_MS, new Runnable() {
+            @Override
+            public void run() {
+                save(generation);
+            }
+        });
+    }
+
     private void every(long milliseconds, Runnable work) {
-        clock.scheduleWithFixedDelay(work, milliseconds, milliseconds, TimeUnit.MILLISECONDS);
+        ticking.add(clock.scheduleWithFixedDelay(work, milliseconds, milliseconds, TimeUnit.MILLISECONDS));
     }
 }

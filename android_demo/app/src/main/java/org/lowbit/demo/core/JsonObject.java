@@ -7,10 +7,10 @@ import java.util.List;
 import java.util.Map;
 
 /** A JSON object. Its getters throw an IOException with one sentence for what is missing or of another type. */
-public final class JsonObject {
+final class JsonObject {
     private final Map<String, Object> members = new LinkedHashMap<String, Object>();
 
-    public JsonObject put(String name, Object value) {
+    JsonObject put(String name, Object value) {
         members.put(name, value);
         return this;
     }
@@ -64,10 +64,6 @@ public final class JsonObject {
 
     double number(String name) throws IOException {
         return as(Number.class, name, "a number").doubleValue();
-    }
-
-    boolean flag(String name) throws IOException {
-        return as(Boolean.class, name, "true or false");
     }
 
     JsonObject object(String name) throws IOException {

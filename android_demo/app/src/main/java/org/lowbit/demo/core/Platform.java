@@ -16,7 +16,7 @@ public interface Platform {
     DeviceReadings readings();
 
     /**
-     * Asks the user for the files of a program, which are then given to {@link Core#addProgram}.
+     * Asks the user for the files of a program. {@link Core#addProgram} or {@link Core#addNothing} follows.
      *
      * @param path the folder that the page asks for; null where the system's own dialog asks
      */

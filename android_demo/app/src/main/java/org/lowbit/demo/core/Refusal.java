@@ -13,4 +13,8 @@ final class Refusal extends IOException {
     Refusal(String sentence, Throwable cause) {
         super(sentence, cause);
     }
+
+    static Refusal unknownCall(String call) {
+        return new Refusal("The app has no call " + call + ".");
+    }
 }

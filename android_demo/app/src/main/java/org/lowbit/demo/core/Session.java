@@ -8,14 +8,12 @@ final class Session {
     final Program program;
     private final int threads;
     private final long handle;
-    private final String kernel;
     private long[] held = {};
 
-    private Session(Program program, int threads, long handle, String kernel) {
+    private Session(Program program, int threads, long handle) {
         this.program = program;
         this.threads = threads;
         this.handle = handle;
-        this.kernel = kernel;
     }
 
     /** Loads a program. Throws IOException if the runtime cannot run it or it is not what its manifest says. */
@@ -25,7 +23,7 @@ final class Session {
             JsonObject described = JsonReader.parseObject(Native.describe(handle));
             expect("vocabulary", program.manifest.vocabSize, described.whole("vocab_size"));
             expect("longest sequence", program.manifest.maxSeqLen, described.whole("max_seq_len"));
-            return new Session(program, threads, handle, described.textOrNull("kernel"));
+            return new Session(program, threads, handle);
         } catch (IOException error) {
             Native.close(handle);
             throw error;
@@ -38,11 +36,6 @@ final class Session {
 
     boolean has(int otherThreads) {
         return threads == otherThreads;
-    }
-
-    /** The kernel of our ops that the CPU runs. */
-    String kernel() {
-        return kernel;
     }
 
     /**
