@@ -1,0 +1,216 @@
+"""The APK that build.py makes, taken apart, and its libraries run without a phone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from android_demo import build as app_build
+from android_demo.parts import bionic, verify
+from android_demo.parts.command import PartsError
+from android_demo.parts.debian import ARCHITECTURES, musl
+from android_demo.parts.java import write_dex
+from android_demo.parts.native import CPUS, LIBRARIES, NativeBuild, llvm_root
+from android_demo.parts.package import PAGE_BYTES, identity, package
+from edge.files import sha256_of
+from runtime_tests.native_builds import made_once, require, run
+from runtime_tests.ops import runner_process
+
+LOADER = Path(__file__).parent / "loader"
+PROMPT, COUNT = "1,15,7", 8
+EMULATOR = "qemu-aarch64"
+#: Cores that qemu knows, one for each of our kernels: neon, dotprod, i8mm.
+ARM_CORES = ("cortex-a53", "neoverse-n1", "max")
+
+
+@dataclass(frozen=True)
+class Built:
+    """An APK with one program, and what it was made of."""
+
+    apk: Path
+    cache: Path
+    native: dict[str, Path]
+    program: Path
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, npm_parts: Path, story_program) -> Built:
+    """The APK of build.py's own steps, with the program of 1.58 bits alone."""
+    require("javac", "keytool", "aapt", "zipalign", "apksigner", "apt-get", "dpkg-deb", "cmake", "ninja")
+    try:
+        llvm_root()
+    except PartsError as error:
+        pytest.skip(str(error))
+    program = story_program("1.58")
+
+    def make(cache: Path) -> None:
+        native = {abi: NativeBuild(cache, npm_parts, abi).build() for abi in CPUS}
+        dex = write_dex(cache / "java", npm_parts)
+        assets = app_build.gather_assets(cache / "assets", npm_parts, [program])
+        package(cache / "package", assets, dex, native, cache / "debug.keystore")
+
+    cache = made_once(tmp_path_factory, "app-apk", make)
+    native = {abi: cache / f"native-{abi}" for abi in CPUS}
+    return Built(cache / "package" / "signed.apk", cache, native, program)
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory: pytest.TempPathFactory, built: Built) -> Path:
+    """The APK's files, with what starts its libraries on this computer beside the libraries of each ABI."""
+
+    def unpack(folder: Path) -> None:
+        with zipfile.ZipFile(built.apk) as archive:
+            archive.extractall(folder)
+        for abi in CPUS:
+            _compile_starter(built.cache, folder / "lib" / abi, abi)
+
+    return made_once(tmp_path_factory, "app-unpacked", unpack)
+
+
+def _compile_starter(cache: Path, libraries: Path, abi: str) -> None:
+    cpu, llvm = CPUS[abi], llvm_root()
+    libc = musl(cache) / ARCHITECTURES[abi]
+    include, lib = libc / "usr" / "include" / f"{cpu}-linux-musl", libc / "lib" / f"{cpu}-linux-musl"
+    java = Path(str(shutil.which("javac"))).resolve().parents[1] / "include"
+    clang = [llvm / "bin" / "clang", f"--target={cpu}-linux-musl", "-nostdlibinc", "-isystem", include]
+    clang += [
+        "-isystem",
+        java,
+        "-isystem",
+        java / "linux",
+        "-fuse-ld=lld",
+        "-nostdlib",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+    ]
+    run([*clang, "-fPIC", "-shared", LOADER / "bionic_names.c", "-o", libraries / "liblog.so"])
+    start = libc / "usr" / "lib" / f"{cpu}-linux-musl" / "Scrt1.o"
+    link = [libraries / "liblowbit_app.so", lib / "libc.so", "-Wl,--allow-shlib-undefined"]
+    run([*clang, "-fPIE", "-pie", start, LOADER / "no_jvm.c", *link, "-o", libraries / "no_jvm"])
+
+
+def start(built: Built, unpacked: Path, abi: str, core: str | None, *words: object) -> list[str]:
+    """Run the libraries of an ABI under musl's loader and return the lines printed."""
+    cpu, libraries = CPUS[abi], unpacked / "lib" / abi
+    loader = musl(built.cache) / ARCHITECTURES[abi] / "lib" / f"ld-musl-{cpu}.so.1"
+    emulator = [EMULATOR, "-cpu", core] if core else []
+    command = [*emulator, loader, "--library-path", libraries, "--preload", libraries / "liblog.so"]
+    command += [libraries / "no_jvm", *words]
+    result = subprocess.run([str(w) for w in command], capture_output=True, text=True, timeout=120)
+    assert result.returncode in (0, 2), result.stdout + result.stderr
+    return result.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("abi", "core"), [("x86_64", None), *(("arm64-v8a", core) for core in ARM_CORES)])
+def test_the_libraries_of_the_apk_give_the_tokens_of_lowbit_runner(built, unpacked, abi, core):
+    if core:
+        require(EMULATOR)
+    program = unpacked / "assets" / "programs" / "program" / "model.pte"
+    ids, statistics = start(built, unpacked, abi, core, program, PROMPT, COUNT, 100)
+    options = ["--tokens", PROMPT, "--threads", 1, "--max-new-tokens", COUNT]
+    expected = runner_process.run("--model", program, *options)
+    assert [int(word) for word in ids.split(",")] == runner_process.ids(expected)
+    assert json.loads(statistics)["end"] == "length"
+
+
+@pytest.mark.parametrize("abi", CPUS)
+def test_the_libraries_of_the_apk_stop_and_refuse(built, unpacked, abi, tmp_path):
+    core = "max" if abi == "arm64-v8a" else None
+    if core:
+        require(EMULATOR)
+    program = built.program / "model.pte"
+    ids, statistics = start(built, unpacked, abi, core, program, PROMPT, COUNT, 2)
+    assert (len(ids.split(",")), json.loads(statistics)["end"]) == (2, "listener")
+    damaged = tmp_path / "damaged.pte"
+    damaged.write_bytes(program.read_bytes()[:100_000])
+    (line,) = start(built, unpacked, abi, core, damaged, PROMPT, COUNT, 2)
+    assert line.startswith(f"'{damaged}' is not a usable ExecuTorch program (")
+
+
+def test_the_apk_passes_its_own_verification(built):
+    verify.verify(built.apk, identity())
+
+
+def test_the_apk_asks_for_nothing_and_runs_where_it_says(built):
+    badging = run(["aapt", "dump", "badging", built.apk])
+    assert "uses-permission" not in badging
+    assert "sdkVersion:'26'" in badging
+    assert "native-code: 'arm64-v8a' 'x86_64'" in badging
+    assert "application-debuggable" not in badging
+    tree = run(["aapt", "dump", "xmltree", built.apk, "AndroidManifest.xml"])
+    assert re.search(r"extractNativeLibs\(\w+\)=\(type 0x12\)0x0", tree)
+
+
+def test_the_signature_is_of_the_whole_file(built, tmp_path):
+    said = run(["apksigner", "verify", "--verbose", "--min-sdk-version", "26", built.apk])
+    assert "(APK Signature Scheme v2): true" in said
+    assert "(APK Signature Scheme v3): true" in said
+    changed = tmp_path / "changed.apk"
+    content = bytearray(built.apk.read_bytes())
+    content[content.index(b"classes.dex") + 200] ^= 1
+    changed.write_bytes(content)
+    with pytest.raises(PartsError, match="the signature does not verify"):
+        verify.verify(changed, identity())
+
+
+def test_libraries_lie_on_pages_of_16_kilobytes(built):
+    with zipfile.ZipFile(built.apk) as archive, built.apk.open("rb") as file:
+        for entry in archive.infolist():
+            if not entry.filename.endswith((".so", ".pte")):
+                continue
+            assert entry.compress_type == zipfile.ZIP_STORED, entry.filename
+            file.seek(entry.header_offset + 26)
+            name, extra = (int.from_bytes(file.read(2), "little") for _ in range(2))
+            assert (entry.header_offset + 30 + name + extra) % PAGE_BYTES == 0, entry.filename
+
+
+def test_the_apk_has_the_program_whole_and_the_pages_libraries(built, unpacked):
+    folder = unpacked / "assets" / "programs" / "program"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for record in (manifest["program"], manifest["tokenizer"]):
+        assert sha256_of(folder / record["name"]) == record["sha256"]
+    vendor = unpacked / "assets" / "vendor"
+    assert {path.name for path in vendor.iterdir()} == {
+        "tokenizers.js", "tokenizers.LICENSE", "jinja.js", "jinja.LICENSE",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("abi", CPUS)
+def test_our_library_exports_jni_alone_and_needs_what_android_26_has(built, abi):
+    library = built.native[abi] / "liblowbit_app.so"
+    exported = verify.symbols(library, defined=True)
+    assert {name for name in exported if name.startswith(("Java_", "JNI_"))} == {
+        "JNI_OnLoad",
+        *(f"Java_org_lowbit_demo_core_Native_{name}" for name in
+          ("open", "close", "describe", "generate", "benchmark", "memory")),
+    }  # fmt: skip
+    assert not [name for name in exported if name.startswith("edge_")]
+    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", run(["readelf", "-dW", library]))
+    assert set(needed) <= {"libc.so", "libm.so", "libdl.so", "libexecutorch_jni.so"}
+
+
+def test_bionics_names_come_from_libraries_that_the_ndk_linked(built):
+    executorch = built.native["arm64-v8a"] / "libexecutorch_jni.so"
+    assert bionic.api_level(executorch) == 26
+    assert {"malloc", "pthread_create", "__errno"} <= bionic.names([executorch])["libc.so"]
+    assert "__errno_location" not in bionic.names([executorch])["libc.so"]
+    with pytest.raises(PartsError, match="was not linked by the NDK"):
+        bionic.names([built.native["arm64-v8a"] / "liblowbit_app.so"])
+
+
+def test_a_library_that_needs_more_than_android_has_is_refused(built):
+    paths = [built.native["x86_64"] / name for name in LIBRARIES]
+    known = set().union(*bionic.names([paths[1]]).values())
+    verify.check_libraries("x86_64", paths, known | {"getauxval"})
+    with pytest.raises(
+        PartsError, match=r"liblowbit_app.so \(x86_64\) needs what Android 26 lacks: .*fgets"
+    ):
+        verify.check_libraries("x86_64", paths, (known | {"getauxval"}) - {"fgets"})
