@@ -28,10 +28,6 @@ final class Engine {
         }
     }
 
-    void close() {
-        thread.shutdown();
-    }
-
     /** Threads with a name, which do not keep a process alive. */
     static ThreadFactory named(final String name) {
         return new ThreadFactory() {

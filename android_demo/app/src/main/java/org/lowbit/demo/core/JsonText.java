@@ -115,7 +115,7 @@ final class JsonText {
         for (int digits = 1; digits <= 17; ++digits) {
             for (RoundingMode mode : new RoundingMode[] {RoundingMode.HALF_EVEN, RoundingMode.UP}) {
                 BigDecimal rounded = exact.round(new MathContext(digits, mode)).stripTrailingZeros();
-                if (rounded.doubleValue() == value) return rounded;
+                if (Double.parseDouble(rounded.toString()) == value) return rounded;
             }
         }
         throw new AssertionError("17 digits name every double");

@@ -127,7 +127,7 @@ final class ProgramImport {
             engine.run(new Callable<Void>() {
                 @Override
                 public Void call() throws IOException {
-                    Session.open(program, 1).close();
+                    Session.open(program, 0).close(); // 0: the native pool stays as it is for other sessions
                     return null;
                 }
             });
