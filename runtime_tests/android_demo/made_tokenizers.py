@@ -67,6 +67,7 @@ _LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_CL100K = _LLAMA_3.replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)", "'(?i:[sdmt]|ll|ve|re)")
 _QWEN = _LLAMA_3.replace("{1,3}", "")
 _TEKKEN = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
@@ -179,6 +180,7 @@ JSON_TOKENIZERS: dict[str, Callable[[], tokenizers.Tokenizer]] = {
     "gpt2": functools.partial(_byte_level, None),
     "llama3": functools.partial(_byte_level, _LLAMA_3, ignore_merges=True),
     "qwen": functools.partial(_byte_level, _QWEN, normalizers.NFC()),
+    "cl100k": functools.partial(_byte_level, _CL100K),
     "tekken": functools.partial(_byte_level, _TEKKEN),
     "smollm": _smollm,
     "gemma": _gemma,

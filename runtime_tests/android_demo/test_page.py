@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,33 @@ def test_what_no_page_was_there_to_show_is_there_later(page, programs):
     page.app.generate(model["id"], tokens, max_new_tokens=30, **place)
     page.open()
     assert page.wait_for_answer() == [story(programs["2 bits"], most=30)]
+
+
+def test_the_end_of_the_process_loses_nothing(chromium, run_app, programs, page_libraries, tmp_path):
+    data, models = tmp_path / "data", [programs["2 bits"]]
+    start = partial(run_app, data, models=models, assets=[page_libraries])
+    with start() as app:
+        app.call("settings.set", settings=GREEDY)
+        page = AppPage(chromium, app)
+        page.send(PROMPT)
+        page.wait_for_answer()
+        page.close()
+    (kept,) = (data / "conversations").glob("*.json")
+    conversation = json.loads(kept.read_text())
+    turn = conversation["turns"][1]
+    # As the core leaves it when the system ends the process: ids so far, and no text by the page.
+    conversation["turns"][1] = {**turn, "ids": turn["ids"][:20], "text": "", "partial": True, "stats": None}
+    kept.write_text(json.dumps(conversation))
+    with start() as app:
+        page = AppPage(chromium, app)
+        page.page.wait_for_selector("text=Interrupted")
+        assert page.page.text_content(".written") == story(programs["2 bits"], most=20)
+        page.page.click("text=Go on")
+        page.page.wait_for_selector(".group >> nth=1")
+        (rest,) = page.wait_for_answer()
+        assert story(programs["2 bits"], most=20) + rest == story(programs["2 bits"], most=80)
+        page.close()
+        assert page.complaints == []
 
 
 def test_two_widths_side_by_side(page, programs):

@@ -156,6 +156,22 @@ def test_everything_is_reached_by_keyboard(page):
     assert page.page.evaluate("getComputedStyle(document.querySelector('textarea')).outlineStyle") == "solid"
 
 
+def test_the_keyboard_stays_at_a_width_that_it_chose(page):
+    page.show("chat")
+    page.page.focus("[name=width]:checked")
+    before = page.page.input_value("[name=width]:checked")
+    page.page.keyboard.press("ArrowRight")
+    page.page.wait_for_function(
+        "(old) => document.querySelector('[name=width]:checked').value !== old", arg=before
+    )
+    chosen = page.page.input_value("[name=width]:checked")
+    page.page.wait_for_function("document.activeElement.matches('[name=width]:checked')")
+    page.page.keyboard.press("ArrowLeft")
+    page.page.wait_for_function(
+        "(old) => document.querySelector('[name=width]:checked').value !== old", arg=chosen
+    )
+
+
 def test_nothing_moves_for_who_asked_for_that(chromium, app):
     page = AppPage(chromium, app)
     page.page.emulate_media(reduced_motion="reduce")

@@ -62,8 +62,14 @@ export function chosen() {
   );
 }
 
-/** What tells a program from the others of its model: "2 bits", "XNNPACK 4 bits". */
+/** What tells a program from the others of its model: "2 bits", "XNNPACK 4 bits"; its label where two are alike. */
 export function nameOf(model) {
+  const isLike = (other) =>
+    other !== model && other.model === model.model && widthOf(other) === widthOf(model);
+  return store.models.some(isLike) ? model.label : widthOf(model);
+}
+
+function widthOf(model) {
   const width = bits(model.bits);
   if (model.recipe === "lowbit") return width;
   return `${model.recipe.startsWith("xnnpack") ? "XNNPACK" : model.recipe} ${width}`;

@@ -230,7 +230,8 @@ export class Talk {
   /** Spell the answers from their ids, which the app keeps even while no page is there to write their text. */
   async restoreTexts() {
     for (const turn of this.conversation.turns) {
-      if (turn.ids?.length) await this.spell(turn, turn.ids);
+      // Where the program cannot be read any more, the text that was kept stays.
+      if (turn.ids?.length) await this.spell(turn, turn.ids).catch(() => {});
     }
   }
 

@@ -68,7 +68,10 @@ function figures({ stats, partial, ids }) {
   const ends = { stopped: "Stopped", context: "Context full", length: "Length reached" };
   return [
     figure(rate(stats.decode_tokens_per_second), "decode", "main"),
-    figure(rate(stats.prefill_tokens_per_second), `prefill of ${stats.prompt_tokens - stats.reused_tokens}`),
+    figure(
+      rate(stats.prefill_tokens_per_second),
+      `prefill of\u00a0${stats.prompt_tokens - stats.reused_tokens}`,
+    ),
     figure(stats.first_token_ms === null ? "–" : `${significant(stats.first_token_ms)} ms`, "first token"),
     figure(bytes(stats.resident_bytes), "memory"),
     ends[stats.end] ? h("span", { class: "cut" }, ends[stats.end]) : null,

@@ -81,7 +81,9 @@ class Chat {
     this.title.textContent = conversation.title || (model?.chat_template ? "New conversation" : "New story");
     const second = this.second();
     this.beside.setAttribute("aria-pressed", String(Boolean(second)));
+    const focused = this.pickers.contains(document.activeElement) ? document.activeElement.name : null;
     this.pickers.replaceChildren(...widthPicker(second));
+    if (focused) this.pickers.querySelector(`[name=${focused}]:checked`)?.focus();
     this.elements.clear();
     const groups = renderGroups(this.talk, this.elements);
     this.transcript.replaceChildren(...(groups.length ? groups : [this.welcome(model)]));

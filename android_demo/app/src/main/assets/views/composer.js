@@ -52,7 +52,7 @@ export class Composer {
       await this.send(text);
     } catch (error) {
       this.box.value ||= text;
-      this.resize();
+      this.typed();
       throw error;
     }
   }
@@ -80,16 +80,19 @@ export class Composer {
   /** Count the tokens that the next answer would stand behind. */
   async countTokens() {
     const model = chosen();
+    const { conversation } = this.talk;
+    const asked = (this.asked = Symbol("the last question"));
     if (!model?.tokenizer) return;
+    if (!this.box.value) {
+      this.show(conversation.turns.at(-1)?.stats?.context_used ?? 0, model.max_seq_len);
+      return;
+    }
+    const turns = [...conversation.turns, { role: "user", text: this.box.value }];
     try {
-      const turns = [...this.talk.conversation.turns, { role: "user", text: this.box.value }];
-      const tokens =
-        this.box.value || turns.length > 1
-          ? await promptTokens(model, { ...this.talk.conversation, turns }, turns.length)
-          : [];
-      if (!this.talk.running) this.show(tokens.length, model.max_seq_len);
+      const tokens = await promptTokens(model, { ...conversation, turns }, turns.length);
+      if (this.asked === asked && !this.talk.running) this.show(tokens.length, model.max_seq_len);
     } catch (error) {
-      this.count.textContent = error.message;
+      if (this.asked === asked) this.count.textContent = error.message;
     }
   }
 
