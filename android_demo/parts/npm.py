@@ -15,7 +15,7 @@ _FILES = ("package.json", "package-lock.json", ".npmrc")
 #: Where each part lies in node_modules.
 EXECUTORCH = Path("react-native-executorch/third-party")
 DEXER = Path("@nativescript/android/framework/build-tools/android-metadata-generator.jar")
-FRAMEWORK_TYPES = Path("@nativescript/types-android/lib/android-21-37-merged.d.ts")
+FRAMEWORK_TYPES = Path("@nativescript/types-android/lib/android/android-platform-21-37-merged.d.ts")
 #: Modules of the page and their licences, by their name in assets/vendor.
 PAGE_MODULES = {
     "tokenizers.js": Path("@huggingface/tokenizers/dist/tokenizers.min.mjs"),

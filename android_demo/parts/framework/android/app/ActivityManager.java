@@ -1,6 +1,8 @@
 package android.app;
 
 public class ActivityManager {
+    private ActivityManager() {}
+
     public native void getMemoryInfo(MemoryInfo info);
 
     public static class MemoryInfo {

@@ -3,6 +3,8 @@ package android.content;
 import android.net.Uri;
 
 public class ClipData {
+    private ClipData() {}
+
     public native void addItem(Item item);
 
     public native Item getItemAt(int index);

@@ -6,6 +6,8 @@ import java.io.FileNotFoundException;
 import java.io.InputStream;
 
 public abstract class ContentResolver {
+    public ContentResolver(Context context) {}
+
     public final native InputStream openInputStream(Uri uri) throws FileNotFoundException;
 
     public final native Cursor query(Uri uri, String[] columns, String where, String[] arguments, String order);

@@ -4,6 +4,8 @@ import android.os.Parcelable;
 import java.util.List;
 
 public abstract class Uri implements Parcelable {
+    private Uri() {}
+
     public abstract String getHost();
 
     public abstract String getLastPathSegment();

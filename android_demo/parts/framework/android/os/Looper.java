@@ -1,5 +1,7 @@
 package android.os;
 
 public final class Looper {
+    private Looper() {}
+
     public static native Looper getMainLooper();
 }

@@ -1,3 +1,9 @@
 package android.view;
 
-public abstract class ViewGroup extends View {}
+import android.content.Context;
+
+public abstract class ViewGroup extends View {
+    public ViewGroup(Context context) {
+        super(context);
+    }
+}

@@ -5,7 +5,9 @@ import android.os.Bundle;
 import android.widget.AbsoluteLayout;
 
 public class WebView extends AbsoluteLayout {
-    public WebView(Context context) {}
+    public WebView(Context context) {
+        super(context);
+    }
 
     public native void addJavascriptInterface(Object object, String name);
 

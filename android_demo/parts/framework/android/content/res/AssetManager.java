@@ -6,6 +6,8 @@ import java.io.InputStream;
 public final class AssetManager {
     public static final int ACCESS_STREAMING = 2;
 
+    private AssetManager() {}
+
     public native String[] list(String path) throws IOException;
 
     public native InputStream open(String name) throws IOException;
