@@ -170,6 +170,20 @@ def test_a_page_that_is_loaded_anew_takes_up_the_answer(slow):
     assert answer_in(slow, conversation)["ids"][: len(current["ids"])] == current["ids"]
 
 
+def test_what_the_page_saves_meanwhile_costs_no_ids(slow):
+    conversation = new_conversation(slow)
+    request = {**ENDLESS, "conversation": conversation, "turn": 1}
+    run = slow.call("generate.start", model=ids_of(slow)[0], tokens=PROMPT, **request)["run"]
+    until(lambda: len(ids_so_far(slow)) > 20)
+    turns = [{"role": "user", "text": "One day"}, {"role": "assistant", "text": "so far"}]
+    slow.call("conversations.save", conversation={"id": conversation, "title": "New", "turns": turns})
+    slow.call("generate.stop", run=run)
+    slow.wait_for("done")
+    answer = answer_in(slow, conversation)
+    assert answer["ids"] == [i for event in slow.events if event["event"] == "token" for i in event["ids"]]
+    assert (answer["text"], answer["partial"]) == ("so far", False)
+
+
 def test_a_process_that_dies_leaves_the_answer_so_far(run_app, slow, models, tmp_path):
     conversation = new_conversation(slow)
     two = ids_of(slow)[0]

@@ -178,6 +178,17 @@ def test_a_sentencepiece_tokenizer_that_fits_is_taken(app, program, tmp_path):
     app.delete(model["id"])
 
 
+def test_a_chat_template_and_its_markers_come_along(app, program, tmp_path):
+    folder = Path(shutil.copytree(program, tmp_path / "export"))
+    (folder / "chat_template.jinja").write_text("{{ bos_token }}")
+    reseal(folder, chat_template=record_file(folder / "chat_template.jinja"), markers={"bos_token": "<s>"})
+    assert app.add(folder) is None
+    (model,) = app.models()
+    assert (model["chat_template"], model["markers"]) == ("chat_template.jinja", {"bos_token": "<s>"})
+    assert app.request("GET", f"/models/{model['id']}/chat_template.jinja") == (200, b"{{ bos_token }}")
+    app.delete(model["id"])
+
+
 def test_the_checksum_is_pythons_whatever_the_numbers(app, program, tmp_path):
     """An intact manifest is refused only for what is missing beside it."""
     folder = tmp_path / "export"
