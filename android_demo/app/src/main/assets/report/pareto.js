@@ -91,7 +91,7 @@ function grid(x, y, cost) {
       s(
         "text",
         { class: "tick", x: BOX.left - 6, y: y.at(tick) + 4, "text-anchor": "end" },
-        cost.format(tick).replace(/\.0+(?= |$)/, ""),
+        withoutZeros(cost.format(tick)),
       ),
     ),
     x.ticks.map((tick) =>
@@ -108,6 +108,11 @@ function grid(x, y, cost) {
     ),
     s("text", { class: "axis", x: 0, y: 12 }, `${cost.label} ↓`),
   ];
+}
+
+/** "2.20 MB" as "2.2 MB". */
+function withoutZeros(number) {
+  return number.replace(/(\.\d*?)0+(?= |$)/, "$1").replace(/\.(?= |$)/, "");
 }
 
 /** A linear scale with room around the values, and round ticks inside it. */
