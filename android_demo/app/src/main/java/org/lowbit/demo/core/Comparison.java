@@ -14,19 +14,17 @@ final class Comparison implements Runnable {
     private final LatencyReport report;
     private final Engine engine;
     private final Sessions sessions;
-    private final ProgramStore store;
     private final Circumstances circumstances;
     private final Events events;
     private volatile String stopped = "";
 
-    Comparison(long run, ComparePlan plan, LatencyReport report, Engine engine, Sessions sessions, ProgramStore store,
+    Comparison(long run, ComparePlan plan, LatencyReport report, Engine engine, Sessions sessions,
             Circumstances circumstances, Events events) {
         this.run = run;
         this.plan = plan;
         this.report = report;
         this.engine = engine;
         this.sessions = sessions;
-        this.store = store;
         this.circumstances = circumstances;
         this.events = events;
     }
@@ -60,13 +58,6 @@ final class Comparison implements Runnable {
     }
 
     private void measure() throws IOException {
-        engine.run(new Callable<Void>() {
-            @Override
-            public Void call() {
-                sessions.closeAll(); // their memory and their number of threads are not the comparison's
-                return null;
-            }
-        });
         List<ComparePlan.Step> steps = plan.steps();
         double scale = 1;
         double took = 0;
@@ -86,7 +77,6 @@ final class Comparison implements Runnable {
         if (report.hasFailed(index)) return;
         JsonObject told;
         try {
-            store.verify(step.program);
             told = engine.run(new Callable<JsonObject>() {
                 @Override
                 public JsonObject call() throws IOException {
@@ -99,7 +89,7 @@ final class Comparison implements Runnable {
         }
         String heat = heat(circumstances.readings());
         if (!heat.isEmpty()) stopped = heat;
-        if (!step.warmUp && stopped.isEmpty()) report.add(index, step, told, circumstances);
+        if (!step.warmUp && stopped.isEmpty()) report.add(index, step, told);
     }
 
     private JsonObject benchmark(ComparePlan.Step step) throws IOException {
@@ -109,10 +99,7 @@ final class Comparison implements Runnable {
             throw new IOException("its KV cache holds " + step.program.manifest.maxSeqLen
                     + " positions, fewer than anything asked for");
         }
-        // The first token, timed by itself, has run everything once.
-        String told = Native.benchmark(
-                step.program.path(), array(prompts), array(contexts), plan.generated, 0, 1, (int) step.threads);
-        return JsonReader.parseObject(told);
+        return sessions.benchmark(step.program, array(prompts), array(contexts), plan.generated, step.threads);
     }
 
     private void progress(ComparePlan.Step step, int done, int total, double secondsLeft) {

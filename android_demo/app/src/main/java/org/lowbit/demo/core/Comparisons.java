@@ -66,7 +66,7 @@ final class Comparisons {
         ComparePlan plan = plan(asked);
         LatencyReport report = new LatencyReport(reportFile(), plan, circumstances);
         final Comparison comparison =
-                new Comparison(++runs, plan, report, engine, sessions, store, circumstances, events);
+                new Comparison(++runs, plan, report, engine, sessions, circumstances, events);
         current = comparison;
         Engine.named("compare").newThread(new Runnable() {
             @Override

@@ -16,11 +16,13 @@ import java.util.TimeZone;
  */
 final class LatencyReport {
     private final File file;
+    private final Circumstances circumstances;
     private final JsonObject content;
     private final List<JsonObject> programs = new ArrayList<JsonObject>();
 
     LatencyReport(File file, ComparePlan plan, Circumstances circumstances) throws IOException {
         this.file = file;
+        this.circumstances = circumstances;
         for (Program program : plan.programs) programs.add(record(program, plan));
         SimpleDateFormat utc = new SimpleDateFormat("yyyy-MM-dd'T'HH:mm:ss'+00:00'", Locale.ROOT);
         utc.setTimeZone(TimeZone.getTimeZone("UTC"));
@@ -45,8 +47,7 @@ final class LatencyReport {
     }
 
     /** Adds a run from the JSON of {@link Native#benchmark}. */
-    void add(int program, ComparePlan.Step step, JsonObject told, Circumstances circumstances)
-            throws IOException {
+    void add(int program, ComparePlan.Step step, JsonObject told) throws IOException {
         DeviceReadings now = circumstances.readings();
         JsonObject run = new JsonObject()
                 .put("round", step.round)

@@ -29,8 +29,14 @@ final class Sessions {
         return session;
     }
 
-    void closeAll() {
+    /** Measures a program alone: others are closed, because their memory and their threads are not its own. */
+    JsonObject benchmark(Program program, long[] prompts, long[] contexts, long generated, long threads)
+            throws IOException {
         while (!open.isEmpty()) open.removeLast().close();
+        store.verify(program);
+        // No warm-up: the first token, timed by itself, has run everything once.
+        String told = Native.benchmark(program.path(), prompts, contexts, generated, 0, 1, (int) threads);
+        return JsonReader.parseObject(told);
     }
 
     /** Takes the program's session out. Those with another number of threads end: the native pool has one size. */
