@@ -232,6 +232,19 @@ def test_nothing_is_half_added_on_a_full_disk(run_app, program, tmp_path):
         assert everything_in(tmp_path) == before
 
 
+def test_storage_that_is_too_small_is_known_before_copying(run_app, program, tmp_path):
+    folder = Path(shutil.copytree(program, tmp_path / "export"))
+    huge = record_file(folder / "model.pte").model_copy(update={"bytes": 10**15})
+    reseal(folder, program=huge)
+    readings = tmp_path / "readings.properties"
+    readings.write_text(f"memory_bytes={10**18}")
+    with run_app(tmp_path / "data", readings=readings) as app:
+        refusal = app.add(folder)
+        assert refusal is not None
+        assert refusal.startswith("The program needs 1000000.0 GB of storage and ")
+        assert refusal.endswith(" are free: make room and add it again.")
+
+
 def test_a_process_that_dies_while_adding_leaves_nothing(run_app, program, tmp_path):
     folder = Path(shutil.copytree(program, tmp_path / "export"))
     content = (folder / "model.pte").read_bytes()
