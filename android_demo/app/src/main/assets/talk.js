@@ -57,7 +57,7 @@ export class Talk {
     const isStory = models[0].chat_template === null;
     turns.push({ role: "user", text: isStory ? joined(turns, text) : text });
     for (const model of models) turns.push({ role: "assistant", text: "", model: model.id });
-    this.conversation.title ||= text.trim().split(/\s+/).join(" ").slice(0, 60);
+    this.conversation.title ||= titleOf(text);
     try {
       await this.answerUnbegun();
     } catch (error) {
@@ -199,39 +199,43 @@ export class Talk {
     else await this.dropUnbegun();
   }
 
+  /** Ask the app for what exists of the answer; events that arrive meanwhile may ask too, and end it. */
   async catchUp() {
     const running = this.running;
     if (!running || running.run === null) return;
     running.isTakenUp = true;
     const current = await call("generate.current");
+    const isOver = current.run !== running.run;
+    const found = isOver ? await this.kept(running.turn) : current;
+    const ids = found.ids ?? [];
+    const text = await this.textOf(running.turn, ids);
     if (this.running !== running) return;
-    if (current.run === running.run) {
-      await this.spell(running.turn, current.ids);
-      this.onChange(running.turn);
-      return;
-    }
-    const { conversation } = await call("conversations.get", { id: this.conversation.id });
-    if (this.running !== running) return;
-    const kept = conversation.turns[this.conversation.turns.indexOf(running.turn)] ?? {};
-    await this.spell(running.turn, kept.ids ?? []);
-    Object.assign(running.turn, { stats: kept.stats, partial: kept.partial ?? true });
-    this.finish(Boolean(kept.stats));
+    if (isOver || ids.length > running.turn.ids.length) Object.assign(running.turn, { ids, text });
+    this.onChange(running.turn);
+    if (!isOver) return;
+    Object.assign(running.turn, { stats: found.stats, partial: found.partial ?? true });
+    this.finish(Boolean(found.stats));
   }
 
-  /** Set the text of an answer from its ids. */
-  async spell(turn, ids) {
+  /** A turn as the app kept it. */
+  async kept(turn) {
+    const { conversation } = await call("conversations.get", { id: this.conversation.id });
+    return conversation.turns[this.conversation.turns.indexOf(turn)] ?? {};
+  }
+
+  /** The text of an answer's ids; the one that it has where its program was deleted. */
+  async textOf(turn, ids) {
     const model = modelOf(turn.model);
-    turn.ids = ids;
-    if (!model || !ids.length) return;
+    if (!model || !ids.length) return turn.text;
     const tokens = await promptTokens(model, this.conversation, this.conversation.turns.indexOf(turn));
-    turn.text = new TextStream(await tokenizerOf(model), tokens).add(ids) || turn.text;
+    return new TextStream(await tokenizerOf(model), tokens).add(ids);
   }
 
   /** Spell the answers from their ids, which the app keeps even while no page is there to write their text. */
   async restoreTexts() {
-    for (const turn of this.conversation.turns) {
+    for (const turn of this.conversation.turns.filter((each) => each.ids?.length)) {
       // Where the program cannot be read any more, the text that was kept stays.
-      if (turn.ids?.length) await this.spell(turn, turn.ids).catch(() => {});
+      turn.text = await this.textOf(turn, turn.ids).catch(() => turn.text);
     }
   }
 
@@ -248,6 +252,10 @@ export class Talk {
     const { turns } = this.conversation;
     if (turns.includes(turn)) turns.splice(turns.indexOf(turn), 1);
   }
+}
+
+function titleOf(text) {
+  return [...text.trim().replace(/\s+/g, " ")].slice(0, 60).join("");
 }
 
 function isUnbegun(turn) {
