@@ -12,7 +12,7 @@ import pytest
 from runtime_tests.android_demo.desktop_app import DesktopApp
 
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
-PHONE, TABLET, DESKTOP = (360, 780), (800, 1280), (1280, 800)
+PHONE, LANDSCAPE, TABLET, DESKTOP = (360, 780), (780, 360), (800, 1280), (1280, 800)
 WAIT_MS = 20_000
 
 #: The screen of Android: the same calls and events, through the names that the app has there.

@@ -11,7 +11,7 @@ import pytest
 
 from runtime_tests.android_demo.conftest import RunApp, StoryPrograms
 from runtime_tests.android_demo.desktop_app import DesktopApp
-from runtime_tests.android_demo.page_driver import DESKTOP, PHONE, TABLET, AppPage, browser
+from runtime_tests.android_demo.page_driver import DESKTOP, LANDSCAPE, PHONE, TABLET, AppPage, browser
 from runtime_tests.latency.report.contrast import contrast
 
 #: What is seen of the page: every word with its size and colours, and everything that can be touched.
@@ -43,7 +43,7 @@ MEASURE = """() => {
   };
 }"""
 
-LOOKS = [(PHONE, "light"), (PHONE, "dark"), (TABLET, "light"), (DESKTOP, "dark")]
+LOOKS = [(PHONE, "light"), (PHONE, "dark"), (LANDSCAPE, "dark"), (TABLET, "light"), (DESKTOP, "dark")]
 
 
 @pytest.fixture(scope="module")
