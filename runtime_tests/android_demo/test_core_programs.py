@@ -291,6 +291,9 @@ def test_embedded_programs_are_those_of_the_app(run_app, story_program, tmp_path
         assert "is here already" in app.add(two)
     with run_app(tmp_path, models=[four]) as app:  # a newer version of the app
         assert [m["bits"] for m in app.models()] == [4.0]
+        assert app.add(two) is None
+    with run_app(tmp_path, models=[two]) as app:  # which has it now
+        assert [(m["bits"], m["embedded"]) for m in app.models()] == [(2.0, True)]
 
 
 def test_a_file_that_storage_damaged_is_not_run(run_app, program, tmp_path):

@@ -36,6 +36,7 @@ final class ProgramStore {
                 String id = Program.idOf(ProgramImport.readManifest(source));
                 wanted.add(id);
                 if (!new File(embedded, id).isDirectory()) importer.run(source, embedded);
+                DataFiles.remove(new File(added, id)); // the user's copy of the same
             } catch (IOException error) {
                 failure = error; // the others can still be used
             }
