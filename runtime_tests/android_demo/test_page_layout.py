@@ -120,13 +120,18 @@ def test_every_view_has_one_heading_and_the_tab_says_where_one_is(page, view):
     assert page.page.locator(".view:visible").count() == 1
 
 
-def test_names_in_the_picture_do_not_meet(page):
+def test_words_in_the_picture_do_not_meet_and_lie_inside_it(page):
     page.show("compare")
     boxes = page.page.evaluate(
         "[...document.querySelectorAll('.chart text')].map((t) => [t.textContent, t.getBoundingClientRect()])"
         ".map(([text, r]) => [text, r.left, r.top, r.right, r.bottom])"
     )
+    left, right = page.page.evaluate(
+        "(({left, right}) => [left, right])(document.querySelector('.chart').getBoundingClientRect())"
+    )
     for index, one in enumerate(boxes):
+        assert left - 1 <= one[1], one
+        assert one[3] <= right + 1, one
         for other in boxes[:index]:
             across = min(one[3], other[3]) - max(one[1], other[1])
             down = min(one[4], other[4]) - max(one[2], other[2])

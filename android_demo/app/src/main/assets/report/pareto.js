@@ -94,13 +94,15 @@ function grid(x, y, cost) {
         withoutZeros(cost.format(tick)),
       ),
     ),
-    x.ticks.map((tick) =>
-      s(
-        "text",
-        { class: "tick", x: x.at(tick), y: BOX.bottom + 16, "text-anchor": "middle" },
-        tick.toLocaleString("en"),
+    x.ticks
+      .filter((tick) => x.at(tick) <= WIDTH - 20)
+      .map((tick) =>
+        s(
+          "text",
+          { class: "tick", x: x.at(tick), y: BOX.bottom + 16, "text-anchor": "middle" },
+          tick.toLocaleString("en"),
+        ),
       ),
-    ),
     s(
       "text",
       { class: "axis", x: BOX.right, y: HEIGHT - 6, "text-anchor": "end" },
