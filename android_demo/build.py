@@ -34,6 +34,7 @@ from edge.files import only_writer, staged_file  # noqa: E402
 
 
 def default_cache() -> Path:
+    """The folder in which downloads and builds are kept between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-lowbit" / "android"
 
 
@@ -42,7 +43,7 @@ class BuildFlags:
     """Flags of ``python android_demo/build.py``."""
 
     output: Path = flag(
-        "the APK to write (default: %(default)s)", default=Path("android_demo/build/lowbit-demo.apk")
+        "the APK to write (default: %(default)s)", default=_ROOT / "android_demo/build/lowbit-demo.apk"
     )
     cache: Path = flag("keeps downloads and builds (default: %(default)s)", default=default_cache())
     key: Path | None = flag(

@@ -9,11 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from android_demo.parts.command import run
-from edge.files import replace_directory
 from edge.runtime.manifest import MANIFEST_NAME, Manifest, read_manifest
 
 _ROOT = Path(__file__).resolve().parents[2]
 _EXPORTER = ("edge", "export")
+_UNUSED = _ROOT / "edge" / "latency"  # by the exporter
+_SUFFIXES = {".py", ".cc", ".h", ".inc", ".json", ".safetensors"}
 
 #: Bits and recipe of each program, as the exporter takes them, by its folder's name in the app.
 FAMILY = {
@@ -33,11 +34,9 @@ def export_family(cache: Path, tell: Callable[[str], None]) -> list[Path]:
         target = folder / name
         if not target.is_dir():
             tell(f"exporting {name}")
-            with replace_directory(target, wait=True) as staged:
-                _export(bits, recipe, staged / "program")
-                for path in (staged / "program").iterdir():
-                    path.rename(staged / path.name)
-                (staged / "program").rmdir()
+            options = ["--bits", bits, "--recipe", recipe, "--output", target]
+            command = [sys.executable, "-m", "export.to_pte", *options]
+            run(command, f"{name} cannot be exported", cwd=_ROOT)  # written whole or not at all
     return [folder / name for name in FAMILY]
 
 
@@ -51,20 +50,12 @@ def copy_program(source: Path, target: Path) -> Manifest:
     return manifest
 
 
-def _export(bits: str, recipe: str, output: Path) -> None:
-    command = [sys.executable, "-m", "export.to_pte", "--bits", bits, "--recipe", recipe, "--output", output]
-    run(command, f"the program of {bits} bits ({recipe}) cannot be exported", cwd=_ROOT)
-
-
 def _exporter_hash() -> str:
     """SHA-256 over the exporter's sources and the embedded model."""
     digest = sha256()
     for name in _EXPORTER:
         for path in sorted((_ROOT / name).rglob("*")):
-            if (
-                path.suffix in {".py", ".cc", ".h", ".inc", ".json", ".safetensors"}
-                and "reports" not in path.parts
-            ):
+            if path.suffix in _SUFFIXES and _UNUSED not in path.parents:
                 digest.update(f"{path.relative_to(_ROOT)}\n".encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()

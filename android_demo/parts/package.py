@@ -87,7 +87,7 @@ def _write_manifest(app: Identity, path: Path) -> None:
 
 
 def _sign(aligned: Path, signed: Path, key: Path, app: Identity) -> None:
-    """Sign with the key, which is made where there is none; a phone updates an app only under the same key."""
+    """Sign with the key, made where there is none; a phone updates an app only under the same key."""
     if not key.exists():
         key.parent.mkdir(parents=True, exist_ok=True)
         words: list[object] = [
