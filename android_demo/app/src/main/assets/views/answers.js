@@ -50,7 +50,8 @@ function renderAnswer(turn, running, user) {
 /** Bring the text and the figures of an answer up to date. */
 export function renderGrowth(element, turn, running) {
   const isRunning = running?.turn === turn;
-  element.querySelector(".written").textContent = turn.text;
+  const followsText = element.querySelector(".given") !== null;
+  element.querySelector(".written").textContent = followsText ? turn.text : turn.text.trimStart();
   element.classList.toggle("running", isRunning);
   element
     .querySelector(".figures")
