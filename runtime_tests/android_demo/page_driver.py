@@ -13,6 +13,8 @@ from runtime_tests.android_demo.desktop_app import DesktopApp
 
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
 PHONE, LANDSCAPE, TABLET, DESKTOP = (360, 780), (780, 360), (800, 1280), (1280, 800)
+#: Settings at the start of a test, but for the program.
+GREEDY = {"temperature": 0, "max_new_tokens": 60, "side_by_side": None, "seed": 1, "threads": 1}
 WAIT_MS = 20_000
 
 #: The screen of Android: the same calls and events, through the names that the app has there.

@@ -18,33 +18,24 @@ export const COSTS = {
 export function pareto(rows, cost) {
   const shown = rows.filter((row) => row.decode && row[cost] !== null);
   if (!shown.length) return null;
-  const x = scale(
-    shown.flatMap((row) => [row.decode.least, row.decode.most]),
-    BOX.left,
-    BOX.right,
-    true,
-  );
+  const speeds = shown.flatMap((row) => [row.decode.least, row.decode.most]);
+  const x = scale(speeds, BOX.left, BOX.right, 0.16);
   const y = scale(
     shown.map((row) => row[cost]),
     BOX.bottom,
     BOX.top,
-    false,
+    0.14,
   );
-  const front = onFront(shown, cost).sort((a, b) => a.decode.median - b.decode.median);
-  const base = baseOf(shown);
-  const at = (row) => ({ x: x.at(row.decode.median), y: y.at(row[cost]) });
-  const steps = front.map((row, index) =>
-    index ? `V${at(row).y}H${at(row).x}` : `M${at(row).x} ${at(row).y}`,
-  );
-  const ends = (row) => ({ least: x.at(row.decode.least), most: x.at(row.decode.most) });
-  const points = shown.map((row) => ({ ...at(row), ...ends(row), name: row.name, row }));
-  const lines = base
-    ? [
-        [BOX.left, at(base).y - 1, BOX.right, at(base).y + 1],
-        [at(base).x - 1, BOX.top, at(base).x + 1, BOX.bottom],
-      ]
-    : [];
-  const names = placeNames(points, BOX, lines);
+  const points = shown.map((row) => ({
+    row,
+    name: row.name,
+    x: x.at(row.decode.median),
+    y: y.at(row[cost]),
+    least: x.at(row.decode.least),
+    most: x.at(row.decode.most),
+  }));
+  const front = onFront(shown, cost);
+  const base = points.find((point) => point.row === baseOf(shown));
   return s(
     "svg",
     {
@@ -57,26 +48,31 @@ export function pareto(rows, cost) {
     base
       ? s("path", {
           class: "base",
-          d: `M${at(base).x} ${BOX.top}V${BOX.bottom}M${BOX.left} ${at(base).y}H${BOX.right}`,
+          d: `M${base.x} ${BOX.top}V${BOX.bottom}M${BOX.left} ${base.y}H${BOX.right}`,
         })
       : null,
-    s("path", { class: "front", d: steps.join("") }),
-    points.map(({ least, most, y: height }) =>
-      s("path", { class: "range", d: `M${least} ${height}H${most}` }),
-    ),
+    s("path", { class: "front", d: steps(points.filter((point) => front.includes(point.row))) }),
+    points.map((point) => s("path", { class: "range", d: `M${point.least} ${point.y}H${point.most}` })),
     points.map((point) => s("circle", { cx: point.x, cy: point.y, r: 5, class: kind(point.row, front) })),
-    names.map((name) =>
-      s(
-        "text",
-        {
-          x: name.x,
-          y: name.y,
-          "text-anchor": name.anchor,
-          class: name.row === base ? "name strong" : "name",
-        },
-        name.name,
-      ),
-    ),
+    names(points, base),
+  );
+}
+
+/** The edge of the front: from each point up to the cost of the next faster one. */
+function steps(points) {
+  const sorted = points.sort((a, b) => a.x - b.x);
+  return sorted.map((point, index) => (index ? `V${point.y}H${point.x}` : `M${point.x} ${point.y}`)).join("");
+}
+
+function names(points, base) {
+  const lines = base
+    ? [
+        [BOX.left, base.y - 1, BOX.right, base.y + 1],
+        [base.x - 1, BOX.top, base.x + 1, BOX.bottom],
+      ]
+    : [];
+  return placeNames(points, BOX, lines).map(({ x, y, anchor, name, row }) =>
+    s("text", { x, y, "text-anchor": anchor, class: row === base?.row ? "name strong" : "name" }, name),
   );
 }
 
@@ -117,10 +113,10 @@ function withoutZeros(number) {
   return number.replace(/(\.\d*?)0+(?= |$)/, "$1").replace(/\.(?= |$)/, "");
 }
 
-/** A linear scale with room around the values, and round ticks inside it. */
-function scale(values, from, to, leavesRoomForNames) {
+/** A linear scale with room around the values, a share of their range, and round ticks inside it. */
+function scale(values, from, to, share) {
   const [least, most] = [Math.min(...values), Math.max(...values)];
-  const room = (most - least || most || 1) * (leavesRoomForNames ? 0.16 : 0.14);
+  const room = (most - least || most || 1) * share;
   const [low, high] = [Math.max(0, least - room), most + room];
   const step = roundStep((high - low) / 4);
   const ticks = [];

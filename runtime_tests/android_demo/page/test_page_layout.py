@@ -11,7 +11,7 @@ import pytest
 
 from runtime_tests.android_demo.conftest import RunApp, StoryPrograms
 from runtime_tests.android_demo.desktop_app import DesktopApp
-from runtime_tests.android_demo.page_driver import DESKTOP, LANDSCAPE, PHONE, TABLET, AppPage, browser
+from runtime_tests.android_demo.page_driver import DESKTOP, LANDSCAPE, PHONE, TABLET, AppPage
 from runtime_tests.latency.report.contrast import contrast
 
 #: What is seen of the page: every word with its size and colours, and everything that can be touched.
@@ -59,12 +59,6 @@ def app(
         settings = {"model": first, "side_by_side": second, "max_new_tokens": 60}
         app.call("settings.set", settings=settings)
         yield app
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as launched:
-        yield launched
 
 
 @pytest.fixture(scope="module", params=LOOKS, ids=lambda look: f"{look[0][0]}-{look[1]}")
