@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from export import to_pte
 from runtime_tests.android_demo.conftest import RunApp, StoryPrograms
 from runtime_tests.android_demo.desktop_app import GREEDY, DesktopApp, Json, Refused, until
+from runtime_tests.checkpoints.test_families import save_family
 
 #: The portable kernel takes about 2 ms for a token, which leaves time to interrupt an answer.
 SLOW = {"EDGE_FORCE_KERNEL": "scalar"}
@@ -81,6 +83,24 @@ def test_a_reused_prefix_gives_the_tokens_of_a_fresh_run(run_app, app, models, t
             got, stats = fresh.generate(two, tokens, **sampling)
             assert got == expected
             assert stats["reused_tokens"] == (0 if tokens is branched else len(PROMPT) + 5)
+
+
+def test_behind_a_window_nothing_is_taken_back(run_app, tmp_path):
+    """Its KV cache forgets early positions, so a sequence that branches there must be computed anew."""
+    save_family("qwen2-window", tmp_path / "model")
+    words = ["--bits", "4", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "out")]
+    assert to_pte.main([*words, "--max-seq-len", "512"]) in (0, None)
+    long = [1, *(3 + i * 7 % 90 for i in range(300))]
+    branched = [*long[:40], 5, 6]
+    with run_app(tmp_path / "first", models=[tmp_path / "out"]) as app:
+        (model,) = ids_of(app)
+        first, _ = app.generate(model, long, max_new_tokens=4)
+        _, further = app.generate(model, [*long, *first, 8], max_new_tokens=4)
+        assert further["reused_tokens"] == len(long) + len(first) - 1
+        ids, stats = app.generate(model, branched, max_new_tokens=12)
+    with run_app(tmp_path / "second", models=[tmp_path / "out"]) as fresh:
+        assert fresh.generate(model, branched, max_new_tokens=12)[0] == ids
+    assert stats["reused_tokens"] == 0
 
 
 def test_two_widths_answer_in_turns_and_both_keep_their_cache(app):

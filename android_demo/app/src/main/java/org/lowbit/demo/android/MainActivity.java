@@ -1,6 +1,7 @@
 package org.lowbit.demo.android;
 
 import android.app.Activity;
+import android.content.ActivityNotFoundException;
 import android.content.ClipData;
 import android.content.Intent;
 import android.net.Uri;
@@ -94,7 +95,11 @@ public final class MainActivity extends Activity {
                 .addCategory(Intent.CATEGORY_OPENABLE)
                 .setType("*/*")
                 .putExtra(Intent.EXTRA_ALLOW_MULTIPLE, true);
-        startActivityForResult(pick, PICK_PROGRAM);
+        try {
+            startActivityForResult(pick, PICK_PROGRAM);
+        } catch (ActivityNotFoundException error) {
+            core.addNothing("This device has no file picker: install an app that manages files.");
+        }
     }
 
     @Override

@@ -75,6 +75,12 @@ public final class Core {
         events.send("models.changed", new JsonObject());
     }
 
+    /** The picker cannot be opened; the sentence says why and what to do. */
+    public void addNothing(String sentence) {
+        events.send("error", new JsonObject().put("error", sentence));
+        addNothing();
+    }
+
     /** A file of a program that its manifest lists: the tokenizer or the chat template. */
     public File programFile(String id, String name) throws IOException {
         return store.find(id).listed(name);

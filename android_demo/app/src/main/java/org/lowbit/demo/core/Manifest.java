@@ -27,6 +27,8 @@ final class Manifest {
     final JsonObject markers;
     final JsonObject config;
     final long vocabSize;
+    /** Positions that some layers see, 0 where all see all; the KV cache forgets what lies behind them. */
+    final long window;
     final String checksum;
     private final JsonObject content;
 
@@ -46,6 +48,7 @@ final class Manifest {
         markers = content.object("markers");
         config = content.object("config");
         vocabSize = config.atLeast(1, "vocab_size");
+        window = config.atLeast(0, "window");
         checksum = content.text("checksum");
     }
 

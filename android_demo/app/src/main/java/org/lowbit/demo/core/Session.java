@@ -44,7 +44,7 @@ final class Session {
      * @return what {@link Native#generate} tells, and reused_tokens
      */
     JsonObject generate(long[] tokens, Sampling sampling, final TokenListener listener) throws IOException {
-        int reused = Math.min(common(tokens, held), tokens.length - 1); // the last token's logits are needed
+        int reused = reusable(tokens);
         long[] rest = Arrays.copyOfRange(tokens, reused, tokens.length);
         final Sequence sequence = new Sequence(tokens);
         held = new long[0]; // unknown while it runs, and after a failure
@@ -58,6 +58,13 @@ final class Session {
                 });
         held = sequence.computed(tokens.length);
         return JsonReader.parseObject(told).put("reused_tokens", (long) reused);
+    }
+
+    /** Tokens at the beginning that need not be fed: not the last, whose logits are needed. */
+    private int reusable(long[] tokens) {
+        int same = Math.min(common(tokens, held), tokens.length - 1);
+        // Behind a window, later tokens have overwritten earlier ones, so nothing can be taken back.
+        return program.manifest.window > 0 && same < held.length ? 0 : same;
     }
 
     void close() {
