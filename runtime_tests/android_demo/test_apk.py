@@ -210,7 +210,5 @@ def test_a_library_that_needs_more_than_android_has_is_refused(built):
     paths = [built.native["x86_64"] / name for name in LIBRARIES]
     known = set().union(*bionic.names([paths[1]]).values())
     verify.check_libraries("x86_64", paths, known | {"getauxval"})
-    with pytest.raises(
-        PartsError, match=r"liblowbit_app.so \(x86_64\) needs what Android 26 lacks: .*fgets"
-    ):
+    with pytest.raises(PartsError, match=r"liblowbit_app.so \(x86_64\) needs what Android 26 lacks: .*fgets"):
         verify.check_libraries("x86_64", paths, (known | {"getauxval"}) - {"fgets"})
