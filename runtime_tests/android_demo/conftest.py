@@ -18,6 +18,8 @@ APP = Path(__file__).resolve().parents[2] / "android_demo"
 CPP = APP / "app" / "src" / "main" / "cpp"
 EXECUTORCH = Path(next(iter(executorch.__path__)))
 
+#: Bits of the family's programs, as the exporter takes them.
+WIDTHS = ("1", "1.58", "2", "3", "4")
 #: Exports a program of the embedded story model, unless that was done: ("1.58") or ("4", "xnnpack-8da4w").
 StoryPrograms = Callable[..., Path]
 

@@ -20,6 +20,7 @@ from android_demo.parts.java import write_dex
 from android_demo.parts.native import CPUS, LIBRARIES, NativeBuild, llvm_root
 from android_demo.parts.package import PAGE_BYTES, identity, package
 from edge.files import sha256_of
+from runtime_tests.android_demo.conftest import WIDTHS
 from runtime_tests.native_builds import made_once, require, run
 from runtime_tests.ops import runner_process
 
@@ -109,16 +110,32 @@ def start(built: Built, unpacked: Path, abi: str, core: str | None, *words: obje
     return result.stdout.splitlines()
 
 
+def expected_ids(program: Path) -> list[int]:
+    """What lowbit_runner generates on this computer."""
+    options = ["--tokens", PROMPT, "--threads", 1, "--max-new-tokens", COUNT]
+    return runner_process.ids(runner_process.run("--model", program, *options))
+
+
 @pytest.mark.parametrize(("abi", "core"), [("x86_64", None), *(("arm64-v8a", core) for core in ARM_CORES)])
 def test_the_libraries_of_the_apk_give_the_tokens_of_lowbit_runner(built, unpacked, abi, core):
     if core:
         require(EMULATOR)
     program = unpacked / "assets" / "programs" / "program" / "model.pte"
     ids, statistics = start(built, unpacked, abi, core, program, PROMPT, COUNT, 100)
-    options = ["--tokens", PROMPT, "--threads", 1, "--max-new-tokens", COUNT]
-    expected = runner_process.run("--model", program, *options)
-    assert [int(word) for word in ids.split(",")] == runner_process.ids(expected)
+    assert [int(word) for word in ids.split(",")] == expected_ids(program)
     assert json.loads(statistics)["end"] == "length"
+
+
+@pytest.mark.parametrize("abi", CPUS)
+@pytest.mark.parametrize("variant", [*((bits, "lowbit") for bits in WIDTHS), ("4", "xnnpack-8da4w")])
+def test_android_runs_every_program_of_the_family(built, unpacked, story_program, abi, variant):
+    """XNNPACK's program too, though its kernels are another build than the wheel's."""
+    core = ARM_CORES[-1] if abi == "arm64-v8a" else None
+    if core:
+        require(EMULATOR)
+    program = story_program(*variant) / "model.pte"
+    ids, _ = start(built, unpacked, abi, core, program, PROMPT, COUNT, 100)
+    assert [int(word) for word in ids.split(",")] == expected_ids(program)
 
 
 @pytest.mark.parametrize("abi", CPUS)

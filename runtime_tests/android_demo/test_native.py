@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from runtime_tests.android_demo.conftest import APP
+from runtime_tests.android_demo.conftest import APP, WIDTHS
 from runtime_tests.native_builds import made_once, run
 from runtime_tests.ops import runner_process
 
 SOURCES = Path(__file__).parent / "java"
 CORE = APP / "app" / "src" / "main" / "java" / "org" / "lowbit" / "demo" / "core"
 PROMPT, COUNT = "1,15,7", 24
-WIDTHS = ("1", "1.58", "2", "3", "4")
 
 #: Runs a case of NativeProbe and returns the lines it prints.
 Probe = Callable[..., list[str]]
