@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from android_demo.parts import bionic
@@ -28,11 +29,16 @@ class NativeBuild:
     parts: Path  # node_modules
     abi: str
 
+    @property
+    def folder(self) -> Path:
+        """CMake keeps the path of its sources, so each checkout has a folder of its own."""
+        return self.cache / f"native-{self.abi}-{sha256(str(CPP).encode()).hexdigest()[:8]}"
+
     def build(self) -> Path:
         """Return the folder of LIBRARIES. Raises PartsError."""
         llvm, cpu = llvm_root(), CPUS[self.abi]
         headers = musl(self.cache) / ARCHITECTURES[self.abi] / "usr" / "include" / f"{cpu}-linux-musl"
-        build = self.cache / f"native-{self.abi}"
+        build = self.folder
         known = bionic.names(self._executorch(abi) for abi in CPUS)
         bionic.write_stand_ins(build / "bionic", known, llvm / "bin" / "clang", cpu)
         options = {

@@ -58,7 +58,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, npm_parts: Path, story_progr
         package(cache / "package", assets, dex, native, cache / "debug.keystore")
 
     cache = made_once(tmp_path_factory, "app-apk", make)
-    native = {abi: cache / f"native-{abi}" for abi in CPUS}
+    native = {abi: NativeBuild(cache, npm_parts, abi).folder for abi in CPUS}
     return Built(cache / "package" / "signed.apk", cache, native, program)
 
 
