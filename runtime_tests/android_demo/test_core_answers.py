@@ -87,7 +87,7 @@ def test_a_reused_prefix_gives_the_tokens_of_a_fresh_run(run_app, app, models, t
 
 def test_behind_a_window_nothing_is_taken_back(run_app, tmp_path):
     """Its KV cache forgets early positions, so a sequence that branches there must be computed anew."""
-    save_family("qwen2-window", tmp_path / "model")
+    save_family("qwen2-window", tmp_path / "model", max_position_embeddings=512)
     words = ["--bits", "4", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "out")]
     assert to_pte.main([*words, "--max-seq-len", "512"]) in (0, None)
     long = [1, *(3 + i * 7 % 90 for i in range(300))]
