@@ -86,7 +86,7 @@ def damaged(program, tmp_path_factory) -> dict[tuple[str, int], Path]:
         path = folder / f"{op.replace(':', '-')}-{place}.pte"
         path.write_bytes(bytes(serialize_pte_binary(changed, constant_tensor_alignment=64)))
         written[op, place] = path
-    assert len({op for op, _ in written}) == 9
+    assert len({op for op, _ in written}) == 10
     return written
 
 
