@@ -149,8 +149,8 @@ class AddLinear(nn.Module):
 def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention], weights: ModelWeights) -> FusedLayer:
     """Lower a layer to native ops on packed tables.
 
-    q, k and v share a table if they share a grid. So do gate and up, if gate's rows are a whole number of
-    blocks of 16: the op works on blocks, and must find where up begins.
+    q, k and v share a table if they have one form: encoding, groups and kind of zero. So do gate and
+    up, if gate's rows are a whole number of blocks of 16: the op works on blocks, and must find where up begins.
     """
     qkv, out, gate_up, down = _linears(name)
     before_attention, after_attention, before_mlp, after_mlp = layer.norms()
@@ -165,7 +165,7 @@ def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention], weights:
 
 
 def _packed_qkv(names: list[str], norm: RMSNorm | None, weights: ModelWeights) -> nn.Module:
-    if not _one_grid(names, weights):
+    if not _one_form(names, weights):
         return NormCat(_op(norm), _packed_linears(names, weights))
     if norm is None:
         return PackedLinear(*_table(names, weights))
@@ -176,7 +176,7 @@ def _packed_gate_up(
     names: list[str], norm: RMSNorm | None, activation: GateMul, weights: ModelWeights
 ) -> nn.Module:
     whole_blocks = weights.config.ffn_dim % ROWS_PER_BLOCK == 0
-    if norm is not None and whole_blocks and _one_grid(names, weights):
+    if norm is not None and whole_blocks and _one_form(names, weights):
         return PackedNormGateUp(*_table(names, weights), norm, activation)
     gate, up = _packed_linears(names, weights)
     return NormGateUp(_op(norm), gate, up, OpGateMul(activation))
@@ -218,8 +218,8 @@ def _linears(name: str) -> tuple[list[str], list[str], list[str], list[str]]:
     )
 
 
-def _one_grid(names: Sequence[str], weights: ModelWeights) -> bool:
-    return len({weights.grid(name) for name in names}) == 1
+def _one_form(names: Sequence[str], weights: ModelWeights) -> bool:
+    return len({weights.form(name) for name in names}) == 1
 
 
 def _table(names: Sequence[str], weights: ModelWeights) -> tuple[PackedHeader, dict[str, int]]:

@@ -10,9 +10,9 @@ import torch
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
 from edge.checkpoints.hugging_face import parse_config
-from edge.checkpoints.packed import ASSETS, open_model, refuse_shadowed
+from edge.checkpoints.packed import ASSETS, embedded_models, open_model, refuse_shadowed
 from edge.checkpoints.random_weights import random_checkpoint
-from edge.formats import FULL_PRECISION, Grid
+from edge.formats import Grid
 from edge.model.chat_template import ChatTemplate, find_chat_template
 from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
@@ -99,8 +99,9 @@ def load_source(
     label, directory = Path(name).resolve().name, name
     if name == "default":
         refuse_shadowed(name)
-        trained = grid if recipe.keeps_grid else FULL_PRECISION
-        label, directory = name, f"default/{trained.bits:g}bit"
+        trained = f"default/{grid.bits:g}bit"
+        has_one = recipe.keeps_grid and trained in embedded_models()
+        label, directory = name, trained if has_one else "default/16bit"
     checkpoint = open_model(directory)
     tokenizer = None if checkpoint.tokenizer is None else Tokenizer(checkpoint.tokenizer)
     positions = _checked_max_seq_len(max_seq_len, checkpoint.config)

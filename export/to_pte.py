@@ -17,7 +17,7 @@ from rich.console import Console
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.cli import flag, main_guard, parse_flags
 from edge.files import replace_directory
-from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, grid_for_bits
+from edge.formats import ALL_BITS, EMBEDDING_BITS_CHOICES, grid_for_bits
 from edge.model.chat_template import TEMPLATE_NAME
 from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
@@ -58,7 +58,7 @@ class ExportFlags:
     """Flags of ``python -m export.to_pte``."""
 
     bits: str = flag(
-        f"bits per weight of the linears: {', '.join(f'{b:g}' for b in BITS_CHOICES)} (16 is half "
+        f"bits per weight of the linears: {', '.join(f'{b:g}' for b in ALL_BITS)} (16 is half "
         "precision); of a trained checkpoint those it was trained with, linears that --mixed gave others "
         "included"
     )
@@ -204,7 +204,7 @@ def _default_output(source: Source, recipe: Recipe, bits: float) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     flags = parse_flags(ExportFlags, argv, "export.to_pte", __doc__)
-    grid, recipe = grid_for_bits(flags.bits, BITS_CHOICES), RECIPES[flags.recipe]
+    grid, recipe = grid_for_bits(flags.bits, ALL_BITS), RECIPES[flags.recipe]
     if flags.output is not None:
         checked_output(flags.output)
     source = load_source(flags.model, grid, recipe, flags.random_weights, flags.max_seq_len)

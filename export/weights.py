@@ -12,6 +12,7 @@ from torch import Tensor
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.lazy import ALL, rows_of
 from edge.formats import Grid
+from edge.formats.encoding import Encoding
 from edge.formats.weight import QuantizedWeight, concatenate
 from edge.model.config import ModelConfig
 from edge.model.decoder import EMBEDDING, HEAD, Decoder
@@ -114,14 +115,20 @@ class ModelWeights:
             above += count
 
     def header(self, names: Sequence[str]) -> PackedHeader:
-        """The header of a packed table of the weights of these names."""
-        shapes, grid, group = [self.shape(name) for name in names], self.grid(names[0]), None
-        if names[0] in TABLES and grid.is_quantized and not self.is_learned(names[0]):
-            group = GROUP_SIZES[int(grid.bits)]
+        """The header of a packed table of the weights of these names, which have one form."""
+        shapes, (encoding, group, zero) = [self.shape(name) for name in names], self.form(names[0])
         scale_type = FLOAT32 if group is None else FLOAT16
-        return PackedHeader(
-            grid.encoding, sum(n for n, _ in shapes), shapes[0][1], group, scale_type, grid.zero
-        )
+        return PackedHeader(encoding, sum(n for n, _ in shapes), shapes[0][1], group, scale_type, zero)
+
+    def form(self, name: str) -> tuple[Encoding, int | None, float | None]:
+        """Encoding, group size and zero of a weight's table; no zero where rows or groups bring their own."""
+        grid, origin = self.grid(name), self._origin(name)
+        if origin in self.checkpoint.quantized:
+            first = rows_of(self.checkpoint.quantized, origin, slice(1))
+            zero = None if isinstance(first.zero, Tensor) else first.zero
+            return first.encoding, first.group_size, zero
+        is_rounded_table = name in TABLES and grid.is_quantized and not self.is_learned(name)
+        return grid.encoding, GROUP_SIZES[int(grid.bits)] if is_rounded_table else None, grid.zero
 
     def shape(self, name: str) -> tuple[int, int]:
         """Rows and columns of a weight."""

@@ -19,6 +19,7 @@ ORDER = (
     "edge.quantizers",
     "edge.checkpoints",
     "edge.data",
+    "edge.quantize",
     "edge.runtime",
     "edge.evaluation",
     "edge.training",

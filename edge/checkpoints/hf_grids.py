@@ -15,7 +15,7 @@ from edge.checkpoints.tensor_files import hf_name
 from edge.formats import (
     EMBEDDING_BITS_CHOICES,
     FULL_PRECISION,
-    LINEAR_GRIDS,
+    SYMMETRIC,
     Grid,
     grid_for_bits,
 )
@@ -46,7 +46,7 @@ def plan_from_hf(hf: dict[str, Any], linears: Collection[str]) -> Plan | None:
         given = [key for key in (MIXED_KEY, EMBEDDING_KEY) if hf.get(key)]
         if given:
             raise ValueError(
-                f"{given[0]} needs a w_bits of 0 to 4 beside it, not {short_json(hf.get('w_bits'))}"
+                f"{given[0]} needs a w_bits of 0 to 8 beside it, not {short_json(hf.get('w_bits'))}"
             )
         return None if default is None else Plan(default)
     if not isinstance(others, dict):
@@ -82,8 +82,8 @@ def _embedding_grid(bits: Any) -> Grid:
 def _grid_of(what: str, w_bits: Any) -> Grid:
     if w_bits == _NOT_QUANTIZED and type(w_bits) is int:
         return FULL_PRECISION
-    for grid in LINEAR_GRIDS:
+    for grid in SYMMETRIC:
         if grid.paretoq_w_bits == w_bits and type(w_bits) is int:
             return grid
-    known = ", ".join(f"{f.paretoq_w_bits} ({f.name})" for f in LINEAR_GRIDS)
+    known = ", ".join(f"{f.paretoq_w_bits} ({f.name})" for f in SYMMETRIC)
     raise ValueError(f"{what} {w_bits!r} is unknown; known are {known}")

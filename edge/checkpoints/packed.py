@@ -196,7 +196,7 @@ def _packed_plan(directory: Path, hf: dict[str, Any], plan: Plan | None) -> Plan
             "so pack the model again"
         )
     if plan is None or not plan.is_quantized:
-        raise ValueError(f"{directory / CONFIG_NAME} says packed, so it needs a w_bits of 0 to 4")
+        raise ValueError(f"{directory / CONFIG_NAME} says packed, so it needs a w_bits of 0 to 8")
     return plan
 
 
@@ -267,5 +267,5 @@ class _PackedOnDisk:
 
 def _grid_of(header: PackedHeader, bits: float) -> Grid | None:
     """The grid of this width that a table's encoding and zero belong to."""
-    candidates = (g for g in GRIDS if g.bits == bits and g.encoding is header.encoding)
+    candidates = (g for g in GRIDS if g.bits == bits and g.encoding_of(header.group_size) is header.encoding)
     return next((g for g in candidates if g.zero == header.zero), None)

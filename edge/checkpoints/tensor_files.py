@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from edge.checkpoints.lazy import Lazy, Rows
+from edge.files import sha256_of
 from edge.text import first_of
 
 WEIGHTS_NAME = "model.safetensors"
@@ -67,6 +68,12 @@ class StoredTensors(Lazy[Tensor]):
         if absent:
             raise ValueError(f"{directory / index} lists tensors that its files lack: {first_of(absent)}")
         super().__init__(readers)
+
+
+def hashes_of_weights(directory: Path) -> list[str]:
+    """SHA-256, as hex, of config.json and the weight files of a directory, in the order of their names."""
+    weights = sorted(path for pattern in WEIGHT_PATTERNS for path in directory.glob(pattern))
+    return [sha256_of(path) for path in (directory / "config.json", *weights)]
 
 
 def hf_name(name: str) -> str:

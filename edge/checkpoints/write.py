@@ -82,10 +82,15 @@ def write_directory(
     check_output(directory)
     on_disk = {hf_name(name): tensor.detach().contiguous() for name, tensor in tensors.items()}
     with replace_directory(Path(directory)) as partial:
-        (partial / CONFIG_NAME).write_text(json.dumps(hf_config, indent=2) + "\n")
+        write_beside_weights(partial, hf_config, tokenizer)
         save_file(on_disk, partial / WEIGHTS_NAME, metadata={"format": "pt"})
         shutil.copymode(partial / CONFIG_NAME, partial / WEIGHTS_NAME)  # save_file makes it private
-        if tokenizer is not None:
-            beside = [tokenizer.with_name(name) for name in TOKENIZER_COMPANIONS]
-            for path in (tokenizer, *filter(Path.is_file, beside)):
-                shutil.copyfile(path, partial / path.name)
+
+
+def write_beside_weights(directory: Path, hf_config: dict[str, Any], tokenizer: Path | None) -> None:
+    """Write config.json and the tokenizer, with the files that transformers reads beside it."""
+    (directory / CONFIG_NAME).write_text(json.dumps(hf_config, indent=2) + "\n")
+    if tokenizer is not None:
+        beside = [tokenizer.with_name(name) for name in TOKENIZER_COMPANIONS]
+        for path in (tokenizer, *filter(Path.is_file, beside)):
+            shutil.copyfile(path, directory / path.name)

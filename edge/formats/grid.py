@@ -25,7 +25,8 @@ class Grid:
         levels: number of codes; 0 for full precision, which has none.
         zero: the code that stands for 0, maybe between two codes; None where each weight brings its own.
         spacing: distance between neighbouring levels in units of alpha, the learned scale of ParetoQ.
-        for_linears: offered for the linears of a model; other grids serve embedding and head only.
+        for_linears: ParetoQ trains the linears of a model on it; others serve embedding and head, and methods
+            that round after training.
     """
 
     name: str
@@ -39,6 +40,12 @@ class Grid:
     @property
     def is_quantized(self) -> bool:
         return self.levels > 0
+
+    def encoding_of(self, group_size: int | None) -> Encoding:
+        """How files hold its codes with a scale for so many columns; None is one scale a row."""
+        if group_size is None or self.encoding.has_scale_groups:
+            return self.encoding
+        return ENCODING_BY_NAME[f"bits{self.encoding.code_bits}"]
 
     @property
     def lowest(self) -> float:
@@ -74,14 +81,17 @@ def _row(
     return Grid(name, bits, codes, codes.codes, zero, spacing, for_linears)
 
 
-#: Symmetric grids: ParetoQ's (arXiv 2502.02631 and its reference code), and int8 for embedding and head.
-#: Then grids with a zero of each row's own, as min-max quantisation uses them.
+#: Symmetric grids: ParetoQ's (arXiv 2502.02631 and its reference code), and wider ones for embedding, head
+#: and rounding after training. Then grids with a zero of each row's or group's own, as min-max uses them.
 GRIDS: tuple[Grid, ...] = (
     _row("binary", 1, "bits1", 0.5, 2.0),
     _row("ternary", 1.58, "base3", 1.0, 2 / 3),
     _row("int2", 2, "bits2", 1.5, 0.5),
     _row("int3", 3, "bits3", 4.0),
     _row("int4", 4, "bits4", 8.0),
+    _row("int5", 5, "bits5", 16.0, for_linears=False),
+    _row("int6", 6, "bits6", 32.0, for_linears=False),
+    _row("int7", 7, "bits7", 64.0, for_linears=False),
     _row("int8", 8, "bits8", 128.0, for_linears=False),
     _row("fp16", 16, "half", 0.0),
     _row("uint1", 1, "bits1", None),
@@ -89,15 +99,20 @@ GRIDS: tuple[Grid, ...] = (
     _row("uint2", 2, "bits2", None),
     _row("uint3", 3, "bits3", None),
     _row("uint4", 4, "bits4", None),
+    _row("uint5", 5, "bits5", None),
+    _row("uint6", 6, "bits6", None),
+    _row("uint7", 7, "bits7", None),
+    _row("uint8", 8, "bits8", None),
 )
 
 BY_NAME = {grid.name: grid for grid in GRIDS}
 FULL_PRECISION = BY_NAME["fp16"]
 #: Grids with a zero of their own: what ``--bits`` means unless a method says otherwise.
 SYMMETRIC = tuple(grid for grid in GRIDS if grid.zero is not None)
-#: What the linears of a model may have: every grid for linears, and fp16 for no quantisation.
+#: What the linears of a model may be trained on, and fp16 for no quantisation.
 LINEAR_GRIDS = tuple(grid for grid in SYMMETRIC if grid.for_linears)
-#: What ``--bits`` offers.
+#: What ``--bits`` offers: where a model is rounded or exported, and where it is trained.
+ALL_BITS = tuple(grid.bits for grid in SYMMETRIC)
 BITS_CHOICES = tuple(grid.bits for grid in LINEAR_GRIDS)
 EMBEDDING_BITS_CHOICES = (4, 8, 16)
 

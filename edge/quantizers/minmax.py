@@ -10,6 +10,7 @@ from edge.formats import Grid, grid_for_bits
 from edge.formats.weight import QuantizedWeight
 from edge.model.decoder import Decoder, named_linears, replace_module
 from edge.quantizers.base import Method, OnGrid, QuantizedLinear
+from edge.quantizers.placement import StraightThrough
 from edge.quantizers.plan import Plan
 
 
@@ -24,18 +25,6 @@ def quantize_min_max(weight: Tensor, grid: Grid) -> QuantizedWeight:
     scale = spread.clamp_min(torch.finfo(torch.float32).tiny)
     codes = torch.round((weight - low) / scale).clamp(0, grid.levels - 1).to(torch.uint8)
     return QuantizedWeight(codes, scale, -low / scale, grid.encoding)
-
-
-class _StraightThrough(torch.autograd.Function):
-    """Replace a weight by its rounded value; the gradient passes unchanged (arXiv 1308.3432)."""
-
-    @staticmethod
-    def forward(ctx: object, weight: Tensor, rounded: Tensor) -> Tensor:
-        return rounded
-
-    @staticmethod
-    def backward(ctx: object, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
 
 
 class MinMaxLinear(OnGrid, nn.Linear):
@@ -55,7 +44,7 @@ class MinMaxLinear(OnGrid, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         rounded = self.quantized().dequantize().to(self.weight.dtype)
-        return F.linear(x, _StraightThrough.apply(self.weight, rounded))
+        return F.linear(x, StraightThrough.apply(self.weight, rounded))
 
 
 class MinMax(Method):

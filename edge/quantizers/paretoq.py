@@ -53,6 +53,9 @@ RULES = {
     "int2": Rule(AlphaInit.MAX, Gradient.SEQ),
     "int3": Rule(AlphaInit.MAX_OVER_HIGHEST, Gradient.LSQ),
     "int4": Rule(AlphaInit.MAX_OVER_HIGHEST, Gradient.LSQ),
+    "int5": Rule(AlphaInit.MAX_OVER_HIGHEST, Gradient.LSQ),
+    "int6": Rule(AlphaInit.MAX_OVER_HIGHEST, Gradient.LSQ),
+    "int7": Rule(AlphaInit.MAX_OVER_HIGHEST, Gradient.LSQ),
     "int8": Rule(AlphaInit.MAX_OVER_HIGHEST, Gradient.LSQ),
 }
 ALPHA_FLOOR = 1e-5

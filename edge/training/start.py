@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 
 from edge.checkpoints.convert import build_model, with_latents
-from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
+from edge.checkpoints.hf_config import read_hf_config
 from edge.checkpoints.hugging_face import check_vocabulary, linear_names, load_checkpoint, parse_config
 from edge.checkpoints.packed import model_directory
-from edge.checkpoints.tensor_files import WEIGHT_PATTERNS
-from edge.files import sha256_of
+from edge.checkpoints.tensor_files import hashes_of_weights
 from edge.formats import grid_for_bits
 from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
@@ -61,10 +60,8 @@ def weights_hash(config: TrainConfig) -> str:
     """Return the SHA-256 of the config and weight files of --model and --teacher, wherever they lie."""
     digest = hashlib.sha256()
     for name in filter(None, (config.model, config.teacher)):
-        directory = model_directory(name)
-        weights = sorted(path for pattern in WEIGHT_PATTERNS for path in directory.glob(pattern))
-        for path in (directory / CONFIG_NAME, *weights):
-            digest.update(sha256_of(path).encode())
+        for hashed in hashes_of_weights(model_directory(name)):
+            digest.update(hashed.encode())
     return digest.hexdigest()
 
 

@@ -1,0 +1,1 @@
+"""Quantise a trained model, one layer in memory at a time."""
