@@ -150,7 +150,8 @@ def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention], weights:
     """Lower a layer to native ops on packed tables.
 
     q, k and v share a table if they have one form: encoding, groups and kind of zero. So do gate and
-    up, if gate's rows are a whole number of blocks of 16: the op works on blocks, and must find where up begins.
+    up, if gate's rows are a whole number of blocks of 16: the op works on blocks, and must find where up
+    begins.
     """
     qkv, out, gate_up, down = _linears(name)
     before_attention, after_attention, before_mlp, after_mlp = layer.norms()

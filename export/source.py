@@ -112,6 +112,8 @@ def load_source(
             f"export it with --bits {checkpoint.plan.default.bits:g}"
         )
     weights: Weights = "trained" if has_width else "rounded after training"
+    if checkpoint.post_training is not None:
+        weights = "quantised after training"
     model, template = skeleton(checkpoint, positions), None
     faults: tuple[str, ...] = ()
     try:

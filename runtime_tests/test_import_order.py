@@ -19,10 +19,10 @@ ORDER = (
     "edge.quantizers",
     "edge.checkpoints",
     "edge.data",
-    "edge.quantize",
     "edge.runtime",
     "edge.evaluation",
     "edge.training",
+    "edge.quantize",
     "export",
     "edge.latency",
 )

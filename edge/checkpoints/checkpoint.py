@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class Checkpoint:
         alphas: learned scales [rows, 1] of latent weights, by the full name of the linear or table.
         quantized: weights that are codes already, by full name; ``weights`` has their values too.
         tokenizer: the tokenizer file, if the directory has one.
+        post_training: how a model was quantised after its training; None if it was trained as it is.
         latent_dtype: in which latent weights and scales were stored: ParetoQ's reference divides in it.
     """
 
@@ -36,6 +38,7 @@ class Checkpoint:
     quantized: Mapping[str, QuantizedWeight] = field(default_factory=dict)
     tokenizer: Path | None = None
     latent_dtype: torch.dtype = torch.float32
+    post_training: dict[str, Any] | None = None
 
     @property
     def bits(self) -> float:

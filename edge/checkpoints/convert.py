@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.lazy import rows_of
 from edge.formats import Grid
 from edge.model.decoder import EMBEDDING, HEAD, Decoder, replace_module
 from edge.quantizers.base import FixedOnGrid, QuantizedEmbedding, QuantizedHead, QuantizedLinear
 from edge.quantizers.paretoq import ALPHA_FLOOR, LearnedGrid
+from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import plan_of, prepare_qat, weights_of
 
 _TABLES: dict[str, type[QuantizedEmbedding] | type[QuantizedHead]] = {
@@ -64,11 +66,22 @@ def to_checkpoint(model: Decoder, tokenizer: Path | None, default: Grid | None =
 
 
 def with_latents(checkpoint: Checkpoint) -> Checkpoint:
-    """Turn codes into latent weights on their levels with learned scales, which training can move."""
+    """Turn codes into latent weights on their levels, which training can move.
+
+    They get learned scales if all have a scale for each row, on grids that ParetoQ trains. Else the values
+    become a full-precision model.
+    """
+    if not all(_is_trainable(checkpoint, name) for name in checkpoint.quantized):
+        return replace(checkpoint, plan=Plan(), alphas={}, quantized={})
     grids = {name: checkpoint.plan.of(name) for name in checkpoint.quantized}
     scales = {name: stored.scale for name, stored in checkpoint.quantized.items()}
     alphas = {name: (scales[name] / grid.spacing).clamp_min(ALPHA_FLOOR) for name, grid in grids.items()}
     return replace(checkpoint, alphas=checkpoint.alphas | alphas, quantized={})
+
+
+def _is_trainable(checkpoint: Checkpoint, name: str) -> bool:
+    stored, grid = rows_of(checkpoint.quantized, name, slice(1)), checkpoint.plan.of(name)
+    return stored.group_size is None and not isinstance(stored.zero, Tensor) and grid.for_linears
 
 
 def _positive(alpha: Tensor) -> Tensor:

@@ -28,6 +28,8 @@ EMBEDDING_KEY = "embedding_w_bits"
 _NOT_QUANTIZED = 32
 #: Marks a directory whose weights are packed (``packed.py``), and the version of that form.
 PACKED_KEY, PACKED_VERSION = "packed", 2
+#: An object that says how a model was quantised after its training, the method's name included.
+POST_TRAINING_KEY = "post_training"
 
 
 def grid_from_hf(hf: dict[str, Any]) -> Grid | None:

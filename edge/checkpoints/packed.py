@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf, read_hf_config
-from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, plan_to_hf
+from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, POST_TRAINING_KEY, plan_to_hf
 from edge.checkpoints.hub import local_directory
 from edge.checkpoints.hugging_face import (
     checked_tokenizer,
@@ -93,6 +93,23 @@ def open_model(name: str | Path) -> Checkpoint:
     return _as_the_reference_divides(load_checkpoint(directory))
 
 
+def open_start(name: str | Path) -> Checkpoint:
+    """Open a model that training may start from: one with all that is not on a grid as it was trained.
+
+    Raises:
+        ValueError: see ``open_model``; or it is in the small form, whose embedding is rounded.
+    """
+    directory = model_directory(name)
+    if PACKED_KEY not in read_hf_config(directory):
+        return load_checkpoint(directory)
+    checkpoint = load_packed_checkpoint(directory)
+    if EMBEDDING + PACKED_SUFFIX in StoredTensors(directory):
+        raise ValueError(
+            f"{directory} is a packed checkpoint, made for export; give the one that it was packed from"
+        )
+    return checkpoint
+
+
 def _as_the_reference_divides(checkpoint: Checkpoint) -> Checkpoint:
     """Quantise latent weights of 16 bits in that dtype, as ParetoQ's evaluation does; others stay latent."""
     if checkpoint.latent_dtype == torch.float32:
@@ -127,6 +144,7 @@ def save_packed_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> Non
     for name in _tables(tensors):
         tensors[name + PACKED_SUFFIX] = _pack(checkpoint, name, tensors.pop(f"{name}.weight"))
     hf = config_to_hf(checkpoint.config) | plan_to_hf(plan) | {PACKED_KEY: PACKED_VERSION}
+    hf |= {} if checkpoint.post_training is None else {POST_TRAINING_KEY: checkpoint.post_training}
     write_directory(directory, tensors, hf, checkpoint.tokenizer)
 
 
@@ -162,7 +180,9 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
     plan = Plan.from_grids(grids, _default_of(plan, grids), plan.embedding_format)
     tokenizer = checked_tokenizer(directory, config)
     weights = norms_as_multiplied(Lazy(read), config)
-    return Checkpoint(config, weights, plan, {}, Lazy(quantized), tokenizer)
+    how = hf.get(POST_TRAINING_KEY)
+    after = how if isinstance(how, dict) else None
+    return Checkpoint(config, weights, plan, {}, Lazy(quantized), tokenizer, post_training=after)
 
 
 def _tables(weights: Mapping[str, object]) -> list[str]:

@@ -31,8 +31,8 @@ class QuantizeFlags:
         "full-precision model: 'default' (embedded), a directory, or a hub id", default="default"
     )
     group: str = flag(
-        "columns that share a scale, or row for one scale a row; a row's last group is shorter where the columns "
-        "do not divide by it; ternary codes in groups take 2 bits in files",
+        "columns that share a scale, or row for one scale a row; a row's last group is shorter where the "
+        "columns do not divide by it; ternary codes in groups take 2 bits in files",
         default="128",
         choices=(*map(str, GROUP_SIZES), ROW),
     )

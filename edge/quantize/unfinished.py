@@ -1,7 +1,7 @@
 """Keep the layers of an unfinished run on disk, so that a run that was killed goes on where it was.
 
 They lie in ``.NAME.quantizing`` beside the output, one file a layer in the form that the checkpoint will
-have, with ``run.json``, which says what the run was asked for. The checkpoint then consists of the same files.
+have, with ``run.json``, which says what the run was asked for. The checkpoint consists of the same files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf
-from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, plan_to_hf
+from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, POST_TRAINING_KEY, plan_to_hf
 from edge.checkpoints.hugging_face import norms_as_multiplied
 from edge.checkpoints.lazy import Lazy, reader_of
 from edge.checkpoints.tensor_files import INDEX_NAME, PACKED_SUFFIX, hf_name
@@ -30,8 +30,6 @@ from edge.quantizers.placement import Target
 from edge.quantizers.plan import Plan
 
 _RUN = "run.json"
-#: Key of config.json that keeps what the run was asked for.
-ASKED_KEY = "post_training"
 
 
 class Unfinished:
@@ -95,7 +93,7 @@ class Unfinished:
         files = [self._path(index) for index in range(layers + 1)]
         hf = config_to_hf(self.checkpoint.config) | plan_to_hf(plan) | {PACKED_KEY: PACKED_VERSION}
         with replace_directory(self.output) as partial:
-            write_beside_weights(partial, hf | {ASKED_KEY: self.asked}, self.checkpoint.tokenizer)
+            write_beside_weights(partial, hf | {POST_TRAINING_KEY: self.asked}, self.checkpoint.tokenizer)
             for file in files:
                 shutil.copyfile(file, partial / file.name)
                 shutil.copymode(partial / CONFIG_NAME, partial / file.name)  # save_file makes it private

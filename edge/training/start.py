@@ -6,8 +6,8 @@ import hashlib
 
 from edge.checkpoints.convert import build_model, with_latents
 from edge.checkpoints.hf_config import read_hf_config
-from edge.checkpoints.hugging_face import check_vocabulary, linear_names, load_checkpoint, parse_config
-from edge.checkpoints.packed import model_directory
+from edge.checkpoints.hugging_face import check_vocabulary, linear_names, parse_config
+from edge.checkpoints.packed import model_directory, open_start
 from edge.checkpoints.tensor_files import hashes_of_weights
 from edge.formats import grid_for_bits
 from edge.model.config import NAMED_MODELS, ModelConfig
@@ -36,7 +36,7 @@ def starting_model(config: TrainConfig) -> tuple[Decoder, Tokenizer]:
         model.reset_parameters(config.seed)
         plan = wanted_plan(config, model.config)
     else:
-        checkpoint = with_latents(load_checkpoint(model_directory(config.model)))
+        checkpoint = with_latents(open_start(config.model))
         plan = wanted_plan(config, checkpoint.config)
         if checkpoint.plan.is_quantized and checkpoint.plan != plan:
             raise ValueError(

@@ -55,7 +55,7 @@ def weights_words(programs: Sequence[ProgramRecord]) -> str:
     for program in programs:
         groups.setdefault(program.weights, []).append(program)
     most, *others = sorted(groups, key=lambda weights: -len(groups[weights]))
-    first = "weights rounded after training" if most.startswith("rounded") else f"{most} weights"
+    first = f"weights {most}" if most.endswith("after training") else f"{most} weights"
     return "; ".join([first, *(f"{weights}: {_names(groups[weights], programs)}" for weights in others)])
 
 

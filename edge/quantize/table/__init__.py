@@ -1,0 +1,1 @@
+"""Compare methods, widths and group sizes on one model."""
