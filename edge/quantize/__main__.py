@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(
             f"{flags.model} is quantised already, at {checkpoint.plan}; give the full-precision model"
         )
-    output = flags.output or _default_output(flags, directory)
+    output = flags.output or _default_output(flags)
     _check_output(output, directory)
     plan = flags.plan(checkpoint.config)
     samples = _samples(flags, checkpoint)
@@ -54,9 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _default_output(flags: QuantizeFlags, directory: Path) -> Path:
-    name = flags.model if flags.model == "default" else directory.resolve().name
-    return Path("quantized") / f"{name}-{flags.method}-{flags.bits}bit"
+def _default_output(flags: QuantizeFlags) -> Path:
+    return Path("quantized") / f"{Path(flags.model).resolve().name}-{flags.method}-{flags.bits}bit"
 
 
 def _check_output(output: Path, model: Path) -> None:

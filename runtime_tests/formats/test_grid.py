@@ -23,7 +23,7 @@ LEVELS = {
     "int2": [-0.75, -0.25, 0.25, 0.75],
     "int3": list(range(-4, 4)),
     "int4": list(range(-8, 8)),
-    "int8": list(range(-128, 128)),
+    **{f"int{bits}": list(range(-(1 << bits - 1), 1 << bits - 1)) for bits in range(5, 9)},
     "fp16": [],
 }
 

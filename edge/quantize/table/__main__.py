@@ -1,6 +1,6 @@
 """Make a table of methods, widths and group sizes on one model: perplexity, bytes, seconds and memory.
 
-Every cell is quantised by a command of its own, so that seconds and memory are those a user would see. The
+Every cell is quantised in a process of its own, so that seconds and memory are those of the command. The
 same command given again measures only what is missing. Program bytes are those of the first way's export,
 because a program's size depends on width and groups alone.
 """
@@ -16,10 +16,20 @@ from typing import Any
 from edge.cli import flag, main_guard, parse_flags, refuse_unwritable
 from edge.files import only_writer, write_text
 from edge.quantize.flags import ROW
-from edge.quantize.table.cells import WAYS, Cell, Way, measure_cell, measure_perplexity, program_bytes
+from edge.quantize.table.cells import (
+    WAYS,
+    Cell,
+    Way,
+    in_new_process,
+    measure_cell,
+    measure_perplexity,
+    program_bytes,
+    run,
+)
 from edge.quantize.table.markdown import markdown
 
-RESULTS, TABLE = "results.json", "table.md"
+RESULTS, TABLE, SPEED = "results.json", "table.md", "latency"
+_PROGRAM = "-program"
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class TableFlags:
     asymmetric: bool = flag("integer levels with zeros instead of those around 0", default=False)
     samples: int = flag("calibration samples", default=128)
     length: int | None = flag("tokens of a sample; default: all of the model's", default=None)
+    speed: bool = flag("measure the programs' decode speed too, on a quiet machine", default=False)
 
     def common(self) -> list[str]:
         """The flags that all quantising commands share."""
@@ -72,12 +83,19 @@ class Table:
         flags = self.flags
         for name in (flags.model, *filter(None, flags.beside.split(","))):
             if name not in self.found["others"]:
-                self.found["others"][name] = measure_perplexity(name, flags.eval_data)
+                value = in_new_process(measure_perplexity, name, flags.eval_data)
+                self.found["others"][name] = value
                 self._write()
         ways = flags.chosen_ways()
         for bits, group in itertools.product(flags.bits.split(","), flags.groups.split(",")):
             for way in ways:
                 self._measure_cell(way, bits, group)
+
+    def measure_speed(self) -> None:
+        """Time all programs in turns, by a latency report beside the table."""
+        programs = sorted(str(path) for path in (self.flags.output / "models").glob(f"*{_PROGRAM}"))
+        words = ("--eval-data", self.flags.eval_data, "--output", str(self.flags.output / SPEED))
+        run("edge.latency", *programs, *words)
 
     def _measure_cell(self, way: Way, bits: str, group: str) -> None:
         flags, form = self.flags, f"{bits} {group}"
@@ -88,7 +106,7 @@ class Table:
             self.found["cells"].append(asdict(cell))
             self._write()
         if form not in self.found["bytes"]:
-            program = output.with_name(f"{output.name}-program")
+            program = output.with_name(output.name + _PROGRAM)
             self.found["bytes"][form] = program_bytes(output, bits, program)
             self._write()
 
@@ -109,6 +127,8 @@ def main(argv: list[str] | None = None) -> int:
         flags.output.mkdir(parents=True, exist_ok=True)
         table = Table(flags)
         table.measure()
+        if flags.speed:
+            table.measure_speed()
     print((flags.output / TABLE).read_text(), end="")
     return 0
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
+import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from edge.evaluation.candidate import open_candidate
 from edge.evaluation.perplexity import file_perplexity
+from edge.quantize.__main__ import main as quantize
 from edge.runtime.manifest import read_manifest
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class Cell:
     """What was measured of one way at one width and group size.
 
     Attributes:
-        seconds, peak_bytes: of the whole command, the start of Python included.
+        seconds: of the processor, all threads together, without the start of Python.
+        peak_bytes: the most memory of the process, Python and its libraries included.
     """
 
     way: str
@@ -55,24 +63,27 @@ def measure_cell(way: Way, bits: str, group: str, common: list[str], text: str, 
         text: held out, see ``measure_perplexity``.
 
     Raises:
-        ValueError: the command failed; its own sentence.
+        ValueError: what the command says.
     """
     words = [*way.flags, "--bits", bits, "--group", group, *common, "--output", str(output)]
-    seconds, peak = run_measured([sys.executable, "-m", "edge.quantize", *words])
-    return Cell(way.name, bits, group, measure_perplexity(str(output), text), seconds, peak)
+    seconds, peak = in_new_process(quantize_measured, words)
+    return Cell(way.name, bits, group, in_new_process(measure_perplexity, str(output), text), seconds, peak)
 
 
-def run_measured(command: list[str]) -> tuple[float, int]:
-    """Run a command; returns its seconds and the most bytes of memory it held."""
-    started = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        said = process.stderr.read().strip().splitlines()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise ValueError(f"{' '.join(command[1:])} failed: {said[-1] if said else process.returncode}")
-    return time.monotonic() - started, usage.ru_maxrss * 1024
+def in_new_process(function: Callable[..., Result], *args: Any) -> Result:
+    """Call a function in a process that has all modules and nothing else; errors are raised here."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(function, *args).result()
+
+
+def quantize_measured(words: list[str]) -> tuple[float, int]:
+    """Run ``python -m edge.quantize`` with these flags; returns processor seconds and peak bytes."""
+    started = time.process_time()
+    quantize(words)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return time.process_time() - started, peak
 
 
 def measure_perplexity(model: str, text: str) -> float:
@@ -84,6 +95,13 @@ def measure_perplexity(model: str, text: str) -> float:
 
 def program_bytes(checkpoint: Path, bits: str, output: Path) -> int:
     """Export a checkpoint and read how large its program is."""
-    words = ["--bits", bits, "--model", str(checkpoint), "--output", str(output)]
-    run_measured([sys.executable, "-m", "export.to_pte", *words])
+    run("export.to_pte", "--bits", bits, "--model", str(checkpoint), "--output", str(output))
     return read_manifest(output).program.bytes
+
+
+def run(module: str, *words: str) -> None:
+    """Run a command of this project; ValueError with its own sentence if it fails."""
+    command = [sys.executable, "-m", module, *words]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise ValueError(f"{module} failed: {' '.join(done.stderr.strip().splitlines()[-1:])}")

@@ -18,9 +18,9 @@ def markdown(cells: Sequence[Cell], sizes: Mapping[str, int], others: Mapping[st
     return (
         f"Held-out perplexity.\n\n| model | perplexity |\n|---|---|\n{models}\n"
         + _grid(cells, lambda cell: f"{cell.perplexity:.3f}", sizes)
-        + "\nSeconds of the command.\n\n"
+        + "\nProcessor seconds, without the start of Python.\n\n"
         + _grid(cells, lambda cell: f"{cell.seconds:.0f}")
-        + "\nPeak memory of the command, MB.\n\n"
+        + "\nPeak memory, Python and its libraries included, MB.\n\n"
         + _grid(cells, lambda cell: f"{cell.peak_bytes / 1e6:.0f}")
     )
 
