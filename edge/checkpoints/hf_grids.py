@@ -15,6 +15,7 @@ from edge.checkpoints.tensor_files import hf_name
 from edge.formats import (
     EMBEDDING_BITS_CHOICES,
     FULL_PRECISION,
+    LINEAR_GRIDS,
     SYMMETRIC,
     Grid,
     grid_for_bits,
@@ -34,7 +35,7 @@ POST_TRAINING_KEY = "post_training"
 
 def grid_from_hf(hf: dict[str, Any]) -> Grid | None:
     """Read the grid of ``w_bits``; None without that key."""
-    return None if hf.get("w_bits") is None else _grid_of("w_bits", hf["w_bits"])
+    return None if hf.get("w_bits") is None else _grid_of("w_bits", hf["w_bits"], _known(hf))
 
 
 def plan_from_hf(hf: dict[str, Any], linears: Collection[str]) -> Plan | None:
@@ -48,7 +49,7 @@ def plan_from_hf(hf: dict[str, Any], linears: Collection[str]) -> Plan | None:
         given = [key for key in (MIXED_KEY, EMBEDDING_KEY) if hf.get(key)]
         if given:
             raise ValueError(
-                f"{given[0]} needs a w_bits of 0 to 8 beside it, not {short_json(hf.get('w_bits'))}"
+                f"{given[0]} needs a w_bits of 0 to 4 beside it, not {short_json(hf.get('w_bits'))}"
             )
         return None if default is None else Plan(default)
     if not isinstance(others, dict):
@@ -57,7 +58,9 @@ def plan_from_hf(hf: dict[str, Any], linears: Collection[str]) -> Plan | None:
     unknown = others.keys() - by_name.keys()
     if unknown:
         raise ValueError(f"{MIXED_KEY} names linears that the model has not: {first_of(unknown)}")
-    grids = {by_name[name]: _grid_of(f"{MIXED_KEY}: {name}:", bits) for name, bits in others.items()}
+    grids = {
+        by_name[name]: _grid_of(f"{MIXED_KEY}: {name}:", bits, _known(hf)) for name, bits in others.items()
+    }
     return Plan.from_grids(grids, default, _embedding_grid(embedding))
 
 
@@ -81,11 +84,16 @@ def _embedding_grid(bits: Any) -> Grid:
     return grid_for_bits(bits, EMBEDDING_BITS_CHOICES)
 
 
-def _grid_of(what: str, w_bits: Any) -> Grid:
+def _known(hf: dict[str, Any]) -> tuple[Grid, ...]:
+    """The grids that linears may be on: those of training, and for codes all."""
+    return SYMMETRIC if PACKED_KEY in hf else LINEAR_GRIDS
+
+
+def _grid_of(what: str, w_bits: Any, grids: tuple[Grid, ...]) -> Grid:
     if w_bits == _NOT_QUANTIZED and type(w_bits) is int:
         return FULL_PRECISION
-    for grid in SYMMETRIC:
+    for grid in grids:
         if grid.paretoq_w_bits == w_bits and type(w_bits) is int:
             return grid
-    known = ", ".join(f"{f.paretoq_w_bits} ({f.name})" for f in SYMMETRIC)
+    known = ", ".join(f"{f.paretoq_w_bits} ({f.name})" for f in grids)
     raise ValueError(f"{what} {w_bits!r} is unknown; known are {known}")

@@ -218,7 +218,7 @@ def test_an_unknown_version(version: object, packed: Path) -> None:
 
 @pytest.mark.parametrize("w_bits", [None, 16])
 def test_packed_without_a_grid(w_bits: int | None, packed: Path) -> None:
-    with pytest.raises(ValueError, match="says packed, so it needs a w_bits of 0 to 4"):
+    with pytest.raises(ValueError, match="says packed, so it needs a w_bits of 0 to 8"):
         open_model(edit_config(packed, w_bits=w_bits))
 
 
