@@ -23,7 +23,7 @@ RANGES = ("min-max", "searched")
 
 @dataclass(frozen=True)
 class QuantizeFlags:
-    """Flags of the command; a value is checked when it is used first."""
+    """Flags of the command; those that depend on the model are checked when it is open."""
 
     method: str = flag("how weights are rounded", choices=tuple(POST_METHODS))
     bits: str = flag(f"bits per weight of the linears: {', '.join(f'{bits:g}' for bits in BITS)}")
