@@ -149,9 +149,9 @@ class AddLinear(nn.Module):
 def packed_layer(name: str, layer: Layer, cores: Sequence[OpAttention], weights: ModelWeights) -> FusedLayer:
     """Lower a layer to native ops on packed tables.
 
-    q, k and v share a table if they have one form: encoding, groups and kind of zero. So do gate and
-    up, if gate's rows are a whole number of blocks of 16: the op works on blocks, and must find where up
-    begins.
+    q, k and v share a table if they have one form: encoding, groups, kind of zero, order of columns. So do
+    gate and up, if gate's rows are a whole number of blocks of 16: the op works on blocks, and must find
+    where up begins.
     """
     qkv, out, gate_up, down = _linears(name)
     before_attention, after_attention, before_mlp, after_mlp = layer.norms()
@@ -223,9 +223,10 @@ def _one_form(names: Sequence[str], weights: ModelWeights) -> bool:
     return len({weights.form(name) for name in names}) == 1
 
 
-def _table(names: Sequence[str], weights: ModelWeights) -> tuple[PackedHeader, dict[str, int]]:
-    """The header of the table of some linears, and their rows in it."""
-    return weights.header(names), {name: weights.shape(name)[0] for name in names}
+def _table(names: Sequence[str], weights: ModelWeights) -> tuple[PackedHeader, dict[str, int], Tensor | None]:
+    """The header of the table of some linears, their rows in it, and the order of its columns."""
+    rows = {name: weights.shape(name)[0] for name in names}
+    return weights.header(names), rows, weights.order(names[0])
 
 
 def _packed_linears(names: Sequence[str], weights: ModelWeights) -> list[PackedLinear]:

@@ -62,6 +62,6 @@ def lower(model: Decoder, weights: ModelWeights, options: Options, lower_layer: 
     embedding, vocab = weights.header([EMBEDDING]), config.vocab_size
     head = None if weights.shares_a_table else weights.header([HEAD])
     replace_module(lowered, EMBEDDING, PackedEmbedding(embedding, {EMBEDDING: vocab}))
-    replace_module(lowered, HEAD, PackedHead(head, {HEAD: vocab}, model.norm))
+    replace_module(lowered, HEAD, PackedHead(head, {HEAD: vocab}, None, model.norm))
     replace_module(lowered, "norm", nn.Identity())  # the head's op includes the final norm
     return lowered.eval()

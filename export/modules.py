@@ -68,7 +68,7 @@ class PackedLinear(PackedTable, OpModule):
     op = lowbit.linear
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(x, self.packed, self.n)
+        return self.op(self.ordered(x), self.packed, self.n)
 
 
 class PackedLinearAdd(PackedTable, OpModule):
@@ -77,17 +77,19 @@ class PackedLinearAdd(PackedTable, OpModule):
     op = lowbit.linear_add
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        return self.op(x, self.packed, residual)
+        return self.op(self.ordered(x), self.packed, residual)
 
 
 class PackedNormTable(PackedTable, OpModule):
-    """A table and the RMSNorm of its input."""
+    """A table and the RMSNorm of its input, which may come in another order: a norm does not depend on it."""
 
-    def __init__(self, header: PackedHeader | None, rows: dict[str, int], norm: RMSNorm) -> None:
-        super().__init__(header, rows)
+    def __init__(
+        self, header: PackedHeader | None, rows: dict[str, int], order: Tensor | None, norm: RMSNorm
+    ) -> None:
+        super().__init__(header, rows, order)
         self.eps = norm.eps
         self.norm_weight: Tensor
-        self.register_buffer("norm_weight", norm.weight.detach())
+        self.register_buffer("norm_weight", self.ordered(norm.weight.detach()))
 
 
 class PackedNormLinear(PackedNormTable):
@@ -96,7 +98,7 @@ class PackedNormLinear(PackedNormTable):
     op = lowbit.norm_linear
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(x, self.norm_weight, self.eps, self.packed, self.n)
+        return self.op(self.ordered(x), self.norm_weight, self.eps, self.packed, self.n)
 
 
 class PackedNormGateUp(PackedNormTable):
@@ -104,11 +106,19 @@ class PackedNormGateUp(PackedNormTable):
 
     op = lowbit.norm_gate_up
 
-    def __init__(self, header: PackedHeader, rows: dict[str, int], norm: RMSNorm, gate: GateMul) -> None:
-        super().__init__(header, rows, norm)
+    def __init__(
+        self,
+        header: PackedHeader,
+        rows: dict[str, int],
+        order: Tensor | None,
+        norm: RMSNorm,
+        gate: GateMul,
+    ) -> None:
+        super().__init__(header, rows, order, norm)
         self.gelu = gate.activation == "gelu"
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.ordered(x)
         return self.op(x, self.norm_weight, self.eps, self.packed, self.n // 2, self.gelu)
 
 

@@ -31,17 +31,26 @@ class PackedTable(nn.Module):
     Args:
         header: of the table; None for a tied head, which has no table of its own.
         rows: number of rows of each weight, by the full name of its module, in their order.
+        order: int64 [k], the input that each column of the table multiplies; None where they are the same.
     """
 
-    def __init__(self, header: PackedHeader | None, rows: dict[str, int]) -> None:
+    def __init__(
+        self, header: PackedHeader | None, rows: dict[str, int], order: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.rows, self.header = rows, header
         self.n = sum(rows.values())
         self.marker = MARKER + b"%016d" % next(_numbers)
         self.packed: Tensor
+        self.order: Tensor | None
+        self.register_buffer("order", order)
         self.register_buffer(
             "packed", None if header is None else _marked_zeros(header.total_bytes, self.marker)
         )
+
+    def ordered(self, x: Tensor) -> Tensor:
+        """Inputs [..., k] in the order of the table's columns."""
+        return x if self.order is None else x.index_select(-1, self.order)
 
     @property
     def is_quantized(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,12 +12,11 @@ from torch import Tensor
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.lazy import ALL, rows_of
 from edge.formats import Grid
-from edge.formats.encoding import Encoding
 from edge.formats.weight import QuantizedWeight, concatenate
 from edge.model.config import ModelConfig
 from edge.model.decoder import EMBEDDING, HEAD, Decoder
 from edge.ops.packed_header import FLOAT16, FLOAT32, PackedHeader
-from edge.ops.packing import pack, pack_half
+from edge.ops.packing import header_of, pack, pack_half
 from edge.quantizers import paretoq
 from edge.quantizers.embedding import GROUP_SIZES, quantize_table
 from edge.quantizers.plan import Plan
@@ -99,7 +98,7 @@ class ModelWeights:
         try:
             codes = [part for part in parts if isinstance(part, QuantizedWeight)]
             if codes:
-                return pack(concatenate(codes))
+                return pack(replace(concatenate(codes), order=None))  # the program has it beside the table
             return pack_half(torch.cat([part for part in parts if isinstance(part, Tensor)]))
         except ValueError as error:
             raise ValueError(f"{', '.join(names)}: {error}") from error
@@ -116,19 +115,31 @@ class ModelWeights:
 
     def header(self, names: Sequence[str]) -> PackedHeader:
         """The header of a packed table of the weights of these names, which have one form."""
-        shapes, (encoding, group, zero) = [self.shape(name) for name in names], self.form(names[0])
-        scale_type = FLOAT32 if group is None else FLOAT16
-        return PackedHeader(encoding, sum(n for n, _ in shapes), shapes[0][1], group, scale_type, zero)
+        return replace(self._header(names[0]), n=sum(self.shape(name)[0] for name in names))
 
-    def form(self, name: str) -> tuple[Encoding, int | None, float | None]:
-        """Encoding, group size and zero of a weight's table; no zero where rows or groups bring their own."""
-        grid, origin = self.grid(name), self._origin(name)
-        if origin in self.checkpoint.quantized:
-            first = rows_of(self.checkpoint.quantized, origin, slice(1))
-            zero = None if isinstance(first.zero, Tensor) else first.zero
-            return first.encoding, first.group_size, zero
+    def form(self, name: str) -> tuple[PackedHeader, tuple[int, ...]]:
+        """What the weights of a table have in common: its header but for rows, and its order of columns."""
+        order = self.order(name)
+        return replace(self._header(name), n=1), () if order is None else tuple(order.tolist())
+
+    def order(self, name: str) -> Tensor | None:
+        """The input of each column of a weight's table, int64 [k]; None where they are the same."""
+        row = self._first_rows.get(self._origin(name))
+        return None if row is None else row.order
+
+    def _header(self, name: str) -> PackedHeader:
+        (n, k), grid = self.shape(name), self.grid(name)
+        if (row := self._first_rows.get(self._origin(name))) is not None:
+            return replace(header_of(row), n=n)
         is_rounded_table = name in TABLES and grid.is_quantized and not self.is_learned(name)
-        return grid.encoding, GROUP_SIZES[int(grid.bits)] if is_rounded_table else None, grid.zero
+        group = GROUP_SIZES[int(grid.bits)] if is_rounded_table else None
+        return PackedHeader(grid.encoding, n, k, group, FLOAT32 if group is None else FLOAT16, grid.zero)
+
+    @functools.cached_property
+    def _first_rows(self) -> dict[str, QuantizedWeight]:
+        """One row of each weight that the checkpoint holds as codes: it has the form of all."""
+        codes = self.checkpoint.quantized
+        return {name: rows_of(codes, name, slice(1)) for name in codes}
 
     def shape(self, name: str) -> tuple[int, int]:
         """Rows and columns of a weight."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,10 +23,14 @@ class QuantizedWeight:
         zero: the code that stands for 0: one number for the table (a multiple of 1/2), or float32 [n, G].
         encoding: how the packer stores the codes.
         group_size: columns that share a scale, one of GROUP_SIZES; None for one scale a row.
+        order: int64 [k], the column of the weight that each column of codes belongs to, where columns were
+            sorted so that each group lies together; None where codes lie as the weight does.
+        scale_dtype: of 16 bits, in which a packed table stores scales and zeros of groups; None for the first
+            of float16 and bfloat16 that holds them all.
 
     Raises:
         ValueError: shapes or dtypes that do not fit each other, codes that the encoding cannot hold, a scale
-            that is not finite and positive, a zero that is not finite.
+            that is not finite and positive, a zero that is not finite, an order that is no permutation.
     """
 
     codes: Tensor
@@ -34,9 +38,15 @@ class QuantizedWeight:
     zero: float | Tensor
     encoding: Encoding
     group_size: int | None = None
+    order: Tensor | None = None
+    scale_dtype: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         _check_codes(self.codes, self.encoding)
+        if self.order is not None and not torch.equal(
+            self.order.sort().values, torch.arange(self.codes.shape[1])
+        ):
+            raise ValueError("order must name each column once")
         if self.group_size is not None and self.group_size not in GROUP_SIZES:
             raise ValueError(f"a scale is shared by 32, 64, 128 or 256 columns, not {self.group_size}")
         if self.group_size is not None and not self.encoding.has_scale_groups:
@@ -60,12 +70,18 @@ class QuantizedWeight:
     def dequantize(self) -> Tensor:
         """Compute the weights [n, k] float32; the difference and the product are each rounded once."""
         zero = self.zero if isinstance(self.zero, float | int) else self._per_column(self.zero)
-        return (self.codes.float() - zero) * self._per_column(self.scale)
+        values = (self.codes.float() - zero) * self._per_column(self.scale)
+        if self.order is None:
+            return values
+        in_place = torch.empty_like(values)
+        in_place[:, self.order] = values
+        return in_place
 
     def equals(self, other: QuantizedWeight) -> bool:
-        """Compare bit for bit: codes, scales, zeros and their form."""
+        """Compare bit for bit: codes, scales, zeros, the order of columns, and their form."""
         return (
             (self.encoding, self.group_size) == (other.encoding, other.group_size)
+            and same_order(self.order, other.order)
             and torch.equal(self.codes, other.codes)
             and torch.equal(self.scale, other.scale)
             and _equal_zeros(self.zero, other.zero)
@@ -74,13 +90,13 @@ class QuantizedWeight:
     def __getitem__(self, rows: slice) -> QuantizedWeight:
         """Some of the rows, as a table that shares their memory."""
         zero = self.zero[rows] if isinstance(self.zero, Tensor) else self.zero
-        return QuantizedWeight(self.codes[rows], self.scale[rows], zero, self.encoding, self.group_size)
+        return replace(self, codes=self.codes[rows], scale=self.scale[rows], zero=zero)
 
     def split(self, counts: list[int]) -> list[QuantizedWeight]:
         """Split by rows into tables of ``counts`` rows each."""
         zeros = self.zero.split(counts) if isinstance(self.zero, Tensor) else [self.zero] * len(counts)
         parts = zip(self.codes.split(counts), self.scale.split(counts), zeros, strict=True)
-        return [QuantizedWeight(c, s, z, self.encoding, self.group_size) for c, s, z in parts]
+        return [replace(self, codes=c, scale=s, zero=z) for c, s, z in parts]
 
     def scale_per_column(self) -> Tensor:
         """Scales that broadcast to the codes: [n, 1], or [n, k] with groups."""
@@ -97,7 +113,7 @@ def concatenate(weights: list[QuantizedWeight]) -> QuantizedWeight:
     """Join tables of one form below each other.
 
     Raises:
-        ValueError: they differ in encoding, group size or kind of zero.
+        ValueError: they differ in encoding, group size, kind of zero or order of columns.
     """
     first = weights[0]
     if len(weights) == 1:
@@ -105,12 +121,11 @@ def concatenate(weights: list[QuantizedWeight]) -> QuantizedWeight:
     if not all(can_share_a_table(first, weight) for weight in weights):
         raise ValueError("only weights of one encoding, group size and kind of zero can share a table")
     zeros = [weight.zero for weight in weights if isinstance(weight.zero, Tensor)]
-    return QuantizedWeight(
-        torch.cat([weight.codes for weight in weights]),
-        torch.cat([weight.scale for weight in weights]),
-        torch.cat(zeros) if zeros else first.zero,
-        first.encoding,
-        first.group_size,
+    return replace(
+        first,
+        codes=torch.cat([weight.codes for weight in weights]),
+        scale=torch.cat([weight.scale for weight in weights]),
+        zero=torch.cat(zeros) if zeros else first.zero,
     )
 
 
@@ -118,7 +133,13 @@ def can_share_a_table(a: QuantizedWeight, b: QuantizedWeight) -> bool:
     """Returns True if two weights can be stacked in one packed table."""
     both_stored = isinstance(a.zero, Tensor) and isinstance(b.zero, Tensor)
     same_zero = both_stored or (not isinstance(a.zero, Tensor | type(None)) and _equal_zeros(a.zero, b.zero))
-    return (a.encoding, a.group_size) == (b.encoding, b.group_size) and same_zero
+    same_form = (a.encoding, a.group_size, a.scale_dtype) == (b.encoding, b.group_size, b.scale_dtype)
+    return same_form and same_zero and same_order(a.order, b.order)
+
+
+def same_order(a: Tensor | None, b: Tensor | None) -> bool:
+    """Returns True if two orders of columns are the same."""
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
 
 
 def _equal_zeros(a: float | Tensor, b: float | Tensor) -> bool:

@@ -25,6 +25,9 @@ from edge.ops.packed_header import (
     PackedHeader,
 )
 
+#: Of the scales of groups, by ScaleType.
+DTYPES = {FLOAT16: torch.float16, BFLOAT16: torch.bfloat16}
+
 
 def packed_nbytes(
     n: int, k: int, encoding: Encoding, group_size: int | None = None, has_zeros: bool = False
@@ -38,11 +41,13 @@ def pack(weight: QuantizedWeight) -> Tensor:
 
     Raises:
         ValueError: a shape beyond the layout's limits, group scales or zeros that 16 bits cannot hold
-            exactly, or a zero between two codes whose sums could overflow 32 bits.
+            exactly, a zero between two codes whose sums could overflow 32 bits, or columns in another order
+            than their inputs, which the layout does not hold.
     """
+    if weight.order is not None:
+        raise ValueError("a packed table has no place for the order of its columns (act-order)")
     n, k = weight.codes.shape
-    zero = None if isinstance(weight.zero, Tensor) else float(weight.zero)
-    header = PackedHeader(weight.encoding, n, k, weight.group_size, _scale_type(weight), zero)
+    header = header_of(weight)
     header.check_accumulators()
     padded = np.zeros((header.n_padded, header.k_padded), np.uint8)
     padded[:n, :k] = weight.codes.detach().cpu().numpy()
@@ -54,6 +59,13 @@ def pack(weight: QuantizedWeight) -> Tensor:
     if weight.encoding is BASE3:
         header = replace(header, digest=codes_digest(lines))
     return _assemble(header, [v.detach().cpu().reshape(n).numpy() for v in values], lines)
+
+
+def header_of(weight: QuantizedWeight) -> PackedHeader:
+    """The header of a weight's packed table, without a digest; ValueError as from ``pack``."""
+    n, k = weight.codes.shape
+    zero = None if isinstance(weight.zero, Tensor) else float(weight.zero)
+    return PackedHeader(weight.encoding, n, k, weight.group_size, _scale_type(weight), zero)
 
 
 def pack_half(weight: Tensor) -> Tensor:
@@ -114,8 +126,9 @@ def unpack(packed: Tensor) -> QuantizedWeight:
     scale, *zeros = (torch.from_numpy(v[: header.n, :groups].copy()) for v in values)
     table = torch.from_numpy(codes[: header.n, : header.k].copy())
     zero = zeros[0] if header.zero is None else header.zero
+    dtype = None if header.group_size is None else DTYPES[header.scale_type]
     try:
-        return QuantizedWeight(table, scale, zero, header.encoding, header.group_size)
+        return QuantizedWeight(table, scale, zero, header.encoding, header.group_size, scale_dtype=dtype)
     except ValueError as error:
         raise ValueError(f"packed table was altered after packing: {error}") from error
 
@@ -146,8 +159,8 @@ def _scale_type(weight: QuantizedWeight) -> int:
     if weight.group_size is None:
         return FLOAT32
     values = [weight.scale] + ([weight.zero] if isinstance(weight.zero, Tensor) else [])
-    for code, dtype in ((FLOAT16, torch.float16), (BFLOAT16, torch.bfloat16)):
-        if all(torch.equal(v.to(dtype).float(), v) for v in values):
+    for code, dtype in DTYPES.items():
+        if weight.scale_dtype in (None, dtype) and all(torch.equal(v.to(dtype).float(), v) for v in values):
             return code
     raise ValueError(
         "scales and zeros of groups are stored in 16 bits: round them to float16 or bfloat16 first"
