@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge.checkpoints.lazy import ALL
+from edge.checkpoints.lazy import ALL, rows_of
 from edge.formats.weight import QuantizedWeight
 from edge.ops.packed_header import HEADER_BYTES, ROWS_PER_BLOCK, PackedHeader
 from edge.ops.packing import read_header
@@ -126,9 +126,12 @@ class ProgramFile:
         raw = self._bytes_of(table, "r")
         try:
             self._check_header(table, raw)
-            return unpack_rows(raw, slice(above + first, above + stop))
+            stored = unpack_rows(raw, slice(above + first, above + stop))
         except ValueError as error:
             raise self._damaged(table, error) from error
+        if isinstance(stored, QuantizedWeight):
+            return replace(stored, order=self.tables[table].order)
+        return stored
 
     def values(self, name: str, rows: slice = ALL) -> Tensor:
         """Rows of a weight as the program computes with it, float32."""
@@ -190,10 +193,27 @@ def _mismatch(weights: ModelWeights, name: str, rows: slice, stored: QuantizedWe
         return None if near else "the table is not the model's, rounded to the nearest level"
     right = weights.rounded(name, rows)
     if isinstance(right, QuantizedWeight):
-        same = isinstance(stored, QuantizedWeight) and stored.equals(right)
-    else:
-        same = isinstance(stored, Tensor) and torch.equal(stored, right.half())
-    return None if same else "unpacking does not give the trained grid back"
+        if not isinstance(stored, QuantizedWeight) or not stored.equals(right):
+            return "unpacking does not give the trained grid back"
+        return _other_than_the_formula(weights, name, rows, stored)
+    same = isinstance(stored, Tensor) and torch.equal(stored, right.half())
+    return None if same else "unpacking does not give the weights back in half precision"
+
+
+def _other_than_the_formula(
+    weights: ModelWeights, name: str, rows: slice, stored: QuantizedWeight
+) -> str | None:
+    """Compare rows with the formula of the format that the checkpoint was quantised in, if it was.
+
+    A table's weight is scale * (code - zero), exact in float32. The format computes the same in its own
+    dtype, so the weights are equal once the table's are rounded to it.
+    """
+    formulas = weights.checkpoint.formulas
+    if name not in formulas:
+        return None
+    own = rows_of(formulas, name, rows)
+    same = torch.equal(stored.dequantize().to(own.dtype), own)
+    return None if same else f"the table does not give what the format's formula gives in {own.dtype}"
 
 
 def _is_rounded(stored: QuantizedWeight | Tensor, weight: Tensor) -> bool:

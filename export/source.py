@@ -107,8 +107,9 @@ def load_source(
     positions = _checked_max_seq_len(max_seq_len, checkpoint.config)
     plan, has_width = recipe.plan(checkpoint, grid), checkpoint.plan.default.bits == grid.bits
     if checkpoint.plan.is_quantized and not has_width:
+        was, kept = ("quantised to", "codes") if checkpoint.post_training else ("trained at", "learned grids")
         raise ValueError(
-            f"{name} was trained at {checkpoint.plan}, and its learned grids are kept: "
+            f"{name} was {was} {checkpoint.plan}, and its {kept} are kept: "
             f"export it with --bits {checkpoint.plan.default.bits:g}"
         )
     weights: Weights = "trained" if has_width else "rounded after training"

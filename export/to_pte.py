@@ -60,10 +60,11 @@ class ExportFlags:
     bits: str = flag(
         f"bits per weight of the linears: {', '.join(f'{b:g}' for b in ALL_BITS)} (16 is half "
         "precision); of a trained checkpoint those it was trained with, linears that --mixed gave others "
-        "included"
+        "included; of one that another project quantised those of its codes"
     )
     model: str = flag(
-        "'default' (embedded), a Hugging Face or ParetoQ directory, or a hub id; "
+        "'default' (embedded), a directory of Hugging Face, ParetoQ, GPTQ, AWQ or compressed-tensors, or a "
+        "hub id; "
         f"with --random-weights one of {', '.join(NAMED_MODELS)}, or a directory with a config.json",
         default="default",
     )

@@ -29,6 +29,8 @@ class Checkpoint:
         tokenizer: the tokenizer file, if the directory has one.
         post_training: how a model was quantised after its training; None if it was trained as it is.
         latent_dtype: in which latent weights and scales were stored: ParetoQ's reference divides in it.
+        formulas: weights of a checkpoint that another project quantised, by full name: its format's own
+            formula in its own dtype, which the exporter compares with the codes.
     """
 
     config: ModelConfig
@@ -39,6 +41,7 @@ class Checkpoint:
     tokenizer: Path | None = None
     latent_dtype: torch.dtype = torch.float32
     post_training: dict[str, Any] | None = None
+    formulas: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def bits(self) -> float:

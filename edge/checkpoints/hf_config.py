@@ -53,7 +53,6 @@ _ONLY_VALUES: dict[str, Any] = {
     "mlp_bias": False,
     "partial_rotary_factor": 1,
     "use_bidirectional_attention": False,
-    "quantization_config": None,
 }
 #: Names of activations in config.json, the first for writing.
 _ACTIVATIONS = {"silu": ("silu", "swish"), "gelu": ("gelu_pytorch_tanh",)}

@@ -31,6 +31,8 @@ _NOT_QUANTIZED = 32
 PACKED_KEY, PACKED_VERSION = "packed", 2
 #: An object that says how a model was quantised after its training, the method's name included.
 POST_TRAINING_KEY = "post_training"
+#: Marks a directory that another project quantised (``imported``).
+QUANTIZATION_KEY = "quantization_config"
 
 
 def grid_from_hf(hf: dict[str, Any]) -> Grid | None:

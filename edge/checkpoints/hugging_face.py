@@ -22,7 +22,7 @@ from torch import Tensor
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.families import family_of
 from edge.checkpoints.hf_config import CONFIG_NAME, config_from_hf, read_hf_config
-from edge.checkpoints.hf_grids import PACKED_KEY, plan_from_hf
+from edge.checkpoints.hf_grids import PACKED_KEY, QUANTIZATION_KEY, plan_from_hf
 from edge.checkpoints.hub import local_directory
 from edge.checkpoints.lazy import Lazy, Rows, reader_of
 from edge.checkpoints.on_grid import codes_on, recognise
@@ -65,6 +65,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise ValueError(
             f"{directory} is a packed checkpoint, made for export; give the one that it was packed from"
         )
+    if hf.get(QUANTIZATION_KEY) is not None:
+        raise ValueError(f"{directory} was quantised after its training; give the checkpoint from before")
     config, plan = parse_config(directory, hf)
     stored = StoredTensors(directory)
     alphas = {n.removesuffix(ALPHA_SUFFIX): stored[n] for n in stored if n.endswith(ALPHA_SUFFIX)}
@@ -86,7 +88,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     learned = {} if on_grid else _grid_shapes(plan, {n: shapes[n] for n in own})
     latent_dtype = _dtype_of_division(stored.dtypes, alphas)
     alphas = _checked_alphas(directory, alphas, learned)
-    config = _settle_head(directory, config, as_stored, alphas, hf)
+    config = settle_head(directory, config, as_stored, alphas, hf)
     names = [name for name in own if not (config.tied_embedding and name == HEAD_WEIGHT)]
     weights = Lazy({name: float32_reader(directory, as_stored, name) for name in names})
     weights = norms_as_multiplied(weights, config)
@@ -244,7 +246,7 @@ def _checked_alphas(
     return {n.removesuffix(ALPHA_SUFFIX): alpha for n, alpha in values.items()}
 
 
-def _settle_head(
+def settle_head(
     directory: Path,
     config: ModelConfig,
     weights: Lazy[Tensor],

@@ -19,7 +19,13 @@ from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf, read_hf_config
-from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, POST_TRAINING_KEY, plan_to_hf
+from edge.checkpoints.hf_grids import (
+    PACKED_KEY,
+    PACKED_VERSION,
+    POST_TRAINING_KEY,
+    QUANTIZATION_KEY,
+    plan_to_hf,
+)
 from edge.checkpoints.hub import local_directory
 from edge.checkpoints.hugging_face import (
     checked_tokenizer,
@@ -29,6 +35,7 @@ from edge.checkpoints.hugging_face import (
     quantized_linear_shapes,
     weight_shapes,
 )
+from edge.checkpoints.imported.load import load_imported_checkpoint
 from edge.checkpoints.lazy import Lazy, Rows, reader_of, rows_of
 from edge.checkpoints.tensor_files import (
     HEAD_WEIGHT,
@@ -82,14 +89,17 @@ def refuse_shadowed(name: str) -> None:
 
 
 def open_model(name: str | Path) -> Checkpoint:
-    """Open an embedded model by name, a directory of either form, or a hub id.
+    """Open an embedded model by name, a directory of any form, or a hub id.
 
     Raises:
         ValueError: it is none of these, or a file is wrong.
     """
     directory = model_directory(name)
-    if PACKED_KEY in read_hf_config(directory):
+    hf = read_hf_config(directory)
+    if PACKED_KEY in hf:
         return load_packed_checkpoint(directory)
+    if hf.get(QUANTIZATION_KEY) is not None:
+        return load_imported_checkpoint(directory)
     return _as_the_reference_divides(load_checkpoint(directory))
 
 
