@@ -1,7 +1,7 @@
 """Write checkpoints as GPTQ, AutoAWQ and compressed-tensors do, from their published layouts alone.
 
-Random codes, zeros and scales are laid out bit by bit with Python's integers, and nothing of this project is
-used, so that what it reads can be compared with something independent.
+Random codes, zeros and scales are laid out bit by bit, and nothing of this project is used, so that what it
+reads can be compared with something independent.
 """
 
 from __future__ import annotations
@@ -58,12 +58,10 @@ def random_table(
 
 def words(rows: np.ndarray, bits: int) -> np.ndarray:
     """Pack each row of codes into int32 words, one stream of bits, lowest first."""
-    packed = []
-    for row in rows.tolist():
-        stream = sum(code << bits * place for place, code in enumerate(row))
-        count = -(-len(row) * bits // 32)
-        packed.append([stream >> 32 * word & 0xFFFFFFFF for word in range(count)])
-    return np.array(packed, np.uint32).view(np.int32)
+    stream = (rows[:, :, None] >> np.arange(bits) & 1).reshape(len(rows), -1)  # one bit after the other
+    padding = -stream.shape[1] % 32
+    stream = np.pad(stream, ((0, 0), (0, padding))).astype(np.uint8)
+    return np.packbits(stream, axis=1, bitorder="little").view(np.int32)
 
 
 def gptq(table: Table, version: int) -> dict[str, np.ndarray]:

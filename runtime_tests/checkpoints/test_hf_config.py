@@ -172,7 +172,6 @@ def test_shared_layers_are_not_written_as_a_plain_llama() -> None:
         ({"mlp_bias": True}, "mlp_bias is true"),
         ({"hidden_act": "gelu"}, 'hidden_act is "gelu"; only llama models where it is "silu" can be run'),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config is"),
         ({"hidden_size": None}, "hidden_size is missing"),
         ({"hidden_size": "36"}, 'hidden_size must be a positive integer, not "36"'),
         ({"num_hidden_layers": 0}, "num_hidden_layers must be a positive integer, not 0"),

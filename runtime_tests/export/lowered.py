@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.convert import build_model, to_checkpoint
 from edge.formats import FULL_PRECISION
 from edge.model.decoder import Decoder
@@ -22,7 +23,7 @@ from export.recipes import RECIPES, Recipe
 from export.references import References, references
 from export.tables import packed_tables
 from export.verify import verify
-from export.weights import ModelWeights
+from export.weights import ModelWeights, skeleton
 from runtime_tests.tiny import tiny_checkpoint
 
 LOWBIT = RECIPES["lowbit"]
@@ -58,6 +59,19 @@ def write(
     program.fill(weights)
     fill(lowered, weights)
     return lowered, program
+
+
+def write_checkpoint(
+    checkpoint: Checkpoint, options: Options, path: Path, recipe: Recipe = LOWBIT
+) -> tuple[ProgramFile, ModelWeights]:
+    """Write a checkpoint's program, its tables filled; returns the weights too that it was filled with."""
+    model = skeleton(checkpoint, options.max_seq_len)
+    weights = ModelWeights(checkpoint, recipe.plan(checkpoint, options.grid), options.table_grids)
+    lowered = recipe.lower(model, weights, options)
+    recipe.emit(lowered, options, constant_methods(model.config, options.max_seq_len), path)
+    program = ProgramFile(path, lowered)
+    program.fill(weights)
+    return program, weights
 
 
 def references_of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,7 @@ def test_weights_of_different_forms_share_no_table():
         QuantizedWeight(codes, scale, torch.full((2, 1), 8.0), BITS4),
         QuantizedWeight(codes, torch.ones(2, 2), 8.0, BITS4, 32),
         QuantizedWeight(codes, scale, 8.0, ENCODING_BY_NAME["bits5"]),
+        QuantizedWeight(codes, scale, 8.0, BITS4, order=torch.arange(64).flip(0)),
     ]
     assert can_share_a_table(plain, QuantizedWeight(codes, 2 * scale, 8.0, BITS4))
     for other in others:
@@ -50,3 +53,15 @@ def test_weights_of_different_forms_share_no_table():
         assert not plain.equals(other)
         with pytest.raises(ValueError, match="only weights of one encoding, group size and kind of zero"):
             concatenate([plain, other])
+
+
+def test_sorted_columns_are_put_back():
+    weight = random_weight(5, 100, Form(BITS4, group_size=32))
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    ordered = replace(weight, order=order)
+    assert torch.equal(ordered.dequantize()[:, order], weight.dequantize())
+    assert torch.equal(ordered[1:3].dequantize(), ordered.dequantize()[1:3])
+    assert not ordered.equals(weight)
+    for wrong in (torch.zeros(100, dtype=torch.int64), torch.arange(99)):
+        with pytest.raises(ValueError, match="order must name each column once"):
+            replace(weight, order=wrong)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -298,6 +299,23 @@ def test_group_scales_that_16_bits_cannot_hold_are_refused():
         weight = QuantizedWeight(codes, torch.full((1, 2), scale), 8.0, ENCODING_BY_NAME["bits4"], 32)
         with pytest.raises(ValueError, match="round them to float16 or bfloat16 first"):
             pack(weight)
+
+
+def test_scales_of_groups_have_the_type_that_a_weight_names():
+    """A value may be a half and a bfloat16: rows of one table must not differ in which they are stored as."""
+    codes, scale = torch.zeros(1, 64, dtype=torch.uint8), torch.ones(1, 2)
+    for dtype in (torch.float16, torch.bfloat16):
+        weight = QuantizedWeight(codes, scale, 8.0, ENCODING_BY_NAME["bits4"], 32, scale_dtype=dtype)
+        assert unpack(pack(weight)).scale_dtype == dtype
+    weight = replace(weight, scale=torch.full((1, 2), 1 + 2**-10))  # a half, and no bfloat16
+    with pytest.raises(ValueError, match="round them to float16 or bfloat16 first"):
+        pack(weight)
+
+
+def test_a_table_has_no_place_for_the_order_of_its_columns():
+    weight = QuantizedWeight(torch.zeros(1, 2, dtype=torch.uint8), torch.ones(1, 1), 8.0, INT4.encoding)
+    with pytest.raises(ValueError, match="no place for the order of its columns"):
+        pack(replace(weight, order=torch.tensor([1, 0])))
 
 
 def test_sums_that_could_overflow_are_refused():
