@@ -107,7 +107,9 @@ def load_source(
     positions = _checked_max_seq_len(max_seq_len, checkpoint.config)
     plan, has_width = recipe.plan(checkpoint, grid), checkpoint.plan.default.bits == grid.bits
     if checkpoint.plan.is_quantized and not has_width:
-        was, kept = ("quantised to", "codes") if checkpoint.post_training else ("trained at", "learned grids")
+        was, kept = ("trained at", "learned grids")
+        if checkpoint.post_training is not None:
+            was, kept = "quantised to", "codes"
         raise ValueError(
             f"{name} was {was} {checkpoint.plan}, and its {kept} are kept: "
             f"export it with --bits {checkpoint.plan.default.bits:g}"

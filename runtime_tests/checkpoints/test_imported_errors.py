@@ -89,6 +89,7 @@ DAMAGES = [
     ("gptq", put(f"{DOWN}.g_idx", lambda t: t[:-1]), r"g_idx is \[135\] where config.json implies \[136\]"),
     ("gptq", put(f"{DOWN}.scales", setting(float("nan"), 2, 2)), "down_proj.qweight: scale must be finite"),
     ("gptq", put(f"{DOWN}.scales", setting(-1.0, 2, 2)), "down_proj.qweight: scale must be positive"),
+    ("gptq", put(f"{DOWN}.scales", setting(5000.0, 2, 2)), "so large that weights overflow torch.float16"),
     ("gptq", put(f"{DOWN}.scales", lambda t: t.T), r"scales is \[72, 5\] where .* implies \[5, 72\]"),
     ("gptq", adding("lm_head.qweight", (9, 304)), "a quantised head is not read"),
     ("gptq", adding("model.spare", (3,)), "does not imply: model.spare"),

@@ -36,6 +36,7 @@ from edge.latency.schema import read_report
 from edge.model.tokenizer import Tokenizer
 from edge.runtime.manifest import read_manifest
 from export import to_pte
+from runtime_tests.checkpoints import quantized_files
 from runtime_tests.checkpoints.published_form import published, write
 from runtime_tests.fuzzing.mutations import mutated_bytes, mutated_json
 from runtime_tests.latency.reports import emulated_report, made_up_report
@@ -109,12 +110,15 @@ def configs(folder: Path) -> Attempt:
 
 
 def checkpoints(folder: Path) -> Attempt:
-    """Mutate the tensors' header, any bytes of their file, or config.json, of four kinds of checkpoint."""
+    """Mutate the tensors' header, any bytes of their file, or config.json, of several kinds of checkpoint."""
     save_tiny(folder / "full", FULL_PRECISION, n_layers=1)
     save_tiny(folder / "learned", grid_for_bits(1.58), n_layers=1)
     save_packed_checkpoint(tiny_checkpoint(grid_for_bits(3), n_layers=1), folder / "packed")
     write(folder / "published", published(2), None, "safetensors")
-    names = ("full", "learned", "packed", "published")
+    quantized = {"gptq": {"permuted": True}, "gemv": {}, "pack-quantized": {}}
+    for form, options in quantized.items():
+        quantized_files.write(folder / form, form, num_hidden_layers=1, **options)
+    names = ("full", "learned", "packed", "published", *quantized)
     originals = [shutil.copytree(folder / name, folder / f"{name}-mutated") for name in names]
 
     def attempt(dice: random.Random) -> None:

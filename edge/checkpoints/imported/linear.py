@@ -97,7 +97,7 @@ class StoredLinear:
                 not where the file promises them.
         """
         at = self._rows_of_file(rows)
-        codes, scales, zeros = self.codes(at), self.scales(at).float(), self._checked_zeros(at)
+        codes, scales, zeros = self.codes(at), self._checked_scales(at), self._checked_zeros(at)
         if self.order is not None:
             codes = codes[:, self.order]
         order = None if self.columns_follow else self.order
@@ -123,6 +123,13 @@ class StoredLinear:
     def _rows_of_file(self, rows: slice) -> Tensor:
         rows_of_file = torch.arange(self.shape[0]) if self.row_order is None else self.row_order
         return rows_of_file[rows]
+
+    def _checked_scales(self, at: Tensor) -> Tensor:
+        """Scales float32 [r, G]; that they are positive is checked with the rest of the weight."""
+        scales = self.scales(at).float()
+        if bool((scales > torch.finfo(self.scale_dtype).max / 2**self.bits).any()):
+            raise ValueError(f"{self.name}: a scale is so large that weights overflow {self.scale_dtype}")
+        return scales
 
     def _checked_zeros(self, at: Tensor) -> Tensor | float:
         """Zeros float32 [r, G], or one for the whole table where its grid has one."""
