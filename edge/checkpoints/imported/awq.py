@@ -29,9 +29,11 @@ _PLACES = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])
 
 @dataclass(frozen=True)
 class Awq(Format):
-    """Attributes:
-    group_size: None for one scale a row.
-    along_rows: words run along the rows of the weight (gemm), not along its columns (gemv).
+    """The settings of an AutoAWQ checkpoint.
+
+    Attributes:
+        group_size: None for one scale a row.
+        along_rows: words run along the rows of the weight (gemm), not along its columns (gemv).
     """
 
     group_size: int | None

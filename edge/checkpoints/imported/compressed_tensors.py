@@ -57,8 +57,10 @@ class Scheme:
 
 @dataclass(frozen=True)
 class CompressedTensors(Format):
-    """Attributes:
-    schemes: of the linears; which one a linear has shows in its shapes.
+    """The settings of a pack-quantized checkpoint.
+
+    Attributes:
+        schemes: of the linears; which one a linear has shows in its shapes.
     """
 
     schemes: tuple[Scheme, ...]

@@ -30,11 +30,13 @@ _ZEROS_ADD = {"gptq": 1, "gptq_v2": 0}
 
 @dataclass(frozen=True)
 class Gptq(Format):
-    """Attributes:
-    group_size: None for one scale a row.
-    symmetric: all zeros are promised to be 2^(bits - 1).
-    sorts_columns: columns were quantised by importance (desc_act), so ``g_idx`` must be there.
-    zeros_add: what to add to a stored zero.
+    """The settings of a GPTQ checkpoint.
+
+    Attributes:
+        group_size: None for one scale a row.
+        symmetric: all zeros are promised to be 2^(bits - 1).
+        sorts_columns: columns were quantised by importance (desc_act), so ``g_idx`` must be there.
+        zeros_add: what to add to a stored zero.
     """
 
     bits: int
