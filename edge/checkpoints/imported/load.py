@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import read_hf_config
 from edge.checkpoints.hf_grids import QUANTIZATION_KEY
@@ -63,7 +65,7 @@ def load_imported_checkpoint(directory: Path) -> Checkpoint:
     kept = [name for name in plain if not (config.tied_embedding and name == HEAD_WEIGHT)]
     weights = Lazy({name: float32_reader(directory, as_stored, name) for name in kept})
     weights = norms_as_multiplied(weights, config)
-    codes = Lazy({name: linear.quantized for name, linear in linears.items()})
+    codes = Lazy({name: _codes_reader(directory, linear) for name, linear in linears.items()})
     weights |= Lazy({f"{name}.weight": _values_reader(codes, name) for name in codes})
     return Checkpoint(
         config,
@@ -76,7 +78,17 @@ def load_imported_checkpoint(directory: Path) -> Checkpoint:
     )
 
 
-def _values_reader(codes: Lazy[QuantizedWeight], name: str) -> Rows:
+def _codes_reader(directory: Path, linear: StoredLinear) -> Rows[QuantizedWeight]:
+    def read(rows: slice) -> QuantizedWeight:
+        try:
+            return linear.quantized(rows)
+        except ValueError as error:
+            raise ValueError(f"{directory}: {error}") from error
+
+    return read
+
+
+def _values_reader(codes: Lazy[QuantizedWeight], name: str) -> Rows[Tensor]:
     return lambda rows: codes.rows(name, rows).dequantize()
 
 
@@ -103,7 +115,7 @@ def _producers_follow(linears: dict[str, StoredLinear]) -> dict[str, StoredLinea
     """Sort the rows of gate and up as the columns of down are sorted.
 
     Then down's input comes in that order, at no cost. No other input can: the residual stream has one order
-    for all layers, and attention keeps the columns of a head together.
+    for all layers, and what attention makes stays in the order of its heads.
     """
     sorted_linears = dict(linears)
     for name, down in linears.items():
