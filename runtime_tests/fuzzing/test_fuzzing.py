@@ -1,4 +1,4 @@
-"""A short run of every fuzz target. EDGE_FUZZ_SECONDS says how long; the gate takes a quarter of a minute of each."""
+"""A short run of every fuzz target. EDGE_FUZZ_SECONDS says how long; the gate takes 15 s of each."""
 
 from __future__ import annotations
 
