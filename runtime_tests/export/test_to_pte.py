@@ -59,7 +59,7 @@ def test_manifest_says_what_is_in_the_directory(ternary):
     assert manifest.part_bytes["head"] == 0  # tied: one table serves both
 
 
-@pytest.mark.parametrize("bits", ["0", "5", "-1", "two", "nan", "8"])
+@pytest.mark.parametrize("bits", ["0", "9", "-1", "two", "nan", "2.5"])
 def test_unknown_bits(bits, tmp_path, capsys):
     assert run("--bits", bits, "--output", tmp_path / "out") == 2
     assert "1.58" in one_sentence(capsys)
