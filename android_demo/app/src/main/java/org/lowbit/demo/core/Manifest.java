@@ -118,7 +118,7 @@ final class Manifest {
         }
         long embedding = content.whole("embedding_bits");
         long head = content.whole("head_bits");
-        if ("int8".equals(kvCache)) label.append(", int8 cache");
+        if (!"fp32".equals(kvCache)) label.append(", ").append(kvCache).append(" cache");
         if (embedding != 8) label.append(", ").append(embedding).append("-bit embedding");
         if (head != embedding) label.append(", ").append(head).append("-bit head");
         return label.toString();
