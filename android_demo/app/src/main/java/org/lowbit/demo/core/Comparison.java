@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.concurrent.Callable;
 
 /** One comparison while it runs, on a thread of its own; every step waits for the engine. */
-final class Comparison implements Runnable {
+final class Comparison {
     /** Batteries and cases are below it in use; where the system tells nothing of throttling, it is taken for that. */
     private static final double TOO_WARM_CELSIUS = 45;
 
@@ -34,17 +34,28 @@ final class Comparison implements Runnable {
         stopped = reason;
     }
 
-    @Override
-    public void run() {
+    /** Measures, and returns the event that tells the end; whoever calls sends it when the app is free again. */
+    End measureAll() {
         try {
             measure();
             report.end(stopped);
-            events.send("compare.done", event().put("report", report.content()));
+            return new End("compare.done", event().put("report", report.content()));
         } catch (IOException error) {
-            events.send("compare.failed", event().put("error", Words.sentence(error)));
+            return new End("compare.failed", event().put("error", Words.sentence(error)));
         } catch (RuntimeException error) {
             String sentence = "The comparison ended by a fault of the app: " + error + ".";
-            events.send("compare.failed", event().put("error", sentence));
+            return new End("compare.failed", event().put("error", sentence));
+        }
+    }
+
+    /** The last event of a comparison. */
+    static final class End {
+        final String name;
+        final JsonObject content;
+
+        End(String name, JsonObject content) {
+            this.name = name;
+            this.content = content;
         }
     }
 

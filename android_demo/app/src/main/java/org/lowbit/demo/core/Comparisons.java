@@ -72,9 +72,10 @@ final class Comparisons {
             @Override
             public void run() {
                 platform.keepAwake(true);
-                comparison.run();
+                Comparison.End end = comparison.measureAll();
                 platform.keepAwake(false);
                 end();
+                events.send(end.name, end.content);
             }
         }).start();
         return comparison.run;
