@@ -118,7 +118,7 @@ class ModelWeights:
         return replace(self._header(names[0]), n=sum(self.shape(name)[0] for name in names))
 
     def form(self, name: str) -> tuple[PackedHeader, tuple[int, ...]]:
-        """What the weights of a table have in common: its header but for rows, and its order of columns."""
+        """Return a key that all weights of one table share: the header without rows, the order of columns."""
         order = self.order(name)
         return replace(self._header(name), n=1), () if order is None else tuple(order.tolist())
 

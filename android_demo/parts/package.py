@@ -1,4 +1,4 @@
-"""From the built parts to a signed APK, with Debian's aapt, zipalign and apksigner."""
+"""Package the built parts as a signed APK, with Debian's aapt, zipalign and apksigner."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PASSWORD = "android"  # of a debug key, as Android Studio's
 
 @dataclass(frozen=True)
 class Identity:
-    """What app/build.gradle says of the app."""
+    """The app's name, versions and API levels, as app/build.gradle has them."""
 
     name: str
     min_api: int

@@ -42,7 +42,7 @@ class Grid:
         return self.levels > 0
 
     def encoding_of(self, group_size: int | None) -> Encoding:
-        """How files hold its codes with a scale for so many columns; None is one scale a row."""
+        """Return the encoding of this grid's codes for a group size; None means one scale a row."""
         if group_size is None or self.encoding.has_scale_groups:
             return self.encoding
         return ENCODING_BY_NAME[f"bits{self.encoding.code_bits}"]

@@ -40,7 +40,7 @@ def capacity(max_seq: int) -> int:
 
 
 def head_multiple(bits: int) -> int:
-    """What the head size must be a multiple of, for a cache of 8 or 4 bits an element."""
+    """Return the number that must divide the head size, for a cache of 8 or 4 bits an element."""
     return KEY_ELEMENTS * (8 // bits)
 
 

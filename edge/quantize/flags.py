@@ -89,7 +89,7 @@ class QuantizeFlags:
             raise ValueError(f"--mixed: {error}") from error
 
     def targets(self, plan: Plan, layer: str) -> dict[str, Target]:
-        """Where the linears of a layer go, by their names in it; none for those that are kept."""
+        """Return the targets of a layer's linears, by name in the layer; kept linears have none."""
         from_layer = {name: plan.of(f"{layer}.{name}") for names in SEQUENCE for name in names}
         searches = self.range != RANGES[0]
         return {

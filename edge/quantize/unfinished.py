@@ -130,7 +130,7 @@ class Unfinished:
 
 
 def directory_of(output: Path) -> Path:
-    """Where the layers of an unfinished run lie."""
+    """Return the folder that holds the layers of an unfinished run."""
     return output.with_name(f".{output.name}.quantizing")
 
 

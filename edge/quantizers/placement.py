@@ -56,7 +56,7 @@ class Levels:
         return self.values(self.codes(values))
 
     def of(self, columns: Tensor | slice) -> Levels:
-        """Those of some columns; all are the same where a whole row or group has one scale."""
+        """Select the levels of some columns; where a row or group has one scale, they are this object."""
         if self.scale.shape[1] == 1:
             return self
         zero = self.zero[:, columns] if isinstance(self.zero, Tensor) else self.zero
@@ -65,7 +65,7 @@ class Levels:
 
 @dataclass(frozen=True)
 class Target:
-    """Where the weights of a linear go.
+    """The grid, the groups and the choice of ranges for one linear.
 
     Attributes:
         group_size: columns that share a scale; None for one scale a row. The last group of a row is shorter

@@ -1,4 +1,4 @@
-"""What the tests of the app share, each made once per run: the native library, programs, npm's parts."""
+"""Fixtures of the app's tests, each made once per run: the native library, programs, npm's parts."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _BITS = (4, 8)
 
 @dataclass(frozen=True)
 class Scheme:
-    """What ``config_groups`` says of some linears; group_size is None for one scale a row."""
+    """One entry of ``config_groups``: a scheme of some linears; group_size is None for one scale a row."""
 
     bits: int
     group_size: int | None

@@ -40,7 +40,7 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """What was measured of one way at one width and group size.
+    """One cell of the table: a method at one width and group size, and its measurements.
 
     Attributes:
         seconds: of the processor, all threads together, without the start of Python.
