@@ -77,12 +77,15 @@ for _ in range(3):
     assert os.waitpid(child, 0)[1] == 0
 """
 FOUR_READERS = """
-print(logits(Program(ternary, THREADS)).sum().item().hex(), flush=True)
+def tell(program):  # one write: print may write a line's end apart from the line
+    os.write(1, (logits(program).sum().item().hex() + "\\n").encode())
+
+tell(Program(ternary, THREADS))
 children = []
 for _ in range(4):
     child = os.fork()
     if child == 0:
-        print(logits(Program(ternary, THREADS)).sum().item().hex(), flush=True)
+        tell(Program(ternary, THREADS))
         os._exit(0)
     children.append(child)
 assert all(os.waitpid(child, 0)[1] == 0 for child in children)
