@@ -46,6 +46,7 @@ class References:
     Attributes:
         float_logits: activations and KV cache in float32.
         rounded_logits: everything is rounded that the program rounds.
+        activations_logits: the same with a float32 cache.
         kv_cache: the program's.
         cache_logits: float32 with the program's cache; None if that is float32.
         inputs_logits: float32 with the input of every linear rounded to int8; None if the cache is not int8.
@@ -54,6 +55,7 @@ class References:
 
     float_logits: Tensor
     rounded_logits: Tensor
+    activations_logits: Tensor
     kv_cache: KVCacheFormat
     cache_logits: Tensor | None
     inputs_logits: Tensor | None
@@ -75,25 +77,36 @@ def references(
         model: norms and biases; its matrices are not used.
         advance: is called after each layer.
     """
-    table = program.tables[head_name(program)]
+    rounds_head = program.tables[head_name(program)].is_quantized
 
-    def as_lowered(layer: Layer, name: str) -> Layer:
+    def activations(layer: Layer, name: str) -> Layer:
         fused = lowered.get_submodule(name)
         assert isinstance(fused, FusedLayer)
-        rounding = recipe.with_int8_activations(layer, name, fused)
-        return with_rounded_cache(rounding, options.kv_cache)
+        return recipe.with_int8_activations(layer, name, fused)
 
-    roundings = [Rounding(_unchanged), Rounding(as_lowered, head_input=table.is_quantized)]
+    def cache(layer: Layer, name: str) -> Layer:
+        return with_rounded_cache(layer, options.kv_cache)
+
+    roundings = {"float": Rounding(_unchanged), "activations": Rounding(activations, rounds_head)}
     if options.kv_cache != "fp32":
-        roundings.append(Rounding(lambda layer, name: with_rounded_cache(layer, options.kv_cache)))
+        both = Rounding(lambda layer, name: cache(activations(layer, name), name), rounds_head)
+        roundings |= {"both": both, "cache": Rounding(cache)}
     if options.kv_cache == "int8":
         linears = [
             name.removeprefix("layers.0.") for name in named_linears(model) if name.startswith("layers.0.")
         ]
-        roundings.append(Rounding(lambda layer, name: with_int8_inputs(layer, linears), head_input=True))
-    logits = eager_logits(model, _program_values(program), tokens, roundings, advance)
-    cache, inputs = (*logits[2:], None, None)[:2]
-    return References(logits[0], logits[1], options.kv_cache, cache, inputs, recipe.exact_prefill)
+        roundings["inputs"] = Rounding(lambda layer, name: with_int8_inputs(layer, linears), head_input=True)
+    found = eager_logits(model, _program_values(program), tokens, list(roundings.values()), advance)
+    logits = dict(zip(roundings, found, strict=True))
+    return References(
+        float_logits=logits["float"],
+        rounded_logits=logits.get("both", logits["activations"]),
+        activations_logits=logits["activations"],
+        kv_cache=options.kv_cache,
+        cache_logits=logits.get("cache"),
+        inputs_logits=logits.get("inputs"),
+        exact_prefill=recipe.exact_prefill,
+    )
 
 
 def full_table_logits(

@@ -15,6 +15,8 @@ from edge.runtime.manifest import MANIFEST_NAME, Manifest
 
 SAMPLE_PROMPT = "Once upon a time"
 SAMPLE_TOKENS = 80
+#: Share of perplexity that int8 activations may cost without a warning.
+ACTIVATIONS_MARGIN = 0.01
 
 
 def print_summary(output: Path, manifest: Manifest, faults: Sequence[str] = ()) -> None:
@@ -39,6 +41,7 @@ def print_summary(output: Path, manifest: Manifest, faults: Sequence[str] = ()) 
         ),
         ("stored bits", _stored_bits(manifest)),
         ("embedding", _embedding(manifest)),
+        ("activations", _activations(manifest)),
         ("KV cache", _kv_cache(manifest)),
         ("verified", _verification(manifest)),
         ("speed here", f"{speed}; one run"),
@@ -78,6 +81,16 @@ def _embedding(manifest: Manifest) -> str:
     return f"{text}; rounding it took perplexity there from {before:.3f} to {v.perplexity_eager:.3f}"
 
 
+def _activations(manifest: Manifest) -> str:
+    cost = manifest.verification.activations
+    if cost is None or cost.rms == 0:
+        return "float32"
+    return (
+        f"int8; by itself it moves logits by rms {cost.rms:.2g} and perplexity from "
+        f"{manifest.verification.perplexity_eager:.3f} to {cost.perplexity:.3f}"
+    )
+
+
 def _kv_cache(manifest: Manifest) -> str:
     size = f"{manifest.kv_cache}, {manifest.kv_cache_bytes:,} bytes for {manifest.max_seq_len} positions"
     cost, refused = manifest.verification.cache, manifest.verification.cache_refused
@@ -112,6 +125,12 @@ def _warnings(manifest: Manifest) -> list[str]:
         warnings.append(
             f"this checkpoint was not trained at {manifest.bits:g} bits; rounding it took perplexity there "
             f"from {before:.3f} to {after:.3f}. Training at that width: python -m edge.training --help"
+        )
+    cost = manifest.verification.activations
+    if cost is not None and cost.perplexity_ratio > 1 + ACTIVATIONS_MARGIN and manifest.weights != "random":
+        warnings.append(
+            f"int8 activations alone raise perplexity there by {cost.perplexity_ratio - 1:.1%}; smooth the "
+            "full-precision model before its weights are rounded: python -m edge.quantize --smooth"
         )
     if manifest.weights == "random":
         warnings.append("random weights: this program measures speed and size, its text means nothing")

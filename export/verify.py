@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from edge.runtime.load import Program
-from edge.runtime.manifest import CacheCost, KVCacheFormat, Verification
+from edge.runtime.manifest import ActivationsCost, CacheCost, KVCacheFormat, Verification
 from export.program_file import VerificationError
 from export.references import References, exp, perplexity
 
@@ -71,10 +71,22 @@ def verify(path: Path, references: References, tables: int, tokens: list[int], t
         perplexity_program=perplexity(stepwise, tokens),
         perplexity_eager=perplexity(floats, tokens),
         perplexity_bound=exp(2 * (rounding_rms + bound)),
+        activations=_activations_cost(references, tokens),
         cache=cache,
     )
     _judge(result)
     return result
+
+
+def _activations_cost(references: References, tokens: list[int]) -> ActivationsCost:
+    """The change that int8 activations alone make to the float model."""
+    floats, rounded = references.float_logits, references.activations_logits
+    found = perplexity(rounded, tokens)
+    return ActivationsCost(
+        rms=_rms(rounded - floats),
+        perplexity=found,
+        perplexity_ratio=found / perplexity(floats, tokens),
+    )
 
 
 def _cache_cost(references: References, tokens: list[int]) -> CacheCost | None:

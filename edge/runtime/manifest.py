@@ -57,6 +57,20 @@ class CacheCost(_Record):
     perplexity_bound: _Size
 
 
+class ActivationsCost(_Record):
+    """Cost of int8 activations alone, in eager PyTorch with the program's weights and a float32 KV cache.
+
+    Attributes:
+        rms: change of the logits.
+        perplexity: with int8 activations; ``Verification.perplexity_eager`` is with float32 ones.
+        perplexity_ratio: the first over the second; 1 where the program rounds no activations.
+    """
+
+    rms: _Size
+    perplexity: _Size
+    perplexity_ratio: _Size
+
+
 class Verification(_Record):
     """Result of the verification at export; errors of logits are root mean squares.
 
@@ -71,6 +85,7 @@ class Verification(_Record):
         prefill_rms: prefill against token by token in the program; prefill_rms_bound is 0 if our own ops
             compute everything.
         perplexity_program, perplexity_eager, perplexity_bound: on that text; the bound is a ratio.
+        activations: the cost of int8 activations; None in programs from before it was measured.
         cache: the cost of an integer KV cache; None for a float32 one.
         cache_refused: the cost of an int8 KV cache, because of which this program has a float32 one.
         perplexity_tables: of the float model with its token embedding and head in full precision, where the
@@ -90,6 +105,7 @@ class Verification(_Record):
     perplexity_program: _Size
     perplexity_eager: _Size
     perplexity_bound: _Size
+    activations: ActivationsCost | None = None
     cache: CacheCost | None = None
     cache_refused: CacheCost | None = None
     perplexity_tables: _Size | None = None

@@ -56,6 +56,9 @@ def _check(model, program, options=OPTIONS):
 
 def test_a_right_program_passes(exported):
     result = _verify(*exported)
+    assert 0 < result.activations.rms == result.rounding_rms  # the cache is float32
+    ratio = result.activations.perplexity / result.perplexity_eager
+    assert result.activations.perplexity_ratio == ratio != 1
     assert result.exact_tables == 2 * 4 + 1  # four tables in each of two layers, and one embedding
     assert result.prefill_rms == 0.0  # every op works token by token, whatever comes with it
     assert result.program_rms <= result.program_rms_bound < 0.25 * result.logit_rms
@@ -66,6 +69,8 @@ def test_an_int8_cache_is_judged_by_itself_too(tmp_path):
     result = _verify(*_written(tmp_path, kv_cache="int8", head_dim=12), options)
     assert result.prefill_rms == 0.0
     assert 0 < result.cache.rms < result.cache.rms_bound
+    assert result.activations.rms == result.cache.rms_bound  # every linear's inputs are rounded
+    assert result.activations.rms != result.rounding_rms  # which has the cache's too
     assert result.program_rms <= result.program_rms_bound
 
 
@@ -92,7 +97,8 @@ def test_the_cure_for_a_cache_that_costs_too_much_is_the_next_finer_one(tmp_path
     logits = 3 * torch.randn(len(TOKENS), 304, generator=torch.Generator().manual_seed(0))
     signs = 2.0 * (torch.arange(304) % 2) - 1
     inputs = logits + 0.1 * signs if kv_cache == "int8" else None
-    references = References(logits, logits, kv_cache, logits + 0.2 * signs, inputs, exact_prefill=True)
+    cache = logits + 0.2 * signs
+    references = References(logits, logits, logits, kv_cache, cache, inputs, exact_prefill=True)
     finer, bound = ("fp32", "0.1 of int8 act") if kv_cache == "int8" else ("int8", "0.1414 that costs 1 %")
     with pytest.raises(
         CacheTooCoarse, match=f"by rms 0.2, more than the {bound}.*--kv-cache {finer}"
