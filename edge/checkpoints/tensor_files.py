@@ -26,6 +26,7 @@ PICKLED_NAME, PICKLED_INDEX_NAME = "pytorch_model.bin", "pytorch_model.bin.index
 WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 #: Names in ``Decoder``.
 EMBEDDING_WEIGHT, HEAD_WEIGHT = "embed_tokens.weight", "lm_head.weight"
+NORM_WEIGHT = "norm.weight"
 #: A linear's learned scale is stored under its full name with this suffix, as by ParetoQ.
 PACKED_SUFFIX = ".packed"
 ALPHA_SUFFIX = ".weight_clip_val"

@@ -1,4 +1,4 @@
-"""Quantise a trained model without training it: round to nearest, GPTQ or OmniQuant.
+"""Quantise a trained model without training it: round to nearest, GPTQ or OmniQuant; and smooth it.
 
 Writes a checkpoint that export, evaluation and training take like any other. One layer is in memory at a
 time, and a layer that is done stays done: the same command given again goes on where it was interrupted.
@@ -25,6 +25,7 @@ from edge.quantize.flags import QuantizeFlags
 from edge.quantize.layers import LayerByLayer
 from edge.quantize.samples import draw_samples, sample_length
 from edge.quantize.unfinished import Unfinished, directory_of
+from edge.quantizers.smoothing import refuse_unsmoothable
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(
             f"{flags.model} is quantised already, at {checkpoint.plan}; give the full-precision model"
         )
+    if flags.smooth:
+        refuse_unsmoothable(checkpoint.config)
     output = flags.output or _default_output(flags)
     _check_output(output, directory)
     plan = flags.plan(checkpoint.config)
@@ -43,8 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     with only_writer(directory_of(output)):
         disk = Unfinished(output, asked, checkpoint)
         try:
-            layers = LayerByLayer(checkpoint, flags.how, samples)
+            layers = LayerByLayer(checkpoint, flags.how, samples, flags.smooth)
             layers.quantize(lambda layer: flags.targets(plan, layer), disk, _say)
+            disk.write_rest(layers.rest())
         except ValueError:  # the same would happen again, so there is nothing to go on with
             disk.remove()
             raise
@@ -55,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _default_output(flags: QuantizeFlags) -> Path:
-    return Path("quantized") / f"{Path(flags.model).resolve().name}-{flags.method}-{flags.bits}bit"
+    steps = [*(["smooth"] if flags.smooth else []), *filter(None, [flags.method]), f"{flags.bits}bit"]
+    return Path("quantized") / "-".join([Path(flags.model).resolve().name, *steps])
 
 
 def _check_output(output: Path, model: Path) -> None:
@@ -67,8 +72,8 @@ def _check_output(output: Path, model: Path) -> None:
 
 
 def _samples(flags: QuantizeFlags, checkpoint: Checkpoint) -> Tensor | None:
-    """The calibration samples int64 [N, T]; None for a method that needs none."""
-    if not flags.how.needs_calibration or flags.calibration is None:
+    """The calibration samples int64 [N, T]; None where nothing needs them."""
+    if not flags.needs_calibration or flags.calibration is None:
         return None
     if checkpoint.tokenizer is None:
         raise ValueError(f"{flags.model} has no tokenizer, which --calibration needs")

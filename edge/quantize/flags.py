@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge.checkpoints.hugging_face import linear_names
 from edge.cli import flag
-from edge.formats import FULL_PRECISION, GRIDS, Grid, grid_for_bits
+from edge.formats import GRIDS, Grid, grid_for_bits
 from edge.formats.weight import GROUP_SIZES
 from edge.model.config import ModelConfig
 from edge.quantizers.placement import Target
@@ -15,8 +15,8 @@ from edge.quantizers.plan import Plan
 from edge.quantizers.post_methods import POST_METHODS
 from edge.quantizers.post_training import SEQUENCE, PostTraining
 
-#: Widths that models are quantised to after training; one bit wants training.
-BITS = tuple(sorted({grid.bits for grid in GRIDS if 1 < grid.bits <= 8}))
+#: Widths that models are quantised to after training, and 16 for none; one bit wants training.
+BITS = tuple(sorted({grid.bits for grid in GRIDS if grid.bits > 1}))
 ROW = "row"
 RANGES = ("min-max", "searched")
 
@@ -25,8 +25,18 @@ RANGES = ("min-max", "searched")
 class QuantizeFlags:
     """Flags of the command; those that depend on the model are checked when it is open."""
 
-    method: str = flag("how weights are rounded", choices=tuple(POST_METHODS))
-    bits: str = flag(f"bits per weight of the linears: {', '.join(f'{bits:g}' for bits in BITS)}")
+    bits: str = flag(
+        f"bits per weight of the linears: {', '.join(f'{bits:g}' for bits in BITS)}; 16 rounds none, for "
+        "--smooth alone"
+    )
+    method: str | None = flag(
+        "how weights are rounded; none at 16 bits", default=None, choices=tuple(POST_METHODS)
+    )
+    smooth: bool = flag(
+        "move outliers of activations into weights first, which leaves the model as it is and int8 "
+        "activations more exact (SmoothQuant)",
+        default=False,
+    )
     model: str = flag(
         "full-precision model: 'default' (embedded), a directory, or a hub id", default="default"
     )
@@ -48,7 +58,8 @@ class QuantizeFlags:
         default=None,
     )
     calibration: str | None = flag(
-        "text that activations come from, named as in training; rtn reads none", default=None
+        "text that activations come from, named as in training; rtn without --smooth reads none",
+        default=None,
     )
     samples: int = flag("calibration samples", default=128)
     length: int | None = flag("tokens of a sample; default: 2048, or all of the model's", default=None)
@@ -62,15 +73,25 @@ class QuantizeFlags:
             raise ValueError(f"--samples must be at least 1, not {self.samples}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed must lie in 0..2^32 - 1, not {self.seed}")
-        if self.how.needs_calibration and self.calibration is None:
-            raise ValueError(f"--method {self.method} needs --calibration, a text of the kind it will read")
+        keeps = not self._grid(self.bits).is_quantized
+        if keeps and (self.method is not None or not self.smooth):
+            raise ValueError("16 bits round no weight: give --smooth and no --method, or fewer bits")
+        if not keeps and self.method is None:
+            raise ValueError(f"--bits {self.bits} needs a --method: {', '.join(POST_METHODS)}")
+        if self.needs_calibration and self.calibration is None:
+            asks = f"--method {self.method}" if self.how.needs_calibration else "--smooth"
+            raise ValueError(f"{asks} needs --calibration, a text of the kind it will read")
         if self.how.learns_ranges and self.range != RANGES[0]:
             raise ValueError(f"--method {self.method} learns its ranges: leave --range out")
-        self._grid(self.bits)
 
     @property
     def how(self) -> PostTraining:
-        return POST_METHODS[self.method]
+        """The method; where nothing is rounded, the one that reads nothing."""
+        return POST_METHODS[self.method or "rtn"]
+
+    @property
+    def needs_calibration(self) -> bool:
+        return self.smooth or self.how.needs_calibration
 
     @property
     def group_size(self) -> int | None:
@@ -98,11 +119,11 @@ class QuantizeFlags:
             if grid.is_quantized
         }
 
-    def _grid(self, bits: str, choices: tuple[float, ...] = BITS) -> Grid:
-        return grid_for_bits(bits, choices, asymmetric=self.asymmetric)
+    def _grid(self, bits: str) -> Grid:
+        return grid_for_bits(bits, BITS, asymmetric=self.asymmetric)
 
     def _pattern(self, text: str) -> tuple[str, Grid]:
         pattern, equals, bits = text.rpartition("=")
         if not pattern or not equals:
             raise ValueError(f"it takes PATTERN=BITS, as in 'layers.0.*=8', not {text!r}")
-        return pattern, self._grid(bits, (*BITS, FULL_PRECISION.bits))
+        return pattern, self._grid(bits)

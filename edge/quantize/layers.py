@@ -11,22 +11,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.checkpoints.checkpoint import Checkpoint
-from edge.checkpoints.tensor_files import EMBEDDING_WEIGHT
-from edge.model.decoder import Decoder, Layer
+from edge.checkpoints.tensor_files import EMBEDDING_WEIGHT, HEAD_WEIGHT, NORM_WEIGHT
+from edge.model.decoder import Decoder, Layer, RMSNorm
 from edge.quantize.unfinished import Unfinished
 from edge.quantizers.placement import Target
 from edge.quantizers.post_training import Block, PostTraining
+from edge.quantizers.smoothing import smooth, smoothed_head
 
 
 class LayerByLayer:
     """A model of which one layer at a time is in memory, and the activations between layers.
 
     Args:
-        samples: token ids int64 [N, T]; none for a method that needs no calibration.
+        samples: token ids int64 [N, T]; none where nothing needs calibration.
+        smooths: smooth every layer before the method rounds it.
     """
 
-    def __init__(self, checkpoint: Checkpoint, method: PostTraining, samples: Tensor | None) -> None:
-        self.checkpoint, self.method = checkpoint, method
+    def __init__(
+        self, checkpoint: Checkpoint, method: PostTraining, samples: Tensor | None, smooths: bool = False
+    ) -> None:
+        self.checkpoint, self.method, self.smooths = checkpoint, method, smooths
         with torch.device("meta"):
             self.model = Decoder(checkpoint.config, positions=0 if samples is None else samples.shape[1])
         self.inputs: list[Tensor] = []
@@ -51,7 +55,10 @@ class LayerByLayer:
             layer, run = self._float_layer(index), partial(self._run, index)
             targets, done = targets_of(name), disk.has(index)
             if not done:
-                self.method.quantize(Block(name, layer, targets, run, self.inputs, self.float_inputs, say))
+                block = Block(name, layer, targets, run, self.inputs, self.float_inputs, say)
+                if self.smooths:
+                    smooth(block)
+                self.method.quantize(block)
                 disk.write(index, layer)
                 layer = self._float_layer(index)
             self._advance(self.float_inputs, run, layer)
@@ -59,6 +66,20 @@ class LayerByLayer:
             self._advance(self.inputs, run, disk.read(index, layer, targets))
             took = "was done before" if done else f"{time.monotonic() - started:.1f} s"
             say(f"{name} ({index + 1} of {self.checkpoint.config.n_layers}): {took}")
+
+    def rest(self) -> dict[str, Tensor]:
+        """The weights that belong to no layer; call it after ``quantize``, whose outputs smooth the head.
+
+        Raises:
+            ValueError: activations that are not finite.
+        """
+        weights = self.checkpoint.weights
+        kept = {name: weights[name] for name in weights if not name.startswith("layers.")}
+        if self.smooths and HEAD_WEIGHT in kept:
+            norm = RMSNorm(self.checkpoint.config.dim, self.checkpoint.config.norm_eps)
+            norm.load_state_dict({"weight": kept[NORM_WEIGHT]})
+            kept[NORM_WEIGHT], kept[HEAD_WEIGHT] = smoothed_head(norm, kept[HEAD_WEIGHT], self.inputs)
+        return kept
 
     def _float_layer(self, index: int) -> Layer:
         """Read a layer with its float weights."""

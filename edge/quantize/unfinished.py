@@ -82,16 +82,20 @@ class Unfinished:
         layer.load_state_dict(dict(norms), strict=False, assign=True)
         return layer
 
+    def write_rest(self, tensors: dict[str, Tensor]) -> None:
+        """Write the weights that belong to no layer, by name."""
+        self._save(self.checkpoint.config.n_layers, tensors)
+
     def finish(self, plan: Plan) -> None:
-        """Write what belongs to no layer, and put the whole in the output's place.
+        """Put the checkpoint of all that was written in the output's place.
 
         Raises:
             ValueError: the output cannot be written; the layers stay.
         """
-        weights, layers = self.checkpoint.weights, self.checkpoint.config.n_layers
-        self._save(layers, {name: weights[name] for name in weights if not name.startswith("layers.")})
+        layers = self.checkpoint.config.n_layers
         files = [self._path(index) for index in range(layers + 1)]
-        hf = config_to_hf(self.checkpoint.config) | plan_to_hf(plan) | {PACKED_KEY: PACKED_VERSION}
+        hf = config_to_hf(self.checkpoint.config) | plan_to_hf(plan)
+        hf |= {PACKED_KEY: PACKED_VERSION} if plan.is_quantized else {}
         with replace_directory(self.output) as partial:
             write_beside_weights(partial, hf | {POST_TRAINING_KEY: self.asked}, self.checkpoint.tokenizer)
             for file in files:

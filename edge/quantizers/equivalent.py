@@ -2,8 +2,9 @@
 
 What a norm, or the value projection, puts out is divided channel by channel by t, and the columns of the
 linears that read it are multiplied by t (SmoothQuant, arXiv 2211.10438; OmniQuant, arXiv 2308.13137). For
-layers shaped as Llama's this is exact at three places: a norm and q, k, v; a norm and gate, up; and v and o,
-where every head has values of its own. t is folded into the weights, so that nothing is left to run.
+layers shaped as Llama's this is exact at four places: a norm and q, k, v; a norm and gate, up; v and o; and
+up and down, because down reads activation(gate) * up. t is folded into the weights, so that nothing is left
+to run.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edge.quantizers.post_training import SEQUENCE, Block
 
 #: OmniQuant's: the start of t balances inputs and weights; t stays away from 0.
 BALANCE, SMALLEST_START, SMALLEST = 0.5, 1e-5, 1e-2
-_QKV, _OUT, _GATE_UP, _ = SEQUENCE
+_QKV, _OUT, _GATE_UP, _DOWN = SEQUENCE
 
 
 @dataclass(frozen=True)
@@ -29,25 +30,52 @@ class Pair:
     Attributes:
         producers: names of the parameters whose rows, or values, are divided.
         consumers: names of the linears whose columns are multiplied.
+        readers: times that the consumers have each channel: query heads that share a head of values.
+        run: channels in a row that repeat together: those of a head.
     """
 
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
+    readers: int = 1
+    run: int = 1
+
+    def spread(self, t: Tensor) -> Tensor:
+        """Repeat t [channels] for the consumers' columns [channels * readers]."""
+        return t.view(-1, self.run).repeat_interleave(self.readers, dim=0).flatten()
+
+    def largest(self, columns: Tensor) -> Tensor:
+        """The largest [channels] of what the consumers' columns [channels * readers] have of each."""
+        return columns.view(-1, self.readers, self.run).amax(dim=1).flatten()
 
 
-def pairs_of(layer: Layer) -> list[Pair]:
-    """The places of this layer; a layer whose norms come behind attention and MLP has none for norms."""
+def learned_pairs(layer: Layer) -> list[Pair]:
+    """The places of this layer that OmniQuant transforms: not down's, nor o's where heads share values."""
+    attention = layer.self_attn
+    owns_values = attention.v_proj.out_features == attention.o_proj.in_features
+    return norm_pairs(layer) + ([value_pair(layer)] if owns_values else [])
+
+
+def norm_pairs(layer: Layer) -> list[Pair]:
+    """The norms and what reads them; none where norms come behind attention and MLP."""
     before_attention, _, before_mlp, _ = layer.norm_names
-    pairs = [
+    return [
         Pair((f"{norm}.weight",), consumers)
         for norm, consumers in ((before_attention, _QKV), (before_mlp, _GATE_UP))
         if norm is not None
     ]
+
+
+def value_pair(layer: Layer) -> Pair:
+    """The values of attention, and o."""
     attention = layer.self_attn
-    if attention.v_proj.out_features == attention.o_proj.in_features:  # no head shares its values
-        bias = ("self_attn.v_bias",) if attention.v_bias is not None else ()
-        pairs.append(Pair(("self_attn.v_proj.weight", *bias), _OUT))
-    return pairs
+    bias = ("self_attn.v_bias",) if attention.v_bias is not None else ()
+    readers = attention.o_proj.in_features // attention.v_proj.out_features
+    return Pair(("self_attn.v_proj.weight", *bias), _OUT, readers, attention.head_dim)
+
+
+def down_pair() -> Pair:
+    """Up, whose outputs are a factor of what down reads."""
+    return Pair(("mlp.up_proj.weight",), _DOWN)
 
 
 def transformed(
@@ -59,7 +87,7 @@ def transformed(
         for name in pair.producers:
             result[name] = result[name] / (t[:, None] if result[name].dim() == 2 else t)
         for name in pair.consumers:
-            result[f"{name}.weight"] = result[f"{name}.weight"] * t
+            result[f"{name}.weight"] = result[f"{name}.weight"] * pair.spread(t)
     return result
 
 
@@ -72,9 +100,13 @@ def starting_scales(block: Block, pair: Pair, inputs: Sequence[Tensor]) -> Tenso
         torch.maximum(largest, x.abs().amax(dim=0), out=largest)
 
     block.watch(pair.consumers[0], inputs, see)
-    of_weights = weights.abs().amax(dim=0).clamp_min(SMALLEST_START)
-    start = largest.clamp_min(SMALLEST_START) ** BALANCE / of_weights ** (1 - BALANCE)
-    return start.clamp_min(SMALLEST_START)
+    return balanced(pair.largest(largest), pair.largest(weights.abs().amax(dim=0)))
+
+
+def balanced(inputs: Tensor, weights: Tensor) -> Tensor:
+    """t [channels] of the largest magnitudes of inputs and of weights, both [channels]."""
+    weights, inputs = weights.clamp_min(SMALLEST_START), inputs.clamp_min(SMALLEST_START)
+    return (inputs**BALANCE / weights ** (1 - BALANCE)).clamp_min(SMALLEST_START)
 
 
 def away_from_zero(t: Tensor) -> Tensor:

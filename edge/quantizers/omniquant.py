@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.quantizers.base import QuantizedLinear
-from edge.quantizers.equivalent import Pair, away_from_zero, pairs_of, starting_scales, transformed
+from edge.quantizers.equivalent import Pair, away_from_zero, learned_pairs, starting_scales, transformed
 from edge.quantizers.placement import Levels, Target, ranges
 from edge.quantizers.post_training import Block, PostTraining
 
@@ -45,7 +45,7 @@ class OmniQuant(PostTraining):
     learns_ranges: bool = True
 
     def quantize(self, block: Block) -> None:
-        learned = _Learned(block, pairs_of(block.layer) if self.transforms else [])
+        learned = _Learned(block, learned_pairs(block.layer) if self.transforms else [])
         is_low = any(target.grid.bits < 3 for target in block.targets.values())
         rates = ((learned.clipping(), self.clipping_rate), (learned.scales, self.transform_rate))
         groups = [{"params": list(params), "lr": rate} for params, rate in rates if params]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edge.formats import BY_NAME
 from edge.model.decoder import Decoder, Layer, named_linears
 from edge.quantizers.base import OnGrid
-from edge.quantizers.equivalent import pairs_of, starting_scales, transformed
+from edge.quantizers.equivalent import learned_pairs, starting_scales, transformed
 from edge.quantizers.gptq import GPTQ
 from edge.quantizers.omniquant import OmniQuant
 from edge.quantizers.placement import Target
@@ -60,7 +60,7 @@ def test_the_transform_leaves_the_float_logits_unchanged(shape: str):
         before = model(tokens)
         for index, layer in enumerate(model.layers):
             block = replace(block_of(model), layer=layer, run=partial(run_layer, model, index))
-            pairs = pairs_of(layer)
+            pairs = learned_pairs(layer)
             assert len(pairs) == places
             starts = [starting_scales(block, pair, block.inputs) for pair in pairs]
             assert all(float(t.max() / t.min()) > 1.5 for t in starts)
