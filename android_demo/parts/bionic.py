@@ -15,7 +15,11 @@ from pathlib import Path
 from android_demo.parts.command import PartsError, run
 
 MIN_API = 26
-_FROM_THE_LIST = {"libc.so": {"fgets", "isupper", "pthread_atfork", "tolower"}, "libm.so": {"ceilf"}}
+_START = Path(__file__).resolve().parent / "libc" / "start.c"
+_FROM_THE_LIST = {
+    "libc.so": {"__libc_init", "fgets", "fscanf", "isupper", "pthread_atfork", "puts", "tolower"},
+    "libm.so": {"ceilf"},
+}
 
 
 def names(linked_by_ndk: Iterable[Path]) -> dict[str, set[str]]:
@@ -57,13 +61,19 @@ def imports(path: Path) -> dict[str, set[str]]:
 
 
 def write_stand_ins(folder: Path, known: dict[str, set[str]], compiler: Path, cpu: str) -> None:
-    """Write libraries of these names and nothing else, so that the linker refuses any that Android lacks."""
+    """Write libraries of these names and nothing else, so that the linker refuses any that Android lacks.
+
+    ``start.o`` beside them starts an executable.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    target = f"--target={cpu}-linux-musl"
+    start = [compiler, target, "-O2", "-fPIE", "-Wall", "-Wextra", "-Werror", "-c", _START]
+    run([*start, "-o", folder / "start.o"], "cannot make the start of an executable")
     for library, symbols in known.items():
         source = folder / f"{library}.s"
         source.write_text("".join(f".globl {name}\n{name}:\n" for name in sorted(symbols)))
         options = [
-            f"--target={cpu}-linux-musl",
+            target,
             "-fuse-ld=lld",
             "-nostdlib",
             "-shared",

@@ -3,7 +3,7 @@
 #     ANDROID_ABI   arm64-v8a or x86_64
 #     LLVM_ROOT     the folder of Clang's bin and include
 #     LIBC_INCLUDE  musl's headers for that CPU
-#     LIBC_STUBS    the folder of the stand-ins
+#     LIBC_STUBS    the folder of the stand-ins and of start.o, with which an executable starts
 set(CMAKE_SYSTEM_NAME Linux)
 if(ANDROID_ABI STREQUAL arm64-v8a)
   set(CMAKE_SYSTEM_PROCESSOR aarch64)
@@ -30,5 +30,9 @@ list(JOIN flags " " CMAKE_CXX_FLAGS_INIT)
 # Pages of 16 KB, as newer phones have them. Never unloaded, because threads run its code until the end.
 set(CMAKE_SHARED_LINKER_FLAGS_INIT
     "-fuse-ld=lld -nostdlib -Wl,-z,max-page-size=16384 -Wl,-z,nodelete -Wl,-s -L${LIBC_STUBS}"
+)
+set(CMAKE_EXE_LINKER_FLAGS_INIT
+    "-fuse-ld=lld -nostdlib -pie -Wl,--dynamic-linker=/system/bin/linker64 -Wl,-z,max-page-size=16384 -Wl,-s \
+-L${LIBC_STUBS} ${LIBC_STUBS}/start.o"
 )
 set(CMAKE_CXX_STANDARD_LIBRARIES_INIT "-lc -lm -ldl")

@@ -19,6 +19,14 @@ int* __errno(void) {
   return &errno;
 }
 
+int __libc_start_main(int (*main)(int, char**, char**), int count, char** arguments);  // musl's
+
+// Starts an executable from the stack that the kernel made: the count of arguments, then the arguments.
+void __libc_init(long* stack, void (*unused)(void), int (*main)(int, char**, char**), const void* structors) {
+  (void)unused, (void)structors;
+  __libc_start_main(main, (int)*stack, (char**)(stack + 1));
+}
+
 // The numbers of Android's sysconf, which are not musl's.
 long sysconf(int name) {
   cpu_set_t cpus;

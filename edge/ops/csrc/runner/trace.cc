@@ -1,13 +1,21 @@
 #include "runner/trace.h"
 
+#include <executorch/devtools/etdump/etdump_flatcc.h>
+
 #include <cstdlib>
 
 #include "runner/output_file.h"
 
 namespace edge_runner {
 
-bool write_trace(executorch::etdump::ETDumpGen* tracer, const std::string& path, std::string* error) {
-  const executorch::etdump::ETDumpResult trace = tracer->get_etdump_data();
+using executorch::etdump::ETDumpGen;
+
+std::unique_ptr<executorch::runtime::EventTracer> make_tracer(std::string*) {
+  return std::make_unique<ETDumpGen>();
+}
+
+bool write_trace(executorch::runtime::EventTracer* tracer, const std::string& path, std::string* error) {
+  const executorch::etdump::ETDumpResult trace = static_cast<ETDumpGen*>(tracer)->get_etdump_data();
   if (trace.buf == nullptr || trace.size == 0) {
     *error = "there is no trace to write: the program ran no step";
     return false;

@@ -65,7 +65,9 @@ class Tables {
         bytes += round_up(static_cast<int64_t>(expected_header(op.n, op.k, form).total_bytes), kAlignment);
       }
     }
-    bytes_.reset(static_cast<uint8_t*>(std::aligned_alloc(kAlignment, static_cast<size_t>(bytes))));
+    void* aligned = nullptr;  // not aligned_alloc, which Android has since API 28
+    if (posix_memalign(&aligned, kAlignment, static_cast<size_t>(bytes)) != 0) std::abort();
+    bytes_.reset(static_cast<uint8_t*>(aligned));
     Random random(1);
     for (int64_t at = 0; at + 8 <= bytes; at += 8) {
       const uint64_t word = random.bits();
