@@ -9,6 +9,10 @@ and kept in a cache, as is what was built; a second build takes seconds.
 The APK has the libraries for arm64-v8a and x86_64 and the story model at 1, 1.58, 2, 3 and 4 bits, beside
 XNNPACK's program of 4 bits, and is signed with a debug key. Install it with
   adb install android_demo/build/lowbit-demo.apk
+
+With --tools it makes no APK, but what `python -m edge.latency --device adb` puts on a phone: lowbit_runner
+for Android's shell with the libraries of the APK. That needs openjdk-17-jdk-headless, npm, clang-19, lld-19,
+libc++-19-dev, ninja-build and cmake.
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ class BuildFlags:
         "the APK to write (default: %(default)s)", default=_ROOT / "android_demo/build/lowbit-demo.apk"
     )
     cache: Path = flag("keeps downloads and builds (default: %(default)s)", default=default_cache())
+    tools: Path | None = flag("write the tools for a phone's shell there, and no APK", default=None)
     key: Path | None = flag(
         "keystore of a debug key; made where there is none (default: in the cache)", default=None
     )
@@ -55,6 +60,10 @@ def main(argv: list[str] | None = None) -> int:
     flags = parse_flags(BuildFlags, argv, "android_demo.build", str(__doc__))
     cache = flags.cache.resolve()
     with only_writer(cache / "build", wait=True):
+        if flags.tools:
+            NativeBuild(cache, node_modules(cache), "arm64-v8a").write_tools(flags.tools)
+            print(f"{flags.tools}: the tools with the libraries of the APK")
+            return 0
         apk = build(cache, flags.key or cache / "debug.keystore")
         with staged_file(flags.output) as staged:
             shutil.copyfile(apk, staged)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from runtime_tests.android_builds import android_natives, android_system, android_tools, npm_parts  # noqa: F401
+
 # Timings vary on shared machines; a slow example is not a wrong one.
 settings.register_profile("edge", deadline=None, max_examples=40)
 settings.load_profile("edge")

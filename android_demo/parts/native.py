@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,6 +12,9 @@ from android_demo.parts import bionic
 from android_demo.parts.command import PartsError, find_tool, run
 from android_demo.parts.debian import ARCHITECTURES, musl
 from android_demo.parts.npm import EXECUTORCH
+from edge.files import replace_directory, sha256_of
+from edge.latency.devices.device import LibraryRecord
+from edge.latency.devices.tools import write_libraries
 
 CPP = Path(__file__).resolve().parents[1] / "app" / "src" / "main" / "cpp"
 CPUS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}
@@ -19,6 +23,8 @@ _CLANG_VERSIONS = range(25, 17, -1)
 
 #: What the app loads, in the order in which each needs the ones before it.
 LIBRARIES = ("libfbjni.so", "libexecutorch_jni.so", "liblowbit_app.so")
+#: What measures in a phone's shell, below the folder of a build.
+TOOLS = (Path("lowbit_runner"), Path("edge/lowbit_kernel_check"), Path("edge/lowbit_kernel_bench"))
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,25 @@ class NativeBuild:
         # Its file has the name by which others need it.
         shutil.copyfile(self._executorch(self.abi), build / "libexecutorch_jni.so")
         return build
+
+    def write_tools(self, folder: Path) -> None:
+        """Write TOOLS with the libraries that an APK takes from this build, and a record of these.
+
+        Raises:
+            PartsError: it cannot be built; ``folder`` is as before.
+        """
+        build = self.build()
+        with replace_directory(folder) as partial:
+            for path in (*TOOLS, *map(Path, LIBRARIES)):
+                shutil.copy2(build / path, partial / path.name)
+            write_libraries(partial, [self._record(build / name) for name in LIBRARIES])
+
+    def _record(self, library: Path) -> LibraryRecord:
+        origin = ""
+        if sha256_of(library) == sha256_of(self._executorch(self.abi)):
+            package = json.loads((self.parts / EXECUTORCH.parent / "package.json").read_text())
+            origin = f"{package['name']} {package['version']}"
+        return LibraryRecord(name=library.name, sha256=sha256_of(library), origin=origin)
 
     def _executorch(self, abi: str) -> Path:
         return self.parts / EXECUTORCH / "android" / "libs" / "executorch" / abi / "libexecutorch.so"

@@ -4,8 +4,7 @@
 
 The build downloads the aarch64 wheel of the installed ExecuTorch version with pip and compiles against it
 with Debian's g++-aarch64-linux-gnu. The folder holds the tools, every library that they need (ExecuTorch's,
-C's and C++'s) and the loader, so it runs on any 64-bit ARM Linux kernel, also in an Android phone's shell,
-or emulated::
+C's and C++'s) and the loader, so it runs on any 64-bit ARM Linux kernel or emulated::
 
     DIR/ld-linux-aarch64.so.1 --library-path DIR DIR/lowbit_runner --model model.pte --tokens 1,2,3
     qemu-aarch64 DIR/ld-linux-aarch64.so.1 --library-path DIR DIR/lowbit_runner ...

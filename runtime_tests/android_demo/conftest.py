@@ -1,4 +1,4 @@
-"""Fixtures of the app's tests, each made once per run: the native library, programs, npm's parts."""
+"""Fixtures of the app's tests, each made once per run: the desktop's native library, programs, the page."""
 
 from __future__ import annotations
 
@@ -58,23 +58,6 @@ def story_program(tmp_path_factory: pytest.TempPathFactory) -> StoryPrograms:
         return folder / "program"
 
     return exported
-
-
-@pytest.fixture(scope="session")
-def npm_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The node_modules folder of the parts that the app takes from npm."""
-    from android_demo.parts.command import PartsError
-    from android_demo.parts.npm import node_modules
-
-    require("npm")
-
-    def fetch(folder: Path) -> None:
-        try:
-            node_modules(folder)
-        except PartsError as error:
-            pytest.skip(str(error))
-
-    return node_modules(made_once(tmp_path_factory, "app-npm", fetch))
 
 
 @pytest.fixture(scope="session")

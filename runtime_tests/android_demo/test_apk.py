@@ -15,20 +15,17 @@ import pytest
 from android_demo import build as app_build
 from android_demo.parts import bionic, verify
 from android_demo.parts.command import PartsError
-from android_demo.parts.debian import ARCHITECTURES, musl
 from android_demo.parts.java import write_dex
-from android_demo.parts.native import CPUS, LIBRARIES, NativeBuild, llvm_root
+from android_demo.parts.native import CPUS, LIBRARIES
 from android_demo.parts.package import PAGE_BYTES, identity, package
 from edge.files import sha256_of
+from edge.latency.devices.tools import read_libraries
+from runtime_tests.android_builds import ARM_CORES, LOADER, AndroidNatives, android_command
 from runtime_tests.android_demo.conftest import WIDTHS
 from runtime_tests.native_builds import made_once, require, run
 from runtime_tests.ops import runner_process
 
-LOADER = Path(__file__).parent / "loader"
 PROMPT, COUNT = "1,15,7", 8
-EMULATOR = "qemu-aarch64"
-#: Cores that qemu knows, one for each of our kernels: neon, dotprod, i8mm.
-ARM_CORES = ("cortex-a53", "neoverse-n1", "max")
 
 
 @dataclass(frozen=True)
@@ -36,78 +33,62 @@ class Built:
     """An APK with one program, and what it was made of."""
 
     apk: Path
-    cache: Path
     native: dict[str, Path]
     program: Path
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, npm_parts: Path, story_program) -> Built:
+def built(tmp_path_factory: pytest.TempPathFactory, android_natives, story_program) -> Built:
     """The APK of build.py's own steps, with the program of 1.58 bits alone."""
-    require("javac", "keytool", "aapt", "zipalign", "apksigner", "apt-get", "dpkg-deb", "cmake", "ninja")
-    try:
-        llvm_root()
-    except PartsError as error:
-        pytest.skip(str(error))
-    program = story_program("1.58")
+    require("keytool", "aapt", "zipalign", "apksigner")
+    program, parts = story_program("1.58"), android_natives.parts
+    native = {abi: android_natives.build(abi).folder for abi in CPUS}
 
-    def make(cache: Path) -> None:
-        native = {abi: NativeBuild(cache, npm_parts, abi).build() for abi in CPUS}
-        dex = write_dex(cache / "java", npm_parts)
-        assets = app_build.gather_assets(cache / "assets", npm_parts, [program])
-        package(cache / "package", assets, dex, native, cache / "debug.keystore")
+    def make(folder: Path) -> None:
+        dex = write_dex(folder / "java", parts)
+        assets = app_build.gather_assets(folder / "assets", parts, [program])
+        package(folder / "package", assets, dex, native, folder / "debug.keystore")
 
-    cache = made_once(tmp_path_factory, "app-apk", make)
-    native = {abi: NativeBuild(cache, npm_parts, abi).folder for abi in CPUS}
-    return Built(cache / "package" / "signed.apk", cache, native, program)
+    folder = made_once(tmp_path_factory, "app-apk", make)
+    return Built(folder / "package" / "signed.apk", native, program)
 
 
 @pytest.fixture(scope="session")
-def unpacked(tmp_path_factory: pytest.TempPathFactory, built: Built) -> Path:
+def unpacked(tmp_path_factory: pytest.TempPathFactory, built: Built, android_natives) -> Path:
     """The APK's files, with what starts its libraries on this computer beside the libraries of each ABI."""
 
     def unpack(folder: Path) -> None:
         with zipfile.ZipFile(built.apk) as archive:
             archive.extractall(folder)
         for abi in CPUS:
-            _compile_starter(built.cache, folder / "lib" / abi, abi)
+            _compile_starter(android_natives, folder / "lib" / abi, abi)
 
     return made_once(tmp_path_factory, "app-unpacked", unpack)
 
 
-def _compile_starter(cache: Path, libraries: Path, abi: str) -> None:
-    cpu, llvm = CPUS[abi], llvm_root()
-    libc = musl(cache) / ARCHITECTURES[abi]
-    include, lib = libc / "usr" / "include" / f"{cpu}-linux-musl", libc / "lib" / f"{cpu}-linux-musl"
+def _compile_starter(natives: AndroidNatives, libraries: Path, abi: str) -> None:
+    """An executable that starts as Linux's do, and takes the place of a JVM."""
+    target = f"{CPUS[abi]}-linux-musl"
     java = Path(str(shutil.which("javac"))).resolve().parents[1] / "include"
-    clang = [llvm / "bin" / "clang", f"--target={cpu}-linux-musl", "-nostdlibinc", "-isystem", include]
-    clang += [
-        "-isystem",
-        java,
-        "-isystem",
-        java / "linux",
-        "-fuse-ld=lld",
-        "-nostdlib",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-    ]
-    run([*clang, "-fPIC", "-shared", LOADER / "bionic_names.c", "-o", libraries / "liblog.so"])
-    start = libc / "usr" / "lib" / f"{cpu}-linux-musl" / "Scrt1.o"
-    link = [libraries / "liblowbit_app.so", lib / "libc.so", "-Wl,--allow-shlib-undefined"]
+    clang = [*natives.clang(abi), "-isystem", java, "-isystem", java / "linux"]
+    start = natives.musl(abi) / "usr" / "lib" / target / "Scrt1.o"
+    libc = natives.musl(abi) / "lib" / target / "libc.so"
+    link = [libraries / "liblowbit_app.so", libc, "-Wl,--allow-shlib-undefined"]
+    link += ["-Wl,--dynamic-linker=/system/bin/linker64", "-Wl,-rpath,$ORIGIN"]
     run([*clang, "-fPIE", "-pie", start, LOADER / "no_jvm.c", *link, "-o", libraries / "no_jvm"])
 
 
-def start(built: Built, unpacked: Path, abi: str, core: str | None, *words: object) -> list[str]:
+@pytest.fixture
+def start(unpacked: Path, android_system: Path):
     """Run the libraries of an ABI under musl's loader and return the lines printed."""
-    cpu, libraries = CPUS[abi], unpacked / "lib" / abi
-    loader = musl(built.cache) / ARCHITECTURES[abi] / "lib" / f"ld-musl-{cpu}.so.1"
-    emulator = [EMULATOR, "-cpu", core] if core else []
-    command = [*emulator, loader, "--library-path", libraries, "--preload", libraries / "liblog.so"]
-    command += [libraries / "no_jvm", *words]
-    result = subprocess.run([str(w) for w in command], capture_output=True, text=True, timeout=120)
-    assert result.returncode in (0, 2), result.stdout + result.stderr
-    return result.stdout.splitlines()
+
+    def started(abi: str, core: str, *words: object) -> list[str]:
+        command = android_command(android_system, abi, unpacked / "lib" / abi / "no_jvm", core)
+        result = subprocess.run([*command, *map(str, words)], capture_output=True, text=True, timeout=120)
+        assert result.returncode in (0, 2), result.stdout + result.stderr
+        return result.stdout.splitlines()
+
+    return started
 
 
 def expected_ids(program: Path) -> list[int]:
@@ -116,39 +97,31 @@ def expected_ids(program: Path) -> list[int]:
     return runner_process.ids(runner_process.run("--model", program, *options))
 
 
-@pytest.mark.parametrize(("abi", "core"), [("x86_64", None), *(("arm64-v8a", core) for core in ARM_CORES)])
-def test_the_libraries_of_the_apk_give_the_tokens_of_lowbit_runner(built, unpacked, abi, core):
-    if core:
-        require(EMULATOR)
+@pytest.mark.parametrize(("abi", "core"), [("x86_64", "this"), *(("arm64-v8a", core) for core in ARM_CORES)])
+def test_the_libraries_of_the_apk_give_the_tokens_of_lowbit_runner(start, unpacked, abi, core):
     program = unpacked / "assets" / "programs" / "program" / "model.pte"
-    ids, statistics = start(built, unpacked, abi, core, program, PROMPT, COUNT, 100)
+    ids, statistics = start(abi, core, program, PROMPT, COUNT, 100)
     assert [int(word) for word in ids.split(",")] == expected_ids(program)
     assert json.loads(statistics)["end"] == "length"
 
 
 @pytest.mark.parametrize("abi", CPUS)
 @pytest.mark.parametrize("variant", [*((bits, "lowbit") for bits in WIDTHS), ("4", "xnnpack-8da4w")])
-def test_android_runs_every_program_of_the_family(built, unpacked, story_program, abi, variant):
+def test_android_runs_every_program_of_the_family(start, story_program, abi, variant):
     """XNNPACK's program too, though its kernels are another build than the wheel's."""
-    core = ARM_CORES[-1] if abi == "arm64-v8a" else None
-    if core:
-        require(EMULATOR)
     program = story_program(*variant) / "model.pte"
-    ids, _ = start(built, unpacked, abi, core, program, PROMPT, COUNT, 100)
+    ids, _ = start(abi, ARM_CORES[-1], program, PROMPT, COUNT, 100)
     assert [int(word) for word in ids.split(",")] == expected_ids(program)
 
 
 @pytest.mark.parametrize("abi", CPUS)
-def test_the_libraries_of_the_apk_stop_and_refuse(built, unpacked, abi, tmp_path):
-    core = "max" if abi == "arm64-v8a" else None
-    if core:
-        require(EMULATOR)
+def test_the_libraries_of_the_apk_stop_and_refuse(start, built, abi, tmp_path):
     program = built.program / "model.pte"
-    ids, statistics = start(built, unpacked, abi, core, program, PROMPT, COUNT, 2)
+    ids, statistics = start(abi, ARM_CORES[-1], program, PROMPT, COUNT, 2)
     assert (len(ids.split(",")), json.loads(statistics)["end"]) == (2, "listener")
     damaged = tmp_path / "damaged.pte"
     damaged.write_bytes(program.read_bytes()[:100_000])
-    (line,) = start(built, unpacked, abi, core, damaged, PROMPT, COUNT, 2)
+    (line,) = start(abi, ARM_CORES[-1], damaged, PROMPT, COUNT, 2)
     assert line.startswith(f"'{damaged}' is not a usable ExecuTorch program (")
 
 
@@ -200,8 +173,19 @@ def test_the_apk_has_the_program_whole_and_the_pages_libraries(built, unpacked):
     }  # fmt: skip
 
 
+def test_a_phone_is_measured_through_the_libraries_of_the_apk(unpacked, android_tools):
+    """The very files, and the record of a report says so."""
+    recorded = read_libraries(android_tools)
+    assert {library.name for library in recorded} == set(LIBRARIES)
+    for library in recorded:
+        assert sha256_of(unpacked / "lib" / "arm64-v8a" / library.name) == library.sha256
+        assert sha256_of(android_tools / library.name) == library.sha256
+    (executorch,) = (library for library in recorded if library.origin)
+    assert (executorch.name, executorch.origin) == ("libexecutorch_jni.so", "react-native-executorch 0.9.3")
+
+
 @pytest.mark.parametrize("abi", CPUS)
-def test_our_library_exports_jni_alone_and_needs_what_android_26_has(built, abi):
+def test_our_library_exports_jni_and_the_runner_and_needs_what_android_26_has(built, abi):
     library = built.native[abi] / "liblowbit_app.so"
     exported = verify.symbols(library, defined=True)
     assert {name for name in exported if name.startswith(("Java_", "JNI_"))} == {
@@ -209,8 +193,11 @@ def test_our_library_exports_jni_alone_and_needs_what_android_26_has(built, abi)
         *(f"Java_org_lowbit_demo_core_Native_{name}" for name in
           ("open", "close", "describe", "generate", "benchmark", "memory")),
     }  # fmt: skip
+    assert "lowbit_runner_main" in exported
     assert not [name for name in exported if name.startswith("edge_")]
-    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", run(["readelf", "-dW", library]))
+    dynamic = run(["readelf", "-dW", library])
+    assert "RUNPATH" not in dynamic  # nor any path of this computer
+    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic)
     assert set(needed) <= {"libc.so", "libm.so", "libdl.so", "libexecutorch_jni.so"}
 
 
@@ -223,9 +210,9 @@ def test_bionics_names_come_from_libraries_that_the_ndk_linked(built):
         bionic.names([built.native["arm64-v8a"] / "liblowbit_app.so"])
 
 
-def test_a_library_that_needs_more_than_android_has_is_refused(built):
+def test_a_library_that_needs_more_than_android_has_is_refused(android_natives, built):
     paths = [built.native["x86_64"] / name for name in LIBRARIES]
-    known = set().union(*bionic.names([paths[1]]).values())
-    verify.check_libraries("x86_64", paths, known | {"getauxval"})
+    known = android_natives.bionic_names()
+    verify.check_libraries("x86_64", paths, known)
     with pytest.raises(PartsError, match=r"liblowbit_app.so \(x86_64\) needs what Android 26 lacks: .*fgets"):
-        verify.check_libraries("x86_64", paths, (known | {"getauxval"}) - {"fgets"})
+        verify.check_libraries("x86_64", paths, known - {"fgets"})

@@ -43,6 +43,14 @@ def test_a_missing_tool_is_one_sentence_with_its_cure(tmp_path):
     assert list(tmp_path.iterdir()) == []  # nothing half made is left
 
 
+def test_tools_that_cannot_be_built_leave_nothing(tmp_path):
+    options = ("--tools", tmp_path / "tools", "--cache", tmp_path / "cache")
+    result = build(tmp_path, *options, PATH=str(tmp_path))
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == ["error: npm is missing: apt-get install npm"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_parts_of_other_hashes_are_refused(tmp_path, monkeypatch):
     if not find_tool("npm"):
         pytest.skip("npm is missing: apt-get install npm")

@@ -11,7 +11,7 @@ from edge.latency.devices.adb_connection import AdbConnection
 from edge.latency.devices.circumstances import highest, read_circumstances
 from edge.latency.devices.cores import on_cores
 from edge.latency.devices.device import TIMEOUT_SECONDS, DeviceError, DeviceKind, DeviceRecord, Ended, Tool
-from edge.ops.cross_build import launch
+from edge.latency.devices.tools import LIBRARIES_NAME, android_tools, read_libraries
 
 #: Android's shell may run its own programs only below /data/local/tmp. The name is fixed, so that a second
 #: measurement, or the remains of one that was cut off, are noticed.
@@ -20,7 +20,7 @@ _TOOLS = f"{FOLDER}/tools"
 
 
 class AdbDevice:
-    """The phone ``serial`` (None: the only one) with the tools of ``folder``, a cross build, on ``cores``.
+    """The phone ``serial`` (None: the only one) with the tools of ``folder``, for Android, on ``cores``.
 
     Everything that it puts on the phone lies in one folder, made on entering and removed on exit.
     """
@@ -45,8 +45,9 @@ class AdbDevice:
             self._make_folder()
             undo.callback(self._remove_folder)
             self.record = read_circumstances(self._phone.shell).record("adb", self._cores)
+            self.record.libraries = read_libraries(self._folder)
             self._phone.check(["mkdir", _TOOLS])
-            self._push(sorted(path for path in self._folder.iterdir() if path.is_file()), _TOOLS)
+            self._push(sorted(p for p in self._folder.iterdir() if p.name != LIBRARIES_NAME), _TOOLS)
             self._phone.check(["chmod", "-R", "755", _TOOLS])
             self._undo = undo.pop_all()
         return self
@@ -64,7 +65,7 @@ class AdbDevice:
         return self._installed[program]
 
     def run(self, tool: Tool, arguments: Sequence[str]) -> Ended:
-        words = [*on_cores(self._cores), *launch(_TOOLS, tool), *arguments]
+        words = [*on_cores(self._cores), f"{_TOOLS}/{tool}", *arguments]
         try:
             return self._phone.run(words, TIMEOUT_SECONDS)
         except TimeoutError as error:
@@ -118,5 +119,10 @@ class AdbDevice:
 
 
 KIND = DeviceKind(
-    "adb", "a phone, over adb", lambda serial, cores, tools: AdbDevice(serial, tools, cores), variant="SERIAL"
+    "adb",
+    "a phone, over adb",
+    lambda serial, cores, tools: AdbDevice(serial, tools, cores),
+    variant="SERIAL",
+    tools=android_tools,
+    has_traces=False,
 )

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from edge.latency.devices.device import DeviceKind
 
-KIND = DeviceKind("app", "measured by the app, within its own process", None, needs_arm_tools=False)
+KIND = DeviceKind("app", "measured by the app, within its own process", None)

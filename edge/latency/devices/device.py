@@ -20,6 +20,20 @@ class DeviceError(OSError):
     """Error for a device that cannot be used: why, and what to do. A program's own failure is an Ended."""
 
 
+class LibraryRecord(BaseModel):
+    """A native library that the tools ran.
+
+    Attributes:
+        origin: the package and version that it comes from; empty for one built from this project's sources.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    sha256: str
+    origin: str = ""
+
+
 class DeviceRecord(BaseModel):
     """The machine that ran the programs, as far as it can be read.
 
@@ -32,6 +46,7 @@ class DeviceRecord(BaseModel):
         max_khz: of those cores, the highest frequency of the fastest; None where it is not readable.
         governors: of those cores, each named once.
         system: kernel name, release and machine.
+        libraries: of the Android app, which a phone's tools ran; empty elsewhere.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -45,6 +60,7 @@ class DeviceRecord(BaseModel):
     governors: list[str]
     memory_bytes: int | None
     system: str
+    libraries: list[LibraryRecord] = []
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,8 @@ class DeviceKind:
         has_speed: its times mean something.
         is_this_computer: programs run where their exporter and the opponents' builds ran.
         takes_cores: it can keep a program on chosen cores.
-        needs_arm_tools: it runs the tools that ``edge.ops.cross_build`` makes.
+        tools: makes the folder of tools for ``open``, and may raise DeviceError; None where it needs none.
+        has_traces: its runner can trace a token.
     """
 
     name: str
@@ -114,7 +131,8 @@ class DeviceKind:
     has_speed: bool = True
     is_this_computer: bool = False
     takes_cores: bool = True
-    needs_arm_tools: bool = True
+    tools: Callable[[], Path] | None = None
+    has_traces: bool = True
 
     def has_variant(self, text: str) -> bool:
         return bool(self.variant and text) and (not self.variants or text in self.variants)

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge.latency.devices.device import DeviceError, DeviceKind, DeviceRecord, Tool
 from edge.latency.devices.local import LocalDevice
 from edge.latency.devices.process import run_process
+from edge.latency.devices.tools import linux_tools
 from edge.ops.cross_build import launch
 
 QEMU = "qemu-aarch64"
@@ -57,6 +58,7 @@ KIND = DeviceKind(
     lambda core, cores, tools: EmulatedDevice(core or "max", tools),
     variant="CORE",
     variants=tuple(CORES),
+    tools=linux_tools,
     has_speed=False,
     takes_cores=False,
 )

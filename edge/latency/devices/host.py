@@ -38,5 +38,4 @@ KIND = DeviceKind(
     "this computer",
     lambda variant, cores, tools: HostDevice(cores),
     is_this_computer=True,
-    needs_arm_tools=False,
 )

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import sys
 from pathlib import Path
 
-from edge.files import only_writer
 from edge.latency.devices import adb, app, emulator, host
-from edge.latency.devices.device import Device, DeviceError
-from edge.ops.cross_build import CrossBuildError, cross_build
-from edge.ops.source_hash import source_hash
+from edge.latency.devices.device import Device
 
 #: One row for each kind of device, by name.
 DEVICES = {module.KIND.name: module.KIND for module in (host, adb, emulator, app)}
 
 
-def open_device(name: str, cores: list[int] | None = None, arm_folder: Path | None = None) -> Device:
+def open_device(name: str, cores: list[int] | None = None, tools: Path | None = None) -> Device:
     """The device of a name, to be entered: "host", "adb", "adb:SERIAL", "emulator" or "emulator:CORE".
 
     Args:
         cores: that tools run on; None: all that are allowed.
-        arm_folder: what ``edge.ops.cross_build`` made; None: made when first needed, and kept in the user's
-            cache.
+        tools: the folder of tools; None: made when first needed, and kept in the user's cache.
 
     Raises:
         ValueError: there is no such device.
@@ -37,7 +30,7 @@ def open_device(name: str, cores: list[int] | None = None, arm_folder: Path | No
         raise ValueError(f"--device {name} only names the origin of a report; choose {_choices()}")
     if cores is not None and not kind.takes_cores:
         raise ValueError(f"--cores has no meaning for {kind.words}: leave out --cores")
-    folder = arm_folder or (_cached_arm_folder() if kind.needs_arm_tools else Path())
+    folder = tools or (kind.tools() if kind.tools else Path())
     return kind.open(variant or None, cores, folder)
 
 
@@ -49,18 +42,3 @@ def _choices() -> str:
         if kind.variants:
             notes += f", with a {kind.variant} of {', '.join(kind.variants)}"
     return f"{', '.join(names[:-1])} or {names[-1]}{notes}"
-
-
-def _cached_arm_folder() -> Path:
-    """A cross build of these sources, made unless it is there."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-lowbit"
-    folder = cache / f"aarch64-{importlib.metadata.version('executorch')}-{source_hash()[:12]}"
-    with only_writer(folder, wait=True) as writer:
-        if not folder.exists():
-            print("building the tools for aarch64, once", file=sys.stderr)
-            try:
-                cross_build(writer.staged)
-            except CrossBuildError as error:
-                raise DeviceError(f"the tools cannot be built for aarch64: {error}") from error
-            writer.swap_directories()
-    return folder

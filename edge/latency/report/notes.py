@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from edge.latency.devices.core_names import with_core_names
+from edge.latency.devices.device import LibraryRecord
 from edge.latency.report.words import NOTHING, count, listed
 from edge.latency.schema import ProgramRecord, Report, Run
 
@@ -22,6 +23,7 @@ def circumstances(report: Report) -> Facts:
         ("Processor", f"{with_core_names(device.cpu)}; {' '.join(device.features)}".removesuffix("; ")),
         ("Memory", memory if has_speed else ""),
         ("System", device.system),
+        ("Libraries", _libraries(device.libraries)),
     ]
     if has_speed:
         facts += [
@@ -47,6 +49,13 @@ def circumstances(report: Report) -> Facts:
     if failures:
         facts.append(("Failed", f"{listed(failures)}; the tables say why"))
     return [(name, text) for name, text in facts if text]
+
+
+def _libraries(libraries: Sequence[LibraryRecord]) -> str:
+    named = [
+        f"{lib.name}{f' of {lib.origin}' if lib.origin else ''} ({lib.sha256[:12]})" for lib in libraries
+    ]
+    return f"the Android app's, by name and SHA-256: {', '.join(named)}" if named else ""
 
 
 def _frequency(report: Report) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.latency.devices.tools import write_libraries
 from runtime_tests.latency.devices.phone import Phone
 
 
@@ -19,10 +20,18 @@ def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Phone:
 
 
 @pytest.fixture
+def android_phone(phone: Phone, android_system: Path) -> Phone:
+    """The phone with what programs of Android need."""
+    phone.add_system(android_system / "arm64-v8a")
+    return phone
+
+
+@pytest.fixture
 def scripts(tmp_path: Path) -> Path:
-    """A folder of tools like a cross build's, whose every tool is a shell that runs its first argument."""
+    """A folder like that of Android's tools, whose every tool is a shell that runs its first argument."""
     folder = tmp_path / "scripts"
     folder.mkdir()
-    (folder / "ld-linux-aarch64.so.1").write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
-    (folder / "lowbit_runner").write_text('#!/bin/sh\neval "$1"\n')
+    for name in ("lowbit_runner", "lowbit_kernel_check"):
+        (folder / name).write_text('#!/bin/sh\neval "$1"\n')
+    write_libraries(folder, [])
     return folder

@@ -59,6 +59,10 @@ class Phone:
         (self.base / "state.json").write_text(json.dumps(asdict(state)))
         self._write_tools(state)
 
+    def add_system(self, folder: Path) -> None:
+        """Gives programs of Android its loader and libraries; beside the root, whose /proc is not theirs."""
+        (self.base / "android").symlink_to(folder)
+
     def left_behind(self) -> list[str]:
         return sorted(path.name for path in (self.root / "data/local/tmp").iterdir())
 

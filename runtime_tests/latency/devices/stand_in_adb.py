@@ -2,7 +2,8 @@
 
 It takes the arguments that the project gives to adb, as adb does, and refuses all others. A command for the
 phone's shell runs in a shell here, with the phone's paths moved into the folder and nothing on PATH but what
-a phone has; programs for aarch64 run under qemu, which must find in the folder whatever they load.
+a phone has; programs for aarch64 run under qemu, which must find in the folder whatever they load, the loader
+that they name included.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ PHONE_PATHS = re.compile(
 PROGRAM = re.compile(r"^(taskset \S+ )?(/data/\S+)", re.MULTILINE)
 AARCH64 = 183  # e_machine in an ELF header
 PR_SET_PDEATHSIG = 1
+#: Settings of qemu: where it looks for a program's loader, and how that loader finds Android's libraries.
+EMULATOR = {
+    "QEMU_LD_PREFIX": str(BASE / "android"),
+    "QEMU_SET_ENV": "LD_PRELOAD=/system/lib64/liblog.so,LD_LIBRARY_PATH=/system/lib64",
+}
 
 
 class AdbError(Exception):
@@ -88,7 +94,7 @@ def shell(arguments: list[str]) -> int:
     command = PHONE_PATHS.sub(lambda match: f"{ROOT}{match[0]}", PROGRAM.sub(under_qemu, " ".join(arguments)))
     process = subprocess.Popen(
         [ROOT / "system/bin/sh", "-c", command],
-        env={"PATH": str(ROOT / "system/bin"), "HOME": "/", "TMPDIR": "/data/local/tmp"},
+        env={"PATH": str(ROOT / "system/bin"), "HOME": "/", "TMPDIR": "/data/local/tmp", **EMULATOR},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

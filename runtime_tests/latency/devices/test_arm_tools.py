@@ -1,4 +1,4 @@
-"""The cross-built tools themselves, on a phone reached through adb and on emulated cores."""
+"""The tools themselves: Android's on a phone reached through adb, Linux's on emulated cores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.latency.devices.adb import AdbDevice
+from edge.files import sha256_of
+from edge.latency.devices.adb import FOLDER, AdbDevice
 from edge.latency.devices.device import Device, DeviceError
 from edge.latency.devices.emulator import CORES, EmulatedDevice
 from edge.latency.devices.host import HostDevice
@@ -41,16 +42,20 @@ def check_tools(device: Device, program: Path, kernel: str) -> None:
     assert path in (refused.failure or "")
 
 
-def test_the_tools_run_on_a_phone(phone, arm_folder, tiny_program):
+def test_the_tools_run_on_a_phone(android_phone, android_tools, tiny_program):
     with HostDevice() as host:
         expected = logits(host, tiny_program)
     for core, kernel in BEST_KERNEL.items():
-        phone.tell(core=core)
-        with AdbDevice(None, arm_folder, [4, 5]) as device:
+        android_phone.tell(core=core)
+        with AdbDevice(None, android_tools, [4, 5]) as device:
             check_tools(device, tiny_program, kernel)
             assert logits(device, tiny_program) == expected
-        assert phone.left_behind() == []
-    assert set(phone.masks()) == {"30"}
+            there = android_phone.root / FOLDER[1:] / "tools"
+            assert {(path.name, sha256_of(path)) for path in there.glob("*.so")} == {
+                (library.name, library.sha256) for library in device.record.libraries
+            }
+        assert android_phone.left_behind() == []
+    assert set(android_phone.masks()) == {"30"}
 
 
 @pytest.mark.parametrize("core", CORES)

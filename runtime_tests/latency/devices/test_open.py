@@ -1,4 +1,4 @@
-"""Devices by name, and the cross build that is kept for them."""
+"""Devices by name, and the tools that are built for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.latency.devices import tools
 from edge.latency.devices.adb import AdbDevice
 from edge.latency.devices.device import DeviceError
 from edge.latency.devices.emulator import EmulatedDevice
@@ -63,8 +64,8 @@ def test_the_cross_build_is_made_once_and_kept(cache, monkeypatch, capsys):
         (output / "lowbit_runner").touch()
         return output / "lowbit_runner"
 
-    monkeypatch.setattr("edge.latency.devices.open.cross_build", build)
-    first, second = open_device("adb"), open_device("emulator")
+    monkeypatch.setattr(tools, "cross_build", build)
+    first, second = open_device("emulator:max"), open_device("emulator")
     assert len(built) == 1
     (kept,) = cache.iterdir()
     assert kept.name.startswith("aarch64-")
@@ -78,7 +79,42 @@ def test_a_cross_build_that_fails_leaves_nothing(cache, monkeypatch):
         output.mkdir()
         raise CrossBuildError("the compiler is missing: apt-get install it")
 
-    monkeypatch.setattr("edge.latency.devices.open.cross_build", fail)
+    monkeypatch.setattr(tools, "cross_build", fail)
     with pytest.raises(DeviceError, match="the compiler is missing: apt-get install it"):
-        open_device("adb")
+        open_device("emulator")
     assert not cache.exists() or not list(cache.iterdir())
+
+
+@pytest.fixture
+def made_build(cache, tmp_path, monkeypatch):
+    """Puts a script in place of the app's build, and returns where its tools shall lie."""
+
+    def write(text: str) -> Path:
+        script = tmp_path / "build.py"
+        script.write_text(text)
+        monkeypatch.setattr(tools, "_ANDROID_BUILD", script)
+        return cache / "android-tools"
+
+    return write
+
+
+def test_a_phones_tools_are_those_that_the_apps_build_makes(made_build, capsys):
+    folder = made_build("import pathlib, sys\npathlib.Path(sys.argv[2], sys.argv[1]).mkdir(parents=True)\n")
+    device = open_device("adb")
+    assert device._folder == folder
+    assert [path.name for path in folder.iterdir()] == ["--tools"]
+    assert "building the tools for Android" in capsys.readouterr().err
+
+
+def test_a_build_for_android_that_fails_is_told_with_its_cure(made_build):
+    sentence = "Clang 18 or newer is missing: apt-get install clang-19"
+    folder = made_build(f"import sys\nprint('[  0.1 s] npm')\nsys.exit('error: {sentence}')\n")
+    with pytest.raises(DeviceError, match=f"^the tools cannot be built for Android: {sentence}$"):
+        open_device("adb")
+    assert not folder.exists()
+
+
+def test_without_a_checkout_a_phone_cannot_be_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(tools, "_ANDROID_BUILD", tmp_path / "build.py")
+    with pytest.raises(DeviceError, match="give the command in a checkout of it"):
+        open_device("adb")

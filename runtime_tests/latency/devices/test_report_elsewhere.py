@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from android_demo.parts.native import LIBRARIES
 from edge.cli import main_guard
 from edge.latency import __main__ as command
 from edge.latency.devices import open as opening
@@ -15,9 +18,21 @@ from edge.latency.schema import read_report
 SHORT = ("--prompts", "4", "--contexts", "8", "--generated", "2", "--rounds", "2", "--opponents", "none")
 
 
-@pytest.fixture(autouse=True)
-def built(arm_folder, monkeypatch):
-    monkeypatch.setattr(opening, "_cached_arm_folder", lambda: arm_folder)
+def use_tools(monkeypatch, name: str, folder: Path) -> None:
+    kind = replace(opening.DEVICES[name], tools=lambda: folder)
+    monkeypatch.setitem(opening.DEVICES, name, kind)
+
+
+@pytest.fixture
+def measured_phone(android_phone, android_tools, monkeypatch):
+    """A phone that the tools of Android run on."""
+    use_tools(monkeypatch, "adb", android_tools)
+    return android_phone
+
+
+@pytest.fixture
+def emulator(arm_folder, monkeypatch):
+    use_tools(monkeypatch, "emulator", arm_folder)
 
 
 def run(*argv: object) -> int:
@@ -26,7 +41,7 @@ def run(*argv: object) -> int:
     return exit_info.value.code
 
 
-def test_a_phone(exported, phone, tmp_path):
+def test_a_phone(exported, measured_phone, tmp_path):
     output = tmp_path / "report"
     assert run(exported["two"], exported["full"], *SHORT, "--device", "adb", "--output", output) == 0
     report = read_report(output / "report.json")
@@ -40,11 +55,16 @@ def test_a_phone(exported, phone, tmp_path):
         assert [run.round for run in program.runs] == [0, 1]
         assert {run.kernel for run in program.runs} <= {"neon", "dotprod", "i8mm"}
         assert all(run.read_seconds and run.khz for run in program.runs)
-        assert len(program.traces) == 1
-    assert phone.left_behind() == []
+        assert program.traces == []
+    assert measured_phone.left_behind() == []
+    for library in report.device.libraries:
+        shown = f"{library.name}{' of ' * bool(library.origin)}{library.origin} ({library.sha256[:12]})"
+        assert shown in (output / "report.md").read_text()
+    assert [library.name for library in report.device.libraries] == list(LIBRARIES)
 
 
-def test_a_phone_that_is_lost_halfway_goes_on_later(exported, phone, tmp_path, capsys):
+def test_a_phone_that_is_lost_halfway_goes_on_later(exported, measured_phone, tmp_path, capsys):
+    phone = measured_phone
     argv = (exported["two"], *SHORT, "--device", "adb", "--output", tmp_path / "report")
     phone.tell(lose_at_benchmark=2)
     assert run(*argv) == 2
@@ -62,7 +82,7 @@ def test_a_phone_that_is_lost_halfway_goes_on_later(exported, phone, tmp_path, c
 
 
 @pytest.mark.parametrize("core", ["cortex-a53", "max"])
-def test_an_emulated_core_is_right_and_has_no_speed(exported, tmp_path, core):
+def test_an_emulated_core_is_right_and_has_no_speed(exported, emulator, tmp_path, core):
     output = tmp_path / "report"
     assert (
         run(exported["two"], exported["full"], *SHORT, "--device", f"emulator:{core}", "--output", output)
@@ -79,7 +99,9 @@ def test_an_emulated_core_is_right_and_has_no_speed(exported, tmp_path, core):
         assert "tok/s" not in text
 
 
-def test_a_program_that_computes_otherwise_there_is_not_timed(exported, phone, tmp_path, monkeypatch):
+def test_a_program_that_computes_otherwise_there_is_not_timed(
+    exported, measured_phone, tmp_path, monkeypatch
+):
     original = ExportedCandidate._check_logits
     monkeypatch.setattr(
         ExportedCandidate,
