@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from export import to_pte
 from runtime_tests.android_demo.conftest import RunApp, StoryPrograms
 from runtime_tests.android_demo.desktop_app import GREEDY, DesktopApp, Json, Refused, until
 from runtime_tests.checkpoints.test_families import save_family
+from runtime_tests.ops import runner_process
 
 #: The portable kernel takes about 2 ms for a token, which leaves time to interrupt an answer.
 SLOW = {"EDGE_FORCE_KERNEL": "scalar"}
@@ -175,6 +177,28 @@ def test_stop_ends_an_answer_within_one_token(slow):
     assert answer["partial"] is False
     assert slow.call("generate.current") == {"run": None}
     slow.call("generate.stop", run=run)  # of a run that has ended: nothing happens
+
+
+def test_stop_ends_a_long_prompt_within_one_piece(slow, models):
+    """What was fed until then is not fed again, and the answer is that of a prompt fed at once."""
+    two, prompt = ids_of(slow)[0], [1] + [5, 300, 17] * 166  # three pieces and the last, of 115 tokens
+    request = {"model": two, "tokens": prompt, **GREEDY, "max_new_tokens": 5}
+    run = slow.call("generate.start", **request)["run"]
+    time.sleep(0.1)  # a piece takes longer
+    slow.call("generate.stop", run=run)
+    done = slow.wait_for("done", "failed")
+    assert (done["event"], done["stats"]["end"]) == ("done", "stopped")
+    fed = done["stats"]["prompt_tokens"]
+    assert fed < len(prompt)
+    assert fed % 128 == 0
+    assert done["stats"]["generated_tokens"] == 0
+    assert done["stats"]["context_used"] == fed
+    assert slow.call("generate.current") == {"run": None}
+    ids, stats = slow.generate(two, prompt, max_new_tokens=5)
+    assert stats["reused_tokens"] == fed
+    assert stats["prompt_tokens"] == len(prompt)
+    options = ("--tokens", ",".join(map(str, prompt)), "--max-new-tokens", 5)
+    assert ids == runner_process.ids(runner_process.run("--model", models[0] / "model.pte", *options))
 
 
 def test_a_page_that_is_loaded_anew_takes_up_the_answer(slow):

@@ -64,6 +64,10 @@ final class Generation implements TokenListener {
         stopped = true;
     }
 
+    boolean isStopped() {
+        return stopped;
+    }
+
     synchronized List<Long> ids() {
         return new ArrayList<Long>(ids);
     }
@@ -87,11 +91,12 @@ final class Generation implements TokenListener {
     /** Figures for the page, from what the native side tells. */
     synchronized JsonObject stats(JsonObject told) throws IOException {
         long generated = told.whole("generated_tokens");
-        long fed = told.whole("prompt_tokens");
+        long fed = told.whole("prompt_tokens"); // not all where it was stopped before
+        long prompt = told.whole("reused_tokens") + fed;
         String end = told.text("end");
         JsonObject memory = JsonReader.parseObject(Native.memory());
         return new JsonObject()
-                .put("prompt_tokens", (long) tokens.length)
+                .put("prompt_tokens", prompt)
                 .put("reused_tokens", told.whole("reused_tokens"))
                 .put("generated_tokens", generated)
                 .put("prefill_tokens_per_second", rate(fed, told.number("prefill_seconds")))
@@ -99,7 +104,7 @@ final class Generation implements TokenListener {
                 .put("decode_tokens_per_second", rate(generated - 1, told.number("decode_seconds")))
                 .put("first_token_ms", ids.isEmpty() ? null : (firstTokenNanos - startedNanos) / 1e6)
                 .put("resident_bytes", memory.whole("resident_bytes"))
-                .put("context_used", tokens.length + generated)
+                .put("context_used", prompt + generated)
                 .put("context_size", program.manifest.maxSeqLen)
                 .put("end", end.equals("listener") ? "stopped" : end);
     }

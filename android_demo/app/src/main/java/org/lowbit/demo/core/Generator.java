@@ -45,7 +45,7 @@ final class Generator {
         return generation.run;
     }
 
-    /** Stops a run within one token. One that has ended already is none to stop. */
+    /** Stops a run within one token, or one piece of its prompt. One that has ended already is none to stop. */
     synchronized void stop(long run) {
         if (current != null && current.run == run) current.stop();
     }
@@ -76,7 +76,7 @@ final class Generator {
         try {
             generation.begin();
             Session session = sessions.of(generation.program, generation.threads);
-            JsonObject stats = generation.stats(session.generate(generation.tokens, generation.sampling, generation));
+            JsonObject stats = generation.stats(session.generate(generation));
             finish(generation, stats, "done", "stats", stats);
         } catch (IOException error) {
             finish(generation, null, "failed", "error", Words.sentence(error));

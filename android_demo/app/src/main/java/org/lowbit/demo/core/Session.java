@@ -5,6 +5,9 @@ import java.util.Arrays;
 
 /** A loaded program and the tokens that its KV cache holds. Used on the engine's thread only. */
 final class Session {
+    /** Tokens of a prompt that are fed at once: as many as the native side runs together. */
+    private static final int PIECE = 128;
+
     final Program program;
     private final int threads;
     private final long handle;
@@ -39,25 +42,54 @@ final class Session {
     }
 
     /**
-     * Continues a sequence. What the KV cache holds of its beginning is not computed again.
+     * Continues a sequence. What the KV cache holds of its beginning is not computed again. A long prompt is fed in
+     * pieces, between which it can be stopped.
      *
-     * @return what {@link Native#generate} tells, and reused_tokens
+     * @return what {@link Native#generate} tells of the whole, and reused_tokens
      */
-    JsonObject generate(long[] tokens, Sampling sampling, final TokenListener listener) throws IOException {
+    JsonObject generate(Generation generation) throws IOException {
+        long[] tokens = generation.tokens;
         int reused = reusable(tokens);
-        long[] rest = Arrays.copyOfRange(tokens, reused, tokens.length);
-        final Sequence sequence = new Sequence(tokens);
         held = new long[0]; // unknown while it runs, and after a failure
-        String told = Native.generate(handle, rest, reused, sampling.maxNewTokens, sampling.temperature, sampling.topP,
-                sampling.topK, sampling.seed, new TokenListener() {
-                    @Override
-                    public boolean onToken(long id) {
-                        sequence.add(id);
-                        return listener.onToken(id);
-                    }
-                });
-        held = sequence.computed(tokens.length);
-        return JsonReader.parseObject(told).put("reused_tokens", (long) reused);
+        double seconds = 0;
+        int at = reused;
+        for (; tokens.length - at > PIECE && !generation.isStopped(); at += PIECE) {
+            long[] piece = Arrays.copyOfRange(tokens, at, at + PIECE);
+            seconds += call(piece, at, 0, generation.sampling, generation).number("prefill_seconds");
+        }
+        JsonObject told;
+        if (tokens.length - at > PIECE) {
+            told = new JsonObject().put("generated_tokens", 0L).put("decode_seconds", 0.0).put("end", "listener");
+            held = Arrays.copyOf(tokens, at);
+        } else {
+            told = answer(Arrays.copyOfRange(tokens, at, tokens.length), at, generation);
+            seconds += told.number("prefill_seconds");
+            at = tokens.length;
+        }
+        return told.put("reused_tokens", (long) reused)
+                .put("prompt_tokens", (long) (at - reused))
+                .put("prefill_seconds", seconds);
+    }
+
+    /** Feeds the last piece of the prompt and generates. */
+    private JsonObject answer(long[] piece, int position, final Generation generation) throws IOException {
+        final Sequence sequence = new Sequence(generation.tokens);
+        long count = generation.sampling.maxNewTokens;
+        JsonObject told = call(piece, position, count, generation.sampling, new TokenListener() {
+            @Override
+            public boolean onToken(long id) {
+                sequence.add(id);
+                return generation.onToken(id);
+            }
+        });
+        held = sequence.computed(generation.tokens.length);
+        return told;
+    }
+
+    private JsonObject call(long[] piece, int position, long count, Sampling sampling, TokenListener listener)
+            throws IOException {
+        return JsonReader.parseObject(Native.generate(handle, piece, position, count, sampling.temperature,
+                sampling.topP, sampling.topK, sampling.seed, listener));
     }
 
     /** Tokens at the beginning that need not be fed: not the last, whose logits are needed. */
