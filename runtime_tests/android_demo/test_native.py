@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime_tests.android_demo.conftest import APP, WIDTHS
+from runtime_tests.android_demo.conftest import WIDTHS
 from runtime_tests.native_builds import made_once, run
 from runtime_tests.ops import runner_process
 
 SOURCES = Path(__file__).parent / "java"
-CORE = APP / "app" / "src" / "main" / "java" / "org" / "lowbit" / "demo" / "core"
 PROMPT, COUNT = "1,15,7", 24
 
 #: Runs a case of NativeProbe and returns the lines it prints.
@@ -22,20 +21,33 @@ Probe = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="session")
-def probe(tmp_path_factory: pytest.TempPathFactory, native_folder: Path) -> Probe:
-    def compile_probe(folder: Path) -> None:
-        files = [*SOURCES.rglob("*.java"), CORE / "Native.java", CORE / "TokenListener.java"]
-        run(["javac", "-Xlint:-options", "--release", "7", "-d", folder, *files])
+def java_probe(
+    tmp_path_factory: pytest.TempPathFactory, desktop_classes: Path, native_folder: Path
+) -> Callable[..., list[str]]:
+    """A function that runs one of the classes of SOURCES and returns the lines it prints."""
 
-    classes = made_once(tmp_path_factory, "app-probe", compile_probe)
+    def compile_probes(folder: Path) -> None:
+        options = ["-Xlint:-options", "--release", "7", "-cp", desktop_classes, "-d", folder]
+        run(["javac", *options, *SOURCES.rglob("*.java")])
 
-    def run_case(case: str, program: Path, *words: object, java: Sequence[str] = ()) -> list[str]:
-        options = [*java, "-Xcheck:jni", f"-Djava.library.path={native_folder}", "-cp", classes]
-        command = ["java", *options, "org.lowbit.demo.core.NativeProbe", case, program / "model.pte", *words]
+    classes = made_once(tmp_path_factory, "app-probe", compile_probes)
+
+    def run_probe(name: str, *words: object, java: Sequence[str] = ()) -> list[str]:
+        options = [*java, "-Xcheck:jni", f"-Djava.library.path={native_folder}"]
+        options += ["-cp", f"{classes}:{desktop_classes}"]
+        command = ["java", *options, f"org.lowbit.demo.core.{name}", *words]
         result = subprocess.run([str(w) for w in command], capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stdout + result.stderr
         assert "WARNING" not in result.stdout + result.stderr  # of -Xcheck:jni
         return result.stdout.splitlines()
+
+    return run_probe
+
+
+@pytest.fixture(scope="session")
+def probe(java_probe: Callable[..., list[str]]) -> Probe:
+    def run_case(case: str, program: Path, *words: object, java: Sequence[str] = ()) -> list[str]:
+        return java_probe("NativeProbe", case, program / "model.pte", *words, java=java)
 
     return run_case
 
@@ -152,3 +164,12 @@ def test_nothing_leaks_over_a_thousand_programs(probe, story_program):
     lines = probe("cycle", story_program("1.58"), 1000, java=java)
     early, late = (json.loads(line)["resident_bytes"] for line in lines)
     assert late - early < 128 << 10
+
+
+def test_a_program_that_gave_its_memory_back_answers_again(java_probe, story_program, tmp_path):
+    """Freed before the third answer and during it, which goes on: the next find nothing in the KV cache."""
+    lines = java_probe("MemoryProbe", tmp_path, story_program("2"))
+    ids, reused = zip(*(line.split("|") for line in lines), strict=True)
+    assert set(ids) == {ids[0]}
+    assert ids[0].startswith("[")
+    assert reused == ("0", "2", "0", "0")

@@ -19,6 +19,18 @@ public final class DemoApplication extends Application {
         return core;
     }
 
+    @Override
+    public void onTrimMemory(int level) {
+        super.onTrimMemory(level);
+        Core running = runningCore();
+        boolean isShort = level == TRIM_MEMORY_RUNNING_CRITICAL || level >= TRIM_MEMORY_BACKGROUND;
+        if (isShort && running != null) running.freeMemory();
+    }
+
+    private synchronized Core runningCore() {
+        return core;
+    }
+
     /** Names the screen that gets events, the picker and the share sheet. */
     void show(MainActivity screen) {
         platform.show(screen);

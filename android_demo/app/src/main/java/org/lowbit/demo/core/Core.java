@@ -19,6 +19,7 @@ public final class Core {
     private final ExecutorService files = Executors.newSingleThreadExecutor(Engine.named("files"));
     private final Circumstances circumstances;
     private final ProgramStore store;
+    private final Sessions sessions;
     private final Settings settings;
     private final Conversations conversations;
     private final Generator generator;
@@ -33,7 +34,7 @@ public final class Core {
         store = new ProgramStore(DataFiles.folder(data, "programs"), engine, memory);
         settings = new Settings(data);
         conversations = new Conversations(data);
-        Sessions sessions = new Sessions(store, memory);
+        sessions = new Sessions(store, memory);
         generator = new Generator(engine, sessions, conversations, events);
         comparisons = new Comparisons(data, engine, sessions, store, circumstances, platform, events);
     }
@@ -111,6 +112,16 @@ public final class Core {
     public void background() {
         generator.saveNow();
         comparisons.stop("the app went to the background, where the system slows it down");
+    }
+
+    /** The system is short of memory: loaded programs give theirs back, after what runs now. */
+    public void freeMemory() {
+        engine.start(new Runnable() {
+            @Override
+            public void run() {
+                sessions.close();
+            }
+        });
     }
 
     private JsonObject answer(String call, JsonObject asked) throws IOException {

@@ -29,10 +29,15 @@ final class Sessions {
         return session;
     }
 
+    /** Closes all programs. The next answer loads its program again. */
+    void close() {
+        while (!open.isEmpty()) open.removeLast().close();
+    }
+
     /** Measures a program alone: others are closed, because their memory and their threads are not its own. */
     JsonObject benchmark(Program program, long[] prompts, long[] contexts, long generated, long threads)
             throws IOException {
-        while (!open.isEmpty()) open.removeLast().close();
+        close();
         store.verify(program);
         // No warm-up: the first token, timed by itself, has run everything once.
         String told = Native.benchmark(program.path(), prompts, contexts, generated, 0, 1, (int) threads);
