@@ -50,6 +50,40 @@ def test_programs_are_added_and_deleted(page, story_program, tmp_path):
     assert all(model["bits"] != 1 for model in page.app.models())
 
 
+def dialogs(page: AppPage, count: int) -> None:
+    """Wait until so many dialogs are open, and the history says so too."""
+    is_open, is_step = "document.querySelectorAll('dialog').length", "(history.state?.dialogs ?? 0)"
+    page.page.wait_for_function(f"count => {is_open} === count && {is_step} === count", arg=count)
+
+
+def test_the_back_button_closes_open_dialogs_before_it_leaves_a_view(page):
+    page.show("chat")
+    page.show("models")
+    page.page.click("text=Add a program")
+    dialogs(page, 1)
+    page.page.go_back()
+    dialogs(page, 0)
+    page.page.click("text=Add a program")
+    dialogs(page, 1)
+    page.page.click("dialog [aria-label='Close']")  # closed in another way, it is no step of the history
+    dialogs(page, 0)
+    page.page.go_back()
+    page.page.wait_for_selector("#chat:not([hidden])")
+
+
+def test_the_back_button_closes_the_upper_of_two_dialogs(page):
+    page.send("A tale to keep")
+    page.wait_for_answer()
+    page.page.click("[aria-label='Conversations']")
+    page.page.click("[aria-label='Delete A tale to keep']")
+    dialogs(page, 2)
+    page.page.go_back()
+    dialogs(page, 1)
+    page.page.wait_for_selector("dialog .item:has-text('A tale to keep')")
+    page.page.press("dialog", "Escape")
+    dialogs(page, 0)
+
+
 def test_a_program_that_needs_more_memory_is_refused_in_words(
     chromium, run_app, programs, page_libraries, tmp_path
 ):

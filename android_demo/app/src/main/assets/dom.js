@@ -46,8 +46,12 @@ const ICONS = {
 };
 
 let dialogs = 0;
+const openDialogs = [];
 
-/** Open a dialog that slides in from below on phones; resolves with its return value when it closes. */
+/**
+ * Open a dialog that slides in from below on phones; resolves with its return value when it closes. It is a step
+ * of the history, so that the back button closes it first.
+ */
 export function openDialog(title, ...content) {
   const id = `dialog-${(dialogs += 1)}`;
   const shut = h(
@@ -67,14 +71,27 @@ export function openDialog(title, ...content) {
   });
   document.body.append(dialog);
   dialog.showModal();
+  openDialogs.push(dialog);
+  history.pushState({ dialogs: openDialogs.length }, "");
   const closed = new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       dialog.remove();
+      openDialogs.splice(openDialogs.indexOf(dialog), 1);
+      if (shownBy(history.state) > openDialogs.length) history.back(); // it was closed in another way
       resolve(dialog.returnValue);
     });
   });
   return { dialog, closed };
 }
+
+/** How many dialogs lie open at a step of the history. */
+function shownBy(state) {
+  return state?.dialogs ?? 0;
+}
+
+window.addEventListener("popstate", ({ state }) => {
+  openDialogs.slice(shownBy(state)).forEach((dialog) => dialog.close());
+});
 
 /** Ask before something is lost. */
 export async function confirmed(question, action) {

@@ -32,6 +32,7 @@ async function start() {
   await showChat(document.getElementById("chat"));
 }
 
+history.replaceState(null, ""); // a page that was loaded anew has no dialog open
 window.addEventListener("hashchange", route);
 route();
 start().catch((error) => notify(error.message, "error"));
