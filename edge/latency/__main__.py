@@ -118,6 +118,7 @@ def resumed(earlier: Report, fresh: Report, path: Path, candidates: Sequence[Can
     differences = {
         "settings": (earlier.settings, fresh.settings),
         "device": (_lasting(earlier), _lasting(fresh)),
+        "libraries": (earlier.device.libraries, fresh.device.libraries),
         "programs": tuple([(p.name, p.sha256) for p in r.programs] for r in (earlier, fresh)),
         "versions": tuple({k: v for k, v in r.versions.items() if k != "commit"} for r in (earlier, fresh)),
     }

@@ -40,5 +40,4 @@ class Candidate(Protocol):
         """Measure everything once, in processes of its own, for round ``index``."""
 
     def trace(self, device: Device, settings: Settings, threads: int) -> Trace | None:
-        """Trace a run at the headline context; None where the runtime has no
-        traces on this device."""
+        """Trace a run at the headline context; None where the runtime has no traces."""

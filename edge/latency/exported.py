@@ -149,8 +149,6 @@ class ExportedCandidate:
         )
 
     def trace(self, device: Device, settings: Settings, threads: int) -> Trace | None:
-        if not DEVICES[device.record.kind].has_traces:
-            return None
         fitting = usable(settings, self.program.manifest.max_seq_len)
         headline = fitting.model_copy(
             update={"prompts": fitting.prompts[:1], "contexts": fitting.contexts[:1]}

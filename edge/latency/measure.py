@@ -74,6 +74,8 @@ def _steps(report: Report, candidates: Sequence[Candidate]) -> Iterator[Step]:
         for candidate in turn.candidates:
             what = f"round {turn.index + 1}, {turn.threads} thread{'s' * (turn.threads > 1)}"
             yield Step(candidate, what, partial(_run, candidate, turn))
+    if not report.device_kind.has_traces:
+        return
     for threads in report.settings.threads:
         for candidate in candidates:
             if not any(trace.threads == threads for trace in candidate.record.traces):

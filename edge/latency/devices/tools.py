@@ -50,7 +50,7 @@ def android_tools() -> Path:
             "a phone is measured through the Android app's libraries, which are built from the repository: "
             "give the command in a checkout of it"
         )
-    print("building the tools for Android; the first time takes minutes", file=sys.stderr)
+    print("building what changed of the tools for Android; the first time takes minutes", file=sys.stderr)
     folder = _cache() / "android-tools"
     ended = run_process([sys.executable, str(_ANDROID_BUILD), "--tools", str(folder)])
     if ended.failure is not None:

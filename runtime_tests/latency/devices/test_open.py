@@ -103,7 +103,7 @@ def test_a_phones_tools_are_those_that_the_apps_build_makes(made_build, capsys):
     device = open_device("adb")
     assert device._folder == folder
     assert [path.name for path in folder.iterdir()] == ["--tools"]
-    assert "building the tools for Android" in capsys.readouterr().err
+    assert "of the tools for Android" in capsys.readouterr().err
 
 
 def test_a_build_for_android_that_fails_is_told_with_its_cure(made_build):

@@ -76,6 +76,11 @@ def test_a_phone_that_is_lost_halfway_goes_on_later(exported, measured_phone, tm
     phone.tell()
     for left in phone.left_behind():  # the command that the user was given
         shutil.rmtree(phone.root / "data/local/tmp" / left)
+    whole = path.read_text()
+    path.write_text(whole.replace(kept.device.libraries[-1].sha256, "0" * 64))
+    assert run(*argv) == 2
+    assert "was begun with other libraries" in capsys.readouterr().err
+    path.write_text(whole)
     assert run(*argv) == 0
     assert read_report(path).finished
     assert read_report(path).programs[0].runs[0] == kept.programs[0].runs[0]
