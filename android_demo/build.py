@@ -61,7 +61,9 @@ def main(argv: list[str] | None = None) -> int:
     cache = flags.cache.resolve()
     with only_writer(cache / "build", wait=True):
         if flags.tools:
-            NativeBuild(cache, node_modules(cache), "arm64-v8a").write_tools(flags.tools)
+            native = NativeBuild(cache, node_modules(cache), "arm64-v8a")
+            native.build()
+            native.write_tools(flags.tools)
             print(f"{flags.tools}: the tools with the libraries of the APK")
             return 0
         apk = build(cache, flags.key or cache / "debug.keystore")

@@ -64,16 +64,11 @@ class NativeBuild:
         return build
 
     def write_tools(self, folder: Path) -> None:
-        """Write TOOLS with the libraries that an APK takes from this build, and a record of these.
-
-        Raises:
-            PartsError: it cannot be built; ``folder`` is as before.
-        """
-        build = self.build()
+        """Write TOOLS of a finished build, the libraries that an APK takes from it, and a record of these."""
         with replace_directory(folder) as partial:
             for path in (*TOOLS, *map(Path, LIBRARIES)):
-                shutil.copy2(build / path, partial / path.name)
-            write_libraries(partial, [self._record(build / name) for name in LIBRARIES])
+                shutil.copy2(self.folder / path, partial / path.name)
+            write_libraries(partial, [self._record(self.folder / name) for name in LIBRARIES])
 
     def _record(self, library: Path) -> LibraryRecord:
         origin = ""
