@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,10 @@ const char* const kUsage =
     "bytes; with --tokens above 1, GOPS (2 per weight and token) of the prefill loop instead.\n"
     "--columns  columns of the table (default 1536)     --rounds  timed rounds (default 9)\n"
     "--sets     working sets; default half of L2, three quarters of L3, and 8 times L3\n"
-    "--group-size  columns that share a scale: 32, 64, 128 or 256 (default: one scale per row)\n"
+    "--group-size  columns that share a scale: 32, 64, 128 or 256 (default: one scale per row); a table of "
+    "the\n"
+    "           same size with one scale per row takes turns with it, and a column says how much longer a\n"
+    "           weight takes with groups\n"
     "--read     seconds of a pure read of the file's bytes, mapped and already in memory, each thread its\n"
     "           share: the best of 6 passes\n";
 
@@ -90,16 +94,43 @@ void run_here(void*, int64_t count, int64_t, edge::ParallelFor::Body body, void*
   body(context, 0, count);
 }
 
+// A random table with activations for it.
 struct Case {
+  std::vector<uint8_t> table, scratch;
   PackedView view;
   std::vector<float> x, y;
-  std::vector<uint8_t> scratch;
-  int64_t tokens;
+  int64_t rows, tokens, repetitions;
+
+  // Exits with a message where the shape is refused.
+  Case(const edge::TableForm& form, int64_t set_bytes, const Options& options) : tokens(options.tokens) {
+    table = random_table(form, options.columns, set_bytes, &rows);
+    edge::Error error;
+    int64_t scratch_bytes = 0;
+    if (!edge::open_packed(table.data(), static_cast<int64_t>(table.size()), rows, options.columns, &view,
+                           &error) ||
+        !edge::linear_scratch(tokens, view, {}, &scratch_bytes, &error)) {
+      std::fprintf(stderr, "lowbit_kernel_bench: %s\n", error.message);
+      std::exit(1);
+    }
+    uint64_t state = 2;
+    for (int64_t i = 0; i < tokens * options.columns; ++i) {
+      x.push_back(static_cast<float>(next_random(&state)) * 0x1p-31f - 0.5f);
+    }
+    y.resize(static_cast<size_t>(tokens * rows));
+    scratch.resize(static_cast<size_t>(scratch_bytes));
+    repetitions = std::max<int64_t>(1, (int64_t{64} << 20) / (view.codes_bytes() * tokens));
+  }
 
   void run(const Kernel& kernel) {
     const edge::ParallelFor serial{run_here, nullptr};
     edge::linear(x.data(), tokens, view, {}, kernel, serial, scratch.data(), y.data());
   }
+  // After an untimed run, because another table may have taken this one's place in the caches.
+  double seconds_of(const Kernel& kernel) {
+    run(kernel);
+    return seconds(repetitions, [&] { run(kernel); }) / static_cast<double>(repetitions);
+  }
+  double weights() const { return static_cast<double>(rows * view.k); }
 };
 
 // Returns the kernels that this CPU runs and that read the encoding without repacking; the last is scalar.
@@ -117,69 +148,65 @@ std::vector<const Kernel*> kernels_for(const edge::EncodingTraits& encoding) {
   return kernels;
 }
 
-// One line of the table: all kernels on one encoding and working set. False when a kernel is wrong.
-bool measure(const edge::EncodingTraits& encoding, int64_t set_bytes, const Options& options) {
-  int64_t rows = 0;
-  const std::vector<uint8_t> table =
-      random_table(form_of(encoding, options.group_size), options.columns, set_bytes, &rows);
-  Case run;
-  edge::Error error;
-  int64_t scratch_bytes = 0;
-  if (!edge::open_packed(table.data(), static_cast<int64_t>(table.size()), rows, options.columns, &run.view,
-                         &error) ||
-      !edge::linear_scratch(options.tokens, run.view, {}, &scratch_bytes, &error)) {
-    std::fprintf(stderr, "lowbit_kernel_bench: %s\n", error.message);
-    return false;
-  }
-  run.tokens = options.tokens;
-  uint64_t state = 2;
-  for (int64_t i = 0; i < run.tokens * options.columns; ++i) {
-    run.x.push_back(static_cast<float>(next_random(&state)) * 0x1p-31f - 0.5f);
-  }
-  run.y.resize(static_cast<size_t>(run.tokens * rows));
-  run.scratch.resize(static_cast<size_t>(scratch_bytes));
-
-  std::vector<const Kernel*> kernels = kernels_for(encoding);
+// Compares the kernels with the scalar one. False, with a message, when one is wrong.
+bool all_equal(Case& run, const std::vector<const Kernel*>& kernels, const char* encoding) {
   run.run(*kernels.back());
   const std::vector<float> expected = run.y;
   for (const Kernel* kernel : kernels) {
     run.run(*kernel);
     if (std::memcmp(run.y.data(), expected.data(), expected.size() * sizeof(float)) != 0) {
       std::fprintf(stderr, "lowbit_kernel_bench: kernel %s differs from scalar at %s; nothing was timed\n",
-                   kernel->name, encoding.name);
+                   kernel->name, encoding);
       return false;
     }
   }
+  return true;
+}
 
+// What one kernel did, a value a round.
+struct Rates {
+  std::vector<double> rate, longer;  // GB/s or GOPS; time of a weight over that with one scale per row
+};
+
+// One line of the table: all kernels on one encoding and working set. False when a kernel is wrong.
+bool measure(const edge::EncodingTraits& encoding, int64_t set_bytes, const Options& options) {
+  Case run(form_of(encoding, options.group_size), set_bytes, options);
+  std::optional<Case> rowwise;
+  if (options.group_size != 0) rowwise.emplace(form_of(encoding, 0), set_bytes, options);
+
+  std::vector<const Kernel*> kernels = kernels_for(encoding);
+  if (!all_equal(run, kernels, encoding.name)) return false;
   if (kernels.size() > 1) kernels.pop_back();  // scalar is the reference; timed only if alone
 
   const int64_t bytes = run.view.codes_bytes();
-  const double work = options.tokens == 1
-                          ? static_cast<double>(bytes)
-                          : 2.0 * static_cast<double>(rows * options.columns * options.tokens);
-  const int64_t repetitions = std::max<int64_t>(1, (int64_t{64} << 20) / (bytes * options.tokens));
-  std::vector<std::vector<double>> rates(kernels.size());
+  const double work = options.tokens == 1 ? static_cast<double>(bytes)
+                                          : 2.0 * run.weights() * static_cast<double>(options.tokens);
+  std::vector<Rates> results(kernels.size());
   std::vector<double> plain, ahead;
   volatile uint64_t sink = 0;
-  for (int64_t round = 0; round <= options.rounds; ++round) {
+  for (int64_t round = 0; round <= options.rounds; ++round) {  // round 0 warms up
     const auto read = [&](int64_t distance) {
-      return work * static_cast<double>(repetitions) /
-             seconds(repetitions, [&] { sink = sink ^ read_all(run.view.codes, bytes, distance); }) / 1e9;
+      return work * static_cast<double>(run.repetitions) /
+             seconds(run.repetitions, [&] { sink = sink ^ read_all(run.view.codes, bytes, distance); }) / 1e9;
     };
     const double plain_rate = read(0), ahead_rate = read(4096);
-    if (round > 0) plain.push_back(plain_rate), ahead.push_back(ahead_rate);  // round 0 warms up
+    if (round > 0) plain.push_back(plain_rate), ahead.push_back(ahead_rate);
     for (size_t i = 0; i < kernels.size(); ++i) {
-      const double rate =
-          work * static_cast<double>(repetitions) / seconds(repetitions, [&] { run.run(*kernels[i]); }) / 1e9;
-      if (round > 0) rates[i].push_back(rate);
+      const double time = run.seconds_of(*kernels[i]);
+      const double other = rowwise ? rowwise->seconds_of(*kernels[i]) / rowwise->weights() : 0;
+      if (round == 0) continue;
+      results[i].rate.push_back(work / time / 1e9);
+      if (rowwise) results[i].longer.push_back(time / run.weights() / other);
     }
   }
   const double best_read = std::max(median(plain), median(ahead));
   for (size_t i = 0; i < kernels.size(); ++i) {
-    const auto [least, most] = std::minmax_element(rates[i].begin(), rates[i].end());
+    const std::vector<double>& rate = results[i].rate;
+    const auto [least, most] = std::minmax_element(rate.begin(), rate.end());
     std::printf("| %s | %lld | %s | %.1f (%.1f-%.1f) |", encoding.name, static_cast<long long>(bytes >> 10),
-                kernels[i]->name, median(rates[i]), *least, *most);
-    if (options.tokens == 1) std::printf(" %.1f | %.2f |", best_read, median(rates[i]) / best_read);
+                kernels[i]->name, median(rate), *least, *most);
+    if (options.tokens == 1) std::printf(" %.1f | %.2f |", best_read, median(rate) / best_read);
+    if (rowwise) std::printf(" %.2f |", median(results[i].longer));
     std::printf("\n");
   }
   std::fflush(stdout);
@@ -284,10 +311,11 @@ int main(int argc, char** argv) {
   std::printf("Random codes, %lld columns, 1 thread, %lld token(s), median (least-most) of %lld rounds.\n\n",
               static_cast<long long>(options.columns), static_cast<long long>(options.tokens),
               static_cast<long long>(options.rounds));
-  std::printf(options.tokens == 1
-                  ? "| encoding | set KiB | kernel | GB/s of packed weights | read GB/s | share |\n"
-                    "|---|---|---|---|---|---|\n"
-                  : "| encoding | set KiB | kernel | GOPS |\n|---|---|---|---|\n");
+  const bool decode = options.tokens == 1, grouped = options.group_size != 0;
+  std::printf("| encoding | set KiB | kernel | %s |%s\n|---|---|---|---|%s%s\n",
+              decode ? "GB/s of packed weights | read GB/s | share" : "GOPS",
+              grouped ? " time over one scale per row |" : "", decode ? "---|---|" : "",
+              grouped ? "---|" : "");
   for (const int64_t set : options.set_bytes) {
     for (const edge::EncodingTraits& encoding : edge::kEncodings) {
       if (options.group_size != 0 && !encoding.has_planes()) continue;

@@ -19,6 +19,7 @@ constexpr int64_t kFloats = 4;
 typedef float Floats __attribute__((vector_size(kFloats * 4)));
 typedef uint32_t Words __attribute__((vector_size(kFloats * 4)));
 typedef int32_t Ints __attribute__((vector_size(kFloats * 4)));  // also the result of comparisons: 0 or -1
+typedef uint8_t Octets __attribute__((vector_size(kFloats * 4)));
 
 inline Floats load_floats(const void* from) {
   Floats vector;
@@ -28,6 +29,12 @@ inline Floats load_floats(const void* from) {
 
 inline Ints load_ints(const int32_t* from) {
   Ints vector;
+  std::memcpy(&vector, from, sizeof(vector));
+  return vector;
+}
+
+inline Octets load_octets(const uint8_t* from) {
+  Octets vector;
   std::memcpy(&vector, from, sizeof(vector));
   return vector;
 }

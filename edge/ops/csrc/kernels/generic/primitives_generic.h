@@ -63,20 +63,23 @@ struct Portable {
     }
   }
 
-  // Writes the lowest plane and puts the bits of each higher one above it. Planes are template arguments,
-  // because the loop is only vectorised if its shifts are constants.
+  // Writes the lowest plane and puts the bits of each higher one above it. In vectors, because GCC vectorises
+  // the plain loop in some functions and not in others. Planes are template arguments: then shifts are
+  // constants.
   template <Encoding kEncoding, int kPlane, int kBelow>
   static void unpack_planes(const uint8_t* lines, uint8_t* out) {
     constexpr int kBits = traits_of(kEncoding).planes[kPlane];
     if constexpr (kBits != 0) {
-      constexpr int kPositions = 8 / kBits, kMask = (1 << kBits) - 1;
+      constexpr int kPositions = 8 / kBits;
+      constexpr uint8_t kMask = (1 << kBits) - 1;
 #pragma GCC unroll 8
       for (int quad = 0; quad < 8; ++quad) {
         const uint8_t* line = lines + quad / kPositions * 64;
         uint8_t* codes = out + quad * 64;
-        for (int lane = 0; lane < 64; ++lane) {
-          const int value = (line[lane] >> quad % kPositions * kBits & kMask) << kBelow;
-          codes[lane] = static_cast<uint8_t>(kBelow == 0 ? value : codes[lane] | value);
+        for (size_t lane = 0; lane < 64; lane += sizeof(Octets)) {
+          Octets value = (load_octets(line + lane) >> quad % kPositions * kBits & kMask) << kBelow;
+          if (kBelow != 0) value |= load_octets(codes + lane);
+          std::memcpy(codes + lane, &value, sizeof(value));
         }
       }
       if constexpr (kPlane + 1 < kMaxPlanes) {
@@ -116,6 +119,20 @@ struct Portable {
         }
       }
       std::memcpy(acc + t * kRows, sums, sizeof(sums));
+    }
+  }
+
+  // The same for one group of columns and up to kGroupTokens: `finish` takes the sums of each token
+  // (GroupSums).
+  static constexpr int64_t kGroupTokens = 16;
+  template <class Isa, Encoding kEncoding, class Finish>
+  static void gemm_group(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride,
+                         int64_t tokens, const Finish& finish) {
+    alignas(64) int32_t acc[Isa::kGroupTokens * kRows];
+    std::memset(acc, 0, static_cast<size_t>(tokens * kRows) * sizeof(int32_t));
+    Isa::template gemm<kEncoding>(tile, columns, q, q_stride, tokens, acc);
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (int64_t i = 0; i < kRows / kFloats; ++i) finish(t, i, load_ints(acc + t * kRows + i * kFloats));
     }
   }
 

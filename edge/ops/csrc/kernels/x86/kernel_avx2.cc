@@ -67,20 +67,20 @@ struct Avx2 : Portable {
       gemv_bits4(lines, k_padded, q, acc);
     } else {
       std::memset(acc, 0, kRows * sizeof(int32_t));
-      gemm_bytes<1>(lines, k_padded, q, 0, acc);
+      gemm_bytes<1>(lines, k_padded, q, 0, 0, IntoIntegers<Avx2Sums>{acc});
     }
   }
 
   template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
-    int64_t t = 0;
-    for (; t + 4 <= tokens; t += 4) {
-      multiply_tile<kEncoding, 4>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
-    }
-    for (; t < tokens; ++t) {
-      multiply_tile<kEncoding, 1>(tile, columns, q + t * q_stride, q_stride, acc + t * kRows);
-    }
+    gemm_all<kEncoding>(tile, columns, q, q_stride, tokens, IntoIntegers<Avx2Sums>{acc});
+  }
+
+  template <class Isa, Encoding kEncoding, class Finish>
+  static void gemm_group(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride,
+                         int64_t tokens, const Finish& finish) {
+    gemm_all<kEncoding>(tile, columns, q, q_stride, tokens, IntoGroup<Avx2Sums, Finish>{finish});
   }
 
   static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
@@ -89,13 +89,23 @@ struct Avx2 : Portable {
     for (; t < tokens; ++t) multiply_half_columns<1>(lines, x + t * k, k, acc + t * kRows);
   }
 
-  template <Encoding kEncoding, int kTokens>
+  template <Encoding kEncoding, class Into>
+  static void gemm_all(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride,
+                       int64_t tokens, const Into& into) {
+    int64_t t = 0;
+    for (; t + 4 <= tokens; t += 4) {
+      multiply_tile<kEncoding, 4>(tile, columns, q + t * q_stride, q_stride, t, into);
+    }
+    for (; t < tokens; ++t) multiply_tile<kEncoding, 1>(tile, columns, q + t * q_stride, q_stride, t, into);
+  }
+
+  template <Encoding kEncoding, int kTokens, class Into>
   static void multiply_tile(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride,
-                            int32_t* acc) {
+                            int64_t token, const Into& into) {
     if constexpr (kEncoding == Encoding::kBits8) {
-      gemm_bytes<kTokens>(tile, columns, q, q_stride, acc);
+      gemm_bytes<kTokens>(tile, columns, q, q_stride, token, into);
     } else {
-      gemm_tile<largest_code(kEncoding), kTokens>(tile, columns, q, q_stride, acc);
+      gemm_tile<largest_code(kEncoding), kTokens>(tile, columns, q, q_stride, token, into);
     }
   }
 };

@@ -140,7 +140,14 @@ struct AvxVnni : VnniAttention<Ymm> {
   template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
-    gemm_all<Ymm, 6>(tile, columns, q, q_stride, tokens, acc);
+    gemm_all<Ymm, 6>(tile, columns, q, q_stride, 0, tokens, IntoIntegers<Ymm>{acc});
+  }
+
+  static constexpr int64_t kGroupTokens = 24;
+  template <class Isa, Encoding kEncoding, class Finish>
+  static void gemm_group(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride,
+                         int64_t tokens, const Finish& finish) {
+    gemm_all<Ymm, 6>(tile, columns, q, q_stride, 0, tokens, IntoGroup<Ymm, Finish>{finish});
   }
 
   static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {

@@ -9,7 +9,7 @@
 
 #include <immintrin.h>
 
-#include "kernels/generic/linear_generic.h"
+#include "kernels/generic/tile_sums_generic.h"
 
 namespace edge {
 namespace {
@@ -39,6 +39,18 @@ inline __m256i mask8(int value) {
 // Sums of a line: half[0] has rows 0 to 7, half[1] rows 8 to 15.
 struct Sums {
   __m256i half[2];
+};
+
+// For tile_sums_generic.h.
+struct Avx2Sums {
+  using Ints = Sums;
+  static Ints load_ints(const int32_t* acc) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(acc);
+    return {{load(bytes), load(bytes + 32)}};
+  }
+  static void store(const Ints& sums, int32_t* out) {
+    for (int h = 0; h < 2; ++h) _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + h * 8), sums.half[h]);
+  }
 };
 
 inline Sums zero() {
@@ -197,12 +209,13 @@ inline __m256i multiply_widened(const Widened& codes, const Widened& acts) {
   return _mm256_add_epi32(_mm256_madd_epi16(codes.even, acts.even), _mm256_madd_epi16(codes.odd, acts.odd));
 }
 
-template <int kTokens>
-void gemm_bytes(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int32_t* acc) {
+// Multiplies kTokens, from `token` on, by one-byte codes; `q` is the first token's.
+template <int kTokens, class Into>
+void gemm_bytes(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t token,
+                const Into& where) {
   Sums sums[kTokens];
-  for (int t = 0; t < kTokens; ++t)
-    sums[t] = {
-        {load(reinterpret_cast<uint8_t*>(acc + t * 16)), load(reinterpret_cast<uint8_t*>(acc + t * 16 + 8))}};
+#pragma GCC unroll 4
+  for (int t = 0; t < kTokens; ++t) sums[t] = where.start(token + t);
   for (int64_t column = 0; column < columns; column += 4, tile += 64) {
     if (kTokens == 1) prefetch(tile);
     const Widened codes[2] = {widen_codes(load(tile)), widen_codes(load(tile + 32))};
@@ -214,17 +227,23 @@ void gemm_bytes(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q
       }
     }
   }
-  for (int t = 0; t < kTokens; ++t) store(sums[t], 0, acc + t * 16);
+  const Into into = where;  // a copy may stay in registers
+#pragma GCC unroll 4
+  for (int t = 0; t < kTokens; ++t) into.finish(token + t, sums[t]);
 }
 
-// Multiplies kTokens by an unpacked tile of codes up to kLargest.
-template <int kLargest, int kTokens>
-void gemm_tile(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int32_t* acc) {
+// The same by an unpacked tile of codes up to kLargest. Not inlined: in a larger function GCC keeps the sums
+// in memory, at half the speed.
+template <int kLargest, int kTokens, class Into>
+__attribute__((noinline)) void gemm_tile(const uint8_t* tile, int64_t columns, const int8_t* q,
+                                         int64_t q_stride, int64_t token, const Into& where) {
   constexpr int64_t kFlush = lines_per_flush(1, kLargest);
   Sums wide[kTokens];
-  for (int t = 0; t < kTokens; ++t) wide[t] = zero();
+#pragma GCC unroll 4
+  for (int t = 0; t < kTokens; ++t) wide[t] = where.start(token + t);
   for (const uint8_t* const end = tile + columns * 16; tile < end;) {
     Sums sums[kTokens];
+#pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) sums[t] = zero();
     const uint8_t* const stop = end - tile > kFlush * 64 ? tile + kFlush * 64 : end;
     for (; tile < stop; tile += 64, q += 4) {
@@ -232,14 +251,12 @@ void gemm_tile(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) add(&sums[t], a, b, broadcast_quad(q + t * q_stride));
     }
+#pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) widen(&wide[t], sums[t], 1);
   }
-  for (int t = 0; t < kTokens; ++t) {
-    for (int h = 0; h < 2; ++h) {
-      auto* out = reinterpret_cast<__m256i*>(acc + t * 16 + h * 8);
-      _mm256_storeu_si256(out, _mm256_add_epi32(_mm256_loadu_si256(out), wide[t].half[h]));
-    }
-  }
+  const Into into = where;
+#pragma GCC unroll 4
+  for (int t = 0; t < kTokens; ++t) into.finish(token + t, wide[t]);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 // sums.
 #pragma once
 
-#include "kernels/generic/linear_generic.h"
+#include "kernels/generic/tile_sums_generic.h"
 
 namespace edge {
 namespace {
@@ -200,14 +200,16 @@ struct TokenRows {
   }
 };
 
-// Multiplies kTokens tokens by a tile of one-byte codes. If there are few tokens, each has several sums,
-// which take the lines in turn.
-template <class V, int kTokens>
-void gemm_tokens(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int32_t* acc) {
+// Multiplies kTokens tokens, from `token` on, by a tile of one-byte codes; `q` is the first token's. If there
+// are few, each has several sums, which take the lines in turn.
+template <class V, int kTokens, class Into>
+void gemm_tokens(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t token,
+                 const Into& where) {
   constexpr int kLines = kTokens < V::kSums ? V::kSums / kTokens : 1;
   typename V::Ints sums[kLines][kTokens];
+#pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) {
-    sums[0][t] = V::load_ints(acc + t * kRows);
+    sums[0][t] = where.start(token + t);
     for (int l = 1; l < kLines; ++l) sums[l][t] = typename V::Ints{};
   }
   TokenRows<kTokens> rows(q, q_stride);
@@ -227,23 +229,24 @@ void gemm_tokens(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t 
       for (int t = 0; t < kTokens; ++t) sums[0][t] = V::dot(sums[0][t], codes, rows.of(t));
     }
   }
+  const Into into = where;  // a copy may stay in registers
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) {
 #pragma GCC unroll 16
     for (int l = 1; l < kLines; ++l) sums[0][t] = sums[0][t] + sums[l][t];
-    V::store(sums[0][t], acc + t * kRows);
+    into.finish(token + t, sums[0][t]);
   }
 }
 
 // Multiplies kTokens tokens at a time, as many as fit the registers; then the rest by half as many, and so
 // on.
-template <class V, int kTokens>
-void gemm_all(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
-              int32_t* acc) {
-  for (; tokens >= kTokens; tokens -= kTokens, q += kTokens * q_stride, acc += kTokens * kRows) {
-    gemm_tokens<V, kTokens>(tile, columns, q, q_stride, acc);
+template <class V, int kTokens, class Into>
+void gemm_all(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t token,
+              int64_t tokens, const Into& into) {
+  for (; token + kTokens <= tokens; token += kTokens) {
+    gemm_tokens<V, kTokens>(tile, columns, q + token * q_stride, q_stride, token, into);
   }
-  if constexpr (kTokens > 1) gemm_all<V, kTokens / 2>(tile, columns, q, q_stride, tokens, acc);
+  if constexpr (kTokens > 1) gemm_all<V, kTokens / 2>(tile, columns, q, q_stride, token, tokens, into);
 }
 
 // fp16: multiply, then add, as everywhere; a fused operation would round differently.

@@ -67,8 +67,7 @@ struct Zmm {
 };
 
 struct Vnni512 : VnniAttention<Zmm> {
-  // Two blocks up to 3 bits. From 4 bits on memory is slower than one block at a time. More than two would be
-  // faster from the L2 cache, but slower from memory, which is read best in order.
+  // Two blocks up to 3 bits, the widths that do not wait for the cache. More would be faster from L2 only.
   static constexpr int blocks_at_once(Encoding encoding) {
     return encoding != Encoding::kBase3 && traits_of(encoding).group_lines <= 3 ? 2 : 1;
   }
@@ -106,7 +105,13 @@ struct Vnni512 : VnniAttention<Zmm> {
   template <Encoding kEncoding>
   static void gemm(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride, int64_t tokens,
                    int32_t* acc) {
-    gemm_all<Zmm, 16>(tile, columns, q, q_stride, tokens, acc);
+    gemm_all<Zmm, 16>(tile, columns, q, q_stride, 0, tokens, IntoIntegers<Zmm>{acc});
+  }
+
+  template <class Isa, Encoding kEncoding, class Finish>
+  static void gemm_group(const uint8_t* tile, int64_t columns, const int8_t* q, int64_t q_stride,
+                         int64_t tokens, const Finish& finish) {
+    gemm_all<Zmm, 16>(tile, columns, q, q_stride, 0, tokens, IntoGroup<Zmm, Finish>{finish});
   }
 
   static void gemm_fp16(const uint8_t* lines, const float* x, int64_t k, int64_t tokens, float* acc) {
