@@ -9,13 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge.evaluation.__main__ import main
 from edge.evaluation.wikitext import TEST_ROWS
 from edge.formats import BY_NAME
 from export import to_pte
-from runtime_tests.tiny import TEXT, save_tiny
+from runtime_tests.checkpoints.quantized_files import write
+from runtime_tests.checkpoints.test_imported import dequantised
+from runtime_tests.tiny import TEXT, save_tiny, tiny_tokenizer
 
 ROOT = Path(__file__).resolve().parents[3]
 QUESTIONS = [
@@ -154,3 +157,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(files):
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert result.returncode == 2
     assert re.fullmatch(r"error: none\.txt .*\n", result.stderr)
+
+
+def test_what_others_quantised_has_the_perplexity_of_its_values(tmp_path, capsys):
+    """GPTQ's file beside a full-precision one of what its tables stand for."""
+    written = write(tmp_path / "gptq", "gptq", permuted=True)
+    dequantised(written, np.float64).float().save_pretrained(tmp_path / "float")
+    for name in ("gptq", "float"):
+        shutil.copy(tiny_tokenizer(), tmp_path / name)
+    (tmp_path / "text.txt").write_text(TEXT)
+    record = tmp_path / "figures.json"
+    arguments = ["--model", str(tmp_path / "gptq"), str(tmp_path / "float"), "--context", "32"]
+    arguments += ["--data", str(tmp_path / "text.txt"), "--json", str(record)]
+    assert main(arguments) == 0
+    found, expected = (m["perplexities"][0]["value"] for m in json.loads(record.read_text())["models"])
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert "| checkpoint | 4 |" in re.sub(" +", " ", capsys.readouterr().out)
