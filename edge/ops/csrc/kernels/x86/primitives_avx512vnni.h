@@ -67,9 +67,9 @@ struct Zmm {
 };
 
 struct Vnni512 : VnniAttention<Zmm> {
-  // Two blocks up to 3 bits, the widths that do not wait for the cache. More would be faster from L2 only.
+  // Two blocks up to 4 bits; wider codes wait for the cache anyway. More would be faster from L2 only.
   static constexpr int blocks_at_once(Encoding encoding) {
-    return encoding != Encoding::kBase3 && traits_of(encoding).group_lines <= 3 ? 2 : 1;
+    return encoding != Encoding::kBase3 && traits_of(encoding).group_lines <= 4 ? 2 : 1;
   }
 
   template <Encoding kEncoding>
@@ -79,9 +79,11 @@ struct Vnni512 : VnniAttention<Zmm> {
       gemv_positions<Zmm, 1, 1, 2>(lines, block_bytes, k_padded, q, acc);
     } else if constexpr (kEncoding == Encoding::kBits2) {
       gemv_positions<Zmm, 2, 1, 2>(lines, block_bytes, k_padded, q, acc);
-    } else {
-      static_assert(kEncoding == Encoding::kBits3);
+    } else if constexpr (kEncoding == Encoding::kBits3) {
       gemv_bits3<Zmm, 2>(lines, block_bytes, k_padded, q, acc);
+    } else {
+      static_assert(kEncoding == Encoding::kBits4);
+      gemv_positions<Zmm, 4, 2, 2>(lines, block_bytes, k_padded, q, acc);
     }
   }
 
