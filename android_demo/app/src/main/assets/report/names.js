@@ -1,6 +1,7 @@
 /** Places for the names of points, so that no name meets a point, another name or the edge. */
 
-const CHARACTER = 6.3; // widths in a chart of font size 12
+const CHARACTER = 6.6; // widths in a chart of font size 12, the bold name included
+const CAPITAL = 9;
 const LINE = 13;
 const RADIUS = 8;
 
@@ -25,7 +26,7 @@ export function placeNames(points, box, lines) {
 }
 
 function candidates({ x, y, least, most, name }) {
-  const width = name.length * CHARACTER;
+  const width = [...name].reduce((sum, one) => sum + (/[A-Z]/.test(one) ? CAPITAL : CHARACTER), 0);
   const places = [
     [x + RADIUS, y + 4, "start"],
     [x, y - RADIUS - 2, "middle"],
