@@ -180,7 +180,7 @@ def test_stop_ends_an_answer_within_one_token(slow):
 
 
 def test_stop_ends_a_long_prompt_within_one_piece(slow, models):
-    """What was fed until then is not fed again, and the answer is that of a prompt fed at once."""
+    """Tests that a stopped prompt goes on where it stopped, and ends with the answer of one fed at once."""
     two, prompt = ids_of(slow)[0], [1] + [5, 300, 17] * 166  # three pieces and the last, of 115 tokens
     request = {"model": two, "tokens": prompt, **GREEDY, "max_new_tokens": 5}
     run = slow.call("generate.start", **request)["run"]
