@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -61,7 +63,7 @@ def words(rows: np.ndarray, bits: int) -> np.ndarray:
     stream = (rows[:, :, None] >> np.arange(bits) & 1).reshape(len(rows), -1)  # one bit after the other
     padding = -stream.shape[1] % 32
     stream = np.pad(stream, ((0, 0), (0, padding))).astype(np.uint8)
-    return np.packbits(stream, axis=1, bitorder="little").view(np.int32)
+    return np.ascontiguousarray(np.packbits(stream, axis=1, bitorder="little")).view(np.int32)
 
 
 def gptq(table: Table, version: int) -> dict[str, np.ndarray]:
@@ -124,6 +126,7 @@ def write(
     symmetric: bool = False,
     permuted: bool = False,
     scale_dtype: torch.dtype = torch.float16,
+    others: Mapping[str, dict[str, Any] | None] = MappingProxyType({}),
     **changes: Any,
 ) -> Written:
     """Write a random Llama whose linears are quantised, in float16.
@@ -131,26 +134,30 @@ def write(
     Args:
         form: gptq, gptq_v2, gemm, gemv or pack-quantized.
         permuted: columns are in act-order; linears of one input share it, as their inputs' importance does.
+        others: other settings (bits, group_size, symmetric) of the linears of a last name, or None for those
+            that are left alone; ``lm_head`` is left alone unless it is here.
     """
     model = random_llama(**SHAPE | changes)
     tensors: dict[str, Tensor] = {n: t.half() for n, t in model.state_dict().items()}
-    tables = {}
-    for seed, name in enumerate(sorted(n for n in tensors if n.split(".")[-2] in LINEARS)):
+    common, tables = {"bits": bits, "group_size": group_size, "symmetric": symmetric}, {}
+    quantized = {name for name in (*LINEARS, "lm_head") if others.get(name, name in LINEARS)}
+    for seed, name in enumerate(sorted(n for n in tensors if n.split(".")[-2] in quantized)):
         n, k = tensors.pop(name).shape
         linear = name.removesuffix(".weight")
-        table = random_table(n, k, bits, group_size, symmetric, permuted, seed)
+        settings = common | (others.get(linear.split(".")[-1]) or {})
+        table = random_table(n, k, **settings, permuted=permuted, seed=seed)
         if permuted:
-            dice = np.random.default_rng([k, int(linear.split(".")[2])])
+            dice = np.random.default_rng([k, *(int(part) for part in linear.split(".") if part.isdigit())])
             table.group = dice.permutation(np.sort(table.group))
         tables[linear] = table
-        parts = _parts(table, form, symmetric)
+        parts = _parts(table, form, settings["symmetric"])
         tensors |= {f"{linear}.{part}": torch.from_numpy(a.copy()) for part, a in parts.items()}
     for name in tensors:
         if name.endswith("scale") and scale_dtype != torch.float16:
             tensors[name] = tensors[name].to(scale_dtype)
             table = tables[name.removesuffix(".weight_scale")]
             table.scales = tensors[name].float().numpy()
-    settings = _settings(form, bits, group_size, symmetric, permuted)
+    settings = _settings(form, common, permuted, others)
     config = model.config.to_dict() | {"torch_dtype": "float16", "quantization_config": settings}
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(json.dumps(config))
@@ -166,24 +173,48 @@ def _parts(table: Table, form: str, symmetric: bool) -> dict[str, np.ndarray]:
     return awq_gemm(table) if form == "gemm" else awq_gemv(table)
 
 
-def _settings(form: str, bits: int, group_size: int, symmetric: bool, permuted: bool) -> dict[str, Any]:
-    common = {"bits": bits, "group_size": group_size}
+def _settings(
+    form: str, common: dict[str, Any], permuted: bool, others: Mapping[str, dict[str, Any] | None]
+) -> dict[str, Any]:
     if form.startswith("gptq"):
-        keys = {"quant_method": "gptq", "checkpoint_format": form, "sym": symmetric, "desc_act": permuted}
-        return common | keys
+        keys = {"quant_method": "gptq", "checkpoint_format": form, "desc_act": permuted}
+        return _gptq_keys(common) | keys | _dynamic(others)
     if form in ("gemm", "gemv"):
-        return common | {"quant_method": "awq", "version": form, "zero_point": True}
-    weights = {
-        "num_bits": bits,
-        "type": "int",
-        "symmetric": symmetric,
-        "strategy": "channel" if group_size == -1 else "group",
-        "group_size": None if group_size == -1 else group_size,
-        "actorder": "group" if permuted else None,
-    }
+        left = [name for name, settings in others.items() if settings is None]
+        keys = {"quant_method": "awq", "version": form, "zero_point": True, "modules_to_not_convert": left}
+        return {"bits": common["bits"], "group_size": common["group_size"]} | keys
+    groups = [_config_group(["Linear"], common, permuted)]
+    groups += [_config_group([f"re:.*{n}$"], common | c, permuted) for n, c in others.items() if c]
     return {
         "quant_method": "compressed-tensors",
         "format": "pack-quantized",
-        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": None}},
-        "ignore": ["lm_head"],
+        "config_groups": {f"group_{index}": group for index, group in enumerate(groups)},
+        "ignore": [f"re:.*{name}$" for name in ("lm_head", *others) if not others.get(name)],
     }
+
+
+def _gptq_keys(settings: dict[str, Any]) -> dict[str, Any]:
+    return {{"symmetric": "sym"}.get(key, key): value for key, value in settings.items()}
+
+
+def _dynamic(others: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """GPTQModel's settings of single modules; as it does, those of a head have no prefix."""
+    found = {}
+    for name, settings in others.items():
+        prefix = "-:" if settings is None else "" if name == "lm_head" else "+:"
+        found[prefix + (name if name == "lm_head" else rf".*\.{name}$")] = _gptq_keys(settings or {})
+    return {"dynamic": found, "lm_head": bool(others.get("lm_head"))} if found else {}
+
+
+def _config_group(targets: list[str], settings: dict[str, Any], permuted: bool) -> dict[str, Any]:
+    """One scheme of compressed-tensors."""
+    whole_rows = settings["group_size"] == -1
+    weights = {
+        "num_bits": settings["bits"],
+        "type": "int",
+        "symmetric": settings["symmetric"],
+        "strategy": "channel" if whole_rows else "group",
+        "group_size": None if whole_rows else settings["group_size"],
+        "actorder": "group" if permuted else None,
+    }
+    return {"targets": targets, "weights": weights, "input_activations": None}

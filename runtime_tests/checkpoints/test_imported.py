@@ -12,6 +12,7 @@ from transformers import LlamaForCausalLM
 
 from edge.checkpoints.convert import build_model
 from edge.checkpoints.imported.words import codes_from_words, words_for
+from edge.checkpoints.lazy import ALL
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.formats.weight import QuantizedWeight
 from runtime_tests.checkpoints.hf_models import logits, random_llama
@@ -42,6 +43,12 @@ CASES = [
     ("pack-quantized", 4, -1, False, False),
     ("pack-quantized", 8, 64, False, True),
     ("pack-quantized", 8, -1, True, False),
+    ("pack-quantized", 1, 64, False, False),
+    ("pack-quantized", 2, 32, True, False),
+    ("pack-quantized", 3, 32, True, True),
+    ("pack-quantized", 5, -1, True, False),
+    ("pack-quantized", 6, 64, False, True),
+    ("pack-quantized", 7, 128, False, False),
 ]
 
 
@@ -65,8 +72,8 @@ def test_tables_are_the_files(tmp_path, form, bits, group_size, symmetric, permu
     hidden = _order(written.tables["model.layers.0.mlp.down_proj"])
     for full, table in written.tables.items():
         name = full.removeprefix("model.")
-        rows = hidden if name.endswith(("gate_proj", "up_proj")) else slice(None)
-        columns = hidden if name.endswith("down_proj") else slice(None)
+        rows = hidden if name.endswith(("gate_proj", "up_proj")) else ALL
+        columns = hidden if name.endswith("down_proj") else ALL
         _check_table(checkpoint.quantized[name], table, rows, bits)
         weight = torch.from_numpy(table.weight(np.float32))[rows][:, columns]
         assert torch.equal(checkpoint.weights[f"{name}.weight"], weight)
@@ -136,6 +143,16 @@ def test_scales_of_other_dtypes(tmp_path, dtype):
         own = checkpoint.formulas[name.removeprefix("model.")]
         assert own.dtype == dtype
         assert torch.equal(weight.dequantize().to(dtype), own)
+
+
+def test_zeros_of_a_linear_show_which_of_two_schemes_it_has(tmp_path):
+    """Its codes and scales have the same shapes in both."""
+    others = {"up_proj": {"symmetric": False}}
+    written = write(tmp_path / "model", "pack-quantized", symmetric=True, others=others, num_hidden_layers=1)
+    quantized = open_model(written.directory).quantized
+    _check_table(quantized["layers.0.mlp.up_proj"], written.tables["model.layers.0.mlp.up_proj"], ALL, 4)
+    assert isinstance(quantized["layers.0.mlp.up_proj"].zero, Tensor)
+    assert quantized["layers.0.mlp.gate_proj"].zero == 8
 
 
 def test_linears_left_in_full_precision_and_biases_of_zeros(tmp_path):

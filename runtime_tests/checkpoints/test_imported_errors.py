@@ -140,14 +140,23 @@ SETTINGS = [
     ("pack-quantized", {"format": "int-quantized"}, "save the model as pack-quantized"),
     ("pack-quantized", {"kv_cache_scheme": {"num_bits": 8}}, "quantised keys and values are not read"),
     ("pack-quantized", {"sparsity_config": {"format": "sparse-24-bitmask"}}, "sparse weights are not read"),
-    ("pack-quantized", {"config_groups": a_group(num_bits=3)}, "of 3 bits; read are int of 4 or 8"),
-    ("pack-quantized", {"config_groups": a_group(strategy="tensor")}, "read are group and channel"),
+    ("pack-quantized", {"config_groups": a_group(num_bits=9)}, "of 9 bits; read are int of 1 to 8"),
+    ("pack-quantized", {"config_groups": a_group(num_bits=True)}, "num_bits must be .* integer, not true"),
+    ("pack-quantized", {"config_groups": a_group(num_bits="4")}, "num_bits must be .* integer, not \"4\""),
+    ("pack-quantized", {"config_groups": a_group(num_bits=3), "version": "0.17.1"}, "of 3 bits have gaps"),
+    ("pack-quantized", {"config_groups": a_group(type="float")}, "weights are \"float\" of 4 bits"),
+    ("pack-quantized", {"config_groups": a_group(group_size=0)}, "group_size is 0; a program's groups"),
+    ("pack-quantized", {"config_groups": a_group(symmetric=True)}, "zero_point is there, where config"),
+    *(
+        ("pack-quantized", {"config_groups": a_group(strategy=s)}, f"is \"{s}\"; read are group and channel")
+        for s in ("tensor", "token", "block", "tensor_group")
+    ),
     ("pack-quantized", {"config_groups": a_group(input_activations={"bits": 8})}, "quantise weights only"),
     ("pack-quantized", {"config_groups": a_group(group_size=128)}, r"weight_scale is \[48, 3\] where"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("form", "changes", "sentence"), SETTINGS, ids=[s[:24] for _, _, s in SETTINGS])
+@pytest.mark.parametrize(("form", "changes", "sentence"), SETTINGS, ids=[s[:40] for _, _, s in SETTINGS])
 def test_settings_that_cannot_be_run(copies, form, changes, sentence):
     settings = json.loads((copies / form / "config.json").read_text())["quantization_config"]
     found = refusal(edit_config(copies / form, quantization_config=settings | changes))

@@ -1,12 +1,15 @@
 """Read linears in the format pack-quantized of compressed-tensors, which llm-compressor writes.
 
-For a linear [n, k] of b bits, 4 or 8, in G groups of columns or one (strategy channel):
+For a linear [n, k] of b bits in G groups of columns or one (strategy channel):
 
     weight_packed      int32 [n, k * b / 32]   code + 2^(b-1), along k
     weight_scale       [n, G]                  in the model's dtype
     weight_zero_point  int32 [n * b / 32, G]   zero + 2^(b-1), along n; only if not symmetric
     weight_shape       int64 [2]               n and k
     weight_g_idx       int32 [k]               the group of each column, or -1 everywhere; may be absent
+
+Both streams run on from word to word. Versions 0.17 began each word with a new code, which differs at the
+widths that do not divide 32; older ones wrote 4 and 8 bits only.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from edge.checkpoints.imported.tensors import INTEGERS, LinearTensors
 from edge.checkpoints.imported.words import codes_from_words, words_for
 
 _FORMAT = "pack-quantized"
-_BITS = (4, 8)
+_BITS = range(1, 9)
+_VERSION_WITH_GAPS = "0.17."
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,13 @@ class Scheme:
         """Read the ``weights`` of a group."""
         if not isinstance(weights, dict):
             raise ValueError(f"weights must be an object, not {short_json(weights)}")
-        bits, strategy = integer(weights, "num_bits"), weights.get("strategy")
-        if weights.get("type", "int") != "int" or bits not in _BITS:
-            raise ValueError(
-                f"weights are {short_json(weights.get('type'))} of {bits} bits; read are int of 4 or 8"
-            )
+        bits, strategy, kind = (
+            integer(weights, "num_bits"),
+            weights.get("strategy"),
+            weights.get("type", "int"),
+        )
+        if kind != "int" or bits not in _BITS:
+            raise ValueError(f"weights are {short_json(kind)} of {bits} bits; read are int of 1 to 8")
         if strategy not in ("group", "channel"):
             raise ValueError(f"strategy is {short_json(strategy)}; read are group and channel")
         group = columns_of_group(weights.get("group_size")) if strategy == "group" else None
@@ -60,7 +66,7 @@ class CompressedTensors(Format):
     """The settings of a pack-quantized checkpoint.
 
     Attributes:
-        schemes: of the linears; which one a linear has shows in its shapes.
+        schemes: of the linears; which one a linear has shows in its tensors.
     """
 
     schemes: tuple[Scheme, ...]
@@ -84,12 +90,19 @@ class CompressedTensors(Format):
         for group in groups.values():
             form = group.get("format") or settings.get("format")
             if form != _FORMAT:
-                raise ValueError(f"format is {short_json(form)}; save the model as {_FORMAT}, 4 or 8 bits")
+                raise ValueError(f"format is {short_json(form)}; save the model as {_FORMAT}, 1 to 8 bits")
             for key in ("input_activations", "output_activations"):
                 refuse(
                     group, key, "the model was made for activations of another grid; quantise weights only"
                 )
-        return cls(tuple(Scheme.of(group.get("weights")) for group in groups.values()))
+        schemes = tuple(Scheme.of(group.get("weights")) for group in groups.values())
+        gaps = [scheme.bits for scheme in schemes if 32 % scheme.bits]
+        if gaps and str(settings.get("version")).startswith(_VERSION_WITH_GAPS):
+            raise ValueError(
+                f"version is {short_json(settings['version'])}, whose words of {gaps[0]} bits have gaps; "
+                "save the model again with compressed-tensors 0.18 or newer"
+            )
+        return cls(schemes)
 
     def linear(self, tensors: LinearTensors, shape: tuple[int, int]) -> StoredLinear:
         n, k = shape
@@ -106,6 +119,10 @@ class CompressedTensors(Format):
             )
         if not scheme.symmetric:
             tensors.check("weight_zero_point", (words_for(n, bits), groups))
+        elif "weight_zero_point" in tensors:
+            raise ValueError(
+                f"{tensors.where('weight_zero_point')} is there, where config.json promises symmetric weights"
+            )
 
         def zeros(rows: Tensor) -> Tensor:
             if scheme.symmetric:
@@ -126,9 +143,10 @@ class CompressedTensors(Format):
         )
 
     def _scheme(self, tensors: LinearTensors, n: int, k: int) -> Scheme:
-        """The scheme whose shapes a linear has; the first if there is none, to name what is wrong."""
+        """The scheme whose shapes and zeros a linear has, or one that fits best, to name what is wrong."""
         found = tensors.shape("weight_packed"), tensors.shape("weight_scale")
-        return next((scheme for scheme in self.schemes if scheme.shapes(n, k) == found), self.schemes[0])
+        symmetric = "weight_zero_point" not in tensors
+        return max(self.schemes, key=lambda s: (s.shapes(n, k) == found, s.symmetric == symmetric))
 
 
 def _g_idx(tensors: LinearTensors, k: int) -> Tensor | None:
