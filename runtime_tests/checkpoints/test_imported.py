@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -15,7 +16,7 @@ from edge.checkpoints.imported.words import codes_from_words, words_for
 from edge.checkpoints.lazy import ALL
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.formats.weight import QuantizedWeight
-from runtime_tests.checkpoints.hf_models import logits, random_llama
+from runtime_tests.checkpoints.hf_models import edit_config, logits, random_llama
 from runtime_tests.checkpoints.quantized_files import SHAPE, Table, Written, words, write
 from runtime_tests.checkpoints.test_hugging_face_errors import edit
 
@@ -153,6 +154,39 @@ def test_zeros_of_a_linear_show_which_of_two_schemes_it_has(tmp_path):
     _check_table(quantized["layers.0.mlp.up_proj"], written.tables["model.layers.0.mlp.up_proj"], ALL, 4)
     assert isinstance(quantized["layers.0.mlp.up_proj"].zero, Tensor)
     assert quantized["layers.0.mlp.gate_proj"].zero == 8
+
+
+@pytest.mark.parametrize("form", ["gptq", "pack-quantized"])
+def test_linears_of_other_settings(tmp_path, form):
+    others = {
+        "up_proj": {"bits": 8, "group_size": -1},
+        "q_proj": {"bits": 3, "symmetric": False},
+        "k_proj": {"group_size": 64},
+        "v_proj": None,
+    }
+    written = write(tmp_path / "model", form, 4, 32, True, True, others=others)
+    checkpoint = open_model(written.directory)
+    found = {name: (weight.encoding.name, weight.group_size) for name, weight in checkpoint.quantized.items()}
+    assert [
+        found.get(f"layers.1.{n}")
+        for n in (
+            "mlp.up_proj",
+            "self_attn.q_proj",
+            "self_attn.k_proj",
+            "self_attn.v_proj",
+            "self_attn.o_proj",
+        )
+    ] == [("bits8", None), ("bits3", 32), ("bits4", 64), None, ("bits4", 32)]
+    expected = logits(dequantised(written, np.float64), TOKENS)
+    with torch.no_grad():
+        assert _rms(build_model(checkpoint, positions=64)(TOKENS) - expected) < 5e-6 * _rms(expected)
+
+
+def test_patterns_of_other_settings_match_the_start_of_a_name(tmp_path):
+    written = write(tmp_path / "model", "gptq", 8, others={"up_proj": {"bits": 4}}, num_hidden_layers=1)
+    hf = json.loads((written.directory / "config.json").read_text())["quantization_config"]
+    edit_config(written.directory, quantization_config=hf | {"dynamic": {"up": {"bits": 2}} | hf["dynamic"]})
+    assert open_model(written.directory).plan.of("layers.0.mlp.up_proj").bits == 4
 
 
 def test_linears_left_in_full_precision_and_biases_of_zeros(tmp_path):

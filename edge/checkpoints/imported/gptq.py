@@ -8,17 +8,22 @@ For a linear [n, k] of b bits in groups of columns:
     g_idx    int32 [k]               the group of each column; may be absent
 
 Both streams run on from word to word, which only 3 bits show. Version 1 stores zero - 1, modulo 2^b.
+
+GPTQModel's ``dynamic`` has settings of single modules by regular expression: ``+:`` or nothing in front of it
+changes some of them, ``-:`` leaves a module alone. The first one that matches the start of a name decides,
+those with ``-:`` before all others.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from edge.checkpoints.hf_values import boolean, integer, short_json
-from edge.checkpoints.imported.formats import Format, columns_of_group, refuse
+from edge.checkpoints.imported.formats import Format, columns_of_group
 from edge.checkpoints.imported.linear import StoredLinear
 from edge.checkpoints.imported.tensors import INTEGERS, LinearTensors
 from edge.checkpoints.imported.words import codes_from_words, words_for
@@ -37,6 +42,8 @@ class Gptq(Format):
         symmetric: all zeros are promised to be 2^(bits - 1).
         sorts_columns: columns were quantised by importance (desc_act), so ``g_idx`` must be there.
         zeros_add: what to add to a stored zero.
+        others: patterns of the names of modules with other settings, in the order in which they are tried;
+            None for modules that are left alone.
     """
 
     bits: int
@@ -44,6 +51,7 @@ class Gptq(Format):
     symmetric: bool
     sorts_columns: bool
     zeros_add: int
+    others: tuple[tuple[re.Pattern[str], Gptq | None], ...] = ()
 
     parts = ("qweight", "qzeros", "scales", "g_idx")
 
@@ -58,16 +66,23 @@ class Gptq(Format):
                 f"checkpoint_format is {short_json(version)}, another order of the same codes; save the "
                 "model as gptq or gptq_v2"
             )
-        refuse(settings, "dynamic", "settings of single modules are not read; quantise all of them alike")
-        return cls(
+        common = cls(
             bits,
             columns_of_group(settings.get("group_size", 128)),
             boolean(settings, "sym"),
             boolean(settings, "desc_act"),
             _ZEROS_ADD[version],
         )
+        return replace(common, others=_others(settings)) if settings.get("dynamic") else common
 
     def linear(self, tensors: LinearTensors, shape: tuple[int, int]) -> StoredLinear:
+        settings = next((other for pattern, other in self.others if pattern.match(tensors.module)), self)
+        if settings is None:
+            raise ValueError(f"{tensors.where('qweight')} is there, where dynamic leaves its module alone")
+        return settings._read(tensors, shape)
+
+    def _read(self, tensors: LinearTensors, shape: tuple[int, int]) -> StoredLinear:
+        """Check the tensors of a linear with these settings."""
         n, k = shape
         size = min(self.group_size or k, k)
         groups, bits = -(-k // size), self.bits
@@ -97,3 +112,19 @@ class Gptq(Format):
             symmetric=self.symmetric,
             g_idx=g_idx,
         )
+
+
+def _others(settings: dict[str, Any]) -> tuple[tuple[re.Pattern[str], Gptq | None], ...]:
+    """Read ``dynamic``: patterns and settings of single modules."""
+    dynamic = settings["dynamic"]
+    if not isinstance(dynamic, dict) or not all(isinstance(changes, dict) for changes in dynamic.values()):
+        raise ValueError(f"dynamic must be an object of objects, not {short_json(dynamic)}")
+    found: list[tuple[re.Pattern[str], Gptq | None]] = []
+    for key in sorted(dynamic, key=lambda key: not key.startswith("-:")):
+        try:
+            pattern = re.compile(key[2:] if key.startswith(("-:", "+:")) else key)
+            changed = settings | dynamic[key] | {"dynamic": None}
+            found.append((pattern, None if key.startswith("-:") else Gptq.of(changed)))
+        except (re.error, ValueError) as error:
+            raise ValueError(f"dynamic: {short_json(key)}: {error}") from error
+    return tuple(found)

@@ -30,6 +30,11 @@ class LinearTensors:
         """Read a tensor, or map it into memory, so that what is not used is not read."""
         return self.stored[f"{self.name}.{part}"]
 
+    @property
+    def module(self) -> str:
+        """The linear's name in transformers, which settings of single modules mean."""
+        return self.where("weight").removesuffix(".weight")
+
     def where(self, part: str) -> str:
         """A tensor's name in messages."""
         return hf_name(f"{self.name}.{part}")
