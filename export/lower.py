@@ -23,7 +23,8 @@ class Options:
     Attributes:
         grid: format of the linears.
         max_seq_len: positions of the KV cache.
-        embedding_bits, head_bits: 4, 8 or 16, of the token embedding and of the head; None are the same.
+        embedding_bits: 4, 8 or 16, of the token embedding.
+        head_bits: of the head, 4, 8 or 16 or those of a head that is quantised already; None are the same.
     """
 
     grid: Grid
@@ -62,6 +63,6 @@ def lower(model: Decoder, weights: ModelWeights, options: Options, lower_layer: 
     embedding, vocab = weights.header([EMBEDDING]), config.vocab_size
     head = None if weights.shares_a_table else weights.header([HEAD])
     replace_module(lowered, EMBEDDING, PackedEmbedding(embedding, {EMBEDDING: vocab}))
-    replace_module(lowered, HEAD, PackedHead(head, {HEAD: vocab}, None, model.norm))
+    replace_module(lowered, HEAD, PackedHead(head, {HEAD: vocab}, weights.order(HEAD), model.norm))
     replace_module(lowered, "norm", nn.Identity())  # the head's op includes the final norm
     return lowered.eval()

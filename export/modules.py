@@ -142,7 +142,7 @@ class PackedHead(PackedNormTable):
 
     def forward(self, x: Tensor, embedding: PackedEmbedding) -> Tensor:
         table = embedding if self.header is None else self
-        return self.op(x, self.norm_weight, self.eps, table.packed, table.n)
+        return self.op(self.ordered(x), self.norm_weight, self.eps, table.packed, table.n)
 
 
 class OpAttention(OpModule):

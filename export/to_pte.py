@@ -78,7 +78,7 @@ class ExportFlags:
     )
     head_bits: int | None = flag(
         "bits of the output head, if others than the embedding's; then a head that shares the embedding's "
-        "weights gets a table of its own",
+        "weights gets a table of its own; one that another project quantised keeps its codes",
         default=None,
         choices=EMBEDDING_BITS_CHOICES,
     )
@@ -152,7 +152,7 @@ class Export:
         with steps.step("running the program"):
             proof = verify(program.path, expected, tables, tokens, text)
         gc.collect()  # the runtime's program is in a cycle: lets go of its memory before models run again
-        if 4 in (self.options.embedding_bits, self.options.head_bits) and not self._has_learned_tables:
+        if self._rounds_tables_to_4_bits:
             with steps.layers("running the model with its embedding unrounded") as done:
                 logits = full_table_logits(source.model, program, weights, tokens, done)
             proof = proof.model_copy(update={"perplexity_tables": perplexity(logits, tokens)})
@@ -161,6 +161,11 @@ class Export:
         with steps.layers("running the model before rounding") as done:
             before = perplexity(full_precision_logits(source.model, weights, tokens, done), tokens)
         return proof.model_copy(update={"perplexity_full_precision": before})
+
+    @property
+    def _rounds_tables_to_4_bits(self) -> bool:
+        plan, grids = self.source.checkpoint.plan, self.options.table_grids
+        return any(grid.bits == 4 and not plan.of_table(name).is_quantized for name, grid in grids.items())
 
     @property
     def _has_learned_tables(self) -> bool:
@@ -198,6 +203,11 @@ def _default_embedding_bits(checkpoint: Checkpoint) -> int:
     return 4 if checkpoint.config.vocab_size >= LARGE_VOCABULARY else Options.embedding_bits
 
 
+def _default_head_bits(checkpoint: Checkpoint) -> int | None:
+    grid = checkpoint.plan.head_format
+    return None if grid is None else int(grid.bits)
+
+
 def _default_output(source: Source, recipe: Recipe, bits: float) -> Path:
     width = MIXED if source.plan.others else f"{bits:g}bit"
     return Path("exported") / f"{source.name}-{width}{recipe.output_suffix}"
@@ -212,11 +222,12 @@ def main(argv: list[str] | None = None) -> int:
     output = flags.output or _default_output(source, recipe, grid.bits)
     checked_output(output)  # again: the default path is known only now
     embedding_bits = flags.embedding_bits or _default_embedding_bits(source.checkpoint)
+    head_bits = flags.head_bits or _default_head_bits(source.checkpoint)
     kv_cache: KVCacheFormat = "int8" if flags.kv_cache == "auto" else flags.kv_cache
     falls_back = flags.kv_cache == "auto"
     if falls_back and (recipe.name == "fp32" or source.checkpoint.config.head_dim % head_multiple(8)):
         kv_cache = "fp32"  # nothing of this recipe is rounded, or int8 keys do not lie evenly in memory
-    options = Options(grid, source.max_seq_len, embedding_bits, flags.head_bits, kv_cache)
+    options = Options(grid, source.max_seq_len, embedding_bits, head_bits, kv_cache)
     with Steps(source.checkpoint.config, Console(stderr=True)) as steps:
         manifest = Export(source, recipe, options, steps, falls_back).write(output)
     print_summary(output, manifest, source.faults)

@@ -33,7 +33,8 @@ class ModelWeights:
         table_grids: of token embedding and head, by name; the checkpoint's own if it was trained on one.
 
     Raises:
-        ValueError: the embedding was trained on another grid; a learned grid is never changed.
+        ValueError: the embedding was trained on another grid, or the head quantised to one; these are never
+            changed.
     """
 
     checkpoint: Checkpoint
@@ -41,11 +42,17 @@ class ModelWeights:
     table_grids: Mapping[str, Grid]
 
     def __post_init__(self) -> None:
-        learned = self.checkpoint.plan.embedding_format
+        plan = self.checkpoint.plan
+        learned, head = plan.embedding_format, plan.head_format
         if learned.is_quantized and any(grid is not learned for grid in self.table_grids.values()):
             raise ValueError(
                 f"the token embedding was trained at {learned.bits:g} bits and its learned grid is kept: "
                 f"export it with --embedding-bits {learned.bits:g}, or without that option"
+            )
+        if head is not None and self.table_grids[HEAD].bits != head.bits:
+            raise ValueError(
+                f"the output head was quantised to {head.bits:g} bits, and its codes are kept: export it "
+                "without --head-bits"
             )
 
     @property
@@ -54,6 +61,8 @@ class ModelWeights:
 
     def grid(self, name: str) -> Grid:
         """The grid of a linear, the embedding or the head, by its full name."""
+        if name == HEAD and self.checkpoint.plan.head_format is not None:
+            return self.checkpoint.plan.head_format
         return self.table_grids[name] if name in TABLES else self.plan.of(name)
 
     @property

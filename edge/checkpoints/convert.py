@@ -40,7 +40,7 @@ def build_model(checkpoint: Checkpoint, positions: int | None = None) -> Decoder
     if checkpoint.alphas:
         prepare_qat(model, checkpoint.plan, checkpoint.alphas)
     for name, weight in checkpoint.quantized.items():
-        grid = checkpoint.plan.embedding_format if name in _TABLES else checkpoint.plan.of(name)
+        grid = checkpoint.plan.of_table(name) if name in _TABLES else checkpoint.plan.of(name)
         replace_module(model, name, _TABLES.get(name, QuantizedLinear)(weight, grid))
     return model.eval()
 

@@ -144,12 +144,15 @@ def save_packed_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> Non
     """Write the small form, whole or not at all; a full-precision checkpoint is written in float16.
 
     Raises:
-        ValueError: the directory cannot be written, or a scale is so large that weights overflow float32.
+        ValueError: the directory cannot be written, a scale is so large that weights overflow float32, or a
+            head is on a grid of its own.
     """
     plan = checkpoint.plan
     if not plan.is_quantized:
         save_checkpoint(checkpoint, directory, torch.float16)
         return
+    if plan.head_format is not None:
+        raise ValueError("the packed form holds no head on a grid of its own; export the checkpoint as it is")
     tensors = norms_on_disk(dict(checkpoint.weights), checkpoint.config)
     for name in _tables(tensors):
         tensors[name + PACKED_SUFFIX] = _pack(checkpoint, name, tensors.pop(f"{name}.weight"))

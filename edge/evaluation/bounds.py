@@ -94,10 +94,8 @@ def error_bounds(manifest: Manifest) -> ErrorBounds | None:
     formats = {manifest.format, *manifest.formats.values()}
     if manifest.recipe != EXACT_RECIPE or FULL_PRECISION.name in formats:
         return None
-    verification, steps = (
-        manifest.verification,
-        EMBEDDING_STEPS[min(manifest.embedding_bits, manifest.head_bits)],
-    )
+    verification, tables = manifest.verification, (manifest.embedding_bits, manifest.head_bits)
+    steps = min(EMBEDDING_STEPS[bits] for bits in tables if bits in EMBEDDING_STEPS)  # others are not rounded
     embedding = 0.0 if manifest.embedding_learned else ACTIVATION_STEPS / steps
     rounding = verification.rounding_rms * math.hypot(1, embedding)
     return ErrorBounds(math.hypot(rounding, verification.program_rms))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge.formats import FULL_PRECISION, Grid
+from edge.model.decoder import HEAD
 from edge.text import first_of
 
 #: The name of a model on several grids; a model on one has that grid's name.
@@ -25,6 +26,7 @@ class Plan:
         default: of every linear but ``others``; FULL_PRECISION where nothing is quantised.
         others: grids by full name of the linears that differ from the default.
         embedding_format: of token embedding and head; FULL_PRECISION where they are kept, as ParetoQ does.
+        head_format: of a head that was quantised without the embedding, by another project; else None.
 
     Raises:
         ValueError: something is quantised though the default is not.
@@ -33,6 +35,7 @@ class Plan:
     default: Grid = FULL_PRECISION
     others: Mapping[str, Grid] = field(default_factory=dict)
     embedding_format: Grid = FULL_PRECISION
+    head_format: Grid | None = None
 
     def __post_init__(self) -> None:
         if not self.is_quantized and (self.others or self.embedding_format.is_quantized):
@@ -90,6 +93,10 @@ class Plan:
     def of(self, linear: str) -> Grid:
         """The grid of a linear, by its full name."""
         return self.others.get(linear, self.default)
+
+    def of_table(self, name: str) -> Grid:
+        """The grid of the token embedding or the head, by its name."""
+        return self.head_format if name == HEAD and self.head_format else self.embedding_format
 
     def __str__(self) -> str:
         words, embedding = f"{self.default.bits:g} bits", self.embedding_format

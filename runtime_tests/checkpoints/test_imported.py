@@ -189,6 +189,24 @@ def test_patterns_of_other_settings_match_the_start_of_a_name(tmp_path):
     assert open_model(written.directory).plan.of("layers.0.mlp.up_proj").bits == 4
 
 
+@pytest.mark.parametrize("form", ["gptq", "gptq_v2", "pack-quantized"])
+def test_heads(tmp_path, form):
+    others = {"lm_head": {"bits": 3, "group_size": 64}}
+    written = write(tmp_path / "model", form, permuted=True, others=others)
+    checkpoint = open_model(written.directory)
+    head = checkpoint.quantized["lm_head"]
+    _check_table(head, written.tables["lm_head"], ALL, 3)
+    assert torch.equal(head.order, _order(written.tables["lm_head"]))
+    assert (checkpoint.plan.name, checkpoint.plan.head_format.name) == ("uint4", "uint3")
+    expected = logits(dequantised(written, np.float64), TOKENS)
+    model = build_model(checkpoint, positions=64)
+    assert model.lm_head.grid.name == "uint3"
+    with torch.no_grad():
+        assert _rms(model(TOKENS) - expected) < 5e-6 * _rms(expected)
+    with pytest.raises(ValueError, match="holds no head on a grid of its own"):
+        save_packed_checkpoint(checkpoint, tmp_path / "packed")
+
+
 def test_linears_left_in_full_precision_and_biases_of_zeros(tmp_path):
     written = write(tmp_path / "model", "gptq", num_hidden_layers=1)
     weight = torch.randn(136, 72).half()

@@ -24,6 +24,7 @@ from runtime_tests.checkpoints.test_hugging_face_errors import edit
 DOWN = "model.layers.0.mlp.down_proj"
 FORMS: dict[str, dict[str, Any]] = {
     "gptq": {"symmetric": True, "permuted": True},
+    "head": {"form": "gptq", "others": {"lm_head": {"symmetric": True}}},
     "gemm": {},
     "pack-quantized": {"permuted": True},
 }
@@ -34,7 +35,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of each form. Do not change them."""
     folder = tmp_path_factory.mktemp("quantised")
     for form, options in FORMS.items():
-        write(folder / form, form, num_hidden_layers=1, **options)
+        write(folder / form, **{"form": form, "num_hidden_layers": 1} | options)
     return folder
 
 
@@ -91,7 +92,10 @@ DAMAGES = [
     ("gptq", put(f"{DOWN}.scales", setting(-1.0, 2, 2)), "down_proj.qweight: scale must be positive"),
     ("gptq", put(f"{DOWN}.scales", setting(5000.0, 2, 2)), "so large that weights overflow torch.float16"),
     ("gptq", put(f"{DOWN}.scales", lambda t: t.T), r"scales is \[72, 5\] where .* implies \[5, 72\]"),
-    ("gptq", adding("lm_head.qweight", (9, 304)), "a quantised head is not read"),
+    ("gptq", adding("lm_head.qweight", (9, 304)), "lm_head.qweight is torch.float32; .* has torch.int32"),
+    ("head", adding("lm_head.weight", (304, 72)), "does not imply: lm_head.weight"),
+    ("head", put("lm_head.scales", lambda t: t[1:]), r"lm_head.scales is \[2, 304\] where"),
+    ("head", put("lm_head.scales", setting(0, 1, 303)), "lm_head.qweight: scale must be positive"),
     ("gptq", adding("model.spare", (3,)), "does not imply: model.spare"),
     ("gptq", adding(f"{DOWN}.bias", (72,)), "down_proj.bias is a bias"),
     ("gptq", removing("model.norm.weight"), "lacks model.norm.weight"),
@@ -137,6 +141,7 @@ SETTINGS = [
     ("gptq", {"dynamic": {"+:.*": {"bits": 5}}}, r'dynamic: "\+:.\*": bits is 5; GPTQ is read with'),
     ("gptq", {"dynamic": {"+:(": {}}}, r'dynamic: "\+:\(": missing \)'),
     ("gptq", {"dynamic": {"+:.*": 4}}, "dynamic must be an object of objects"),
+    ("head", {"dynamic": {"-:lm_head": {}}}, "lm_head.qweight is there, where dynamic leaves"),
     ("gptq", {"dynamic": [4]}, "dynamic must be an object of objects"),
     ("gptq", {"bits": 8}, r"qweight is \[9, 48\] where config.json implies \[18, 48\]"),
     ("gemm", {"quant_method": "gptq"}, "config.json implies"),
@@ -178,6 +183,11 @@ def test_settings_that_are_no_object_and_tensors_that_are_not_there(copies):
     other = {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": a_group()}
     edit_config(directory, quantization_config=other)
     assert "no linear is quantised, though config.json says so" in refusal(directory)
+
+
+def test_a_quantised_head_that_is_the_embedding(copies):
+    found = refusal(edit_config(copies / "head", tie_word_embeddings=True))
+    assert "lm_head.qweight is there, and config.json says that the embedding is the head's table" in found
 
 
 def test_training_does_not_start_from_them(written):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edge.checkpoints.lazy import Lazy, reader_of
 from edge.checkpoints.packed import open_model
+from edge.evaluation.bounds import error_bounds
 from edge.runtime.load import open_program
 from export import to_pte
 from export.lower import Options
@@ -31,19 +32,27 @@ def export(written: Written, bits: int, output: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "bits", "symmetric", "permuted", "ffn"),
-    [("gptq", 4, True, True, 144), ("gptq_v2", 3, False, True, 136)],
+    ("form", "bits", "symmetric", "permuted", "ffn", "others"),
+    [
+        ("gptq", 4, True, True, 144, {}),
+        ("gptq_v2", 3, False, True, 136, {"lm_head": {"bits": 4, "symmetric": True}}),
+        ("pack-quantized", 6, True, False, 136, {"lm_head": {"bits": 5, "symmetric": False}}),
+    ],
 )
-def test_a_program_is_the_dequantised_model(tmp_path, form, bits, symmetric, permuted, ffn):
+def test_a_program_is_the_dequantised_model(tmp_path, form, bits, symmetric, permuted, ffn, others):
     """Logits differ from transformers' by what int8 activations cost, which the export has measured.
 
     With 144 columns gate and up are one op with their norm, and with 136 two: each takes sorted columns.
     """
-    written = write(tmp_path / "model", form, bits, 32, symmetric, permuted, intermediate_size=ffn)
+    sizes = {"intermediate_size": ffn, "others": others}
+    written = write(tmp_path / "model", form, bits, 32, symmetric, permuted, **sizes)
     export(written, bits, tmp_path / "out")
     manifest, program, _ = open_program(tmp_path / "out")
     assert manifest.weights == "quantised after training"
-    assert manifest.format == ("int4" if symmetric else f"uint{bits}")
+    assert manifest.format == ("int" if symmetric else "uint") + str(bits)
+    assert manifest.head_bits == others.get("lm_head", {}).get("bits", 16)
+    assert error_bounds(manifest).logit_rms > manifest.verification.rounding_rms
+    assert manifest.verification.perplexity_tables is None  # no table was rounded
     expected = logits(dequantised(written, np.float64, intermediate_size=ffn), TOKENS)[0]
     found = torch.stack([program.forward([token], at) for at, token in enumerate(TOKENS[0].tolist())])
     assert _rms(found - expected) < 2 * manifest.verification.rounding_rms
@@ -53,6 +62,14 @@ def test_a_program_is_the_dequantised_model(tmp_path, form, bits, symmetric, per
 
 def _rms(values: Tensor) -> float:
     return float(torch.linalg.vector_norm(values.double())) / math.sqrt(values.numel())
+
+
+def test_a_heads_codes_are_kept(tmp_path):
+    others = {"lm_head": {"bits": 8}}
+    written = write(tmp_path / "model", "pack-quantized", others=others, num_hidden_layers=1)
+    argv = ["--bits", "4", "--model", str(written.directory), "--output", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="head was quantised to 8 bits, and its codes are kept: export it"):
+        to_pte.main([*argv, "--head-bits", "4"])
 
 
 def test_a_table_that_is_not_the_formats_formula_is_found(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -42,7 +43,7 @@ from edge.quantizers.plan import Plan
 def load_imported_checkpoint(directory: Path) -> Checkpoint:
     """Read a directory whose config.json has a ``quantization_config``.
 
-    Linears that the file does not hold quantised stay in full precision, as do embedding and head.
+    Linears that the file does not hold quantised stay in full precision, as do the embedding and such a head.
 
     Raises:
         ValueError: one sentence for everything that is wrong with the files.
@@ -52,16 +53,17 @@ def load_imported_checkpoint(directory: Path) -> Checkpoint:
     config, _ = parse_config(directory, hf)
     stored, shapes = StoredTensors(directory), weight_shapes(config)
     try:
-        linears = _linears(form, stored, quantized_linear_shapes(shapes))
+        linears = _linears(form, stored, shapes, config.tied_embedding)
     except ValueError as error:
         raise ValueError(f"{directory}: {error}") from error
     plain = _plain_names(directory, form, stored, shapes, linears)
     required = shapes.keys() - {HEAD_WEIGHT} - {f"{name}.weight" for name in linears}
-    check_names(directory, plain, required, allowed={HEAD_WEIGHT})
+    check_names(directory, plain, required, allowed=set() if HEAD in linears else {HEAD_WEIGHT})
     check_shapes(directory, {name: stored.shapes[name] for name in plain}, shapes)
     check_dtypes(directory, {name: stored.dtypes[name] for name in plain})
     as_stored = Lazy({name: reader_of(stored, name) for name in plain})
-    config = settle_head(directory, config, as_stored, {}, hf)
+    if HEAD not in linears:
+        config = settle_head(directory, config, as_stored, {}, hf)
     kept = [name for name in plain if not (config.tied_embedding and name == HEAD_WEIGHT)]
     weights = Lazy({name: float32_reader(directory, as_stored, name) for name in kept})
     weights = norms_as_multiplied(weights, config)
@@ -93,20 +95,21 @@ def _values_reader(codes: Lazy[QuantizedWeight], name: str) -> Rows[Tensor]:
 
 
 def _linears(
-    form: Format, stored: StoredTensors, shapes: Mapping[str, tuple[int, ...]]
+    form: Format, stored: StoredTensors, shapes: Mapping[str, tuple[int, ...]], tied: bool
 ) -> dict[str, StoredLinear]:
-    """The linears that the files hold quantised, by full name."""
+    """The linears that the files hold quantised, and maybe the head, by full name."""
     marker = form.parts[0]
-    if f"{HEAD}.{marker}" in stored:
+    if tied and f"{HEAD}.{marker}" in stored:
         raise ValueError(
-            f"{hf_name(f'{HEAD}.{marker}')}: a quantised head is not read; quantise the model without it"
+            f"{hf_name(f'{HEAD}.{marker}')} is there, and config.json says that the embedding is the head's "
+            "table; set tie_word_embeddings to false if it has its own, or quantise the model without it"
         )
     linears = {
         name: form.linear(LinearTensors(stored, name), (n, k))
-        for name, (n, k) in shapes.items()
+        for name, (n, k) in (quantized_linear_shapes(shapes) | {HEAD: shapes[HEAD_WEIGHT]}).items()
         if f"{name}.{marker}" in stored
     }
-    if not linears:
+    if not linears.keys() - {HEAD}:
         raise ValueError(f"no linear is quantised, though config.json says so: there is no tensor .{marker}")
     return _producers_follow(linears)
 
@@ -151,7 +154,8 @@ def _plain_names(
 
 
 def _plan(linears: Mapping[str, StoredLinear], shapes: Mapping[str, tuple[int, ...]]) -> Plan:
-    """The grids of all linears; the one of most of them is the default."""
+    """The grids of all linears, of which that of most is the default, and of the head."""
     grids = {name: linears[name].grid if name in linears else FULL_PRECISION for name in shapes}
-    counts = Counter(linear.grid for linear in linears.values())
-    return Plan.from_grids(grids, counts.most_common(1)[0][0])
+    counts = Counter(linear.grid for name, linear in linears.items() if name != HEAD)
+    plan = Plan.from_grids(grids, counts.most_common(1)[0][0])
+    return replace(plan, head_format=linears[HEAD].grid) if HEAD in linears else plan
