@@ -183,10 +183,13 @@ def test_linears_of_other_settings(tmp_path, form):
 
 
 def test_patterns_of_other_settings_match_the_start_of_a_name(tmp_path):
+    """As in GPTQModel, which reads a format for the whole file only."""
     written = write(tmp_path / "model", "gptq", 8, others={"up_proj": {"bits": 4}}, num_hidden_layers=1)
     hf = json.loads((written.directory / "config.json").read_text())["quantization_config"]
-    edit_config(written.directory, quantization_config=hf | {"dynamic": {"up": {"bits": 2}} | hf["dynamic"]})
-    assert open_model(written.directory).plan.of("layers.0.mlp.up_proj").bits == 4
+    dynamic = {"up": {"bits": 2}, "+:.*up_proj": {"bits": 4, "checkpoint_format": "gptq_v2"}}
+    edit_config(written.directory, quantization_config=hf | {"dynamic": dynamic})
+    checkpoint, linear = open_model(written.directory), "layers.0.mlp.up_proj"
+    _check_table(checkpoint.quantized[linear], written.tables[f"model.{linear}"], ALL, 4)
 
 
 @pytest.mark.parametrize("form", ["gptq", "gptq_v2", "pack-quantized"])

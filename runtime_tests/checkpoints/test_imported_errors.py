@@ -96,6 +96,7 @@ DAMAGES = [
     ("head", adding("lm_head.weight", (304, 72)), "does not imply: lm_head.weight"),
     ("head", put("lm_head.scales", lambda t: t[1:]), r"lm_head.scales is \[2, 304\] where"),
     ("head", put("lm_head.scales", setting(0, 1, 303)), "lm_head.qweight: scale must be positive"),
+    ("gptq", adding("model.embed_tokens.qweight", (9, 72)), "a quantised embedding is not read"),
     ("gptq", adding("model.spare", (3,)), "does not imply: model.spare"),
     ("gptq", adding(f"{DOWN}.bias", (72,)), "down_proj.bias is a bias"),
     ("gptq", removing("model.norm.weight"), "lacks model.norm.weight"),

@@ -31,6 +31,8 @@ from edge.checkpoints.imported.words import codes_from_words, words_for
 _BITS = (2, 3, 4, 8)
 #: What to add to a stored zero, by ``checkpoint_format``.
 _ZEROS_ADD = {"gptq": 1, "gptq_v2": 0}
+#: What GPTQModel reads of a module in ``dynamic`` when it loads a file, besides the dtype of words.
+_OF_A_MODULE = {"bits", "group_size", "sym", "desc_act"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ class Gptq(Format):
     def of(cls, settings: dict[str, Any]) -> Gptq:
         bits = integer(settings, "bits")
         if bits not in _BITS:
-            raise ValueError(f"bits is {bits}; GPTQ is read with 2, 3, 4 or 8")
+            raise ValueError(
+                f"bits is {bits}; GPTQ is read with 2, 3, 4 or 8: quantise again with one of these"
+            )
         version = settings.get("checkpoint_format") or settings.get("format") or "gptq"
         if version not in tuple(_ZEROS_ADD):
             raise ValueError(
@@ -123,7 +127,8 @@ def _others(settings: dict[str, Any]) -> tuple[tuple[re.Pattern[str], Gptq | Non
     for key in sorted(dynamic, key=lambda key: not key.startswith("-:")):
         try:
             pattern = re.compile(key[2:] if key.startswith(("-:", "+:")) else key)
-            changed = settings | dynamic[key] | {"dynamic": None}
+            changes = {name: dynamic[key][name] for name in _OF_A_MODULE & dynamic[key].keys()}
+            changed = settings | changes | {"dynamic": None}
             found.append((pattern, None if key.startswith("-:") else Gptq.of(changed)))
         except (re.error, ValueError) as error:
             raise ValueError(f"dynamic: {short_json(key)}: {error}") from error

@@ -36,7 +36,7 @@ from edge.checkpoints.tensor_files import (
 )
 from edge.formats import FULL_PRECISION
 from edge.formats.weight import QuantizedWeight
-from edge.model.decoder import HEAD
+from edge.model.decoder import EMBEDDING, HEAD
 from edge.quantizers.plan import Plan
 
 
@@ -99,6 +99,9 @@ def _linears(
 ) -> dict[str, StoredLinear]:
     """The linears that the files hold quantised, and maybe the head, by full name."""
     marker = form.parts[0]
+    if f"{EMBEDDING}.{marker}" in stored:
+        tensor = hf_name(f"{EMBEDDING}.{marker}")
+        raise ValueError(f"{tensor}: a quantised embedding is not read; quantise the model without it")
     if tied and f"{HEAD}.{marker}" in stored:
         raise ValueError(
             f"{hf_name(f'{HEAD}.{marker}')} is there, and config.json says that the embedding is the head's "
