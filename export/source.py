@@ -12,7 +12,9 @@ from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
 from edge.checkpoints.hugging_face import parse_config
 from edge.checkpoints.packed import ASSETS, embedded_models, open_model, refuse_shadowed
 from edge.checkpoints.random_weights import random_checkpoint
+from edge.checkpoints.slices import is_parent, sliced_checkpoint
 from edge.formats import Grid
+from edge.formats.slices import PARENT_BITS
 from edge.model.chat_template import ChatTemplate, find_chat_template
 from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
@@ -38,6 +40,7 @@ class Source:
         where: ``--model`` as given, or "random weights".
         max_seq_len: positions of the KV cache, and of the model's RoPE tables.
         checkpoint: its weights, read when they are asked for.
+        unsliced: the parent, where the program holds a slice; else the same checkpoint.
         plan: grids of the linears in the program.
         model: norms and biases; its matrices are on the meta device.
         chat_template: of its tokenizer, if there is one that works.
@@ -49,6 +52,7 @@ class Source:
     weights: Weights
     max_seq_len: int
     checkpoint: Checkpoint
+    unsliced: Checkpoint
     plan: Plan
     model: Decoder
     tokenizer: Tokenizer | None
@@ -58,7 +62,7 @@ class Source:
     @property
     def is_rounded(self) -> bool:
         """The program rounds weights that were not trained for it."""
-        return self.weights == "rounded after training"
+        return self.weights in ("rounded after training", "sliced")
 
     def verification_tokens(self) -> tuple[list[int], str]:
         """At most MAX_TOKENS token ids to verify the program with, and the name of their text."""
@@ -90,7 +94,7 @@ def load_source(
         )
         plan, label = recipe.plan(checkpoint, grid), Path(name).name
         model = skeleton(checkpoint, positions)
-        return Source(label, "random weights", "random", positions, checkpoint, plan, model, None)
+        return Source(label, "random weights", "random", positions, checkpoint, checkpoint, plan, model, None)
     if name in NAMED_MODELS and name != "default":
         raise ValueError(
             f"no trained weights of {name} come with the package: give a directory or hub id, "
@@ -102,10 +106,12 @@ def load_source(
         trained = f"default/{grid.bits:g}bit"
         has_one = recipe.keeps_grid and trained in embedded_models()
         label, directory = name, trained if has_one else "default/16bit"
-    checkpoint = open_model(directory)
+    parent = open_model(directory)
+    checkpoint = _slice_of(parent, grid)
     tokenizer = None if checkpoint.tokenizer is None else Tokenizer(checkpoint.tokenizer)
     positions = _checked_max_seq_len(max_seq_len, checkpoint.config)
-    plan, has_width = recipe.plan(checkpoint, grid), checkpoint.plan.default.bits == grid.bits
+    plan, is_slice = recipe.plan(checkpoint, grid), checkpoint is not parent
+    has_width = is_slice or checkpoint.plan.default.bits == grid.bits
     if checkpoint.plan.is_quantized and not has_width:
         was, kept = ("trained at", "learned grids")
         if checkpoint.post_training is not None:
@@ -117,13 +123,24 @@ def load_source(
     weights: Weights = "trained" if has_width else "rounded after training"
     if checkpoint.post_training is not None:
         weights = "quantised after training"
+    if is_slice and (parent.nesting is None or grid.bits not in parent.nesting.widths):
+        weights = "sliced"
     model, template = skeleton(checkpoint, positions), None
     faults: tuple[str, ...] = ()
     try:
         template = _chat_template(checkpoint)
     except ValueError as error:
         faults = (f"{error}; the program has none",)
-    return Source(label, name, weights, positions, checkpoint, plan, model, tokenizer, template, faults)
+    return Source(
+        label, name, weights, positions, checkpoint, parent, plan, model, tokenizer, template, faults
+    )
+
+
+def _slice_of(checkpoint: Checkpoint, grid: Grid) -> Checkpoint:
+    """The slice of a parent that fewer bits ask for, else the checkpoint itself."""
+    if not is_parent(checkpoint) or grid.bits >= PARENT_BITS:
+        return checkpoint
+    return sliced_checkpoint(checkpoint, grid.bits)
 
 
 def _chat_template(checkpoint: Checkpoint) -> ChatTemplate | None:

@@ -119,9 +119,13 @@ def _verification(manifest: Manifest) -> str:
 
 def _warnings(manifest: Manifest) -> list[str]:
     warnings = []
-    before = manifest.verification.perplexity_full_precision
-    if before is not None:
-        after = manifest.verification.perplexity_program
+    before, after = manifest.verification.perplexity_full_precision, manifest.verification.perplexity_program
+    if before is not None and manifest.weights == "sliced":
+        warnings.append(
+            f"{manifest.bits:g} bits are a slice of 8 that was not trained; it took perplexity there from "
+            f"{before:.3f} to {after:.3f}. Training at several widths: --method matquant of edge.training"
+        )
+    elif before is not None:
         warnings.append(
             f"this checkpoint was not trained at {manifest.bits:g} bits; rounding it took perplexity there "
             f"from {before:.3f} to {after:.3f}. Training at that width: python -m edge.training --help"

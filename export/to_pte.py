@@ -159,7 +159,8 @@ class Export:
         if not source.is_rounded:
             return proof
         with steps.layers("running the model before rounding") as done:
-            before = perplexity(full_precision_logits(source.model, weights, tokens, done), tokens)
+            unsliced = replace(weights, checkpoint=source.unsliced)
+            before = perplexity(full_precision_logits(source.model, unsliced, tokens, done), tokens)
         return proof.model_copy(update={"perplexity_full_precision": before})
 
     @property

@@ -1,4 +1,4 @@
-"""Write a trained checkpoint in the packed form that ships with the package."""
+"""Write a checkpoint in the packed form that ships with the package, or slice one of 8 bits to fewer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
 from edge.checkpoints.hf_grids import PACKED_KEY
 from edge.checkpoints.packed import open_model, save_packed_checkpoint
+from edge.checkpoints.slices import sliced_checkpoint
 from edge.cli import flag, main_guard, parse_flags
 
 DESCRIPTION = """\
 Writes a trained checkpoint small: learned grids as packed codes, other embeddings as int8; a
-full-precision one as float16. The exporter reads either form."""
+full-precision one as float16. With --bits it slices a checkpoint of 8 bits, for example one that --method
+matquant of edge.training made. The exporter reads all forms."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class PackFlags:
 
     model: str = flag("checkpoint directory or hub id")
     output: Path = flag("directory to write")
+    bits: int | None = flag("slice a checkpoint of 8 bits to so many first", default=None)
 
 
 def _refuse_trained(output: Path) -> None:
@@ -35,6 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_flags(PackFlags, argv, "edge.checkpoints", DESCRIPTION)
     _refuse_trained(args.output)
     checkpoint = open_model(args.model)
+    if args.bits is not None:
+        checkpoint = sliced_checkpoint(checkpoint, args.bits)
     save_packed_checkpoint(checkpoint, args.output)
     size = sum(path.stat().st_size for path in args.output.iterdir())
     print(f"{args.output}: {checkpoint.plan.name}, {size:,} bytes")

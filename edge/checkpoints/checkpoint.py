@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edge.formats.slices import Nesting
 from edge.formats.weight import QuantizedWeight
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder, named_linears
@@ -28,6 +29,7 @@ class Checkpoint:
         quantized: weights that are codes already, by full name; ``weights`` has their values too.
         tokenizer: the tokenizer file, if the directory has one.
         post_training: how a model was quantised after its training; None if it was trained as it is.
+        nesting: how a parent was trained to be sliced; None for other models.
         latent_dtype: in which latent weights and scales were stored: ParetoQ's reference divides in it.
         formulas: weights of a checkpoint that another project quantised, by full name: its format's own
             formula in its own dtype, which the exporter compares with the codes.
@@ -41,6 +43,7 @@ class Checkpoint:
     tokenizer: Path | None = None
     latent_dtype: torch.dtype = torch.float32
     post_training: dict[str, Any] | None = None
+    nesting: Nesting | None = None
     formulas: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from edge.checkpoints.hf_values import short_json
+from edge.checkpoints.hf_values import boolean, short_json
 from edge.checkpoints.tensor_files import hf_name
 from edge.formats import (
     EMBEDDING_BITS_CHOICES,
@@ -20,6 +20,7 @@ from edge.formats import (
     Grid,
     grid_for_bits,
 )
+from edge.formats.slices import Nesting
 from edge.quantizers.plan import Plan
 from edge.text import first_of
 
@@ -31,6 +32,8 @@ _NOT_QUANTIZED = 32
 PACKED_KEY, PACKED_VERSION = "packed", 2
 #: An object that says how a model was quantised after its training, the method's name included.
 POST_TRAINING_KEY = "post_training"
+#: An object with ``widths`` and ``extra`` for a parent that was trained to be sliced (``formats/slices.py``).
+NESTING_KEY = "nested"
 #: Marks a directory that another project quantised (``imported``).
 QUANTIZATION_KEY = "quantization_config"
 
@@ -76,6 +79,29 @@ def plan_to_hf(plan: Plan) -> dict[str, Any]:
     if plan.embedding_format.is_quantized:
         hf[EMBEDDING_KEY] = plan.embedding_format.paretoq_w_bits
     return hf
+
+
+def nesting_from_hf(hf: dict[str, Any]) -> Nesting | None:
+    """Read how a parent was trained; None for other models.
+
+    Raises:
+        ValueError: the key holds something else.
+    """
+    said = hf.get(NESTING_KEY)
+    if said is None:
+        return None
+    widths = said.get("widths") if isinstance(said, dict) else None
+    if not isinstance(widths, list) or not all(type(bits) is int for bits in widths):
+        raise ValueError(f"{NESTING_KEY} must be an object with a list of widths, not {short_json(said)}")
+    try:
+        return Nesting(tuple(widths), boolean(said, "extra", False))
+    except ValueError as error:
+        raise ValueError(f"{NESTING_KEY}: {error}") from error
+
+
+def nesting_to_hf(nesting: Nesting | None) -> dict[str, Any]:
+    """The key of config.json for a parent."""
+    return {} if nesting is None else {NESTING_KEY: {"widths": list(nesting.widths), "extra": nesting.extra}}
 
 
 def _embedding_grid(bits: Any) -> Grid:

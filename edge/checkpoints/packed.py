@@ -24,6 +24,8 @@ from edge.checkpoints.hf_grids import (
     PACKED_VERSION,
     POST_TRAINING_KEY,
     QUANTIZATION_KEY,
+    nesting_from_hf,
+    nesting_to_hf,
     plan_to_hf,
 )
 from edge.checkpoints.hub import local_directory
@@ -157,6 +159,7 @@ def save_packed_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> Non
     for name in _tables(tensors):
         tensors[name + PACKED_SUFFIX] = _pack(checkpoint, name, tensors.pop(f"{name}.weight"))
     hf = config_to_hf(checkpoint.config) | plan_to_hf(plan) | {PACKED_KEY: PACKED_VERSION}
+    hf |= nesting_to_hf(checkpoint.nesting)
     hf |= {} if checkpoint.post_training is None else {POST_TRAINING_KEY: checkpoint.post_training}
     write_directory(directory, tensors, hf, checkpoint.tokenizer)
 
@@ -195,7 +198,10 @@ def load_packed_checkpoint(directory: Path) -> Checkpoint:
     weights = norms_as_multiplied(Lazy(read), config)
     how = hf.get(POST_TRAINING_KEY)
     after = how if isinstance(how, dict) else None
-    return Checkpoint(config, weights, plan, {}, Lazy(quantized), tokenizer, post_training=after)
+    nesting = nesting_from_hf(hf)
+    return Checkpoint(
+        config, weights, plan, {}, Lazy(quantized), tokenizer, post_training=after, nesting=nesting
+    )
 
 
 def _tables(weights: Mapping[str, object]) -> list[str]:

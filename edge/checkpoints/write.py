@@ -15,7 +15,7 @@ from torch import Tensor
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.families import family_of
 from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf
-from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, plan_to_hf
+from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, nesting_to_hf, plan_to_hf
 from edge.checkpoints.tensor_files import ALPHA_SUFFIX, PACKED_SUFFIX, WEIGHTS_NAME, hf_name
 from edge.files import replace_directory
 from edge.model.config import ModelConfig
@@ -44,7 +44,7 @@ def save_checkpoint(
         raise ValueError(f"{first_of(beyond)}: NaN, or values that {dtype} cannot hold; nothing was written")
     tensors |= {name + ALPHA_SUFFIX: alpha.detach().float() for name, alpha in checkpoint.alphas.items()}
     tensors |= {name + PACKED_SUFFIX: pack(weight) for name, weight in checkpoint.quantized.items()}
-    hf = config_to_hf(checkpoint.config) | plan_to_hf(checkpoint.plan)
+    hf = config_to_hf(checkpoint.config) | plan_to_hf(checkpoint.plan) | nesting_to_hf(checkpoint.nesting)
     hf |= {PACKED_KEY: PACKED_VERSION} if packed else {}
     write_directory(directory, tensors, hf, checkpoint.tokenizer)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.formats import FULL_PRECISION, Grid
+from edge.formats.slices import Nesting
 from edge.formats.weight import QuantizedWeight
 from edge.model.decoder import Decoder
 from edge.quantizers.plan import Plan
@@ -25,6 +27,20 @@ class OnGrid(ABC):
         """The weight that the module computes with, as codes: what the packer packs."""
 
 
+class LossOf(Protocol):
+    """Computes the mean loss of a model in its current state, a teacher's share included."""
+
+    def __call__(
+        self, model: Decoder, tokens: Tensor, wanted: Tensor | None = None, share: float = 0.0
+    ) -> Tensor:
+        """The loss of tokens int64 [B, T + 1], a scalar.
+
+        Args:
+            wanted: logits [B, T, V] that the model should come close to as well.
+            share: of the loss that is the distance to ``wanted``.
+        """
+
+
 class Method(ABC):
     """One way to make a low-bit model; a new one is a file and a row of ``methods.METHODS``.
 
@@ -33,9 +49,37 @@ class Method(ABC):
 
     Attributes:
         name: the word after ``--method``.
+        default_bits: what ``--bits`` is unless the user says it.
+        nesting: the widths that the model can be sliced to; None for a model of one width.
     """
 
     name: str
+    default_bits: float = FULL_PRECISION.bits
+    nesting: Nesting | None = None
+
+    def configured(self, options: Mapping[str, Any]) -> Method:
+        """This method with the flags that are not for every method, by name.
+
+        Raises:
+            ValueError: a flag is not for this method, or wrong.
+        """
+        for option in options:
+            raise ValueError(f"--{option.replace('_', '-')} is not for --method {self.name}")
+        return self
+
+    @property
+    def passes(self) -> int:
+        """How many losses a batch has, each with a backward pass of its own."""
+        return 1
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Bits that the model can be sliced to while it trains, falling."""
+        return () if self.nesting is None else self.nesting.widths
+
+    def select(self, model: Decoder, bits: int) -> None:
+        """Let the model compute with its slice of one of ``widths`` from now on."""
+        raise NotImplementedError
 
     @abstractmethod
     def grid(self, bits: float | str, choices: tuple[float, ...] | None = None) -> Grid:
@@ -53,13 +97,11 @@ class Method(ABC):
         """Fit the model to batches of tokens int64 [B, T] before training; by default, do nothing."""
         del model, batches
 
-    def loss(self, model: Decoder, tokens: Tensor, loss_of: Callable[[Decoder, Tensor], Tensor]) -> Tensor:
-        """The training loss of a batch, a scalar.
+    def loss(self, model: Decoder, tokens: Tensor, loss_of: LossOf, index: int = 0) -> Tensor:
+        """One of the ``passes`` losses of a batch, a scalar; their sum is trained.
 
         Args:
             tokens: int64 [B, context + 1].
-            loss_of: computes the mean loss of the model in its current state, a teacher's share included; a
-                method that trains several widths at once calls it once per width.
         """
         return loss_of(model, tokens)
 

@@ -17,7 +17,7 @@ PROGRAM_NAME = "model.pte"
 SCHEMA_VERSION = 4
 
 #: Origin of the program's weights; reports print it beside every figure.
-Weights = Literal["trained", "quantised after training", "rounded after training", "random"]
+Weights = Literal["trained", "quantised after training", "rounded after training", "sliced", "random"]
 #: Type of the keys and values in the cache.
 KVCacheFormat = Literal["fp32", "int8", "int4"]
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, cast
 
 from transformers import HfArgumentParser
 
+from edge.quantizers.methods import METHODS
 from edge.training.stages import from_preset
 from edge.training.train_config import TrainConfig
 
@@ -58,11 +59,13 @@ def parse(argv: list[str]) -> tuple[TrainConfig, list[str]]:
         allow_abbrev=False,
         formatter_class=_Help,
     )
+    given = flags_given(argv)
+    if "bits" not in given and (method := METHODS.get(given.get("method", ""))):
+        argv = [*argv, f"--bits={method.default_bits:g}"]
     config, rest = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
-    given = flags_given(argv).keys()
-    if {"steps", "tokens"} <= given:
+    if {"steps", "tokens"} <= given.keys():
         raise ValueError("give --steps or --tokens, not both")
-    if config.qat_fraction is not None and not {"steps", "tokens"} & given:
+    if config.qat_fraction is not None and not {"steps", "tokens"} & given.keys():
         raise ValueError("--qat-fraction divides a budget: give --tokens or --steps")
     if config.full_learning_rate is not None and config.qat_fraction is None:
         raise ValueError("--full-learning-rate is for --qat-fraction; a single run has --learning-rate")

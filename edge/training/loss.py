@@ -49,11 +49,11 @@ class NextTokenLoss(nn.Module):
         # A tuple hides the teacher from torch, so that it is not trained, saved or sharded.
         self.teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
 
-    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
-        """tokens [B, context + 1] int64; the loss is a scalar."""
+    def forward(self, tokens: Tensor, index: int = 0) -> dict[str, Tensor]:
+        """The loss of tokens [B, context + 1] int64, a scalar; in training, one of the method's losses."""
         with torch.autocast(tokens.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             if self.training:
-                return {"loss": self.method.loss(self.model, tokens, self._training_loss)}
+                return {"loss": self.method.loss(self.model, tokens, self._training_loss, index)}
             return {"loss": self._cross_entropy(self.model, tokens)[0]}
 
     def _cross_entropy(self, model: Decoder, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,11 +61,15 @@ class NextTokenLoss(nn.Module):
         logits = model(tokens[:, :-1]).flatten(0, 1).float()
         return F.cross_entropy(logits, tokens[:, 1:].flatten()), logits
 
-    def _training_loss(self, model: Decoder, tokens: Tensor) -> Tensor:
+    def _training_loss(
+        self, model: Decoder, tokens: Tensor, wanted: Tensor | None = None, share: float = 0.0
+    ) -> Tensor:
         loss, logits = self._cross_entropy(model, tokens)
         for teacher in self.teacher:
-            loss = (1 - self.weight) * loss + self.weight * _distance(teacher, tokens[:, :-1], logits)
-        return loss
+            with torch.no_grad():
+                its = teacher.to(tokens.device)(tokens[:, :-1])
+            loss = (1 - self.weight) * loss + self.weight * _distance(its, logits)
+        return loss if wanted is None else (1 - share) * loss + share * _distance(wanted, logits)
 
     def activation_checkpointing_enable(
         self,
@@ -91,9 +95,7 @@ class NextTokenLoss(nn.Module):
         self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
 
 
-def _distance(teacher: Decoder, tokens: Tensor, logits: Tensor) -> Tensor:
-    """Return the mean over tokens [B, T] of KL(teacher || model), nats; logits [B * T, V] are the model's."""
-    with torch.no_grad():
-        wanted = teacher.to(tokens.device)(tokens).flatten(0, 1).float()
-    mine, its = logits.log_softmax(dim=-1), wanted.log_softmax(dim=-1)
+def _distance(wanted: Tensor, logits: Tensor) -> Tensor:
+    """The mean over tokens of KL(wanted || logits), nats; logits [B, T, V] and [B * T, V]."""
+    its, mine = wanted.flatten(0, 1).float().log_softmax(dim=-1), logits.log_softmax(dim=-1)
     return F.kl_div(mine, its, log_target=True, reduction="batchmean")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -17,6 +18,14 @@ def perplexity_of(loss: float) -> float:
         return math.exp(loss)
     except OverflowError:
         return math.inf
+
+
+def held_out_words(metrics: Mapping[str, float]) -> str:
+    """Spell a held-out perplexity, or those of all widths that were measured."""
+    by_width = {name.split("_")[2]: loss for name, loss in metrics.items() if name.endswith("_bits")}
+    if not by_width:
+        return f"{perplexity_of(metrics['eval_loss']):.3f}"
+    return ", ".join(f"{perplexity_of(loss):.3f} at {bits} bits" for bits, loss in by_width.items())
 
 
 def examples_per_step(args: TrainingArguments) -> int:
@@ -70,4 +79,4 @@ class Progress(TrainerCallback):
     def on_evaluate(self, args: Any, state: TrainerState, *_: Any, metrics: Any = None, **__: Any) -> None:
         loss = (metrics or {}).get("eval_loss")
         if loss is not None and state.is_world_process_zero:
-            say(f"step {state.global_step}: held-out loss {loss:.4f}, perplexity {perplexity_of(loss):.3f}")
+            say(f"step {state.global_step}: held-out loss {loss:.4f}, perplexity {held_out_words(metrics)}")

@@ -13,7 +13,6 @@ from edge.formats import grid_for_bits
 from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.methods import METHODS
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import plan_of
 from edge.training.teacher import check_teacher, refuse_another_vocabulary
@@ -52,7 +51,7 @@ def starting_model(config: TrainConfig) -> tuple[Decoder, Tokenizer]:
         if config.tokenizer and checkpoint.tokenizer:
             refuse_another_vocabulary(tokenizer, Tokenizer(checkpoint.tokenizer), config.model)
     if plan.is_quantized and not plan_of(model).is_quantized:
-        METHODS[config.method].prepare(model, plan)
+        config.how.prepare(model, plan)
     return model.train(), tokenizer
 
 
@@ -71,7 +70,7 @@ def wanted_plan(config: TrainConfig, shape: ModelConfig) -> Plan:
     Raises:
         ValueError: a pattern matches no linear, or no linear is left at --bits.
     """
-    embedding_format, default = grid_for_bits(config.embedding_bits), METHODS[config.method].grid(config.bits)
+    embedding_format, default = grid_for_bits(config.embedding_bits), config.how.grid(config.bits)
     try:
         return Plan.from_patterns(linear_names(shape), default, config.patterns, embedding_format)
     except ValueError as error:

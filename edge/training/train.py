@@ -6,10 +6,10 @@ torch_compile, fsdp, ...) is accepted beside the flags of train_config.py, and t
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,14 +20,13 @@ from edge.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.files import only_writer
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
-from edge.quantizers.methods import METHODS
 from edge.training.arguments import accumulation, as_flags, parse
 from edge.training.checkpoints import checkpoints_dir, last_checkpoint, step_of
 from edge.training.divergence import Diverged, StopWhenDiverged, how_to_go_on
 from edge.training.failures import failures_explained
 from edge.training.loss import NextTokenLoss
 from edge.training.preflight import refuse_bad_output, refuse_full_disk, refuse_several_gpus
-from edge.training.progress import examples_per_step
+from edge.training.progress import examples_per_step, held_out_words, perplexity_of
 from edge.training.ranks import require_same_on_all_ranks
 from edge.training.run_record import (
     mark_diverged,
@@ -41,7 +40,7 @@ from edge.training.start import check_before_stages, starting_model, weights_has
 from edge.training.stop import StopOnSignal
 from edge.training.teacher import teacher_of
 from edge.training.train_config import TrainConfig
-from edge.training.trainer import BlockTrainer, build_trainer, final_loss, whole_model
+from edge.training.trainer import BlockTrainer, build_trainer, final_losses, whole_model
 from edge.training.trainer_arguments import training_arguments
 
 
@@ -86,7 +85,7 @@ def train(config: TrainConfig, rest: list[str]) -> float | None:
         print(f"{output} is finished: {config.steps} steps. {again}", flush=True)
         return None
     refuse_full_disk(model, directory)
-    method = METHODS[config.method]
+    method = config.how
     if last is None:
         method.calibrate(model, (blocks[i]["tokens"][None, :-1] for i in range(len(blocks))))
     teacher = teacher_of(config, model, tokenizer)
@@ -163,15 +162,15 @@ def _train(config: TrainConfig, trainer: BlockTrainer, last: Path | None) -> Non
 
 def _finish(config: TrainConfig, trainer: BlockTrainer, module: NextTokenLoss, tokenizer: Tokenizer) -> float:
     """Write the trained checkpoint and return held-out perplexity."""
-    perplexity = math.exp(final_loss(trainer))
+    losses = final_losses(trainer)
     model = whole_model(trainer, module, lambda: starting_model(config)[0])
     if trainer.is_world_process_zero():
-        method = METHODS[config.method]
+        method = config.how
         checkpoint = to_checkpoint(method.finish(model), tokenizer.path, method.grid(config.bits))
-        save_checkpoint(checkpoint, config.output)
-        print(f"wrote {config.output}\nheld-out perplexity {perplexity:.3f}", flush=True)
+        save_checkpoint(replace(checkpoint, nesting=method.nesting), config.output)
+        print(f"wrote {config.output}\nheld-out perplexity {held_out_words(losses)}", flush=True)
     trainer.accelerator.wait_for_everyone()  # the next stage reads what was written
-    return perplexity
+    return perplexity_of(losses["eval_loss"])
 
 
 def main(argv: list[str] | None = None) -> int:

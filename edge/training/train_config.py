@@ -11,6 +11,10 @@ from edge.quantizers.base import Method
 from edge.quantizers.methods import METHODS, PARETOQ
 from edge.training.presets import PRESETS, Preset
 
+#: Flags that one method takes and the others refuse.
+METHOD_FLAGS = (
+    "widths", "loss_weights", "single_precision", "extra_precision", "co_distill", "co_distill_share",
+)  # fmt: skip
 #: The schedule of a run without any flag.
 _DEFAULT = next(iter(PRESETS.values())).full
 
@@ -60,6 +64,26 @@ class TrainConfig:
     method: str = _flag(
         PARETOQ.name, f"how low bits are trained: {', '.join(METHODS)} (README.md in edge/quantizers)"
     )
+    widths: str | None = _flag(
+        None, "widths that --method matquant trains, falling, with commas (default: 8,4,2)"
+    )
+    loss_weights: str | None = _flag(
+        None,
+        "share of each of --widths in the loss (default: 0.1 and 1 for the last, or 1 each with "
+        "--extra-precision)",
+    )
+    single_precision: bool = _flag(
+        False, "train the last of --widths alone, as a slice of the parent; the others are measured"
+    )
+    extra_precision: bool = _flag(
+        False, "slices with one level more (2^r + 1), which take one bit more in a program"
+    )
+    co_distill: str | None = _flag(
+        None, "pairs of --widths, wider:narrower, as in 8:2,8:4: the narrower learns from the wider too"
+    )
+    co_distill_share: float | None = _flag(
+        None, "share of such a width's loss that is the distance to its teacher (default: 0.5)"
+    )
     embedding_bits: int = _flag(
         16, "bits of token embedding and output head: 4, 8, or 16 to keep them, as ParetoQ does"
     )
@@ -108,7 +132,7 @@ class TrainConfig:
                 raise ValueError(f"{spelled(name)} must be positive, not {rate}")
         if self.method not in METHODS:
             raise ValueError(f"unknown --method {self.method}; known are {', '.join(METHODS)}")
-        METHODS[self.method].grid(self.bits, BITS_CHOICES)
+        self.how.grid(self.bits, BITS_CHOICES)
         if self.preset not in PRESETS:
             raise ValueError(f"unknown --preset {self.preset}; known are {', '.join(PRESETS)}")
         if self.tokens is not None and not 1 <= self.tokens < 2**63:
@@ -122,6 +146,20 @@ class TrainConfig:
             raise ValueError(f"unknown --shape {self.shape}; known are {', '.join(NAMED_MODELS)}")
 
     @property
+    def how(self) -> Method:
+        """The method with its own flags; at 16 bits, where nothing is quantised, the plain one.
+
+        Raises:
+            ValueError: a flag of another method.
+        """
+        own = {name: value for name in METHOD_FLAGS if (value := getattr(self, name)) not in (None, False)}
+        if self.bits != FULL_PRECISION.bits:
+            return METHODS[self.method].configured(own)
+        for name in own:
+            raise ValueError(f"{spelled(name)} is for low bits: give --method matquant --bits 8")
+        return PARETOQ
+
+    @property
     def schedule(self) -> Preset:
         """The preset of these bits."""
         return PRESETS[self.preset].at(self.bits)
@@ -129,7 +167,7 @@ class TrainConfig:
     @property
     def patterns(self) -> list[tuple[str, Grid]]:
         """``mixed`` as pairs of pattern and format."""
-        return [_pattern(text, METHODS[self.method]) for text in self.mixed or ()]
+        return [_pattern(text, self.how) for text in self.mixed or ()]
 
     def _check_parts(self) -> None:
         grid_for_bits(self.embedding_bits, EMBEDDING_BITS_CHOICES)

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -15,6 +16,8 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from edge.data import EpochAfterEpoch, PackedBlocks
 from edge.model.decoder import Decoder
+from edge.quantizers.base import Method
+from edge.quantizers.methods import PARETOQ
 from edge.training.checkpoints import checkpoints_dir
 from edge.training.held_out import held_out_loss
 from edge.training.loss import NextTokenLoss
@@ -30,13 +33,24 @@ class BlockTrainer(Trainer):
     """Trainer that logs perplexity and tokens per second, and whose results do not depend on the ranks.
 
     Attributes:
+        method: decides how many losses a batch has, and at which widths the model is measured.
         is_distilled: the training loss is no cross entropy, so it has no perplexity; the held-out loss has.
         skipped: examples at the start of the shuffled order that an earlier run took.
     """
 
     speed: Speed
+    method: Method = PARETOQ
     is_distilled = False
     skipped = 0
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *rest: Any, **named: Any) -> Tensor:
+        """Pass backwards once for each loss of the batch, so that memory holds the activations of one."""
+        passes = range(self.method.passes)
+        losses = [
+            super(BlockTrainer, self).training_step(model, {**inputs, "index": index}, *rest, **named)
+            for index in passes
+        ]
+        return torch.stack(losses).sum()
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochAfterEpoch:
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
@@ -52,12 +66,16 @@ class BlockTrainer(Trainer):
         self.accelerator.wait_for_everyone()  # the next file marks the checkpoint as complete
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        blocks = cast(PackedBlocks, self.eval_dataset)
-        return EvalLoopOutput(cast(Any, None), None, {"eval_loss": held_out_loss(self, blocks)}, len(blocks))
+        blocks, losses = cast(PackedBlocks, self.eval_dataset), {}
+        for bits in self.method.widths:
+            self.method.select(self.accelerator.unwrap_model(self.model).model, bits)
+            losses[f"eval_loss_{bits}_bits"] = losses["eval_loss"] = held_out_loss(self, blocks)
+        losses = losses or {"eval_loss": held_out_loss(self, blocks)}
+        return EvalLoopOutput(cast(Any, None), None, losses, len(blocks))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            if not self.is_distilled:
+            if not self.is_distilled and self.method.passes == 1:
                 logs["perplexity"] = perplexity_of(logs["loss"])
             logs["tokens_per_second"] = self.speed.read(self.args, self.state)
         if "eval_loss" in logs:
@@ -90,7 +108,8 @@ def build_trainer(
             "--fsdp needs accelerators, one for each process of torchrun; on CPUs nothing would be sharded: "
             "leave it out"
         )
-    trainer.speed, trainer.is_distilled, trainer.skipped = speed, config.distill > 0, config.skip_examples
+    trainer.speed, trainer.method, trainer.skipped = speed, module.method, config.skip_examples
+    trainer.is_distilled = config.distill > 0
     trainer.remove_callback(PrinterCallback)  # Progress prints instead
     if trainer.is_fsdp_enabled:  # else --bf16 would cast weights and scales before they are rounded
         trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
@@ -99,12 +118,12 @@ def build_trainer(
     return trainer
 
 
-def final_loss(trainer: Trainer) -> float:
-    """Return the held-out loss (nats) of the trained weights; the last evaluation mostly has it."""
+def final_losses(trainer: Trainer) -> dict[str, float]:
+    """The held-out losses (nats) of the trained weights by name; the last evaluation mostly has them."""
     for entry in reversed(trainer.state.log_history):
         if "eval_loss" in entry and entry["step"] == trainer.state.global_step:
-            return entry["eval_loss"]
-    return trainer.evaluate()["eval_loss"]
+            return entry
+    return trainer.evaluate()
 
 
 def whole_model(trainer: Trainer, module: NextTokenLoss, build: Callable[[], Decoder]) -> Decoder:
