@@ -45,11 +45,10 @@ class BlockTrainer(Trainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *rest: Any, **named: Any) -> Tensor:
         """Pass backwards once for each loss of the batch, so that memory holds the activations of one."""
-        passes = range(self.method.passes)
-        losses = [
-            super(BlockTrainer, self).training_step(model, {**inputs, "index": index}, *rest, **named)
-            for index in passes
-        ]
+        step, passes = super().training_step, self.method.passes
+        if passes == 1:
+            return step(model, inputs, *rest, **named)
+        losses = [step(model, {**inputs, "index": index}, *rest, **named) for index in range(passes)]
         return torch.stack(losses).sum()
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochAfterEpoch:
