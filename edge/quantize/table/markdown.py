@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
+from edge.quantize.flags import ROW
 from edge.quantize.table.cells import WAYS, Cell
 
 
@@ -30,10 +32,16 @@ def _grid(cells: Sequence[Cell], said: Callable[[Cell], str], sizes: Mapping[str
     ways = [way.name for way in WAYS if any(cell.way == way.name for cell in cells)]
     head = ["bits", "group", *ways, *(["program bytes"] if sizes is not None else [])]
     rows = [head, ["---"] * len(head)]
-    for bits, group in dict.fromkeys((cell.bits, cell.group) for cell in cells):
+    forms = {(cell.bits, cell.group) for cell in cells}
+    for bits, group in sorted(forms, key=lambda form: (-float(form[0]), _columns(form[1]))):
         row = [bits, group, *(found.get((bits, group, way), "") for way in ways)]
         if sizes is not None:
             size = sizes.get(f"{bits} {group}")
             row.append("" if size is None else f"{size:,}")
         rows.append(row)
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _columns(group: str) -> float:
+    """Order groups from a whole row to the smallest."""
+    return -math.inf if group == ROW else -float(group)
