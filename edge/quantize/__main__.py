@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         except ValueError:  # the same would happen again, so there is nothing to go on with
             disk.remove()
             raise
-        disk.finish(plan)
+        disk.finish(plan, None if flags.how.slices is None else flags.how.slices.nesting)
     size = sum(path.stat().st_size for path in output.iterdir())
     print(f"{output}: {plan}, {size:,} bytes")
     return 0

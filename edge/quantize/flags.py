@@ -10,6 +10,7 @@ from edge.cli import flag
 from edge.formats import GRIDS, Grid, grid_for_bits
 from edge.formats.weight import GROUP_SIZES
 from edge.model.config import ModelConfig
+from edge.quantizers.nested import PARENT
 from edge.quantizers.placement import Target
 from edge.quantizers.plan import Plan
 from edge.quantizers.post_methods import POST_METHODS
@@ -57,6 +58,16 @@ class QuantizeFlags:
         "other widths by pattern, the last that matches decides: 'layers.0.*=8,*.down_proj=4'; 16 keeps them",
         default=None,
     )
+    widths: str | None = flag(
+        "slices of the parent that --method matquant fits, falling, with commas (default: 8,4,2)",
+        default=None,
+    )
+    loss_weights: str | None = flag(
+        "share of each of --widths in the loss (default: 0.1, and 1 for the last)", default=None
+    )
+    extra_precision: bool = flag(
+        "slices with one level more (2^r + 1), which take one bit more in a program", default=False
+    )
     calibration: str | None = flag(
         "text that activations come from, named as in training; rtn without --smooth reads none",
         default=None,
@@ -73,6 +84,8 @@ class QuantizeFlags:
             raise ValueError(f"--samples must be at least 1, not {self.samples}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed must lie in 0..2^32 - 1, not {self.seed}")
+        if self.how.slices is not None and self._grid(self.bits) is not PARENT:
+            raise ValueError(f"--method {self.method} makes a parent: give --bits 8 --asymmetric")
         keeps = not self._grid(self.bits).is_quantized
         if keeps and (self.method is not None or not self.smooth):
             raise ValueError("16 bits round no weight: give --smooth and no --method, or fewer bits")
@@ -86,8 +99,14 @@ class QuantizeFlags:
 
     @property
     def how(self) -> PostTraining:
-        """The method; where nothing is rounded, the one that reads nothing."""
-        return POST_METHODS[self.method or "rtn"]
+        """The method with its own flags; where nothing is rounded, the one that reads nothing.
+
+        Raises:
+            ValueError: a flag of another method.
+        """
+        values = {name: getattr(self, name) for name in ("widths", "loss_weights", "extra_precision")}
+        own = {name: value for name, value in values.items() if value is not None and value is not False}
+        return POST_METHODS[self.method or "rtn"].configured(own)
 
     @property
     def needs_calibration(self) -> bool:

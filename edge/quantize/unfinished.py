@@ -17,12 +17,13 @@ from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, config_to_hf
-from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, POST_TRAINING_KEY, plan_to_hf
+from edge.checkpoints.hf_grids import PACKED_KEY, PACKED_VERSION, POST_TRAINING_KEY, nesting_to_hf, plan_to_hf
 from edge.checkpoints.hugging_face import norms_as_multiplied
 from edge.checkpoints.lazy import Lazy, reader_of
 from edge.checkpoints.tensor_files import INDEX_NAME, PACKED_SUFFIX, hf_name
 from edge.checkpoints.write import norms_on_disk, write_beside_weights
 from edge.files import replace_directory, staged_file, write_text
+from edge.formats.slices import Nesting
 from edge.model.decoder import Layer, replace_module
 from edge.ops.packing import pack, unpack
 from edge.quantizers.base import OnGrid, QuantizedLinear
@@ -86,7 +87,7 @@ class Unfinished:
         """Write the weights that belong to no layer, by name."""
         self._save(self.checkpoint.config.n_layers, tensors)
 
-    def finish(self, plan: Plan) -> None:
+    def finish(self, plan: Plan, nesting: Nesting | None) -> None:
         """Put the checkpoint of all that was written in the output's place.
 
         Raises:
@@ -96,6 +97,7 @@ class Unfinished:
         files = [self._path(index) for index in range(layers + 1)]
         hf = config_to_hf(self.checkpoint.config) | plan_to_hf(plan)
         hf |= {PACKED_KEY: PACKED_VERSION} if plan.is_quantized else {}
+        hf |= nesting_to_hf(nesting)
         with replace_directory(self.output) as partial:
             write_beside_weights(partial, hf | {POST_TRAINING_KEY: self.asked}, self.checkpoint.tokenizer)
             for file in files:

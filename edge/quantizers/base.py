@@ -50,12 +50,15 @@ class Method(ABC):
     Attributes:
         name: the word after ``--method``.
         default_bits: what ``--bits`` is unless the user says it.
-        nesting: the widths that the model can be sliced to; None for a model of one width.
     """
 
     name: str
     default_bits: float = FULL_PRECISION.bits
-    nesting: Nesting | None = None
+
+    @property
+    def nesting(self) -> Nesting | None:
+        """The widths that the trained model can be sliced to; None for a model of one width."""
+        return None
 
     def configured(self, options: Mapping[str, Any]) -> Method:
         """This method with the flags that are not for every method, by name.

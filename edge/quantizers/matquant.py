@@ -8,8 +8,7 @@ from the predictions of a wider one, which no gradient reaches.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +22,9 @@ from edge.formats.weight import QuantizedWeight
 from edge.model.decoder import Decoder, named_linears, replace_module
 from edge.quantizers.base import LossOf, Method, OnGrid, QuantizedLinear
 from edge.quantizers.minmax import quantize_min_max
+from edge.quantizers.nested import PARENT, WeightedSlices
 from edge.quantizers.placement import StraightThrough
 from edge.quantizers.plan import Plan
-
-PARENT = grid_for_bits(PARENT_BITS, asymmetric=True)
-#: The paper's widths.
-WIDTHS = Nesting((8, 4, 2))
 
 
 class NestedLinear(OnGrid, nn.Linear):
@@ -59,27 +55,19 @@ class MatQuant(Method):
     """``--method matquant``: linears only; embedding and head are kept.
 
     Attributes:
-        nesting: the widths that are trained.
-        loss_weights: of each width; a width of weight 0 takes no pass. (0, 0, 1) is Single Precision.
+        slices: what is trained. Weights (0, 0, 1) are the paper's Single Precision.
         teachers: the wider width that a width learns from, by the narrower one.
         taught: share of such a width's loss that is the distance to its teacher; the rest is cross entropy.
     """
 
     name: str = "matquant"
     default_bits: float = PARENT_BITS
-    nesting: Nesting = WIDTHS
-    loss_weights: tuple[float, ...] = (0.1, 0.1, 1.0)
+    slices: WeightedSlices = field(default_factory=WeightedSlices)
     teachers: Mapping[int, int] = field(default_factory=dict)
     taught: float = 0.5
 
     def __post_init__(self) -> None:
-        widths, weights = self.widths, self.loss_weights
-        if len(weights) != len(widths):
-            raise ValueError(
-                f"--loss-weights has {len(weights)} numbers for {len(widths)} widths; give one each"
-            )
-        if not all(math.isfinite(w) and w >= 0 for w in weights) or not any(weights):
-            raise ValueError("--loss-weights must be 0 or more, and not all 0")
+        widths = self.widths
         for width, teacher in self.teachers.items():
             if teacher <= width or not {width, teacher} <= set(widths):
                 raise ValueError(
@@ -91,23 +79,21 @@ class MatQuant(Method):
 
     def configured(self, options: Mapping[str, Any]) -> MatQuant:
         """Read the flags of train_config.py that are for this method."""
-        widths = _widths(options.get("widths"))
-        extra = bool(options.get("extra_precision"))
-        return MatQuant(
-            nesting=_nesting(widths, extra),
-            loss_weights=_loss_weights(options, len(widths), extra),
-            teachers=_teachers(options.get("co_distill")),
-            taught=options.get("co_distill_share") or 0.5,
-        )
+        teachers = _teachers(options.get("co_distill"))
+        if "co_distill_share" in options and not teachers:
+            raise ValueError(
+                "--co-distill-share is for --co-distill: name pairs of widths with it, as in 8:2"
+            )
+        taught = options.get("co_distill_share", self.taught)
+        return MatQuant(slices=WeightedSlices.of(options), teachers=teachers, taught=taught)
+
+    @property
+    def nesting(self) -> Nesting:
+        return self.slices.nesting
 
     @property
     def passes(self) -> int:
-        return len(self._trained)
-
-    @property
-    def _trained(self) -> list[tuple[int, float]]:
-        pairs = zip(self.widths, self.loss_weights, strict=True)
-        return [(width, weight) for width, weight in pairs if weight]
+        return len(self.slices.trained)
 
     def grid(self, bits: float | str, choices: tuple[float, ...] | None = None) -> Grid:
         return grid_for_bits(bits, (PARENT_BITS, FULL_PRECISION.bits), asymmetric=True)
@@ -126,7 +112,7 @@ class MatQuant(Method):
                 linear.bits = bits
 
     def loss(self, model: Decoder, tokens: Tensor, loss_of: LossOf, index: int = 0) -> Tensor:
-        width, weight = self._trained[index]
+        width, weight = self.slices.trained[index]
         wanted = self._predictions(model, tokens, self.teachers[width]) if width in self.teachers else None
         self.select(model, width)
         return weight * loss_of(model, tokens, wanted, self.taught)
@@ -142,36 +128,6 @@ class MatQuant(Method):
         """Logits [B, T, V] of the slice of this width, for tokens int64 [B, T + 1]."""
         self.select(model, width)
         return model(tokens[:, :-1])
-
-
-def _widths(text: str | None) -> tuple[int, ...]:
-    return tuple(_each("--widths", text, int, "whole numbers")) if text else WIDTHS.widths
-
-
-def _each(flag: str, text: str, kind: Callable[[str], Any], what: str) -> list[Any]:
-    try:
-        return [kind(word) for word in text.split(",")]
-    except ValueError:
-        raise ValueError(f"{flag} takes {what} with commas, not {text!r}") from None
-
-
-def _nesting(widths: tuple[int, ...], extra: bool) -> Nesting:
-    try:
-        return Nesting(widths, extra)
-    except ValueError as error:
-        raise ValueError(f"--widths: {error}") from None
-
-
-def _loss_weights(options: Mapping[str, Any], count: int, extra: bool) -> tuple[float, ...]:
-    """Weights as given; the paper's otherwise: mostly the narrowest width, all alike with extra levels."""
-    given, single = options.get("loss_weights"), options.get("single_precision")
-    if given and single:
-        raise ValueError("--single-precision trains the last of --widths alone: leave --loss-weights out")
-    if given:
-        return tuple(_each("--loss-weights", given, float, "numbers"))
-    if single:
-        return (*[0.0] * (count - 1), 1.0)
-    return (1.0,) * count if extra else (*[0.1] * (count - 1), 1.0)
 
 
 def _teachers(text: str | None) -> dict[int, int]:

@@ -1,6 +1,7 @@
 """List the methods that quantise a trained model; a new one is a file and a row here."""
 
 from edge.quantizers.gptq import GPTQ
+from edge.quantizers.nested import WeightedSlices
 from edge.quantizers.omniquant import OmniQuant
 from edge.quantizers.post_training import PostTraining
 from edge.quantizers.rtn import RTN
@@ -13,5 +14,6 @@ POST_METHODS: dict[str, PostTraining] = {
         GPTQ("gptq-in-order", act_order=False),
         OmniQuant(),
         OmniQuant("omniquant-clipping", transforms=False),
+        OmniQuant("matquant", slices=WeightedSlices()),
     )
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edge.model.decoder import Layer, replace_module
 from edge.quantizers.base import QuantizedLinear
+from edge.quantizers.nested import WeightedSlices
 from edge.quantizers.placement import Target
 
 #: Linears of a layer that read the same input, in the order in which inputs come to be.
@@ -85,12 +87,24 @@ class PostTraining(ABC):
         needs_calibration: reads batches of tokens.
         compares: needs the inputs of the float layers too.
         learns_ranges: finds its own ranges, so that there is none to search for.
+        slices: of the parent that the method makes; None for a model of one width.
     """
 
     name: str
     needs_calibration: bool = True
     compares: bool = False
     learns_ranges: bool = False
+    slices: WeightedSlices | None = None
+
+    def configured(self, options: Mapping[str, Any]) -> PostTraining:
+        """This method with the flags that are not for every method, by name.
+
+        Raises:
+            ValueError: a flag is not for this method, or wrong.
+        """
+        for option in options:
+            raise ValueError(f"--{option.replace('_', '-')} is not for --method {self.name}")
+        return self
 
     @abstractmethod
     def quantize(self, block: Block) -> None:

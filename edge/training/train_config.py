@@ -152,7 +152,8 @@ class TrainConfig:
         Raises:
             ValueError: a flag of another method.
         """
-        own = {name: value for name in METHOD_FLAGS if (value := getattr(self, name)) not in (None, False)}
+        values = {name: getattr(self, name) for name in METHOD_FLAGS}
+        own = {name: value for name, value in values.items() if value is not None and value is not False}
         if self.bits != FULL_PRECISION.bits:
             return METHODS[self.method].configured(own)
         for name in own:

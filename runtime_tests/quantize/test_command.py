@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from edge.checkpoints.packed import open_model, save_packed_checkpoint
 from edge.checkpoints.write import save_checkpoint
 from edge.evaluation.candidate import open_candidate
 from edge.formats import BY_NAME, grid_for_bits
+from edge.formats.slices import Nesting
 from edge.quantize.__main__ import main
 from edge.quantize.unfinished import Unfinished
-from edge.quantizers.omniquant import OmniQuant
 from edge.quantizers.placement import Target
 from edge.quantizers.post_methods import POST_METHODS
 from edge.quantizers.rtn import round_to_nearest
@@ -42,7 +43,9 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def _few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(POST_METHODS, "omniquant", OmniQuant(epochs=2, low_epochs=1))
+    for name in ("omniquant", "matquant"):
+        method = replace(POST_METHODS[name], epochs=2, low_epochs=1)
+        monkeypatch.setitem(POST_METHODS, name, method)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,18 @@ def test_a_checkpoint_is_evaluated_and_exported(
     small = open_model(tmp_path / "small")
     assert all(small.quantized[name].equals(stored) for name, stored in checkpoint.quantized.items())
     assert small.post_training == checkpoint.post_training
+
+
+@pytest.mark.parametrize("group", ["row", "32"])
+def test_a_parent_for_several_widths(full: Path, text: Path, tmp_path: Path, group: str):
+    given = words(full, tmp_path / "parent", text, method="matquant", bits=8, group=group, widths="8,3")
+    assert main([*given, "--asymmetric"]) == 0
+    parent = open_model(tmp_path / "parent")
+    assert parent.nesting == Nesting((8, 3))
+    for bits, weights in (("3", "quantised after training"), ("2", "sliced")):
+        out = tmp_path / f"program{bits}"
+        assert to_pte.main(["--bits", bits, "--model", str(tmp_path / "parent"), "--output", str(out)]) == 0
+        assert (read_manifest(out).format, read_manifest(out).weights) == (f"uint{bits}", weights)
 
 
 def test_mixed_widths_and_linears_that_are_kept(full: Path, text: Path, tmp_path: Path):
@@ -125,7 +140,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 def test_an_unfinished_run_of_other_flags_is_not_continued(
     full: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def die(self: object, plan: object) -> None:
+    def die(self: object, *rest: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
@@ -150,6 +165,9 @@ def test_an_unfinished_run_of_other_flags_is_not_continued(
         ({"mixed": "8"}, "--mixed: it takes PATTERN=BITS"),
         ({"samples": 0}, "--samples must be at least 1"),
         ({"seed": -1}, "--seed must lie in"),
+        ({"method": "matquant", "bits": 4}, "--method matquant makes a parent: give --bits 8 --asymmetric"),
+        ({"method": "gptq", "widths": "8,4"}, "--widths is not for --method gptq"),
+        ({"method": "omniquant", "loss_weights": "1"}, "--loss-weights is not for --method omniquant"),
     ],
 )
 def test_bad_flags_are_refused(

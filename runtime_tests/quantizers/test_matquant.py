@@ -12,12 +12,15 @@ from torch import Tensor
 from edge.formats.slices import Nesting, sliced
 from edge.model.decoder import Decoder, named_linears
 from edge.quantizers.base import grid_of
-from edge.quantizers.matquant import PARENT, MatQuant, NestedLinear
+from edge.quantizers.matquant import MatQuant, NestedLinear
 from edge.quantizers.minmax import quantize_min_max
+from edge.quantizers.nested import PARENT, WIDTHS, WeightedSlices
 from edge.quantizers.plan import Plan
 from edge.training.loss import NextTokenLoss
 from runtime_tests.tiny import tiny_model
 
+#: Single Precision: the 2-bit slice alone.
+ALONE = WeightedSlices(WIDTHS, (0.0, 0.0, 1.0))
 TOKENS = torch.randint(304, (2, 12), generator=torch.Generator().manual_seed(3))
 
 
@@ -53,7 +56,7 @@ def losses_of(method: MatQuant, model: Decoder) -> list[Tensor]:
 
 @pytest.mark.parametrize("extra", [False, True])
 def test_a_batch_has_a_loss_for_each_width(extra: bool):
-    method = MatQuant(nesting=Nesting((8, 3, 2), extra), loss_weights=(0.25, 0.5, 2.0))
+    method = MatQuant(slices=WeightedSlices(Nesting((8, 3, 2), extra), (0.25, 0.5, 2.0)))
     model = prepared(method)
     expected = [
         weight * cross_entropy(logits_at(model, bits, extra))
@@ -65,7 +68,7 @@ def test_a_batch_has_a_loss_for_each_width(extra: bool):
 
 
 def test_a_width_of_weight_0_takes_no_pass():
-    method = MatQuant(loss_weights=(0.0, 0.0, 1.0))
+    method = MatQuant(slices=ALONE)
     model = prepared(method)
     (found,) = losses_of(method, model)
     torch.testing.assert_close(found, cross_entropy(logits_at(model, 2)))
@@ -73,7 +76,7 @@ def test_a_width_of_weight_0_takes_no_pass():
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_a_width_learns_from_a_wider_one(share: float):
-    method = MatQuant(loss_weights=(0.0, 0.0, 1.0), teachers={2: 8}, taught=share)
+    method = MatQuant(slices=ALONE, teachers={2: 8}, taught=share)
     model = prepared(method)
     wanted, logits = logits_at(model, 8), logits_at(model, 2)
     (found,) = losses_of(method, model)
@@ -82,7 +85,7 @@ def test_a_width_learns_from_a_wider_one(share: float):
 
 
 def test_no_gradient_reaches_the_teacher(monkeypatch: pytest.MonkeyPatch):
-    method = MatQuant(loss_weights=(0.0, 0.0, 1.0), teachers={2: 8}, taught=1.0)
+    method = MatQuant(slices=ALONE, teachers={2: 8}, taught=1.0)
     model = prepared(method)
     losses_of(method, model)[0].backward()
     found = [p.grad.clone() for p in model.parameters()]
@@ -130,7 +133,7 @@ Options = dict[str, str | bool | float]
 )
 def test_the_flags_and_their_defaults(options: Options, widths: tuple[int, ...], weights: tuple[float, ...]):
     method = MatQuant().configured(options)
-    assert (method.widths, method.loss_weights) == (widths, weights)
+    assert (method.widths, method.slices.loss_weights) == (widths, weights)
     assert method.nesting.extra == ("extra_precision" in options)
 
 
@@ -148,7 +151,9 @@ def test_the_flags_and_their_defaults(options: Options, widths: tuple[int, ...],
         ({"co_distill": "8:3"}, "--co-distill 8:3 must name two of --widths 8,4,2"),
         ({"co_distill": "8-2"}, "takes pairs of widths"),
         ({"co_distill": "8:2,4:2"}, "gives 2 bits two teachers"),
-        ({"co_distill_share": 1.5}, "--co-distill-share must lie above 0"),
+        ({"co_distill_share": 1.5, "co_distill": "8:2"}, "--co-distill-share must lie above 0"),
+        ({"co_distill_share": 0.0, "co_distill": "8:2"}, "--co-distill-share must lie above 0"),
+        ({"co_distill_share": 0.5}, "--co-distill-share is for --co-distill"),
     ],
 )
 def test_wrong_flags_are_refused(options: Options, words: str):

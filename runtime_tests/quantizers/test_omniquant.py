@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.formats import BY_NAME
+from edge.formats.slices import Nesting, sliced
 from edge.model.decoder import Decoder, Layer, named_linears
-from edge.quantizers.base import OnGrid
+from edge.quantizers.base import OnGrid, QuantizedLinear
 from edge.quantizers.equivalent import learned_pairs, starting_scales, transformed
 from edge.quantizers.gptq import GPTQ
+from edge.quantizers.nested import WeightedSlices
 from edge.quantizers.omniquant import OmniQuant
 from edge.quantizers.placement import Target
 from edge.quantizers.post_training import SEQUENCE, Block
@@ -104,3 +106,46 @@ def test_activations_that_are_not_finite_are_refused():
     for method in (OmniQuant(epochs=1), GPTQ()):
         with pytest.raises(ValueError, match=r"layers\.0.*NaN or infinite on the calibration text"):
             method.quantize(block)
+
+
+def put_slice(block: Block, bits: int, extra: bool) -> None:
+    """Replace the parent's linears by those of a slice."""
+    for name in block.targets:
+        linear = block.layer.get_submodule(name)
+        assert isinstance(linear, QuantizedLinear)
+        block.put(name, QuantizedLinear(sliced(linear.quantized(), bits, extra), linear.grid))
+
+
+@pytest.mark.parametrize(("group", "extra"), [(None, False), (32, False), (None, True)])
+def test_a_parent_is_fitted_for_its_slices(group: int | None, extra: bool):
+    """At 2 bits it is nearer to the float layer than a parent that was fitted at 8, and at 8 it is nearer still."""
+    errors: dict[int, list[float]] = {8: [], 2: []}
+    slices = WeightedSlices(Nesting((8, 4, 2), extra), (0.1, 0.1, 1.0))
+    fast = OmniQuant(epochs=20, low_epochs=20, clipping_rate=0.2)
+    for method in (fast, replace(fast, slices=slices)):
+        for bits, found in errors.items():
+            block = block_of(tiny_model(), "uint8", group)
+            before = copy.deepcopy(block.layer)
+            method.quantize(block)
+            put_slice(block, bits, extra)
+            found.append(error(block, before))
+    assert errors[2][1] < 0.85 * errors[2][0]
+    assert errors[8][1] < 0.5 * errors[2][1]
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_a_slice_is_learned_as_it_is_cut(bits: int, monkeypatch: pytest.MonkeyPatch):
+    """The layer that the last step computed with is the slice of the parent that is folded."""
+    seen: list[Tensor] = []
+    block = block_of(tiny_model(), "uint8", texts=1)
+    run = block.run
+
+    def watched(layer: nn.Module, x: Tensor) -> Tensor:
+        seen.append(run(layer, x))
+        return seen[-1]
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: None)  # so that what is folded was computed
+    slices = WeightedSlices(Nesting((bits,)), (1.0,))
+    OmniQuant("matquant", epochs=1, low_epochs=1, slices=slices).quantize(replace(block, run=watched))
+    put_slice(block, bits, extra=False)
+    torch.testing.assert_close(run(block.layer, block.inputs[0]), seen[-1], rtol=1e-5, atol=1e-5)
