@@ -167,7 +167,7 @@ def test_an_unfinished_run_of_other_flags_is_not_continued(
         ({"seed": -1}, "--seed must lie in"),
         ({"method": "matquant", "bits": 4}, "--method matquant makes a parent: give --bits 8 --asymmetric"),
         ({"method": "gptq", "widths": "8,4"}, "--widths is not for --method gptq"),
-        ({"method": "omniquant", "loss_weights": "1"}, "--loss-weights is not for --method omniquant"),
+        ({"method": "omniquant", "loss-weights": "1"}, "--loss-weights is not for --method omniquant"),
     ],
 )
 def test_bad_flags_are_refused(
