@@ -118,7 +118,7 @@ def put_slice(block: Block, bits: int, extra: bool) -> None:
 
 @pytest.mark.parametrize(("group", "extra"), [(None, False), (32, False), (None, True)])
 def test_a_parent_is_fitted_for_its_slices(group: int | None, extra: bool):
-    """At 2 bits it is nearer to the float layer than a parent that was fitted at 8; at 8 it is nearer still."""
+    """At 2 bits it is nearer to the float layer than a parent that was fitted at 8, and at 8 nearer still."""
     errors: dict[int, list[float]] = {8: [], 2: []}
     slices = WeightedSlices(Nesting((8, 4, 2), extra), (0.1, 0.1, 1.0))
     fast = OmniQuant(epochs=20, low_epochs=20, clipping_rate=0.2)
