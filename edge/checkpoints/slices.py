@@ -9,7 +9,7 @@ from edge.checkpoints.lazy import Lazy, Rows, reader_of
 from edge.formats import Grid, grid_for_bits
 from edge.formats.slices import PARENT_BITS, sliced
 from edge.formats.weight import QuantizedWeight
-from edge.quantizers.plan import Plan
+from edge.model.decoder import is_quantized_linear
 
 
 def is_parent(checkpoint: Checkpoint) -> bool:
@@ -38,14 +38,15 @@ def sliced_checkpoint(checkpoint: Checkpoint, width: float) -> Checkpoint:
             f"only a checkpoint of {PARENT_BITS} bits can be sliced, and this one has {checkpoint.plan}"
         )
     extra, old = checkpoint.nesting is not None and checkpoint.nesting.extra, checkpoint.plan
-    names = [name for name in checkpoint.quantized if old.of(name) is old.default]
+    linears = filter(is_quantized_linear, checkpoint.quantized)
+    names = [name for name in linears if old.of(name) is old.default]
     codes = Lazy({name: _sliced_rows(checkpoint, name, bits, extra) for name in names})
     values = Lazy({f"{name}.weight": _values(codes, name) for name in names})
     kept = {name: reader_of(checkpoint.quantized, name) for name in checkpoint.quantized}
     weights = {name: reader_of(checkpoint.weights, name) for name in checkpoint.weights}
     return replace(
         checkpoint,
-        plan=Plan(slice_grid(bits, extra), old.others, old.embedding_format),
+        plan=replace(old, default=slice_grid(bits, extra)),
         quantized=Lazy(kept) | codes,
         weights=Lazy(weights) | values,
         formulas={},

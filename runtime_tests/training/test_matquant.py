@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from edge.evaluation.candidate import open_candidate
 from edge.evaluation.perplexity import file_perplexity
 from edge.formats import BY_NAME
 from edge.formats.slices import Nesting
+from edge.model.decoder import HEAD
 from edge.runtime.manifest import read_manifest
 from edge.training import train
 from edge.training.checkpoints import checkpoints_dir
@@ -82,6 +84,23 @@ def test_the_command_writes_a_slice(parent: Path, tmp_path: Path):
     written, expected = open_model(tmp_path / "two"), sliced_checkpoint(open_model(parent), 2)
     assert written.plan == expected.plan
     assert all(written.quantized[name].equals(weight) for name, weight in expected.quantized.items())
+
+
+def test_a_head_of_8_bits_and_other_widths_are_kept(parent: Path):
+    """As a model has them that another project quantised."""
+    opened = open_model(parent)
+    head, (kept, *rest) = BY_NAME["uint8"], list(opened.quantized)
+    plan = replace(opened.plan, others={kept: BY_NAME["int8"]}, head_format=head)
+    tables = {**opened.quantized, HEAD: opened.quantized[kept]}
+    part = sliced_checkpoint(replace(opened, plan=plan, quantized=tables), 2)
+    assert (part.plan.head_format, part.plan.of(kept), part.plan.default) == (
+        head,
+        BY_NAME["int8"],
+        BY_NAME["uint2"],
+    )
+    for name in (kept, HEAD):
+        assert part.quantized[name].equals(tables[name])
+    assert all(part.quantized[name].encoding.codes == 4 for name in rest)
 
 
 def test_extra_levels_are_stored_with_one_bit_more(extra: Path, tmp_path: Path):
