@@ -25,7 +25,7 @@ PARENT_BITS = 8
 
 @dataclass(frozen=True)
 class Nesting:
-    """How a parent was trained: at which widths, and with which slices.
+    """Hold the widths that a parent was trained at, and the kind of its slices.
 
     Attributes:
         widths: in bits, falling.

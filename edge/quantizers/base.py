@@ -72,7 +72,7 @@ class Method(ABC):
 
     @property
     def passes(self) -> int:
-        """How many losses a batch has, each with a backward pass of its own."""
+        """Count the losses of a batch; each has a backward pass of its own."""
         return 1
 
     @property

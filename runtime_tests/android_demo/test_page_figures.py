@@ -30,7 +30,7 @@ def shown(page: Path, report: Report) -> dict[str, Any]:
 
 
 def runs(program: ProgramRecord) -> list[Run]:
-    """Those with one thread, which is the report's headline; it has runs with two as well."""
+    """Select the runs with one thread, which the page shows; the report has runs with two as well."""
     return [run for run in program.runs if run.threads == 1]
 
 
