@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from edge.cli import main_guard
 from edge.ops import arm_cost, signatures
+from edge.ops.arm_cost import CostError
+from edge.ops.arm_trace import TraceError
 from edge.ops.cross_build import CrossBuildError, cross_build, launch
 
 
@@ -16,15 +19,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("cross-build", help="build into one folder that runs on any 64-bit ARM Linux")
     build.add_argument("--output", type=Path, required=True, help="folder for the runner and its libraries")
-    commands.add_parser("arm-cost", help="estimate the decode loops with llvm-mca's models of ARM cores")
+    commands.add_parser("arm-cost", help="estimate decode with llvm-mca's models of ARM cores (two minutes)")
     commands.add_parser("signatures", help="rewrite the operators' signatures in csrc, after a build")
     return parser
 
 
-def _run(args: argparse.Namespace) -> str:
-    if args.command == "cross-build":
-        return _cross_build(args.output)
-    return arm_cost.report() if args.command == "arm-cost" else signatures.write_cpp_table()
+def _run(args: argparse.Namespace) -> Iterable[str]:
+    if args.command == "arm-cost":
+        return arm_cost.report()
+    return [_cross_build(args.output) if args.command == "cross-build" else signatures.write_cpp_table()]
 
 
 def _cross_build(output: Path) -> str:
@@ -39,8 +42,9 @@ def _cross_build(output: Path) -> str:
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
-        print(_run(args))
-    except (CrossBuildError, arm_cost.CostError, OSError) as error:
+        for text in _run(args):
+            print(text, flush=True)
+    except (CrossBuildError, CostError, TraceError, OSError) as error:
         print(f"{args.command}: {error}", file=sys.stderr)  # a failed build's own output has many lines
         return 2
     return 0

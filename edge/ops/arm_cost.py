@@ -1,31 +1,37 @@
-"""Estimate what decode costs on ARM cores: llvm-mca simulates our inner loops.
+"""Estimate what decode costs on ARM cores: llvm-mca simulates the instructions of whole blocks.
 
     python -m edge.ops arm-cost
 
-compiles the ARM kernels as the cross build does, finds the decode loops in their assembly (``EDGE_LOOP`` in
-csrc/kernels marks them), and asks llvm-mca how many cycles a loop takes when all loads hit the first cache.
-It needs no ARM machine and times nothing. llvm-mca models neither caches nor memory, and is only as accurate
-as LLVM's table of a core's instructions. LLVM 14, Debian's default, uses the Cortex-A57's table for the A76
-and the X1; Debian's llvm-19 has a table for each.
+traces what the ARM kernels run for a block of 16 rows (arm_trace.py) and asks llvm-mca how many cycles that
+takes, block after block. It needs no ARM machine and times nothing. llvm-mca takes every load from the first
+cache and every branch as foreseen, and is only as accurate as LLVM's table of a core's instructions. LLVM 14,
+Debian's default, uses the Cortex-A57's table for the A76 and the X1; Debian's llvm-19 has a table for each.
 """
 
 from __future__ import annotations
 
-import json
+import functools
+import os
 import re
-import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.ops import cross_build
+from edge.ops.arm_trace import Product, Tracer, build_probe
 
-ROWS = 16  # of a block: one pass of a loop multiplies ROWS x columns weights
-BASELINE = "4 bits"
+WIDTHS = (1, 2, 3, 4, 8)
+BASELINE = 4
+# Products of models: gate and up of k 576 and 2048, and a projection back to the residual of k 1536.
+SHAPES = ((576, True), (1536, False), (2048, True))
+GROUPS = (0, 128, 32)
 LLVM_VERSIONS = range(25, 13, -1)
-_ITERATIONS = 500
+_ITERATIONS = 3  # blocks in a row: each has some thousands of instructions
+
+BlockOf = Callable[[str, Product], list[str]]  # of a kernel's name and a product
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Core:
 
 
 CORES = (
-    Core("Cortex-A76", "neoverse-n1", "N1", "dotprod", 2.4),
+    Core("Cortex-A76, Neoverse-N1", "neoverse-n1", "N1", "dotprod", 2.4),
     Core("Cortex-X1", "neoverse-v1", "V1", "dotprod", 2.8),
     Core("Neoverse-V1", "neoverse-v1", "V1", "i8mm", 2.6),
     Core("Cortex-A55", "cortex-a55", "CortexA55", "dotprod", 1.8),
@@ -49,34 +55,25 @@ CORES = (
 
 
 @dataclass(frozen=True)
-class Loop:
-    """The decode loop of one format: its instructions and what one pass multiplies."""
-
-    name: str
-    columns: int
-    assembly: str
-
-    @property
-    def weights(self) -> int:
-        return ROWS * self.columns
-
-    @property
-    def weight_bytes(self) -> int:
-        return self.weights * int(self.name.split()[0]) // 8
-
-
-@dataclass(frozen=True)
 class Estimate:
-    loop: Loop
-    cycles: float  # per pass
+    """What a block of a product costs on a core."""
+
+    product: Product
+    instructions: int
+    cycles: float
+
+    @property
+    def instructions_per_1000(self) -> float:
+        return self.instructions / self.product.weights * 1000
 
     @property
     def cycles_per_1000(self) -> float:
-        return self.cycles / self.loop.weights * 1000
+        return self.cycles / self.product.weights * 1000
 
     @property
     def bytes_per_cycle(self) -> float:
-        return self.loop.weight_bytes / self.cycles
+        """Bytes of codes that a core must be given each cycle."""
+        return self.product.weights * self.product.bits / 8 / self.cycles
 
 
 class CostError(Exception):
@@ -92,104 +89,90 @@ def find_mca() -> str:
     raise CostError("llvm-mca is missing: apt-get install llvm-19")
 
 
-def compile_kernels(names: set[str]) -> dict[str, str]:
-    """Compile each kernel to assembly with its loops marked, with the flags of the real build.
-
-    Raises:
-        CostError: a tool is missing or a kernel does not compile.
-    """
-    missing = cross_build.missing_tools()
-    if missing:
-        raise CostError("; ".join(missing))
-    with tempfile.TemporaryDirectory(prefix="edge-arm-cost-") as scratch:
-        build = Path(scratch)
-        cross_build.configure(build, ["-DEDGE_CORE_ONLY=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"])
-        commands = json.loads((build / "compile_commands.json").read_text())
-        by_name = {Path(entry["file"]).stem.removeprefix("kernel_"): entry for entry in commands}
-        return {name: _assemble(by_name[name]) for name in sorted(names)}
+def estimate(mca: str, core: Core, product: Product, block: list[str]) -> Estimate:
+    """Return what a block costs when the same block follows. Raises CostError."""
+    options = [f"--iterations={_ITERATIONS}", "--instruction-info=false", "--resource-pressure=false"]
+    cycles = _simulate([mca, *options], core, block, r"Total Cycles:\s+(\d+)")
+    return Estimate(product, len(block), int(cycles) / _ITERATIONS)
 
 
-def _assemble(entry: dict[str, str]) -> str:
-    command = shlex.split(entry["command"])
-    del command[command.index("-o") : command.index("-o") + 2]
-    command[command.index("-c")] = "-S"
-    result = _run([*command, "-DEDGE_MARK_LOOPS", "-o", "-"], cwd=entry["directory"])
-    if result.returncode != 0:
-        raise CostError(f"cannot compile {entry['file']}:\n{result.stderr.strip()[-2000:]}")
-    return result.stdout
+def model_of(mca: str, core: Core) -> str:
+    """Return LLVM's name for the table that it uses for a core. Raises CostError."""
+    return _simulate([mca], core, ["nop"], r"- (\w+?)Unit")
 
 
-def decode_loops(assembly: str) -> dict[str, Loop]:
-    """Find the marked loops, by format; a loop that was inlined twice counts once.
-
-    Raises:
-        CostError: a mark is in no loop.
-    """
-    lines = assembly.splitlines()
-    loops: dict[str, Loop] = {}
-    for index, line in enumerate(lines):
-        mark = re.search(r"EDGE_LOOP (\d bits?) (\d+)", line)
-        if mark and mark[1] not in loops:
-            loops[mark[1]] = Loop(mark[1], int(mark[2]), "\n".join(_loop_around(lines, index)))
-    return loops
+def _simulate(command: list[str], core: Core, block: list[str], pattern: str) -> str:
+    options = ["-mtriple=aarch64", f"-mcpu={core.mcpu}", "-mattr=+dotprod,+i8mm"]
+    result = _run([*command, *options], stdin="\n".join(block))
+    found = re.search(pattern, result.stdout)
+    if result.returncode != 0 or found is None:
+        raise CostError(f"llvm-mca cannot simulate kernel {core.kernel}: {result.stderr.strip()[-500:]}")
+    return found[1]
 
 
-def _loop_around(lines: list[str], index: int) -> list[str]:
-    """Return the lines from the label above the mark to the branch back to it."""
-    first = next((i for i in range(index, -1, -1) if re.match(r"\.L\w+:", lines[i])), None)
-    if first is not None:
-        label = re.escape(lines[first].rstrip(":"))
-        for last in range(index, len(lines)):
-            if re.match(rf"\t(b\S*|cbn?z|tbn?z)\t.*{label}$", lines[last]):
-                return [line for line in lines[first + 1 : last + 1] if re.match(r"\t[a-z]", line)]
-    raise CostError(f"the mark {lines[index].strip()!r} stands in no loop of the assembly")
+def estimates(mca: str, core: Core, block_of: BlockOf) -> list[Estimate]:
+    """Return what every product costs on a core. Raises CostError or TraceError."""
+    products = [Product(bits, *shape) for shape in _shapes() for bits in WIDTHS]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda p: estimate(mca, core, p, block_of(core.kernel, p)), products))
 
 
-def estimate(mca: str, core: Core, loop: Loop) -> tuple[Estimate, str]:
-    """Return the cycles of a pass in the steady state, and the name of LLVM's model."""
-    options = ["-mtriple=aarch64", f"-mcpu={core.mcpu}", f"--iterations={_ITERATIONS}"]
-    result = _run([mca, *options, "--instruction-info=false"], stdin=loop.assembly)
-    cycles = re.search(r"Total Cycles:\s+(\d+)", result.stdout)
-    model = re.search(r"- (\w+?)Unit", result.stdout)
-    if result.returncode != 0 or cycles is None or model is None:
-        raise CostError(
-            f"llvm-mca cannot simulate {core.kernel}'s {loop.name}: {result.stderr.strip()[-500:]}"
-        )
-    return Estimate(loop, int(cycles[1]) / _ITERATIONS), model[1]
+def _shapes() -> list[tuple[int, int, bool]]:
+    return [(columns, group, gate_up) for columns, gate_up in SHAPES for group in GROUPS]
 
 
-def report() -> str:
-    """Return one table per core, as text. Raises CostError."""
+def ratios(results: list[Estimate]) -> dict[Product, float]:
+    """Return each product's cycles over those of 4 bits, of the same shape and groups."""
+    cycles = {result.product: result.cycles for result in results}
+    baseline = {(p.columns, p.group): taken for p, taken in cycles.items() if p.bits == BASELINE}
+    return {p: taken / baseline[p.columns, p.group] for p, taken in cycles.items()}
+
+
+def report() -> Iterator[str]:
+    """Yield a heading and one table per core, as text. Raises CostError, TraceError or CrossBuildError."""
     mca = find_mca()
-    assemblies = compile_kernels({core.kernel for core in CORES})
-    loops = {kernel: decode_loops(text) for kernel, text in assemblies.items()}
     version = re.search(r"version (\S+)", _run([mca, "--version"]).stdout)
-    parts = [
-        "Estimates from a model of the core, not timings: the inner loop of decode, all loads from L1.",
-        f"llvm-mca {version[1] if version else 'of unknown version'}",
-    ]
-    return "\n".join(parts + [_core_table(mca, core, loops[core.kernel]) for core in CORES])
-
-
-def _core_table(mca: str, core: Core, loops: dict[str, Loop]) -> str:
-    results = [estimate(mca, core, loops[name]) for name in sorted(loops)]
-    estimates, model = [result[0] for result in results], results[0][1]
-    (baseline,) = (e.cycles_per_1000 for e in estimates if e.loop.name == BASELINE)
-    lines = [
-        "",
-        f"{core.name}, kernel {core.kernel}, -mcpu={core.mcpu}",
-        *([] if model == core.model else [f"  (by the model of {model}: this LLVM has none of the core)"]),
-        f"  weights  cycles/1000  of 4 bits'  weight bytes/cycle  GB/s asked at {core.clock_ghz} GHz",
-    ]
-    for e in estimates:
-        lines.append(
-            f"  {e.loop.name:<7}  {e.cycles_per_1000:11.1f}  {e.cycles_per_1000 / baseline:10.2f}"
-            f"  {e.bytes_per_cycle:18.2f}  {e.bytes_per_cycle * core.clock_ghz:21.1f}"
+    with tempfile.TemporaryDirectory(prefix="edge-arm-cost-") as scratch:
+        tracer = Tracer(build_probe(Path(scratch)))
+        yield (
+            "Estimates from a model of the core, not timings: whole blocks of decode, every load from the first\n"
+            "cache, no branch mispredicted. Groups have a scale and a zero each. 1.58 bits run as 2 bits.\n"
+            f"llvm-mca {version[1] if version else 'of unknown version'}"
         )
-    return "\n".join(lines)
+        block_of = functools.cache(tracer.block)
+        for core in CORES:
+            yield _core_table(core, model_of(mca, core), estimates(mca, core, block_of))
 
 
-def _run(
-    command: list[str], stdin: str | None = None, cwd: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, input=stdin, cwd=cwd, capture_output=True, text=True)
+def _core_table(core: Core, model: str, results: list[Estimate]) -> str:
+    of_baseline = ratios(results)
+    lines = [
+        f"\n{core.name}, kernel {core.kernel}, -mcpu={core.mcpu}",
+        *([] if model == core.model else [f"  (by the model of {model}: this LLVM has none of the core)"]),
+        "  per 1000 weights:                instructions  cycles  of 4 bits'  bytes/cycle"
+        f"  GB/s asked at {core.clock_ghz} GHz",
+    ]
+    for result in results:
+        product = result.product
+        fused = "gate, up" if product.gate_up else "residual"
+        group = f"group {product.group}" if product.group else "row"
+        lines.append(
+            f"  k {product.columns:<4}  {fused}  {group:<9}  {product.bits} bits"
+            f"  {result.instructions_per_1000:12.0f}  {result.cycles_per_1000:6.1f}"
+            f"  {of_baseline[product]:10.2f}  {result.bytes_per_cycle:11.2f}"
+            f"  {result.bytes_per_cycle * core.clock_ghz:24.1f}"
+        )
+    return "\n".join([*lines, _summary(of_baseline)])
+
+
+def _summary(of_baseline: dict[Product, float]) -> str:
+    """Say the range of the ratios of each width below 4 bits."""
+    parts = []
+    for bits in (width for width in WIDTHS if width < BASELINE):
+        found = [ratio for product, ratio in of_baseline.items() if product.bits == bits]
+        parts.append(f"{bits} bits {min(found):.2f} to {max(found):.2f}")
+    return f"  of 4 bits' cycles: {', '.join(parts)}"
+
+
+def _run(command: list[str], stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, input=stdin, capture_output=True, text=True)

@@ -91,23 +91,26 @@ def _fetch_executorch(scratch: Path) -> Path:
     return scratch / "executorch"
 
 
-def configure(build: Path, options: list[str]) -> None:
-    """Run cmake for aarch64 in the folder ``build``. Raises CrossBuildError."""
+def configure(folder: Path, options: list[str]) -> None:
+    """Run cmake for aarch64 in a folder. Raises CrossBuildError."""
     toolchain = [
         f"-DCMAKE_TOOLCHAIN_FILE={_CSRC / 'cmake' / 'aarch64-linux-gnu.cmake'}",
         f"-DCMAKE_MAKE_PROGRAM={_which('ninja')}",
     ]
-    command = [str(_which("cmake")), "-S", str(_CSRC), "-B", str(build), "-G", "Ninja"]
+    command = [str(_which("cmake")), "-S", str(_CSRC), "-B", str(folder), "-G", "Ninja"]
     _run([*command, *toolchain, *options], "cmake cannot configure")
 
 
-def _compile(executorch: Path, build: Path, output: Path) -> None:
-    cmake = str(_which("cmake"))
-    configure(build, [f"-DEXECUTORCH_ROOT={executorch}", "-DEDGE_FLAT=ON"])
-    _run([cmake, "--build", str(build)], "the aarch64 build failed")
-    _run(
-        [cmake, "--install", str(build), "--prefix", str(output), "--strip"], f"cannot install into {output}"
-    )
+def build(folder: Path, target: str = "all") -> None:
+    """Build a target in a folder that ``configure`` made. Raises CrossBuildError."""
+    _run([str(_which("cmake")), "--build", str(folder), "--target", target], "the aarch64 build failed")
+
+
+def _compile(executorch: Path, folder: Path, output: Path) -> None:
+    configure(folder, [f"-DEXECUTORCH_ROOT={executorch}", "-DEDGE_FLAT=ON"])
+    build(folder)
+    install = [str(_which("cmake")), "--install", str(folder), "--prefix", str(output), "--strip"]
+    _run(install, f"cannot install into {output}")
 
 
 def _add_system_libraries(folder: Path) -> None:

@@ -57,7 +57,6 @@ void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   clear(&even);
   clear(&odd);
   for (const uint8_t* const end = lines + k_padded * 2; lines < end; lines += 64, q += 32) {
-    EDGE_LOOP("1 bit", 32);
     prefetch(lines);
     const int8x16_t acts = vld1q_s8(q), acts4 = vld1q_s8(q + 16);
 #pragma GCC unroll 4
@@ -88,7 +87,6 @@ void gemv_bits2(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   clear(&sixteens);
   const uint8x16_t mask0 = vdupq_n_u8(0x03), mask1 = vdupq_n_u8(0x0c), mask2 = vdupq_n_u8(0x30);
   for (const uint8_t* const end = lines + k_padded * 4; lines < end; lines += 64, q += 16) {
-    EDGE_LOOP("2 bits", 16);
     prefetch(lines);
     const int8x16_t acts = vld1q_s8(q);
 #pragma GCC unroll 4
@@ -114,7 +112,6 @@ void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   clear(&fours);
   const uint8x16_t low = vdupq_n_u8(0x07), high = vdupq_n_u8(0x38), middle = vdupq_n_u8(0x1c);
   for (const uint8_t* const end = lines + k_padded * 6; lines < end; lines += 192, q += 32) {
-    EDGE_LOOP("3 bits", 32);
     for (int line = 0; line < 3; ++line) prefetch(lines + line * 64);
     const int8x16_t acts = vld1q_s8(q), acts4 = vld1q_s8(q + 16);
 #pragma GCC unroll 4
@@ -146,7 +143,6 @@ void gemv_bits4(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   clear(&high_sums);
   const uint8x16_t low = vdupq_n_u8(0x0f);
   for (const uint8_t* const end = lines + k_padded * 8; lines < end; lines += 128, q += 16) {
-    EDGE_LOOP("4 bits", 16);
     prefetch(lines);
     prefetch(lines + 64);
     const int8x16_t acts = vld1q_s8(q);
@@ -173,7 +169,6 @@ void gemv_bits8(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   for (int part = 0; part < kParts; ++part) even.part[part] = vdupq_n_s32(correction);
   const uint8x16_t flip = vdupq_n_u8(Dot::kUnsigned ? 0 : 0x80);
   for (const uint8_t* const end = lines + k_padded * 16; lines < end; lines += 256, q += 16) {
-    EDGE_LOOP("8 bits", 16);
     for (int line = 0; line < 4; ++line) prefetch(lines + line * 64);
     const int8x16_t acts = vld1q_s8(q);
 #pragma GCC unroll 4

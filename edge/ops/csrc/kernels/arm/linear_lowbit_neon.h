@@ -71,7 +71,6 @@ inline void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
     int16x8_t sums[kParts];
     for (int part = 0; part < kParts; ++part) sums[part] = vdupq_n_s16(0);
     for (const uint8_t* const stop = next_stop(lines, end, kFlush, 64); lines < stop; lines += 64, q += 32) {
-      EDGE_LOOP("1 bit", 32);
       prefetch(lines);
       uint8x16_t x[kParts];
       for (int part = 0; part < kParts; ++part) x[part] = load_part(lines, part);
@@ -104,7 +103,6 @@ inline void gemv_bits2(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
     clear(&ones);
     clear(&fours);
     for (const uint8_t* const stop = next_stop(lines, end, kFlush, 64); lines < stop; lines += 64, q += 16) {
-      EDGE_LOOP("2 bits", 16);
       prefetch(lines);
       const int8x16_t acts0 = broadcast_quad(q), acts1 = broadcast_quad(q + 4);
       const int8x16_t acts2 = broadcast_quad(q + 8), acts3 = broadcast_quad(q + 12);
@@ -136,7 +134,6 @@ inline void gemv_bits3(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
     clear(&sums);
     const uint8_t* const stop = next_stop(lines, end, kFlush, 192);
     for (; lines < stop; lines += 192, q += 32) {
-      EDGE_LOOP("3 bits", 32);
       for (int line = 0; line < 3; ++line) prefetch(lines + line * 64);
       int8x16_t acts[8];
       for (int quad = 0; quad < 8; ++quad) acts[quad] = broadcast_quad(q + quad * 4);
@@ -163,7 +160,6 @@ inline void gemv_bits4(const uint8_t* lines, int64_t k_padded, const int8_t* q, 
     Narrow sums;
     clear(&sums);
     for (const uint8_t* const stop = next_stop(lines, end, kFlush, 64); lines < stop; lines += 64, q += 8) {
-      EDGE_LOOP("4 bits", 8);
       prefetch(lines);
       const int8x16_t acts0 = broadcast_quad(q), acts1 = broadcast_quad(q + 4);
 #pragma GCC unroll 4
@@ -187,9 +183,6 @@ void gemm_bytes(const uint8_t* tile, int64_t columns, const int8_t* q, int32_t* 
   Wide wide;
   clear(&wide);
   for (const uint8_t* const end = tile + columns * 16; tile < end; tile += 128, q += 8) {
-    if constexpr (kFlip != 0) {
-      EDGE_LOOP("8 bits", 8);
-    }
     prefetch(tile);
     prefetch(tile + 64);
     const int8x16_t acts0 = broadcast_quad(q), acts1 = broadcast_quad(q + 4);

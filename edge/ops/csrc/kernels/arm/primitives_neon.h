@@ -6,13 +6,6 @@
 #include "kernels/generic/make_kernel.h"
 #include "kernels/generic/primitives_generic.h"
 
-// Marks a decode loop in the assembly, for edge/ops/arm_cost.py.
-#if defined(EDGE_MARK_LOOPS)
-#define EDGE_LOOP(name, columns) __asm__ volatile("// EDGE_LOOP " name " " #columns)
-#else
-#define EDGE_LOOP(name, columns)
-#endif
-
 namespace edge {
 namespace {
 
