@@ -145,7 +145,7 @@ static inline GroupPlace place_of_group(const TableForm& form, int64_t k_padded,
     const int64_t line = group * (kLineBytes + bytes);
     return {line, line + kLineBytes / 2, line + kLineBytes, columns};
   }
-  const int64_t line = group / 2 * (kLineBytes + 2 * bytes), second = group % 2;
+  const int64_t line = (group >> 1) * (kLineBytes + 2 * bytes), second = group & 1;
   return {line + second * (kLineBytes / 2), 0, line + kLineBytes + second * bytes, columns};
 }
 

@@ -17,20 +17,24 @@ constexpr int64_t kLargestColumns = 65536;
 static_assert(kLargestColumns * 255 * 127 <= INT32_MAX, "8-bit sums");
 static_assert(kLargestColumns * 0x38 * 127 <= INT32_MAX, "shifted codes, even if every column had them");
 
+// Loops over its parts are unrolled by pragma: else GCC moves the sums through memory.
 struct DotSums {
   int32x4_t part[kParts];
 };
 
 inline void clear(DotSums* sums) {
+#pragma GCC unroll 4
   for (int part = 0; part < kParts; ++part) sums->part[part] = vdupq_n_s32(0);
 }
 
-// out[row] = sums >> shift; the sums are multiples of 1 << shift.
 inline void store_sums(const DotSums& sums, int32_t* out) {
+#pragma GCC unroll 4
   for (int part = 0; part < kParts; ++part) vst1q_s32(out + part * 4, sums.part[part]);
 }
 
+// sums += more >> shift; `more` are multiples of 1 << shift.
 inline void add_shifted(DotSums* sums, const DotSums& more, int shift) {
+#pragma GCC unroll 4
   for (int part = 0; part < kParts; ++part) {
     sums->part[part] = vaddq_s32(sums->part[part], vshlq_s32(more.part[part], vdupq_n_s32(-shift)));
   }
@@ -43,39 +47,62 @@ inline void add(DotSums* sums, int part, uint8x16_t codes, int8x16_t acts) {
   sums->part[part] = Dot::template add<kLane>(sums->part[part], codes, acts);
 }
 
-// The same with bytes of 0 and -1.
-template <int kLane>
-inline void add_minus(DotSums* sums, int part, uint8x16_t minus, int8x16_t acts) {
-  sums->part[part] = vdotq_laneq_s32(sums->part[part], vreinterpretq_s8_u8(minus), acts, kLane);
+// The same for four columns of all rows, whose codes codes_of(part) extracts. One part follows the other, so
+// that no product waits for the one before it; and quads are kept apart, so that a few registers do.
+template <class Dot, int kLane, class CodesOf>
+inline void add_quad(DotSums* sums, int8x16_t acts, CodesOf codes_of) {
+  keep_parts_apart();
+#pragma GCC unroll 4
+  for (int part = 0; part < kParts; ++part) add<Dot, kLane>(sums, part, codes_of(part), acts);
 }
 
-// 1 bit, 32 columns a line. A comparison makes any bit -1, so no bit needs sums of its own; two sets of sums
-// take turns.
+// The 64 bytes of a line.
+struct Line {
+  uint8x16_t part[kParts];
+};
+
+inline Line load_line(const uint8_t* line) {
+  Line loaded;
+#pragma GCC unroll 4
+  for (int part = 0; part < kParts; ++part) loaded.part[part] = load_part(line, part);
+  return loaded;
+}
+
+// Multiplies bytes of 0 and -1.
+struct MinusDot {
+  template <int kLane>
+  static int32x4_t add(int32x4_t sums, uint8x16_t minus, int8x16_t acts) {
+    return vdotq_laneq_s32(sums, vreinterpretq_s8_u8(minus), acts, kLane);
+  }
+};
+
+template <int kBit>
+inline void add_bit(DotSums* sums, const Line& x, int8x16_t acts) {
+  const uint8x16_t mask = vdupq_n_u8(1 << kBit);
+  add_quad<MinusDot, kBit % 4>(sums, acts, [&](int part) { return vtstq_u8(x.part[part], mask); });
+}
+
+// 1 bit, 32 columns a line. A comparison makes any bit -1, so no bit needs sums of its own.
 template <class Dot>
 void gemv_bits1(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t* out) {
-  DotSums even, odd;
-  clear(&even);
-  clear(&odd);
+  DotSums sums;
+  clear(&sums);
   for (const uint8_t* const end = lines + k_padded * 2; lines < end; lines += 64, q += 32) {
     prefetch(lines);
     const int8x16_t acts = vld1q_s8(q), acts4 = vld1q_s8(q + 16);
-#pragma GCC unroll 4
-    for (int part = 0; part < kParts; ++part) {
-      keep_parts_apart();
-      const uint8x16_t x = load_part(lines, part);
-      add_minus<0>(&even, part, vtstq_u8(x, vdupq_n_u8(1)), acts);
-      add_minus<1>(&odd, part, vtstq_u8(x, vdupq_n_u8(2)), acts);
-      add_minus<2>(&even, part, vtstq_u8(x, vdupq_n_u8(4)), acts);
-      add_minus<3>(&odd, part, vtstq_u8(x, vdupq_n_u8(8)), acts);
-      add_minus<0>(&even, part, vtstq_u8(x, vdupq_n_u8(16)), acts4);
-      add_minus<1>(&odd, part, vtstq_u8(x, vdupq_n_u8(32)), acts4);
-      add_minus<2>(&even, part, vtstq_u8(x, vdupq_n_u8(64)), acts4);
-      add_minus<3>(&odd, part, vtstq_u8(x, vdupq_n_u8(128)), acts4);
-    }
+    const Line x = load_line(lines);
+    add_bit<0>(&sums, x, acts);
+    add_bit<1>(&sums, x, acts);
+    add_bit<2>(&sums, x, acts);
+    add_bit<3>(&sums, x, acts);
+    add_bit<4>(&sums, x, acts4);
+    add_bit<5>(&sums, x, acts4);
+    add_bit<6>(&sums, x, acts4);
+    add_bit<7>(&sums, x, acts4);
   }
-  add_shifted(&even, odd, 0);
-  for (auto& sums : even.part) sums = vnegq_s32(sums);
-  store_sums(even, out);
+#pragma GCC unroll 4
+  for (auto& part : sums.part) part = vnegq_s32(part);
+  store_sums(sums, out);
 }
 
 // 2 bits, 16 columns a line: position 1 at weight 4, position 2 at weight 16.
@@ -89,14 +116,11 @@ void gemv_bits2(const uint8_t* lines, int64_t k_padded, const int8_t* q, int32_t
   for (const uint8_t* const end = lines + k_padded * 4; lines < end; lines += 64, q += 16) {
     prefetch(lines);
     const int8x16_t acts = vld1q_s8(q);
-#pragma GCC unroll 4
-    for (int part = 0; part < kParts; ++part) {
-      const uint8x16_t x = load_part(lines, part);
-      add<Dot, 0>(&ones, part, vandq_u8(x, mask0), acts);
-      add<Dot, 1>(&fours, part, vandq_u8(x, mask1), acts);
-      add<Dot, 2>(&sixteens, part, vandq_u8(x, mask2), acts);
-      add<Dot, 3>(&ones, part, vshrq_n_u8(x, 6), acts);
-    }
+    const Line x = load_line(lines);
+    add_quad<Dot, 0>(&ones, acts, [&](int part) { return vandq_u8(x.part[part], mask0); });
+    add_quad<Dot, 1>(&fours, acts, [&](int part) { return vandq_u8(x.part[part], mask1); });
+    add_quad<Dot, 2>(&sixteens, acts, [&](int part) { return vandq_u8(x.part[part], mask2); });
+    add_quad<Dot, 3>(&ones, acts, [&](int part) { return vshrq_n_u8(x.part[part], 6); });
   }
   add_shifted(&ones, fours, 2);
   add_shifted(&ones, sixteens, 4);

@@ -20,7 +20,7 @@ inline void prefetch(const uint8_t* line) {
   __builtin_prefetch(line + kPrefetchBytes);
 }
 
-// Keeps GCC from mixing the instructions of several parts until registers run out and sums are spilled.
+// Keeps GCC from mixing the instructions before and after it until registers run out and sums are spilled.
 inline void keep_parts_apart() {
   __asm__ volatile("");
 }

@@ -40,17 +40,19 @@ struct GroupScales {
 
   GroupScales() = default;
   GroupScales(const LinearJob& job, const uint8_t* block, const GroupPlace& place) {
-    for (int i = 0; i < kVectors; ++i) {
-      scale[i] = load(job, block + place.scales, i);
-      zero[i] = job.form.has_zeros ? load(job, block + place.zeros, i) : Floats{};
-      if (!job.form.has_zeros) scale[i] *= job.inverse_step;
+    load(job, block + place.scales, scale);
+    if (job.form.has_zeros) {
+      load(job, block + place.zeros, zero);
+    } else {
+      for (int i = 0; i < kVectors; ++i) scale[i] *= job.inverse_step, zero[i] = Floats{};
     }
   }
 
-  static Floats load(const LinearJob& job, const uint8_t* halves, int index) {
-    halves += index * kFloats * 2;
-    if (job.form.scale_type == ScaleType::kFloat16) return floats_of_halves(halves);
-    return (Floats)(load_half_words(halves) << 16);
+  static void load(const LinearJob& job, const uint8_t* halves, Floats* out) {
+    const bool is_half = job.form.scale_type == ScaleType::kFloat16;
+    for (int i = 0; i < kVectors; ++i, halves += kFloats * 2) {
+      out[i] = is_half ? floats_of_halves(halves) : (Floats)(load_half_words(halves) << 16);
+    }
   }
 
   // Adds a token's share of this group to vector i of its rows; act_sum is the sum of its activations.
@@ -91,23 +93,26 @@ inline void scale_tokens(const LinearJob& job, int64_t first, int64_t count, flo
 template <class Isa, Encoding kEncoding>
 void multiply_groups_once(const LinearJob& job, int64_t block, int64_t count, float* rows) {
   constexpr int64_t kRun = Isa::blocks_at_once(kEncoding);
+  if (kRun == 1) count = 1;  // lets the compiler drop the loops over blocks
   alignas(64) int32_t acc[kRun * kRows];
   const int64_t bytes = bytes_of_codes<kEncoding>(job);
   const IntegerSums sums(job);
+  const float token_scale = job.scales[0].scale;
   std::memset(rows, 0, static_cast<size_t>(count * kRows) * sizeof(float));
   for (int64_t g = 0; g < job.groups; ++g) {
     const GroupPlace place = place_of_group(job.form, job.k_padded, g, bytes);
+    const int32_t act_sum = job.group_sums[g];
     multiply_run<Isa, kEncoding>(block_codes(job, block) + place.codes, job.block_bytes, place.columns,
                                  job.q + g * job.form.group_columns, count, acc);
     for (int64_t i = 0; i < count; ++i) {
       __builtin_prefetch(block_codes(job, block + count + i) + place.scales);
       const GroupScales scales(job, block_codes(job, block + i), place);
       for (int64_t v = 0; v < GroupScales::kVectors; ++v) {
-        scales.add(sums, v, load_ints(acc + i * kRows + v * kFloats), job.group_sums[g], rows + i * kRows);
+        scales.add(sums, v, load_ints(acc + i * kRows + v * kFloats), act_sum, rows + i * kRows);
       }
     }
   }
-  for (int64_t row = 0; row < count * kRows; ++row) rows[row] *= job.scales[0].scale;
+  for (int64_t row = 0; row < count * kRows; ++row) rows[row] *= token_scale;
 }
 
 // Decode with one scale per group.
