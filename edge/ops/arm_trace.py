@@ -89,7 +89,7 @@ class Tracer:
 
 
 def _block_of(steps: list[tuple[str, str]]) -> list[int]:
-    """Cut one block out of (address, function) of all steps: between two passes over what runs once a block."""
+    """Cut one block out of all steps, (address, function): between two passes over what runs once a block."""
     passes: dict[str, list[int]] = {}
     for index, (address, function) in enumerate(steps):
         if any(name in function for name in _LOOP_OVER_BLOCKS):

@@ -1,5 +1,5 @@
-// lowbit_decode_probe: one product of one token, for edge/ops/arm_cost.py, which traces its instructions under
-// an emulator. The table holds zeros and is not checked, because no kernel branches on its values.
+// lowbit_decode_probe: one product of one token, for edge/ops/arm_cost.py, which traces its instructions
+// under an emulator. The table holds zeros and is not checked, because no kernel branches on its values.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -12,8 +12,10 @@ namespace {
 
 const char* const kUsage =
     "usage: lowbit_decode_probe KERNEL ENCODING COLUMNS GROUP ZEROS GATE BLOCKS\n"
-    "ENCODING is a name of core/encodings.inc. GROUP is the columns that share a scale, 0 for one scale a row;\n"
-    "ZEROS is 1 if each scale has a zero. GATE is 1 for SiLU(gate x) * up x, 0 for a residual that is added.\n"
+    "ENCODING is a name of core/encodings.inc. GROUP is the columns that share a scale, 0 for one scale a "
+    "row;\n"
+    "ZEROS is 1 if each scale has a zero. GATE is 1 for SiLU(gate x) * up x, 0 for a residual that is "
+    "added.\n"
     "BLOCKS of 16 rows of the result.\n";
 
 void run_here(void*, int64_t count, int64_t, edge::ParallelFor::Body body, void* context) {
