@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
 from edge.model.decoder import Decoder
+from edge.runtime.load import WIDTHS
+from export.tables import PackedTable, packed_tables
 
 #: Packed tables start on a cache line, for the kernels' 64-byte loads.
 CONSTANT_ALIGNMENT_BYTES = 64
@@ -34,16 +37,35 @@ class Forward(nn.Module):
 
     def __init__(self, model: Decoder, max_tokens: int) -> None:
         super().__init__()
+        elastic = [table for table in packed_tables(model).values() if table.is_elastic]
+        self.chosen = elastic[0].widths if elastic else None
+        for name, tensor in _first_buffers(elastic):
+            self.register_buffer(name, tensor, persistent=False)
         self.model = model
         self.max_tokens = max_tokens
 
     def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
         """tokens int64 [1, T], input_pos int64 [1] -> logits float32 [1, vocab]."""
+        if self.chosen is not None:
+            self.chosen.bits = self.get_buffer(WIDTHS)
         start = cast(int, input_pos[0].item())  # symbolic during export
         torch._check(start >= 0)
         torch._check(start + tokens.shape[1] <= self.max_tokens)
         hidden = self.model.hidden(tokens, start)  # [1, T, dim], before the final norm
         return self.model.capped(self.model.lm_head(hidden[:, -1], self.model.embed_tokens))
+
+
+def _first_buffers(tables: Sequence[PackedTable]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the buffers of elastic weights in the order that they will have in the program's file.
+
+    All bases come first, then what 4 bits need, then the rest, because the system reads the neighbours of a
+    page too. The widths get the name by which a runtime finds them.
+    """
+    if tables:
+        yield WIDTHS, tables[0].widths.bits
+    for part in ("", "middle.", "low."):
+        for index, table in enumerate(tables):
+            yield f"elastic_{part.removesuffix('.')}{index}", table.get_buffer(f"{part}packed")
 
 
 def export_forward(lowered: Decoder, max_seq_len: int) -> ExportedProgram:
@@ -105,12 +127,17 @@ def require_ops(edge: EdgeProgramManager, native: Counter[str], delegated_linear
         raise ValueError(f"the exported graph is not what its recipe lowers to: it calls {'; '.join(wrong)}")
 
 
-def write_program(edge: EdgeProgramManager, path: Path) -> None:
-    """Write a ``.pte``; its ``forward`` serves prefill and decode with one KV cache."""
+def write_program(edge: EdgeProgramManager, path: Path, is_elastic: bool = False) -> None:
+    """Write a ``.pte``; its ``forward`` serves prefill and decode with one KV cache.
+
+    Args:
+        is_elastic: the program's widths can be set by name.
+    """
     program = edge.to_executorch(
         ExecutorchBackendConfig(
             constant_tensor_alignment=CONSTANT_ALIGNMENT_BYTES,
             memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
+            emit_mutable_buffer_names=is_elastic,
         )
     )
     with path.open("wb") as file:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from edge.formats.elastic import LOW, MIDDLE
 from edge.model.decoder import Attention, GateMul, Layer, RMSNorm
-from edge.ops.packed_header import ROWS_PER_BLOCK, PackedHeader
+from edge.ops.packed_header import ROWS_PER_BLOCK
 from export.modules import (
     OpAttention,
     OpGateMul,
@@ -22,7 +23,7 @@ from export.modules import (
     PackedNormGateUp,
     PackedNormLinear,
 )
-from export.tables import JoinedLinear
+from export.tables import ElasticRest, JoinedLinear, TablePlan
 from export.weights import ModelWeights
 
 
@@ -169,8 +170,8 @@ def _packed_qkv(names: list[str], norm: RMSNorm | None, weights: ModelWeights) -
     if not _one_form(names, weights):
         return NormCat(_op(norm), _packed_linears(names, weights))
     if norm is None:
-        return PackedLinear(*_table(names, weights))
-    return PackedNormLinear(*_table(names, weights), norm)
+        return PackedLinear(_table(names, weights))
+    return PackedNormLinear(_table(names, weights), norm)
 
 
 def _packed_gate_up(
@@ -178,15 +179,15 @@ def _packed_gate_up(
 ) -> nn.Module:
     whole_blocks = weights.config.ffn_dim % ROWS_PER_BLOCK == 0
     if norm is not None and whole_blocks and _one_form(names, weights):
-        return PackedNormGateUp(*_table(names, weights), norm, activation)
+        return PackedNormGateUp(_table(names, weights), norm, activation)
     gate, up = _packed_linears(names, weights)
     return NormGateUp(_op(norm), gate, up, OpGateMul(activation))
 
 
 def _packed_add(names: list[str], norm: RMSNorm | None, weights: ModelWeights) -> nn.Module:
     if norm is None:
-        return PackedLinearAdd(*_table(names, weights))
-    return AddLinear(PackedLinear(*_table(names, weights)), _op(norm))
+        return PackedLinearAdd(_table(names, weights))
+    return AddLinear(PackedLinear(_table(names, weights)), _op(norm))
 
 
 def _op(norm: RMSNorm | None) -> nn.Module:
@@ -223,11 +224,20 @@ def _one_form(names: Sequence[str], weights: ModelWeights) -> bool:
     return len({weights.form(name) for name in names}) == 1
 
 
-def _table(names: Sequence[str], weights: ModelWeights) -> tuple[PackedHeader, dict[str, int], Tensor | None]:
-    """The header of the table of some linears, their rows in it, and the order of its columns."""
+def _table(names: Sequence[str], weights: ModelWeights) -> TablePlan:
+    """Plan the table of some linears of one layer and one form."""
     rows = {name: weights.shape(name)[0] for name in names}
-    return weights.header(names), rows, weights.order(names[0])
+    return TablePlan(weights.header(names), rows, weights.order(names[0]), _rest(names, weights))
+
+
+def _rest(names: Sequence[str], weights: ModelWeights) -> ElasticRest | None:
+    """Plan the other tables of elastic weights."""
+    if not weights.is_elastic(names[0]):
+        return None
+    middle, low = (weights.header([name + part for name in names]) for part in (MIDDLE, LOW))
+    layer = int(names[0].removeprefix("layers.").split(".")[0])
+    return ElasticRest(middle, low, weights.widths, layer)
 
 
 def _packed_linears(names: Sequence[str], weights: ModelWeights) -> list[PackedLinear]:
-    return [PackedLinear(*_table([name], weights)) for name in names]
+    return [PackedLinear(_table([name], weights)) for name in names]

@@ -13,6 +13,7 @@ from edge.model.rope import ropes
 from edge.runtime.manifest import KVCacheFormat
 from export.fuse import FusedLayer
 from export.modules import OpAttention, PackedEmbedding, PackedHead
+from export.tables import TablePlan
 from export.weights import ModelWeights
 
 
@@ -25,6 +26,7 @@ class Options:
         max_seq_len: positions of the KV cache.
         embedding_bits: 4, 8 or 16, of the token embedding.
         head_bits: of the head, 4, 8 or 16 or those of a head that is quantised already; None are the same.
+        widths: slices to verify of an elastic program, the widest first; a None of other programs.
     """
 
     grid: Grid
@@ -32,6 +34,11 @@ class Options:
     embedding_bits: int = 8
     head_bits: int | None = None
     kv_cache: KVCacheFormat = "fp32"
+    widths: tuple[int | None, ...] = (None,)
+
+    @property
+    def is_elastic(self) -> bool:
+        return self.widths != (None,)
 
     @property
     def table_grids(self) -> dict[str, Grid]:
@@ -62,7 +69,8 @@ def lower(model: Decoder, weights: ModelWeights, options: Options, lower_layer: 
         replace_module(lowered, name, lower_layer(name, layer, cores, weights))
     embedding, vocab = weights.header([EMBEDDING]), config.vocab_size
     head = None if weights.shares_a_table else weights.header([HEAD])
-    replace_module(lowered, EMBEDDING, PackedEmbedding(embedding, {EMBEDDING: vocab}))
-    replace_module(lowered, HEAD, PackedHead(head, {HEAD: vocab}, weights.order(HEAD), model.norm))
+    replace_module(lowered, EMBEDDING, PackedEmbedding(TablePlan(embedding, {EMBEDDING: vocab})))
+    head_plan = TablePlan(head, {HEAD: vocab}, weights.order(HEAD))
+    replace_module(lowered, HEAD, PackedHead(head_plan, model.norm))
     replace_module(lowered, "norm", nn.Identity())  # the head's op includes the final norm
     return lowered.eval()

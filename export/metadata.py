@@ -9,11 +9,11 @@ from edge.formats import Grid
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder, named_linears
 from edge.quantizers.plan import MIXED, Plan, mean_bits
-from edge.runtime.manifest import FileRecord
+from edge.runtime.manifest import ELASTIC, FileRecord
 from export.lower import Options
 from export.modules import OpAttention, PackedEmbedding, PackedHead
 from export.recipes import Recipe
-from export.tables import packed_tables
+from export.tables import RestTable, packed_tables
 
 VERSIONED_PACKAGES = ("edge-lowbit", "torch", "executorch", "torchao", "transformers")
 
@@ -55,12 +55,14 @@ def option_figures(recipe: Recipe, options: Options) -> dict[str, Any]:
     }
 
 
-def format_figures(model: Decoder, plan: Plan, grid: Grid) -> dict[str, Any]:
+def format_figures(model: Decoder, plan: Plan, grid: Grid, is_elastic: bool) -> dict[str, Any]:
     """The linears' grids, for the manifest: one name, or each linear's if they differ.
 
     Args:
         grid: the program's grid, reported if no linear of the model is on a grid.
     """
+    if is_elastic:
+        return {"format": ELASTIC, "bits": plan.default.bits, "formats": {}}
     if not plan.is_quantized:
         return {"format": grid.name, "bits": grid.bits, "formats": {}}
     if not plan.others:
@@ -78,7 +80,11 @@ def program_figures(lowered: Decoder, program: FileRecord) -> dict[str, Any]:
         "config": config,
         "parameters": config.parameters,
         "program": program,
-        "tables": {name: list(table.rows) for name, table in packed_tables(lowered).items()},
+        "tables": {
+            name: list(table.rows)
+            for name, table in packed_tables(lowered).items()
+            if not isinstance(table, RestTable)
+        },
         "kv_cache_bytes": sum(
             cache.nbytes
             for module in lowered.modules()

@@ -15,9 +15,8 @@ import edge.ops  # noqa: F401  registers torch.ops.lowbit
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder, GateMul, RMSNorm
 from edge.ops.kv_layout import CACHE_BITS, WINDOW_ROOM, cache_shapes
-from edge.ops.packed_header import PackedHeader
 from edge.runtime.manifest import KVCacheFormat
-from export.tables import PackedTable, untouched_zeros
+from export.tables import PackedTable, TablePlan, untouched_zeros
 
 lowbit = torch.ops.lowbit
 
@@ -25,6 +24,14 @@ _ATTENTION: dict[KVCacheFormat, Any] = {
     "fp32": lowbit.attention,
     "int8": lowbit.attention_int8,
     "int4": lowbit.attention_int4,
+}
+
+
+_ELASTIC = {
+    lowbit.linear: lowbit.elastic_linear,
+    lowbit.norm_linear: lowbit.elastic_norm_linear,
+    lowbit.norm_gate_up: lowbit.elastic_norm_gate_up,
+    lowbit.linear_add: lowbit.elastic_linear_add,
 }
 
 
@@ -62,31 +69,38 @@ class OpGateMul(OpModule):
         return self.op(gate, up, self.gelu)
 
 
-class PackedLinear(PackedTable, OpModule):
+class PackedOp(PackedTable, OpModule):
+    """A table and the op that multiplies by it; elastic weights have ops of their own."""
+
+    def __init__(self, plan: TablePlan) -> None:
+        super().__init__(plan)
+        if self.is_elastic:
+            self.op = _ELASTIC[self.op]
+
+
+class PackedLinear(PackedOp):
     """y [..., n] = x [..., k] times the table."""
 
     op = lowbit.linear
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(self.ordered(x), self.packed, self.n)
+        return self.op(self.ordered(x), *self.arguments(), self.n)
 
 
-class PackedLinearAdd(PackedTable, OpModule):
+class PackedLinearAdd(PackedOp):
     """residual [..., n] + x [..., k] times the table."""
 
     op = lowbit.linear_add
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        return self.op(self.ordered(x), self.packed, residual)
+        return self.op(self.ordered(x), *self.arguments(), residual)
 
 
-class PackedNormTable(PackedTable, OpModule):
+class PackedNormTable(PackedOp):
     """A table and the RMSNorm of its input, which may come in another order: a norm does not depend on it."""
 
-    def __init__(
-        self, header: PackedHeader | None, rows: dict[str, int], order: Tensor | None, norm: RMSNorm
-    ) -> None:
-        super().__init__(header, rows, order)
+    def __init__(self, plan: TablePlan, norm: RMSNorm) -> None:
+        super().__init__(plan)
         self.eps = norm.eps
         self.norm_weight: Tensor
         self.register_buffer("norm_weight", self.ordered(norm.weight.detach()))
@@ -98,7 +112,7 @@ class PackedNormLinear(PackedNormTable):
     op = lowbit.norm_linear
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(self.ordered(x), self.norm_weight, self.eps, self.packed, self.n)
+        return self.op(self.ordered(x), self.norm_weight, self.eps, *self.arguments(), self.n)
 
 
 class PackedNormGateUp(PackedNormTable):
@@ -106,20 +120,13 @@ class PackedNormGateUp(PackedNormTable):
 
     op = lowbit.norm_gate_up
 
-    def __init__(
-        self,
-        header: PackedHeader,
-        rows: dict[str, int],
-        order: Tensor | None,
-        norm: RMSNorm,
-        gate: GateMul,
-    ) -> None:
-        super().__init__(header, rows, order, norm)
+    def __init__(self, plan: TablePlan, norm: RMSNorm, gate: GateMul) -> None:
+        super().__init__(plan, norm)
         self.gelu = gate.activation == "gelu"
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.ordered(x)
-        return self.op(x, self.norm_weight, self.eps, self.packed, self.n // 2, self.gelu)
+        return self.op(x, self.norm_weight, self.eps, *self.arguments(), self.n // 2, self.gelu)
 
 
 class PackedEmbedding(PackedTable, OpModule):
@@ -127,9 +134,10 @@ class PackedEmbedding(PackedTable, OpModule):
 
     op = lowbit.embedding
 
-    def __init__(self, header: PackedHeader, rows: dict[str, int]) -> None:
-        super().__init__(header, rows)
-        self.dim = header.k
+    def __init__(self, plan: TablePlan) -> None:
+        super().__init__(plan)
+        assert plan.header is not None
+        self.dim = plan.header.k
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.op(tokens, self.packed, self.dim)

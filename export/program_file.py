@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from edge.checkpoints.lazy import ALL, rows_of
+from edge.formats.elastic import LOW, MIDDLE, ElasticWeight, joined
+from edge.formats.slices import sliced
 from edge.formats.weight import QuantizedWeight
 from edge.ops.packed_header import HEADER_BYTES, ROWS_PER_BLOCK, PackedHeader
 from edge.ops.packing import read_header
@@ -133,11 +135,19 @@ class ProgramFile:
             return replace(stored, order=self.tables[table].order)
         return stored
 
-    def values(self, name: str, rows: slice = ALL) -> Tensor:
-        """Rows of a weight as the program computes with it, float32."""
+    def values(self, name: str, rows: slice = ALL, bits: int | None = None) -> Tensor:
+        """Rows of a weight as the program computes with it, float32.
+
+        Args:
+            bits: the slice of elastic weights that is wanted.
+        """
         if name in self._joined:
             return self._joined[name].values()[name][rows]
         stored = self.stored(name, rows)
+        if isinstance(stored, QuantizedWeight) and name + MIDDLE in self._place:
+            middle, low = self.stored(name + MIDDLE, rows), self.stored(name + LOW, rows)
+            assert bits and isinstance(middle, QuantizedWeight) and isinstance(low, QuantizedWeight)
+            stored = sliced(joined(ElasticWeight(stored, middle, low)), bits)
         return stored.dequantize() if isinstance(stored, QuantizedWeight) else stored.float()
 
     def _check_whole(self, table: str) -> None:

@@ -70,11 +70,13 @@ def references(
     options: Options,
     tokens: list[int],
     advance: Callable[[], None] = lambda: None,
+    bits: int | None = None,
 ) -> References:
     """Compute the references of a program on tokens, with the weights that are in its file.
 
     Args:
         model: norms and biases; its matrices are not used.
+        bits: width of an elastic program.
         advance: is called after each layer.
     """
     rounds_head = program.tables[head_name(program)].is_quantized
@@ -96,7 +98,7 @@ def references(
             name.removeprefix("layers.0.") for name in named_linears(model) if name.startswith("layers.0.")
         ]
         roundings["inputs"] = Rounding(lambda layer, name: with_int8_inputs(layer, linears), head_input=True)
-    found = eager_logits(model, _program_values(program), tokens, list(roundings.values()), advance)
+    found = eager_logits(model, _program_values(program, bits), tokens, list(roundings.values()), advance)
     logits = dict(zip(roundings, found, strict=True))
     return References(
         float_logits=logits["float"],
@@ -115,11 +117,12 @@ def full_table_logits(
     weights: ModelWeights,
     tokens: list[int],
     advance: Callable[[], None] = lambda: None,
+    bits: int | None = None,
 ) -> Tensor:
     """Logits [T, vocab] with the program's linears, and with embedding and head as they were."""
 
     def values(name: str, rows: slice) -> Tensor:
-        return weights.original(name, rows) if name in TABLES else program.values(name, rows)
+        return weights.original(name, rows) if name in TABLES else program.values(name, rows, bits)
 
     return eager_logits(model, values, tokens, [Rounding(_unchanged)], advance)[0]
 
@@ -129,9 +132,9 @@ def head_name(program: ProgramFile) -> str:
     return HEAD if HEAD in program.tables else EMBEDDING
 
 
-def _program_values(program: ProgramFile) -> Values:
+def _program_values(program: ProgramFile, bits: int | None) -> Values:
     head = head_name(program)
-    return lambda name, rows: program.values(head if name == HEAD else name, rows)
+    return lambda name, rows: program.values(head if name == HEAD else name, rows, bits)
 
 
 def full_precision_logits(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edge.model.decoder import AttentionCore, Layer, clone_structure, replace_module
 from edge.runtime.manifest import KVCacheFormat
-from export.tables import packed_tables
+from export.tables import RestTable, packed_tables
 
 
 def round_to_int8(x: Tensor) -> Tensor:
@@ -32,7 +32,11 @@ def with_int8_inputs(layer: Layer, names: Iterable[str]) -> Layer:
 
 def with_int8_inputs_of(layer: Layer, name: str, fused: nn.Module) -> Layer:
     """A copy of the layer of this name that rounds the input of every linear whose table is quantised."""
-    tables = [table for table in packed_tables(fused).values() if table.is_quantized]
+    tables = [
+        table
+        for table in packed_tables(fused).values()
+        if table.is_quantized and not isinstance(table, RestTable)
+    ]
     return with_int8_inputs(layer, [n.removeprefix(f"{name}.") for table in tables for n in table.rows])
 
 

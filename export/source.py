@@ -11,8 +11,8 @@ from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.hf_config import CONFIG_NAME, read_hf_config
 from edge.checkpoints.hugging_face import parse_config
 from edge.checkpoints.packed import ASSETS, embedded_models, open_model, refuse_shadowed
-from edge.checkpoints.random_weights import random_checkpoint
-from edge.checkpoints.slices import is_parent, sliced_checkpoint
+from edge.checkpoints.random_weights import random_checkpoint, random_parent
+from edge.checkpoints.slices import elastic_checkpoint, is_parent, sliced_checkpoint
 from edge.formats import Grid
 from edge.formats.slices import PARENT_BITS
 from edge.model.chat_template import ChatTemplate, find_chat_template
@@ -75,11 +75,17 @@ class Source:
 
 
 def load_source(
-    name: str, grid: Grid, recipe: Recipe, random_weights: bool, max_seq_len: int | None
+    name: str,
+    grid: Grid,
+    recipe: Recipe,
+    random_weights: bool,
+    max_seq_len: int | None,
+    elastic: bool = False,
 ) -> Source:
     """Open a model by name, directory or hub id, and prepare it for a recipe.
 
     Args:
+        elastic: the program holds the whole parent, and is sliced when it runs.
         max_seq_len: positions of the KV cache; None is the model's, at most LONGEST_DEFAULT.
 
     Raises:
@@ -88,10 +94,10 @@ def load_source(
     """
     if random_weights:
         config = _shape(name)
-        positions, checkpoint = (
-            _checked_max_seq_len(max_seq_len, config),
-            random_checkpoint(config, RANDOM_SEED),
-        )
+        positions = _checked_max_seq_len(max_seq_len, config)
+        checkpoint = random_checkpoint(config, RANDOM_SEED)
+        if elastic:
+            checkpoint = elastic_checkpoint(random_parent(config, RANDOM_SEED))
         plan, label = recipe.plan(checkpoint, grid), Path(name).name
         model = skeleton(checkpoint, positions)
         return Source(label, "random weights", "random", positions, checkpoint, checkpoint, plan, model, None)
@@ -107,7 +113,7 @@ def load_source(
         has_one = recipe.keeps_grid and trained in embedded_models()
         label, directory = name, trained if has_one else "default/16bit"
     parent = open_model(directory)
-    checkpoint = _slice_of(parent, grid)
+    checkpoint = elastic_checkpoint(parent) if elastic else _slice_of(parent, grid)
     tokenizer = None if checkpoint.tokenizer is None else Tokenizer(checkpoint.tokenizer)
     positions = _checked_max_seq_len(max_seq_len, checkpoint.config)
     plan, is_slice = recipe.plan(checkpoint, grid), checkpoint is not parent

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edge.formats.elastic import LOW, MIDDLE
 from edge.ops.packed_header import PackedHeader
-from export.weights import ModelWeights
+from export.weights import ModelWeights, Widths
 
 #: A placeholder starts with this, and a number of its own: ExecuTorch stores equal constants once.
 MARKER = b"unfilled table "
@@ -22,40 +25,85 @@ MARKER_BYTES = len(MARKER) + 16
 _numbers = itertools.count()
 
 
-class PackedTable(nn.Module):
-    """The place of a packed [n, k] table of weights of the model.
+@dataclass(frozen=True)
+class ElasticRest:
+    """What an elastic weight has beside its base (``edge/formats/elastic.py``).
 
-    ``packed`` has the table's length but not its bytes: those are written into the program's file later,
-    where ``marker`` stands. So a model is never in memory as a whole.
+    Attributes:
+        middle, low: headers of the two other tables.
+        widths: of the program's layers.
+        layer: whose width counts.
+    """
 
-    Args:
+    middle: PackedHeader
+    low: PackedHeader
+    widths: Widths
+    layer: int
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """A packed [n, k] table that a program will hold.
+
+    Attributes:
         header: of the table; None for a tied head, which has no table of its own.
         rows: number of rows of each weight, by the full name of its module, in their order.
         order: int64 [k], the input that each column of the table multiplies; None where they are the same.
+        rest: of elastic weights, whose base the table is; None for others.
     """
 
-    def __init__(
-        self, header: PackedHeader | None, rows: dict[str, int], order: Tensor | None = None
-    ) -> None:
+    header: PackedHeader | None
+    rows: dict[str, int]
+    order: Tensor | None = None
+    rest: ElasticRest | None = None
+
+
+class PackedTable(nn.Module):
+    """The place of a packed table.
+
+    ``packed`` has the table's length but not its bytes: those are written into the program's file later,
+    where ``marker`` stands. So a model is never in memory as a whole.
+    """
+
+    def __init__(self, plan: TablePlan) -> None:
         super().__init__()
-        self.rows, self.header = rows, header
-        self.n = sum(rows.values())
+        header = plan.header
+        self.rows, self.header = plan.rows, header
+        self.n = sum(plan.rows.values())
         self.marker = MARKER + b"%016d" % next(_numbers)
         self.packed: Tensor
         self.order: Tensor | None
-        self.register_buffer("order", order)
+        self.register_buffer("order", plan.order)
         self.register_buffer(
             "packed", None if header is None else _marked_zeros(header.total_bytes, self.marker)
         )
+        self.is_elastic = plan.rest is not None
+        if plan.rest is not None:
+            self._add_rest(plan.rest)
+
+    def _add_rest(self, rest: ElasticRest) -> None:
+        self.middle = RestTable(TablePlan(rest.middle, {name + MIDDLE: n for name, n in self.rows.items()}))
+        self.low = RestTable(TablePlan(rest.low, {name + LOW: n for name, n in self.rows.items()}))
+        self.widths, self.layer = rest.widths, rest.layer
 
     def ordered(self, x: Tensor) -> Tensor:
         """Inputs [..., k] in the order of the table's columns."""
         return x if self.order is None else x.index_select(-1, self.order)
 
+    def arguments(self) -> tuple[Any, ...]:
+        """What stands for the table in a call of an op."""
+        if not self.is_elastic:
+            return (self.packed,)
+        return self.packed, self.middle.packed, self.low.packed, self.widths.bits, self.layer
+
     @property
     def is_quantized(self) -> bool:
         """Returns True if the table holds codes, False if it holds float16 weights."""
         return self.header is not None and self.header.encoding.codes > 0
+
+
+class RestTable(PackedTable):
+    """One of the tables of an elastic weight that its narrowest slice does without."""
 
 
 class JoinedLinear(nn.Linear):

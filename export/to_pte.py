@@ -18,12 +18,16 @@ from edge.checkpoints.checkpoint import Checkpoint
 from edge.cli import flag, main_guard, parse_flags
 from edge.files import replace_directory
 from edge.formats import ALL_BITS, EMBEDDING_BITS_CHOICES, grid_for_bits
+from edge.formats.elastic import ELASTIC_WIDTHS
+from edge.formats.slices import PARENT_BITS
 from edge.model.chat_template import TEMPLATE_NAME
 from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
 from edge.ops.kv_layout import head_multiple
+from edge.quantizers.nested import PARENT, WIDTHS
 from edge.quantizers.plan import MIXED
 from edge.runtime.manifest import (
+    ELASTIC,
     MANIFEST_NAME,
     PROGRAM_NAME,
     KVCacheFormat,
@@ -59,7 +63,8 @@ class ExportFlags:
 
     bits: str = flag(
         f"bits per weight of the linears: {', '.join(f'{b:g}' for b in ALL_BITS)} (16 is half "
-        "precision); of a trained checkpoint those it was trained with, linears that --mixed gave others "
+        f"precision) or {ELASTIC}, a parent of {PARENT_BITS} bits that runs at any width from 2 on; of a "
+        "trained checkpoint those it was trained with, linears that --mixed gave others "
         "included; of one that another project quantised those of its codes"
     )
     model: str = flag(
@@ -119,19 +124,19 @@ class Export:
         with replace_directory(checked_output(output), wait=False) as directory:
             path = directory / PROGRAM_NAME
             try:
-                export, (lowered, proof) = self, self._program(path)
+                export, (lowered, proofs) = self, self._program(path)
             except CacheTooCoarse as error:
                 if not self.falls_back:
                     raise
                 export = replace(self, options=replace(self.options, kv_cache="fp32"))
-                lowered, proof = export._program(path)
-                proof = proof.model_copy(update={"cache_refused": error.cost})
-            manifest = export._manifest(directory, lowered, proof)
+                lowered, proofs = export._program(path)
+                proofs = [proof.model_copy(update={"cache_refused": error.cost}) for proof in proofs]
+            manifest = export._manifest(directory, lowered, proofs)
             (directory / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
         return manifest
 
-    def _program(self, path: Path) -> tuple[Decoder, Verification]:
-        """Write the program and verify it; returns the lowered model too."""
+    def _program(self, path: Path) -> tuple[Decoder, list[Verification]]:
+        """Write the program and verify it, at each width if it is elastic; returns the lowered model too."""
         model, options, steps = self.source.model, self.options, self.steps
         weights = ModelWeights(self.source.checkpoint, self.source.plan, options.table_grids)
         with steps.step("building the program's graph"):
@@ -140,21 +145,27 @@ class Export:
         program = ProgramFile(path, lowered)
         with steps.weights("packing weights") as advance:
             program.fill(weights, advance)
-        return lowered, self._verified(program, weights, lowered)
-
-    def _verified(self, program: ProgramFile, weights: ModelWeights, lowered: Decoder) -> Verification:
-        source, steps = self.source, self.steps
-        tokens, text = source.verification_tokens()
         with steps.weights("comparing weights") as advance:
             tables = program.check(weights, advance)
-        with steps.layers("running PyTorch's model") as done:
-            expected = references(source.model, program, lowered, self.recipe, self.options, tokens, done)
-        with steps.step("running the program"):
-            proof = verify(program.path, expected, tables, tokens, text)
+        return lowered, [self._verified(program, weights, lowered, tables, bits) for bits in options.widths]
+
+    def _verified(
+        self, program: ProgramFile, weights: ModelWeights, lowered: Decoder, tables: int, bits: int | None
+    ) -> Verification:
+        """Run the program and the models that it is compared with; ``bits`` is the width if it is elastic."""
+        source, steps = self.source, self.steps
+        tokens, text = source.verification_tokens()
+        at = "" if bits is None else f" at {bits} bits"
+        with steps.layers(f"running PyTorch's model{at}") as done:
+            expected = references(
+                source.model, program, lowered, self.recipe, self.options, tokens, done, bits
+            )
+        with steps.step(f"running the program{at}"):
+            proof = verify(program.path, expected, tables, tokens, text, bits)
         gc.collect()  # the runtime's program is in a cycle: lets go of its memory before models run again
         if self._rounds_tables_to_4_bits:
             with steps.layers("running the model with its embedding unrounded") as done:
-                logits = full_table_logits(source.model, program, weights, tokens, done)
+                logits = full_table_logits(source.model, program, weights, tokens, done, bits)
             proof = proof.model_copy(update={"perplexity_tables": perplexity(logits, tokens)})
         if not source.is_rounded:
             return proof
@@ -172,7 +183,7 @@ class Export:
     def _has_learned_tables(self) -> bool:
         return self.source.checkpoint.plan.embedding_format.is_quantized
 
-    def _manifest(self, directory: Path, lowered: Decoder, proof: Verification) -> Manifest:
+    def _manifest(self, directory: Path, lowered: Decoder, proofs: list[Verification]) -> Manifest:
         """Copy the tokenizer and the chat template to the directory, and describe all that is there."""
         source, tokenizer, template = self.source, None, None
         if source.tokenizer is not None:
@@ -188,11 +199,12 @@ class Export:
             tokenizer=tokenizer,
             chat_template=template,
             markers=source.chat_template.markers if source.chat_template else {},
-            verification=proof,
+            verification=proofs[0],
+            slices={str(bits): proof for bits, proof in zip(self.options.widths[1:], proofs[1:], strict=True)},
             versions=package_versions(),
             embedding_learned=self._has_learned_tables,
             **option_figures(self.recipe, self.options),
-            **format_figures(source.model, source.plan, self.options.grid),
+            **format_figures(source.model, source.plan, self.options.grid, self.options.is_elastic),
             **program_figures(lowered, record_file(directory / PROGRAM_NAME)),
         ).sealed()
 
@@ -209,26 +221,37 @@ def _default_head_bits(checkpoint: Checkpoint) -> int | None:
     return None if grid is None else int(grid.bits)
 
 
-def _default_output(source: Source, recipe: Recipe, bits: float) -> Path:
-    width = MIXED if source.plan.others else f"{bits:g}bit"
+def _default_output(source: Source, recipe: Recipe, options: Options) -> Path:
+    width = MIXED if source.plan.others else f"{options.grid.bits:g}bit"
+    width = ELASTIC if options.is_elastic else width
     return Path("exported") / f"{source.name}-{width}{recipe.output_suffix}"
+
+
+def _verified_widths(parent: Checkpoint) -> tuple[int, ...]:
+    """The widths at which an elastic program is verified: the paper's, and those that it was trained at."""
+    trained = () if parent.nesting is None else parent.nesting.widths
+    return tuple(sorted({*WIDTHS.widths, *trained} & {*ELASTIC_WIDTHS}, reverse=True))
 
 
 def main(argv: list[str] | None = None) -> int:
     flags = parse_flags(ExportFlags, argv, "export.to_pte", __doc__)
-    grid, recipe = grid_for_bits(flags.bits, ALL_BITS), RECIPES[flags.recipe]
+    recipe, elastic = RECIPES[flags.recipe], flags.bits == ELASTIC
+    grid = PARENT if elastic else grid_for_bits(flags.bits, ALL_BITS)
+    if elastic and not recipe.has_elastic_ops:
+        raise ValueError(f"--bits {ELASTIC} is for --recipe lowbit, whose ops choose a slice when they run")
     if flags.output is not None:
         checked_output(flags.output)
-    source = load_source(flags.model, grid, recipe, flags.random_weights, flags.max_seq_len)
-    output = flags.output or _default_output(source, recipe, grid.bits)
-    checked_output(output)  # again: the default path is known only now
+    source = load_source(flags.model, grid, recipe, flags.random_weights, flags.max_seq_len, elastic)
     embedding_bits = flags.embedding_bits or _default_embedding_bits(source.checkpoint)
     head_bits = flags.head_bits or _default_head_bits(source.checkpoint)
     kv_cache: KVCacheFormat = "int8" if flags.kv_cache == "auto" else flags.kv_cache
     falls_back = flags.kv_cache == "auto"
     if falls_back and (recipe.name == "fp32" or source.checkpoint.config.head_dim % head_multiple(8)):
         kv_cache = "fp32"  # nothing of this recipe is rounded, or int8 keys do not lie evenly in memory
-    options = Options(grid, source.max_seq_len, embedding_bits, head_bits, kv_cache)
+    widths = _verified_widths(source.checkpoint) if elastic else (None,)
+    options = Options(grid, source.max_seq_len, embedding_bits, head_bits, kv_cache, widths)
+    output = flags.output or _default_output(source, recipe, options)
+    checked_output(output)  # again: the default path is known only now
     with Steps(source.checkpoint.config, Console(stderr=True)) as steps:
         manifest = Export(source, recipe, options, steps, falls_back).write(output)
     print_summary(output, manifest, source.faults)

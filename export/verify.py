@@ -39,10 +39,13 @@ class CacheTooCoarse(VerificationError):
         self.cost = cost
 
 
-def verify(path: Path, references: References, tables: int, tokens: list[int], text: str) -> Verification:
+def verify(
+    path: Path, references: References, tables: int, tokens: list[int], text: str, bits: int | None = None
+) -> Verification:
     """Run the program on tokens and compare it with the references.
 
     Args:
+        bits: width of an elastic program.
         tables: number of packed tables that ``ProgramFile.check`` compared.
         text: name of the text that the tokens are from.
 
@@ -54,6 +57,8 @@ def verify(path: Path, references: References, tables: int, tokens: list[int], t
     if cache is not None:
         _judge_cache(references.kv_cache, cache, perplexity(floats, tokens))
     program = Program(path)
+    if bits is not None:
+        program.set_width(bits)
     stepwise = torch.stack([program.forward([token], i) for i, token in enumerate(tokens)])  # [T, V]
     prefill = program.forward(tokens, 0)  # [V]
     logit_rms, rounding_rms = _rms(floats), _rms(rounded - floats)

@@ -12,6 +12,7 @@ from torch import Tensor
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.lazy import ALL, rows_of
 from edge.formats import Grid
+from edge.formats.elastic import LOW, MIDDLE
 from edge.formats.weight import QuantizedWeight, concatenate
 from edge.model.config import ModelConfig
 from edge.model.decoder import EMBEDDING, HEAD, Decoder
@@ -22,6 +23,17 @@ from edge.quantizers.embedding import GROUP_SIZES, quantize_table
 from edge.quantizers.plan import Plan
 
 TABLES = (EMBEDDING, HEAD)
+
+
+@dataclass
+class Widths:
+    """The bits of each layer of an elastic program, uint8 [layers]; 0 is the widest.
+
+    All tables share this object. The buffer that it hands them belongs to the whole program, because
+    torch.export would make a buffer of each table's own name.
+    """
+
+    bits: Tensor
 
 
 @dataclass(frozen=True)
@@ -126,10 +138,21 @@ class ModelWeights:
         """The header of a packed table of the weights of these names, which have one form."""
         return replace(self._header(names[0]), n=sum(self.shape(name)[0] for name in names))
 
-    def form(self, name: str) -> tuple[PackedHeader, tuple[int, ...]]:
-        """Return a key that all weights of one table share: the header without rows, the order of columns."""
+    def form(self, name: str) -> tuple[PackedHeader, tuple[int, ...], bool]:
+        """Return a key that all weights of one table share: the header without rows, the order of columns,
+        and whether they are elastic."""
         order = self.order(name)
-        return replace(self._header(name), n=1), () if order is None else tuple(order.tolist())
+        columns = () if order is None else tuple(order.tolist())
+        return replace(self._header(name), n=1), columns, self.is_elastic(name)
+
+    def is_elastic(self, name: str) -> bool:
+        """Returns True if the weight of this name is the base of an elastic one."""
+        return name + MIDDLE in self._first_rows
+
+    @functools.cached_property
+    def widths(self) -> Widths:
+        """The width of each layer's elastic weights."""
+        return Widths(torch.zeros(self.config.n_layers, dtype=torch.uint8))
 
     def order(self, name: str) -> Tensor | None:
         """The input of each column of a weight's table, int64 [k]; None where they are the same."""
@@ -152,7 +175,7 @@ class ModelWeights:
 
     def shape(self, name: str) -> tuple[int, int]:
         """Rows and columns of a weight."""
-        return self._shapes[self._origin(name)]
+        return self._shapes[self._origin(name).removesuffix(MIDDLE).removesuffix(LOW)]
 
     @functools.cached_property
     def _shapes(self) -> dict[str, tuple[int, int]]:

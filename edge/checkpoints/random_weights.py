@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from edge.checkpoints.checkpoint import Checkpoint
-from edge.checkpoints.lazy import Lazy, Rows
+from edge.checkpoints.lazy import Lazy, Rows, reader_of
+from edge.formats.weight import QuantizedWeight
 from edge.model.config import ModelConfig
-from edge.model.decoder import Decoder, initial_std
+from edge.model.decoder import Decoder, initial_std, named_linears
+from edge.quantizers.minmax import quantize_min_max
+from edge.quantizers.nested import PARENT
+from edge.quantizers.plan import Plan
 
 #: Rows that are drawn at once, from a seed of their own.
 _ROWS = 1024
@@ -25,6 +31,19 @@ def random_checkpoint(config: ModelConfig, seed: int) -> Checkpoint:
         else:
             readers[name] = _constant(parameter.shape, 0.0 if name.endswith("_bias") else 1.0)
     return Checkpoint(config, Lazy(readers))
+
+
+def random_parent(config: ModelConfig, seed: int) -> Checkpoint:
+    """Make a random checkpoint whose linears are rounded to 8 bits, a grid with its own zero for each row."""
+    checkpoint = random_checkpoint(config, seed)
+    with torch.device("meta"):
+        names = list(named_linears(Decoder(config, positions=0)))
+    codes = Lazy({name: _rounded(reader_of(checkpoint.weights, f"{name}.weight")) for name in names})
+    return replace(checkpoint, plan=Plan(PARENT), quantized=codes)
+
+
+def _rounded(weight: Rows[Tensor]) -> Rows[QuantizedWeight]:
+    return lambda rows: quantize_min_max(weight(rows), PARENT)
 
 
 def _drawn(shape: torch.Size, std: float, seed: int) -> Rows[Tensor]:

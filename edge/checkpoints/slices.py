@@ -1,4 +1,4 @@
-"""Slice a checkpoint of 8 bits to fewer, as MatQuant does (``edge/formats/slices.py``)."""
+"""Slice a checkpoint of 8 bits to fewer, as MatQuant does, or prepare it for a program that does so later."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.lazy import Lazy, Rows, reader_of
 from edge.formats import Grid, grid_for_bits
+from edge.formats.elastic import LOW, MIDDLE, split
 from edge.formats.slices import PARENT_BITS, sliced
 from edge.formats.weight import QuantizedWeight
 from edge.model.decoder import is_quantized_linear
@@ -20,6 +21,34 @@ def is_parent(checkpoint: Checkpoint) -> bool:
 def slice_grid(bits: int, extra: bool) -> Grid:
     """The grid of a slice, by the bits that it is stored with."""
     return grid_for_bits(bits + 1 if extra and bits < PARENT_BITS else bits, asymmetric=True)
+
+
+def elastic_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
+    """Split every linear of the default width into the parts of an elastic weight; others stay as they are.
+
+    ``quantized`` has the base under the linear's own name, and the rest under names that end with MIDDLE and
+    LOW (``edge/formats/elastic.py``).
+
+    Raises:
+        ValueError: the checkpoint is no parent, or was trained with extra levels, for which 2 bits of a base
+            are too few.
+    """
+    if not is_parent(checkpoint):
+        raise ValueError(
+            f"--bits elastic needs a parent of {PARENT_BITS} bits, and this model has {checkpoint.plan}: make "
+            f"one with python -m edge.quantize --method matquant --bits {PARENT_BITS} --asymmetric"
+        )
+    if checkpoint.nesting is not None and checkpoint.nesting.extra:
+        raise ValueError(
+            "this parent was trained with --extra-precision, whose slices have one level more than an elastic "
+            "program can hold: export each width by itself"
+        )
+    parts: dict[str, Rows[QuantizedWeight]] = {}
+    for name in _default_linears(checkpoint):
+        for ending, part in (("", "base"), (MIDDLE, "middle"), (LOW, "low")):
+            parts[name + ending] = _part_rows(checkpoint, name, part)
+    kept = {name: reader_of(checkpoint.quantized, name) for name in checkpoint.quantized}
+    return replace(checkpoint, quantized=Lazy(kept) | Lazy(parts), formulas={})
 
 
 def sliced_checkpoint(checkpoint: Checkpoint, width: float) -> Checkpoint:
@@ -38,8 +67,7 @@ def sliced_checkpoint(checkpoint: Checkpoint, width: float) -> Checkpoint:
             f"only a checkpoint of {PARENT_BITS} bits can be sliced, and this one has {checkpoint.plan}"
         )
     extra, old = checkpoint.nesting is not None and checkpoint.nesting.extra, checkpoint.plan
-    linears = filter(is_quantized_linear, checkpoint.quantized)
-    names = [name for name in linears if old.of(name) is old.default]
+    names = _default_linears(checkpoint)
     codes = Lazy({name: _sliced_rows(checkpoint, name, bits, extra) for name in names})
     values = Lazy({f"{name}.weight": _values(codes, name) for name in names})
     kept = {name: reader_of(checkpoint.quantized, name) for name in checkpoint.quantized}
@@ -51,6 +79,17 @@ def sliced_checkpoint(checkpoint: Checkpoint, width: float) -> Checkpoint:
         weights=Lazy(weights) | values,
         formulas={},
     )
+
+
+def _default_linears(checkpoint: Checkpoint) -> list[str]:
+    """Names of the linears that have the checkpoint's default width."""
+    plan, linears = checkpoint.plan, filter(is_quantized_linear, checkpoint.quantized)
+    return [name for name in linears if plan.of(name) is plan.default]
+
+
+def _part_rows(checkpoint: Checkpoint, name: str, part: str) -> Rows[QuantizedWeight]:
+    parent = reader_of(checkpoint.quantized, name)
+    return lambda rows: getattr(split(parent(rows)), part)
 
 
 def _sliced_rows(checkpoint: Checkpoint, name: str, bits: int, extra: bool) -> Rows[QuantizedWeight]:

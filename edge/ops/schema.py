@@ -8,6 +8,11 @@ Namespace ``lowbit``. Each op has a functional form and an ``.out`` form; ``to_e
     norm_gate_up(x, norm_weight, eps, packed of a [2n, k] table [gate; up], n, gelu) -> float32 [..., n]
         = gate_mul of the two halves of norm_linear; n a multiple of 16
     linear_add(x, packed, residual float32 [..., n]) = residual + linear(x, packed, n)
+    elastic_linear(x, base, middle, low uint8 [bytes], the three tables of an elastic [n, k] weight,
+                   widths uint8 [layers], layer, n) -> float32 [..., n]
+        = linear with the slice of widths[layer] bits, 2 to 8; 0 is 8. elastic_norm_linear,
+        elastic_norm_gate_up and elastic_linear_add likewise. ``widths`` is only read; it is declared as
+        written so that ExecuTorch keeps it in memory that can be written between tokens
     embedding(tokens int64 [...], packed uint8 [bytes] of a [vocabulary, dim] table, dim)
         -> float32 [..., dim]
     rms_norm(x float32 [..., dim], weight float32 [dim], eps) -> float32 [..., dim]
@@ -36,7 +41,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from edge.ops import native
+from edge.ops import elastic, native
 
 # A plain fragment and not torch.library.custom_op: its ops would be wrapped in higher-order calls
 # that to_edge does not pair with out-variants. Module-level, because the ops live as long as it does.
@@ -46,11 +51,16 @@ _INTEGER_ATTENTION = (
     "Tensor qkv, Tensor cos, Tensor sin, Tensor(a!) k_cache, Tensor(b!) v_cache, "
     "Tensor(c!) k_scales, Tensor(d!) v_scales, SymInt start_pos, int heads, int window=0, float cap=0.0"
 )
+_ELASTIC = "Tensor base, Tensor middle, Tensor low, Tensor(a!) widths, int layer"
 _SCHEMAS = {
     "linear": "Tensor x, Tensor packed, int n",
     "norm_linear": "Tensor x, Tensor norm_weight, float eps, Tensor packed, int n",
     "norm_gate_up": "Tensor x, Tensor norm_weight, float eps, Tensor packed, int n, bool gelu=False",
     "linear_add": "Tensor x, Tensor packed, Tensor residual",
+    "elastic_linear": f"Tensor x, {_ELASTIC}, int n",
+    "elastic_norm_linear": f"Tensor x, Tensor norm_weight, float eps, {_ELASTIC}, int n",
+    "elastic_norm_gate_up": f"Tensor x, Tensor norm_weight, float eps, {_ELASTIC}, int n, bool gelu=False",
+    "elastic_linear_add": f"Tensor x, {_ELASTIC}, Tensor residual",
     "embedding": "Tensor tokens, Tensor packed, int dim",
     "rms_norm": "Tensor x, Tensor weight, float eps",
     "gate_mul": "Tensor gate, Tensor up, bool gelu=False",
@@ -76,6 +86,33 @@ def _norm_gate_up_shape(
 
 
 def _linear_add_shape(x: Tensor, packed: Tensor, residual: Tensor) -> Tensor:
+    return residual.new_empty(residual.shape)
+
+
+def _elastic_linear_shape(
+    x: Tensor, base: Tensor, middle: Tensor, low: Tensor, widths: Tensor, layer: int, n: int
+) -> Tensor:
+    return x.new_empty([*x.shape[:-1], n])
+
+
+def _elastic_norm_linear_shape(
+    x: Tensor,
+    norm_weight: Tensor,
+    eps: float,
+    base: Tensor,
+    middle: Tensor,
+    low: Tensor,
+    widths: Tensor,
+    layer: int,
+    n: int,
+    gelu: bool = False,
+) -> Tensor:
+    return x.new_empty([*x.shape[:-1], n])
+
+
+def _elastic_linear_add_shape(
+    x: Tensor, base: Tensor, middle: Tensor, low: Tensor, widths: Tensor, layer: int, residual: Tensor
+) -> Tensor:
     return residual.new_empty(residual.shape)
 
 
@@ -130,6 +167,10 @@ _SHAPES: dict[str, Callable[..., Tensor]] = {
     "norm_linear": _norm_linear_shape,
     "norm_gate_up": _norm_gate_up_shape,
     "linear_add": _linear_add_shape,
+    "elastic_linear": _elastic_linear_shape,
+    "elastic_norm_linear": _elastic_norm_linear_shape,
+    "elastic_norm_gate_up": _elastic_norm_linear_shape,
+    "elastic_linear_add": _elastic_linear_add_shape,
     "embedding": _embedding_shape,
     "rms_norm": _rms_norm_shape,
     "gate_mul": _gate_mul_shape,
@@ -143,7 +184,7 @@ def _register_all() -> None:
     for name, arguments in _SCHEMAS.items():
         _LIBRARY.define(f"{name}({arguments}) -> Tensor")
         _LIBRARY.define(f"{name}.out({arguments}, *, Tensor(z!) out) -> Tensor(z!)")
-        _LIBRARY.impl(name, getattr(native, name), "CPU")
+        _LIBRARY.impl(name, getattr(elastic if name.startswith("elastic") else native, name), "CPU")
         torch.library.register_fake(f"lowbit::{name}", _SHAPES[name], lib=_LIBRARY)
 
 

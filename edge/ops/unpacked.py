@@ -1,4 +1,8 @@
-"""The ternary tables that programs hold unpacked in this process (``csrc/core/unpacked_ternary.h``)."""
+"""The tables that programs hold in memory in another form than their files have them.
+
+They are ternary codes as 2 bits (``csrc/core/unpacked_ternary.h``) and slices of elastic weights
+(``csrc/core/elastic.h``).
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,13 @@ def watch_program(program: object) -> None:
     weakref.finalize(program, changed)
 
 
+def forget_slices() -> None:
+    """Free the slices that elastic programs hold in memory; those that are needed are made again."""
+    load_library().edge_forget_slices()
+
+
 def unpacked_bytes() -> int:
-    """Count the bytes of ternary weights that programs hold as 2-bit codes beside their files."""
-    function = load_library().edge_unpacked_ternary_bytes
+    """Count the bytes of weights that programs hold in another form than their files have them."""
+    function = load_library().edge_held_table_bytes
     function.restype = ctypes.c_int64
     return int(function())

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from edge.formats.elastic import ELASTIC_WIDTHS
+from edge.formats.slices import PARENT_BITS
 from edge.model.chat_template import ChatTemplate
 from edge.model.tokenizer import Tokenizer
 from edge.ops.native import MissingOperators, check_program
-from edge.ops.unpacked import watch_program
+from edge.ops.unpacked import forget_slices, watch_program
 from edge.quiet import native_stderr_held_back, quiet_libraries
 from edge.runtime.manifest import Manifest, read_manifest
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from executorch.runtime import Method, MethodMeta
     from executorch.runtime import Program as RuntimeProgram
 
+#: Name of the buffer with the widths of an elastic program's layers.
+WIDTHS = "widths"
 #: The limit of ``lowbit_runner`` too; more threads only cost memory.
 MAX_THREADS = 256
 _FLOAT32 = 6  # in ExecuTorch's numbers of types
@@ -42,9 +47,37 @@ class Program:
         self._program = _load_checked(path)
         self._method = self._load_method("forward")
         _check_forward(self._program.metadata("forward"))
+        self._widths = self._elastic_widths()
         watch_program(self)
         self.max_seq_len = self._constant("get_max_seq_len")
         self.vocab_size = self._constant("get_vocab_size")
+
+    @property
+    def widths(self) -> list[int]:
+        """The bits of each layer of an elastic program; none of another program."""
+        return [] if self._widths is None else [int(bits) or PARENT_BITS for bits in self._widths]
+
+    def set_width(self, bits: int | Sequence[int], keep: bool = False) -> None:
+        """Choose the bits of an elastic program's linears, for all that is run from now on.
+
+        Args:
+            bits: 2 to 8; or one number for each layer.
+            keep: hold the slices of earlier widths in memory, for whoever comes back to them soon.
+
+        Raises:
+            ValueError: the program is not elastic, or holds no such width.
+        """
+        if self._widths is None:
+            raise ValueError("the program is not elastic, so its width is fixed: export it with --bits elastic")
+        layers = len(self._widths)
+        each = [bits] * layers if isinstance(bits, int) else list(bits)
+        if len(each) != layers:
+            raise ValueError(f"the program has {layers} layers, and {len(each)} widths were given")
+        if wrong := [width for width in each if width not in ELASTIC_WIDTHS]:
+            raise ValueError(f"an elastic program holds 2 to 8 bits, not {wrong[0]}")
+        self._widths.copy_(torch.tensor(each, dtype=torch.uint8))
+        if not keep:
+            forget_slices()
 
     def forward(self, tokens: list[int], position: int) -> Tensor:
         """Run the program on tokens from ``position`` on; returns logits [vocab] float32 of the last one.
@@ -83,6 +116,12 @@ class Program:
             return self._program.load_method(name)
         except RuntimeError as error:
             raise ValueError(f"the program's method {name} cannot be loaded ({error})") from error
+
+    def _elastic_widths(self) -> Tensor | None:
+        """The program's own memory of its widths, uint8 [layers]; None if it is not elastic."""
+        if self._program.metadata("forward").num_attributes() == 0:
+            return None
+        return self._method._method.get_attribute(WIDTHS)
 
     def _constant(self, name: str) -> int:
         try:

@@ -14,7 +14,9 @@ from edge.model.config import ModelConfig
 
 MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "model.pte"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+#: Format of the linears of a program whose width is chosen when it runs.
+ELASTIC = "elastic"
 
 #: Origin of the program's weights; reports print it beside every figure.
 Weights = Literal["trained", "quantised after training", "rounded after training", "sliced", "random"]
@@ -118,7 +120,10 @@ class Manifest(_Record):
     Attributes:
         format: of the linears; ``mixed`` if they differ, and then ``formats`` has each one's by full name.
             Otherwise ``formats`` is empty.
-        bits: per weight of the linears, as formats are named; of a mixed program the mean over the weights.
+        bits: per weight of the linears, as formats are named; of a mixed program the mean over the weights,
+            of an elastic one its widest slice.
+        slices: of an elastic program, the verification of narrower slices by their bits; ``verification`` is
+            that of the widest.
         embedding_learned: embedding and head are on the grid they were trained on.
         kv_cache_bytes: memory for keys and values of ``max_seq_len`` positions.
         chat_template: the model's, in Jinja; None if it has none.
@@ -130,7 +135,7 @@ class Manifest(_Record):
         effective_bits_per_weight: bits of the whole program per parameter of the model.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     model: str
     source: str
     weights: Weights
@@ -156,6 +161,7 @@ class Manifest(_Record):
     effective_bits_per_weight: _Size
     versions: dict[str, str]
     verification: Verification
+    slices: dict[str, Verification] = Field(default_factory=dict)
     #: SHA-256 of everything above, so that an edited manifest is refused
     checksum: str = ""
 

@@ -26,6 +26,7 @@ class Recipe(ABC):
         name: the word after ``--recipe``.
         output_suffix: added to the name of the default output directory.
         keeps_grid: the program runs on the format's own grid, so a checkpoint trained on it is used.
+        has_elastic_ops: a program can be sliced when it runs.
         exact_prefill: a prefill gives, bit for bit, the logits of running one token at a time.
     """
 
@@ -33,6 +34,7 @@ class Recipe(ABC):
     output_suffix: str
     keeps_grid: bool
     exact_prefill: bool
+    has_elastic_ops: bool = False
 
     @abstractmethod
     def plan(self, checkpoint: Checkpoint, grid: Grid) -> Plan:

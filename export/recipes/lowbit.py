@@ -14,6 +14,7 @@ from export.fuse import packed_layer
 from export.lower import Options, lower
 from export.modules import op_calls
 from export.recipes.base import Recipe
+from export.tables import packed_tables
 from export.weights import ModelWeights
 
 
@@ -24,6 +25,7 @@ class Lowbit(Recipe):
     output_suffix = ""
     keeps_grid = True
     exact_prefill = True
+    has_elastic_ops = True
 
     def plan(self, checkpoint: Checkpoint, grid: Grid) -> Plan:
         return checkpoint.plan if checkpoint.plan.is_quantized else Plan(grid)
@@ -34,4 +36,4 @@ class Lowbit(Recipe):
     def emit(self, lowered: Decoder, options: Options, constant_methods: dict[str, Any], path: Path) -> None:
         edge = keep_ops(export_forward(lowered, options.max_seq_len), constant_methods)
         require_ops(edge, op_calls(lowered))
-        write_program(edge, path)
+        write_program(edge, path, any(table.is_elastic for table in packed_tables(lowered).values()))

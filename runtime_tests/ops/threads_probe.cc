@@ -114,7 +114,7 @@ int check() {
         if (attended(in, kernel->name) != wanted_attention) ++wrong;
       }
       if (round % 5 == thread) programs_changed();
-      if (edge_unpacked_ternary_bytes() < 0) ++wrong;
+      if (edge_held_table_bytes() < 0) ++wrong;
     }
   };
   std::vector<std::thread> threads;

@@ -9,9 +9,11 @@
 
 #include "core/attention.h"
 #include "core/dispatch.h"
+#include "core/elastic.h"
 #include "core/elementwise.h"
 #include "core/limits.h"
 #include "core/linear.h"
+#include "core/table_memory.h"
 #include "core/unpacked_ternary.h"
 #include "source_hash.inc"
 
@@ -202,8 +204,13 @@ int edge_attention_int4(const float* qkv, const float* cos, const float* sin, ui
 
 void edge_programs_changed() {
   programs_changed();
+  forget_slices();
 }
 
-int64_t edge_unpacked_ternary_bytes() {
-  return unpacked_ternary_bytes();
+void edge_forget_slices() {
+  forget_slices();
+}
+
+int64_t edge_held_table_bytes() {
+  return held_table_bytes();
 }

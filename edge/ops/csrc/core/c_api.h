@@ -55,8 +55,10 @@ EDGE_API int edge_attention_int4(const float* qkv, const float* cos, const float
                                  int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t capacity,
                                  int64_t positions, int64_t start_pos, int64_t window, float cap,
                                  const char* kernel, int threads, float* out, char* error, size_t error_size);
-// Tell the ops that programs whose tables they have met may be gone (unpacked_ternary.h). Call it after a
-// program is opened, before it runs, and when one is closed.
+// Tell the ops that programs whose tables they have met may be gone (unpacked_ternary.h, elastic.h). Call it
+// after a program is opened, before it runs, and when one is closed.
 EDGE_API void edge_programs_changed();
-// Bytes of weights that this process holds unpacked beside their files' form (unpacked_ternary.h).
-EDGE_API int64_t edge_unpacked_ternary_bytes();
+// Let go of the slices that elastic programs hold in memory, after the choice of another width (elastic.h).
+EDGE_API void edge_forget_slices();
+// Bytes of weights that this process holds in another form than their files (table_memory.h).
+EDGE_API int64_t edge_held_table_bytes();

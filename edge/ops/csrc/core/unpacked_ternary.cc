@@ -1,15 +1,12 @@
 #include "core/unpacked_ternary.h"
 
-#include <sys/mman.h>
-
-#include <atomic>
-#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <tuple>
 #include <unordered_map>
 
 #include "core/file_pages.h"
+#include "core/table_memory.h"
 
 namespace edge {
 namespace {
@@ -36,14 +33,9 @@ struct Programs {
   uint64_t lookups = 0;
 };
 
-// Neither is ever destroyed: worker threads may outlive main.
+// Never destroyed: worker threads may outlive main.
 Programs& programs() {
   static Programs* const instance = new Programs;
-  return *instance;
-}
-
-std::atomic<int64_t>& held_bytes() {
-  static auto* const instance = new std::atomic<int64_t>(0);
   return *instance;
 }
 
@@ -75,20 +67,6 @@ PackedView two_bit_view(const PackedView& table, const uint8_t* codes) {
   return view;
 }
 
-// Allocates large tables on pages of 2 MiB where Linux offers them: every token reads all codes, and larger
-// pages need fewer address translations.
-uint8_t* allocate_codes(size_t bytes) {
-  constexpr size_t kLargePage = size_t{2} << 20;
-  const bool large = bytes >= kLargePage;
-  const size_t alignment = large ? kLargePage : static_cast<size_t>(kLineBytes);
-  void* codes = nullptr;
-  if (posix_memalign(&codes, alignment, bytes) != 0) return nullptr;
-#if defined(MADV_HUGEPAGE)
-  if (large) madvise(codes, bytes / kLargePage * kLargePage, MADV_HUGEPAGE);
-#endif
-  return static_cast<uint8_t*>(codes);
-}
-
 // 2-bit codes of the whole table, or null with a sentence.
 Codes unpack_table(const PackedView& table, Error* error) {
   if (codes_digest(table.codes, table.codes_bytes()) != table.digest) {
@@ -96,20 +74,12 @@ Codes unpack_table(const PackedView& table, Error* error) {
     return nullptr;
   }
   const PackedView view = two_bit_view(table, nullptr);
-  const int64_t bytes = view.codes_bytes();
-  uint8_t* const codes = allocate_codes(static_cast<size_t>(bytes));
-  if (codes == nullptr) {
-    error->fail("out of memory for %lld bytes of unpacked ternary weights", static_cast<long long>(bytes));
-    return nullptr;
-  }
+  const TableMemory codes = allocate_table(view.codes_bytes(), error);
+  if (codes == nullptr) return nullptr;
   for (int64_t block = 0; block < view.blocks(); ++block) {
-    unpack_block(table.block(block), table.k, codes + block * view.block_bytes(), view.block_bytes());
+    unpack_block(table.block(block), table.k, codes.get() + block * view.block_bytes(), view.block_bytes());
   }
-  held_bytes() += bytes;
-  return Codes(codes, [bytes](const uint8_t* each) {
-    held_bytes() -= bytes;
-    std::free(const_cast<uint8_t*>(each));
-  });
+  return codes;
 }
 
 Content content_of(const PackedView& table) {
@@ -187,10 +157,6 @@ void programs_changed() {
   Programs& all = programs();
   const std::lock_guard<std::mutex> lock(all.mutex);
   all.by_address.clear();
-}
-
-int64_t unpacked_ternary_bytes() {
-  return held_bytes();
 }
 
 }  // namespace edge

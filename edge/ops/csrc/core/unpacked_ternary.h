@@ -42,7 +42,4 @@ bool runnable_copy(const PackedView& table, const Kernel& kernel, RunnableTable*
 // closed.
 void programs_changed();
 
-// Bytes of unpacked tables that the process holds.
-int64_t unpacked_ternary_bytes();
-
 }  // namespace edge

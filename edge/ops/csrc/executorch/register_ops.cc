@@ -1,155 +1,12 @@
-// Registers the ops with ExecuTorch. Each function checks shapes and types, then calls the op in core/. A
-// failed check ends the op with InvalidArgument and writes a sentence to ExecuTorch's log.
-#include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
-#include <executorch/runtime/kernel/kernel_includes.h>
-
-#include <tuple>
-#include <type_traits>
-
+// Registers all ops but the linear ones (register_linear.cc) with ExecuTorch. Each function checks shapes and
+// types, then calls the op in core/. A failed check ends the op with InvalidArgument and writes a sentence to
+// ExecuTorch's log.
 #include "core/attention.h"
-#include "core/dispatch.h"
 #include "core/elementwise.h"
 #include "core/linear.h"
-#include "core/team.h"
-#include "core/unpacked_ternary.h"
-#include "executorch/thread_pool.h"
+#include "executorch/op_checks.h"
 
 namespace {
-
-using executorch::aten::ArrayRef;
-using executorch::aten::ScalarType;
-using executorch::aten::SizesType;
-using executorch::aten::Tensor;
-using executorch::runtime::KernelRuntimeContext;
-
-#define LOWBIT_CHECK(condition, ...) ET_KERNEL_CHECK_MSG(ctx, (condition), InvalidArgument, out, __VA_ARGS__)
-
-constexpr size_t kMaxDims = 16;
-
-// Runs a loop on as many threads as ExecuTorch's pool has, but on the team's, which are faster at loops as
-// short as those of decode.
-void run_on_threads(void*, int64_t count, int64_t grain, edge::ParallelFor::Body body, void* context) {
-  edge::run_on_team(edge::pool_threads(), count, grain, body, context);
-}
-
-constexpr edge::ParallelFor kParallel{run_on_threads, nullptr};
-
-bool is_dense(const Tensor& tensor, ScalarType type) {
-  return tensor.scalar_type() == type && executorch::runtime::tensor_is_default_dim_order(tensor);
-}
-
-bool is_float(const Tensor& tensor) {
-  return is_dense(tensor, ScalarType::Float);
-}
-
-int64_t last_size(const Tensor& tensor) {
-  return tensor.size(tensor.dim() - 1);
-}
-
-bool same_shape(const Tensor& a, const Tensor& b) {
-  return a.sizes().size() == b.sizes().size() &&
-         std::equal(a.sizes().begin(), a.sizes().end(), b.sizes().begin());
-}
-
-// Returns false for a tensor whose program gave it no memory. Arguments that are no tensors need none.
-template <class T>
-bool has_memory(const T& argument) {
-  if constexpr (std::is_same_v<T, Tensor>)
-    return argument.numel() == 0 || argument.const_data_ptr() != nullptr;
-  return true;
-}
-
-// Resizes an output, which must have memory for those sizes.
-bool resize(Tensor& out, const SizesType* sizes, size_t dims) {
-  return executorch::runtime::resize_tensor(out, ArrayRef<SizesType>(sizes, dims)) ==
-             executorch::runtime::Error::Ok &&
-         has_memory(out);
-}
-
-// Resizes `out` to the sizes of `like` with the last one replaced by `last`, or with `last` appended.
-bool resize_last(Tensor& out, const Tensor& like, int64_t last, bool append) {
-  SizesType sizes[kMaxDims];
-  size_t dims = static_cast<size_t>(like.dim());
-  if (dims + 1 > kMaxDims) return false;
-  std::copy(like.sizes().begin(), like.sizes().end(), sizes);
-  if (append) ++dims;
-  sizes[dims - 1] = static_cast<SizesType>(last);
-  return resize(out, sizes, dims);
-}
-
-// Runs every linear op: x [..., k] times a packed table [n, k], with the steps that are fused into it.
-Tensor& run_linear(KernelRuntimeContext& ctx, const char* op, const Tensor& x, const Tensor& packed,
-                   int64_t n, const edge::LinearFusion& fusion, Tensor& out) {
-  edge::Error error;
-  edge::PackedView weight;
-  LOWBIT_CHECK(is_float(x) && is_float(out) && x.dim() >= 1, "lowbit::%s: x must be dense float32", op);
-  LOWBIT_CHECK(is_dense(packed, ScalarType::Byte), "lowbit::%s: packed must be dense uint8", op);
-  const int64_t k = last_size(x);
-  LOWBIT_CHECK(edge::open_packed(packed.const_data_ptr<uint8_t>(), packed.numel(), n, k, &weight, &error),
-               "lowbit::%s: %s", op, error.message);
-  LOWBIT_CHECK(resize_last(out, x, fusion.gate_up ? n / 2 : n, false),
-               "lowbit::%s: the output does not fit its plan", op);
-  const edge::Kernel* kernel = edge::selected_kernel(&error);
-  edge::RunnableTable table;
-  const int64_t tokens = x.numel() / k;
-  int64_t bytes = 0;
-  LOWBIT_CHECK(kernel != nullptr && edge::runnable_of_program(weight, *kernel, &table, &error) &&
-                   edge::linear_scratch(tokens, table.view, fusion, &bytes, &error),
-               "lowbit::%s: %s", op, error.message);
-  void* scratch = nullptr;
-  if (bytes > 0) {
-    auto temp = ctx.allocate_temp(static_cast<size_t>(bytes));
-    LOWBIT_CHECK(temp.ok(), "lowbit::%s: no temporary memory for %lld tokens", op,
-                 static_cast<long long>(tokens));
-    scratch = temp.get();
-  }
-  edge::linear(x.const_data_ptr<float>(), tokens, table.view, fusion, *kernel, kParallel, scratch,
-               out.mutable_data_ptr<float>());
-  return out;
-}
-
-bool is_norm_of(const Tensor& norm_weight, const Tensor& x) {
-  return is_float(norm_weight) && x.dim() >= 1 && norm_weight.dim() == 1 &&
-         norm_weight.numel() == last_size(x);
-}
-
-Tensor& linear_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& packed, int64_t n, Tensor& out) {
-  return run_linear(ctx, "linear", x, packed, n, {}, out);
-}
-
-Tensor& norm_linear_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& norm_weight, double eps,
-                        const Tensor& packed, int64_t n, Tensor& out) {
-  LOWBIT_CHECK(is_norm_of(norm_weight, x),
-               "lowbit::norm_linear: norm_weight must be as long as the last dimension of x");
-  edge::LinearFusion fusion;
-  fusion.norm_weight = norm_weight.const_data_ptr<float>();
-  fusion.eps = static_cast<float>(eps);
-  return run_linear(ctx, "norm_linear", x, packed, n, fusion, out);
-}
-
-Tensor& norm_gate_up_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& norm_weight, double eps,
-                         const Tensor& packed, int64_t n, bool gelu, Tensor& out) {
-  LOWBIT_CHECK(is_norm_of(norm_weight, x),
-               "lowbit::norm_gate_up: norm_weight must be as long as the last dimension of x");
-  LOWBIT_CHECK(n > 0 && n <= edge::kMaxRows / 2, "lowbit::norm_gate_up: %lld rows do not fit a table",
-               static_cast<long long>(n));
-  edge::LinearFusion fusion;
-  fusion.norm_weight = norm_weight.const_data_ptr<float>();
-  fusion.eps = static_cast<float>(eps);
-  fusion.gate_up = true;
-  fusion.gelu = gelu;
-  return run_linear(ctx, "norm_gate_up", x, packed, 2 * n, fusion, out);
-}
-
-Tensor& linear_add_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& packed,
-                       const Tensor& residual, Tensor& out) {
-  LOWBIT_CHECK(is_float(residual) && residual.dim() >= 1 && residual.dim() == x.dim() &&
-                   std::equal(x.sizes().begin(), x.sizes().end() - 1, residual.sizes().begin()),
-               "lowbit::linear_add: residual must be dense float32 with the leading sizes of x");
-  edge::LinearFusion fusion;
-  fusion.residual = residual.const_data_ptr<float>();
-  return run_linear(ctx, "linear_add", x, packed, last_size(residual), fusion, out);
-}
 
 Tensor& embedding_out(KernelRuntimeContext& ctx, const Tensor& tokens, const Tensor& packed, int64_t dim,
                       Tensor& out) {
@@ -282,22 +139,6 @@ Tensor& integer_attention_out(KernelRuntimeContext& ctx, const Tensor& qkv, cons
   return run_attention(ctx, job, out);
 }
 
-// Calls an op, unless one of its tensors has elements but no memory, which a damaged program can cause.
-template <auto kOp>
-struct WithMemory;
-template <class... Args, Tensor& (*kOp)(KernelRuntimeContext&, Args...)>
-struct WithMemory<kOp> {
-  static Tensor& call(KernelRuntimeContext& ctx, Args... args) {
-    Tensor& out = std::get<sizeof...(Args) - 1>(std::tie(args...));
-    LOWBIT_CHECK((has_memory(args) && ...), "lowbit::op: a tensor has no memory; the program is damaged");
-    return kOp(ctx, args...);
-  }
-};
-
-EXECUTORCH_LIBRARY(lowbit, "linear.out", WithMemory<linear_out>::call);
-EXECUTORCH_LIBRARY(lowbit, "norm_linear.out", WithMemory<norm_linear_out>::call);
-EXECUTORCH_LIBRARY(lowbit, "norm_gate_up.out", WithMemory<norm_gate_up_out>::call);
-EXECUTORCH_LIBRARY(lowbit, "linear_add.out", WithMemory<linear_add_out>::call);
 EXECUTORCH_LIBRARY(lowbit, "embedding.out", WithMemory<embedding_out>::call);
 EXECUTORCH_LIBRARY(lowbit, "rms_norm.out", WithMemory<rms_norm_out>::call);
 EXECUTORCH_LIBRARY(lowbit, "gate_mul.out", WithMemory<gate_mul_out>::call);
