@@ -91,7 +91,12 @@ std::string Session::describe() const {
   json.add("vocab_size", program_.vocab_size());
   json.add("max_seq_len", program_.max_seq_len());
   json.add("eos_ids", integers(program_.eos_ids()));
+  json.add("widths", integers(program_.widths()));
   return json.text();
+}
+
+bool Session::set_widths(const std::vector<int64_t>& bits, std::string* error) {
+  return program_.set_widths(bits, error);
 }
 
 bool Session::generate(const GenerateConfig& config, const std::function<bool(int64_t id)>& wanted,

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "runner/benchmark.h"
 #include "runner/generate.h"
@@ -15,8 +16,13 @@ class Session {
  public:
   bool open(const std::string& path, int threads, std::string* error);  // threads 0: ExecuTorch's choice
 
-  // {kernel, file_bytes, planned_bytes, vocab_size, max_seq_len, eos_ids}
+  // {kernel, file_bytes, planned_bytes, vocab_size, max_seq_len, eos_ids, widths}: widths are the bits of
+  // each layer of an elastic program, and none of others.
   std::string describe() const;
+
+  // Sets the bits of an elastic program, one number or one for each layer; also from `wanted`, that is
+  // between tokens. Refused while the program runs.
+  bool set_widths(const std::vector<int64_t>& bits, std::string* error);
 
   // Calls `wanted` with every new id until it returns false or the generation ends. Writes {prompt_tokens,
   // generated_tokens, prefill_seconds, decode_seconds, sampling_seconds, end}, end being "end", "length",

@@ -84,6 +84,8 @@ bool benchmark(const BenchmarkConfig& config, executorch::runtime::EventTracer* 
   Stats stats;
   const Stopwatch watch;
   if (!load_timed(config.model, config.threads, tracer, &program, &stats, error)) return false;
+  if (!config.widths.empty() && !program.set_widths(config.widths, error)) return false;
+  result->config.widths = program.widths();
   result->load_seconds = watch.seconds();
   if (!check_lengths(used, program.max_seq_len(), error)) return false;
 

@@ -19,7 +19,8 @@ struct BenchmarkConfig {
   int64_t generate = 64;          // tokens timed at each context
   int64_t warmup = 1;             // untimed runs
   int64_t runs = 3;
-  int threads = 0;  // 0: ExecuTorch's own choice
+  int threads = 0;              // 0: ExecuTorch's own choice
+  std::vector<int64_t> widths;  // of an elastic program, see LanguageProgram::set_widths; empty: its widest
 };
 
 struct BenchmarkRun {
@@ -28,7 +29,7 @@ struct BenchmarkRun {
 };
 
 struct BenchmarkResult {
-  BenchmarkConfig config;  // with the contexts that were used
+  BenchmarkConfig config;  // with the contexts and widths that were used
   std::string kernel;
   int threads = 0;
   bool traced = false;

@@ -79,6 +79,7 @@ std::string to_json(const BenchmarkResult& r) {
   json.add("model_bytes", r.model_bytes);
   json.add("kernel", quoted(r.kernel));
   json.add("threads", static_cast<int64_t>(r.threads));
+  if (!r.config.widths.empty()) json.add("widths", integers(r.config.widths));
   json.add("traced", std::string(r.traced ? "true" : "false"));
   json.add("prompt_lengths", integers(r.config.prompt_lengths));
   json.add("contexts", integers(r.config.contexts));

@@ -18,6 +18,7 @@ bool run_benchmark(const Options& options, EventTracer* tracer, std::string* err
   BenchmarkConfig config = options.benchmark;
   config.model = options.model;
   config.threads = options.threads;
+  config.widths = options.widths;
   BenchmarkResult result;
   if (!benchmark(config, tracer, &result, error)) return false;
   std::printf("%s\n", to_json(result).c_str());
@@ -42,6 +43,7 @@ bool run_generation(const Options& options, EventTracer* tracer, std::string* er
   LanguageProgram program;
   Stats stats;
   bool ok = load_timed(options.model, options.threads, tracer, &program, &stats, error) &&
+            (options.widths.empty() || program.set_widths(options.widths, error)) &&
             generate(&program, options.generate, on_token, &stats, error);
   if (!first) std::printf("\n");
   if (with_logits && (!written || (ok && !logits_file.keep()))) {

@@ -86,6 +86,8 @@ std::vector<Flag> flags_of(Options* o) {
   BenchmarkConfig& benchmark = o->benchmark;
   return {
       text("--model", Mode::kBoth, &o->model),
+      {"--width", Mode::kBoth, [o](const std::string& value) { return parse_integers(value, 2, &o->widths); },
+       "one number of bits, or one for each layer with commas;"},
       integer("--threads", Mode::kBoth, 1, 256, &o->threads),
       text("--etdump", Mode::kBoth, &o->etdump),
       {"--tokens", Mode::kGenerate, set_tokens, "token ids separated by commas, such as 1,15,7;"},

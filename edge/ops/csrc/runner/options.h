@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "runner/benchmark.h"
 #include "runner/generate.h"
@@ -9,8 +10,9 @@
 namespace edge_runner {
 
 struct Options {
-  std::string model;  // path of the .pte
-  int threads = 0;    // 0: ExecuTorch's own choice
+  std::string model;            // path of the .pte
+  std::vector<int64_t> widths;  // bits of an elastic program: none, one, or one for each layer
+  int threads = 0;              // 0: ExecuTorch's own choice
   GenerateConfig generate;
   std::string logits;  // file for the logits of every step, float32 [steps, vocabulary]
   std::string etdump;  // file for the trace

@@ -22,6 +22,22 @@ using executorch::runtime::EValue;
 using executorch::runtime::EventTracer;
 using executorch::runtime::Program;
 
+namespace {
+
+constexpr int64_t kParentBits = 8;  // of an elastic program: its widest slice
+
+// Marks a program as running, so that another thread does not change its width in the middle.
+class Running {
+ public:
+  explicit Running(std::atomic<bool>* flag) : flag_(flag) { *flag_ = true; }
+  ~Running() { *flag_ = false; }
+
+ private:
+  std::atomic<bool>* flag_;
+};
+
+}  // namespace
+
 bool LanguageProgram::load(const std::string& path, EventTracer* tracer, std::string* error) {
   keep_runtime_log();
   clear_runtime_log();
@@ -35,7 +51,8 @@ bool LanguageProgram::load(const std::string& path, EventTracer* tracer, std::st
     return false;
   }
   kernel_ = kernel;
-  return load_program(error) && load_forward(tracer, error) && read_constants(error) && check_output(error);
+  return load_program(error) && load_forward(tracer, error) && read_constants(error) && check_output(error) &&
+         find_widths(error);
 }
 
 bool LanguageProgram::load_program(std::string* error) {
@@ -111,6 +128,50 @@ bool LanguageProgram::check_output(std::string* error) {
   return true;
 }
 
+bool LanguageProgram::find_widths(std::string* error) {
+  auto& method = forward_->method();
+  if (method.method_meta().num_attributes() == 0) return true;
+  const auto widths = method.get_attribute("widths");
+  if (!widths.ok() || widths->scalar_type() != ScalarType::Byte || widths->numel() < 1) {
+    *error = "the program's widths are not one byte for each layer; export it again";
+    return false;
+  }
+  widths_ = widths->mutable_data_ptr<uint8_t>();
+  layers_ = widths->numel();
+  return true;
+}
+
+bool LanguageProgram::set_widths(const std::vector<int64_t>& bits, std::string* error) {
+  const auto held = [](int64_t width) { return width >= 2 && width <= kParentBits; };
+  const auto count = static_cast<int64_t>(bits.size());
+  if (widths_ == nullptr) {
+    *error = "the program is not elastic, so its width is fixed: export it with --bits elastic";
+  } else if (count != 1 && count != layers_) {
+    *error = "the program has " + std::to_string(layers_) + " layers, and " + std::to_string(count) +
+             " widths were given; give one, or one for each layer";
+  } else if (!std::all_of(bits.begin(), bits.end(), held)) {
+    *error = "an elastic program holds 2 to 8 bits, not " +
+             std::to_string(*std::find_if_not(bits.begin(), bits.end(), held));
+  } else if (running_) {
+    *error = "the width cannot change while the program runs; change it between tokens";
+  } else {
+    for (int64_t layer = 0; layer < layers_; ++layer) {
+      widths_[layer] = static_cast<uint8_t>(bits[static_cast<size_t>(count == 1 ? 0 : layer)]);
+    }
+    edge_forget_slices();
+    return true;
+  }
+  return false;
+}
+
+std::vector<int64_t> LanguageProgram::widths() const {
+  std::vector<int64_t> bits;
+  for (int64_t layer = 0; layer < layers_; ++layer) {
+    bits.push_back(widths_[layer] == 0 ? kParentBits : widths_[layer]);
+  }
+  return bits;
+}
+
 std::vector<int64_t> LanguageProgram::constant(const char* name) {
   std::vector<int64_t> integers;
   Error status = Error::Ok;
@@ -127,6 +188,7 @@ std::vector<int64_t> LanguageProgram::constant(const char* name) {
 const float* LanguageProgram::prefill(const int64_t* tokens, int64_t count, int64_t position,
                                       std::string* error) {
   const int64_t piece = dynamic_shape_ ? kPrefillTokens : 1;
+  const Running running(&running_);
   const float* logits = nullptr;
   for (int64_t done = 0; done < count; done += piece) {
     logits = forward(tokens + done, std::min(piece, count - done), position + done, error);
@@ -136,6 +198,7 @@ const float* LanguageProgram::prefill(const int64_t* tokens, int64_t count, int6
 }
 
 const float* LanguageProgram::decode(int64_t token, int64_t position, std::string* error) {
+  const Running running(&running_);
   return forward(&token, 1, position, error);
 }
 

@@ -5,6 +5,7 @@
 #include <executorch/extension/data_loader/buffer_data_loader.h>
 #include <executorch/runtime/executor/program.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -28,6 +29,13 @@ class LanguageProgram {
   const float* prefill(const int64_t* tokens, int64_t count, int64_t position, std::string* error);
   const float* decode(int64_t token, int64_t position, std::string* error);
 
+  // Sets the bits of an elastic program's layers, 2 to 8, for all that is run from now on: one number for all
+  // layers, or one each. Lets go of the slices of earlier widths. Returns false with a sentence if the
+  // program is not elastic, holds no such width, or is running in another thread.
+  bool set_widths(const std::vector<int64_t>& bits, std::string* error);
+  // The bits of each layer; empty if the program is not elastic.
+  std::vector<int64_t> widths() const;
+
   int64_t vocab_size() const { return vocab_size_; }
   int64_t max_seq_len() const { return max_seq_len_; }
   const std::vector<int64_t>& eos_ids() const { return eos_ids_; }
@@ -44,6 +52,7 @@ class LanguageProgram {
   bool load_forward(executorch::runtime::EventTracer* tracer, std::string* error);
   bool read_constants(std::string* error);
   bool check_output(std::string* error);
+  bool find_widths(std::string* error);
   std::vector<int64_t> constant(const char* method);
   const float* forward(const int64_t* tokens, int64_t count, int64_t position, std::string* error);
 
@@ -56,6 +65,9 @@ class LanguageProgram {
   int64_t max_seq_len_ = 0;
   bool dynamic_shape_ = false;
   std::vector<int64_t> eos_ids_;
+  uint8_t* widths_ = nullptr;  // in the program's memory, one byte a layer; null if it is not elastic
+  int64_t layers_ = 0;
+  std::atomic<bool> running_{false};
 };
 
 }  // namespace edge_runner
