@@ -200,7 +200,9 @@ class Export:
             chat_template=template,
             markers=source.chat_template.markers if source.chat_template else {},
             verification=proofs[0],
-            slices={str(bits): proof for bits, proof in zip(self.options.widths[1:], proofs[1:], strict=True)},
+            slices={
+                str(bits): proof for bits, proof in zip(self.options.widths[1:], proofs[1:], strict=True)
+            },
             versions=package_versions(),
             embedding_learned=self._has_learned_tables,
             **option_figures(self.recipe, self.options),

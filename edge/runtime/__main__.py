@@ -25,6 +25,10 @@ class GenerateFlags:
     top_k: int = flag("sample among this many best tokens", default=40)
     seed: int = flag("seed of the sampling", default=0)
     threads: int | None = flag("threads of the runtime; default: every core", default=None)
+    width: str | None = flag(
+        "bits of an elastic program, 2 to 8, or one number for each layer with commas; default: 8",
+        default=None,
+    )
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or self.top_k < 1:
@@ -40,6 +44,8 @@ class GenerateFlags:
 def main(argv: list[str] | None = None) -> int:
     args = parse_flags(GenerateFlags, argv, "edge.runtime", __doc__)
     manifest, program, tokenizer = open_program(args.program, args.threads)
+    if args.width is not None:
+        program.set_width(_widths(args.width))
     if tokenizer is None:
         raise ValueError(
             f"{args.program} has no tokenizer (its weights are {manifest.weights}); it cannot read a prompt"
@@ -65,6 +71,14 @@ def main(argv: list[str] | None = None) -> int:
     print()
     print(f"{speed}; single run", file=sys.stderr)
     return 0
+
+
+def _widths(text: str) -> int | list[int]:
+    """Read one number, or several with commas."""
+    words = text.split(",")
+    if not all(word.isdecimal() for word in words):
+        raise ValueError(f"--width takes whole numbers with commas, not {text!r}")
+    return int(text) if len(words) == 1 else [int(word) for word in words]
 
 
 def _talk(chat: Chat, max_new_tokens: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ class Program:
         self._method = self._load_method("forward")
         _check_forward(self._program.metadata("forward"))
         self._widths = self._elastic_widths()
+        self._running = threading.Lock()
         watch_program(self)
         self.max_seq_len = self._constant("get_max_seq_len")
         self.vocab_size = self._constant("get_vocab_size")
@@ -68,16 +70,23 @@ class Program:
             ValueError: the program is not elastic, or holds no such width.
         """
         if self._widths is None:
-            raise ValueError("the program is not elastic, so its width is fixed: export it with --bits elastic")
+            raise ValueError(
+                "the program is not elastic, so its width is fixed: export it with --bits elastic"
+            )
         layers = len(self._widths)
         each = [bits] * layers if isinstance(bits, int) else list(bits)
         if len(each) != layers:
             raise ValueError(f"the program has {layers} layers, and {len(each)} widths were given")
         if wrong := [width for width in each if width not in ELASTIC_WIDTHS]:
             raise ValueError(f"an elastic program holds 2 to 8 bits, not {wrong[0]}")
-        self._widths.copy_(torch.tensor(each, dtype=torch.uint8))
-        if not keep:
-            forget_slices()
+        if not self._running.acquire(blocking=False):
+            raise ValueError("the width cannot change while the program runs; change it between tokens")
+        try:
+            self._widths.copy_(torch.tensor(each, dtype=torch.uint8))
+            if not keep:
+                forget_slices()
+        finally:
+            self._running.release()
 
     def forward(self, tokens: list[int], position: int) -> Tensor:
         """Run the program on tokens from ``position`` on; returns logits [vocab] float32 of the last one.
@@ -97,7 +106,8 @@ class Program:
         if bad:
             raise ValueError(f"token {bad[0]} is outside the vocabulary of {self.vocab_size}")
         try:
-            logits = self._method.execute([torch.tensor([tokens]), torch.tensor([position])])[0]
+            with self._running:
+                logits = self._method.execute([torch.tensor([tokens]), torch.tensor([position])])[0]
         except RuntimeError as error:
             raise ValueError(
                 f"the program failed at position {position}; the first line above, from ExecuTorch, says why "

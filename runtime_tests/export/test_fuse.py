@@ -16,7 +16,7 @@ from export.fuse import AddLinear, NormCat, NormGateUp
 from export.lower import Options
 from export.modules import OpGateMul, OpRMSNorm, PackedLinear
 from export.recipes import RECIPES
-from export.tables import PackedTable, tables_of
+from export.tables import PackedTable, TablePlan, tables_of
 from runtime_tests.export.lowered import fill, lower, program_of, verified, weights_of, write
 from runtime_tests.tiny import tiny_checkpoint
 
@@ -87,7 +87,7 @@ def split_stages(fused, name, layer, weights):
 
     def linear(part):
         full = f"{name}.{part}"
-        return PackedLinear(weights.header([full]), {full: weights.shape(full)[0]})
+        return PackedLinear(TablePlan(weights.header([full]), {full: weights.shape(full)[0]}))
 
     q, k, v = (linear(f"self_attn.{part}_proj") for part in "qkv")
     fused.qkv = NormCat(OpRMSNorm(layer.input_layernorm), [q, k, v])

@@ -56,14 +56,6 @@ bool open_rest(const PackedBytes& rest, Encoding encoding, const ElasticBytes& w
                      traits_of(encoding).name);
 }
 
-// The lines of the 32 columns from `column` on, in a table with groups of scales or without.
-const uint8_t* lines_at(const PackedView& view, int64_t block, int64_t column) {
-  const TableForm& form = view.form;
-  if (form.group_columns == 0) return view.block(block) + code_bytes(*form.encoding, column);
-  const GroupPlace place = place_of_group(form, view.k_padded, column / form.group_columns);
-  return view.block(block) + place.codes + code_bytes(*form.encoding, column % form.group_columns);
-}
-
 struct Parts {
   PackedView base, middle, low;  // `low` is not read for slices of up to 4 bits
 };

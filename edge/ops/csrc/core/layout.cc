@@ -11,6 +11,13 @@ int64_t block_bytes_of(const TableForm& form, int64_t k_padded) {
   return code_bytes(*form.encoding, k_padded) + scale_lines * kLineBytes;
 }
 
+const uint8_t* lines_at(const PackedView& view, int64_t block, int64_t column) {
+  const TableForm& form = view.form;
+  if (form.group_columns == 0) return view.block(block) + code_bytes(*form.encoding, column);
+  const GroupPlace place = place_of_group(form, view.k_padded, column / form.group_columns);
+  return view.block(block) + place.codes + code_bytes(*form.encoding, column % form.group_columns);
+}
+
 float float_of_scale(uint16_t bits, ScaleType type) {
   return type == ScaleType::kFloat16 ? float_of_half(bits) : float_from_bits(uint32_t{bits} << 16);
 }

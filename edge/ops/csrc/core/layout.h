@@ -165,6 +165,9 @@ static inline uint8_t next_trit(uint8_t* byte) {
   return static_cast<uint8_t>(triple >> 8);
 }
 
+// The lines of the columns from `column` on, which begins a group of the encoding's columns.
+const uint8_t* lines_at(const PackedView& view, int64_t block, int64_t column);
+
 // A value of 16 bits as a float; exact.
 float float_of_scale(uint16_t bits, ScaleType type);
 

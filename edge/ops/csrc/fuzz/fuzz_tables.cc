@@ -3,6 +3,7 @@
 // and nothing is read or written outside its bytes.
 #include <cstdint>
 
+#include "core/elastic.h"
 #include "core/linear.h"
 #include "core/unpacked_ternary.h"
 #include "fuzz/fuzz.h"
@@ -88,8 +89,39 @@ void use(FuzzedDataProvider* data, const std::vector<uint8_t>& bytes, int64_t n,
   if (open_packed(bytes.data(), size, n, k, &table, &error)) compare_kernels(data, table, random);
 }
 
+// Makes every slice of an elastic weight whose three tables need not fit each other.
+void make_slices(FuzzedDataProvider* data, Random* random) {
+  const int64_t n = data->ConsumeIntegralInRange<int64_t>(1, 40);
+  const int64_t k = data->ConsumeIntegralInRange<int64_t>(1, 200);
+  std::vector<RandomTable> tables;
+  for (const Encoding encoding : {Encoding::kBits2, Encoding::kBits4, Encoding::kBits3}) {
+    TableForm form{&traits_of(encoding), 0, ScaleType::kFloat32, false, 0.0f};
+    if (data->ConsumeIntegralInRange(0, 9) == 0) {
+      form =
+          random_form(kEncodings[data->ConsumeIntegralInRange<size_t>(0, std::size(kEncodings) - 1)], random);
+    } else if (encoding == Encoding::kBits2) {
+      form = random_form(traits_of(encoding), random);
+      form.has_zeros = true;
+      form.zero = 0.0f;
+    }
+    tables.emplace_back(form, n, k, Fill::kRandom, random);
+    alter(data, tables.back().data(), tables.back().size());
+  }
+  const auto bytes = [&](size_t i) { return PackedBytes{tables[i].data(), tables[i].size()}; };
+  for (int bits = 0; bits <= 9; ++bits) {
+    Error error;
+    RunnableTable slice;
+    if (!runnable_slice({bytes(0), bytes(1), bytes(2), n, k}, bits, &slice, &error)) continue;
+    std::vector<float> y(static_cast<size_t>(n));
+    const std::vector<float> x = random->values(k);
+    if (!multiply(slice.view, x, 1, {}, kScalar, 1, &y)) differs("elastic", "whether linear runs");
+  }
+  forget_slices();
+}
+
 void fuzz(FuzzedDataProvider data) {
   Random random(data.ConsumeIntegral<uint64_t>());
+  if (data.ConsumeIntegralInRange(0, 9) == 0) return make_slices(&data, &random);
   if (data.ConsumeIntegralInRange(0, 9) == 0) {
     const auto n = data.ConsumeIntegral<int64_t>(), k = data.ConsumeIntegral<int64_t>();
     const std::vector<uint8_t> bytes = data.ConsumeRemainingBytes<uint8_t>();

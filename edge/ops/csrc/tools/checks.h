@@ -42,6 +42,8 @@ bool check_linear(const Kernel& kernel, Random* random, Tally* tally);
 bool check_linear_extremes(const Kernel& kernel, Random* random, Tally* tally);
 // Checks one random case each of quantize, rms_norm and gate_mul.
 bool check_floats(const Kernel& kernel, Random* random, Tally* tally);
+// Checks the slices of one random elastic weight against their formula; no kernel takes part.
+bool check_elastic(Random* random, Tally* tally);
 // Checks one random case each of attention over every type of cache.
 bool check_attention(const Kernel& kernel, Random* random, Tally* tally);
 

@@ -90,6 +90,16 @@ bool check_kernel(const Kernel& kernel, const Options& options) {
   return same;
 }
 
+bool check_slices(const Options& options) {
+  Random random(options.seed);
+  Tally tally;
+  for (int64_t round = 0; round < options.rounds; ++round) {
+    if (!check_elastic(&random, &tally)) return false;
+  }
+  std::printf("slices: %lld values are right, digest %016" PRIx64 "\n", tally.compared(), tally.digest());
+  return true;
+}
+
 int check_all(const Options& options) {
   Error refusal;
   const Kernel* const selected = selected_kernel(&refusal);
@@ -99,7 +109,7 @@ int check_all(const Options& options) {
   }
   std::printf("selected: %s\n", selected->name);
   std::stringstream names(kernel_names());
-  int status = 0;
+  int status = check_slices(options) ? 0 : 1;
   for (std::string name; std::getline(names, name, ',');) {
     if (name == kScalar.name) continue;
     Error error;
