@@ -146,7 +146,9 @@ class ProgramFile:
         stored = self.stored(name, rows)
         if isinstance(stored, QuantizedWeight) and name + MIDDLE in self._place:
             middle, low = self.stored(name + MIDDLE, rows), self.stored(name + LOW, rows)
-            assert bits and isinstance(middle, QuantizedWeight) and isinstance(low, QuantizedWeight)
+            assert bits is not None
+            assert isinstance(middle, QuantizedWeight)
+            assert isinstance(low, QuantizedWeight)
             stored = sliced(joined(ElasticWeight(stored, middle, low)), bits)
         return stored.dequantize() if isinstance(stored, QuantizedWeight) else stored.float()
 

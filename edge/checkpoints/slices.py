@@ -35,13 +35,13 @@ def elastic_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
     """
     if not is_parent(checkpoint):
         raise ValueError(
-            f"--bits elastic needs a parent of {PARENT_BITS} bits, and this model has {checkpoint.plan}: make "
-            f"one with python -m edge.quantize --method matquant --bits {PARENT_BITS} --asymmetric"
+            f"--bits elastic needs a parent of {PARENT_BITS} bits, and this model has {checkpoint.plan}: "
+            f"make one with python -m edge.quantize --method matquant --bits {PARENT_BITS} --asymmetric"
         )
     if checkpoint.nesting is not None and checkpoint.nesting.extra:
         raise ValueError(
-            "this parent was trained with --extra-precision, whose slices have one level more than an elastic "
-            "program can hold: export each width by itself"
+            "this parent was trained with --extra-precision, whose slices have one level more than an "
+            "elastic program can hold: export each width by itself"
         )
     parts: dict[str, Rows[QuantizedWeight]] = {}
     for name in _default_linears(checkpoint):
