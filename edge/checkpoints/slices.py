@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from edge.checkpoints.checkpoint import Checkpoint
@@ -66,15 +67,48 @@ def sliced_checkpoint(checkpoint: Checkpoint, width: float) -> Checkpoint:
         raise ValueError(
             f"only a checkpoint of {PARENT_BITS} bits can be sliced, and this one has {checkpoint.plan}"
         )
+    return _with_slices(checkpoint, dict.fromkeys(_default_linears(checkpoint), bits), bits)
+
+
+def mixed_slices(checkpoint: Checkpoint, widths: Sequence[int]) -> Checkpoint:
+    """Slice the linears of each layer to that layer's width in bits (MatQuant's Mix'n'Match).
+
+    The most frequent width becomes the default of the plan.
+
+    Raises:
+        ValueError: the checkpoint is no parent, or the widths are not one for each layer, 1 to 8.
+    """
+    layers = checkpoint.config.n_layers
+    if not is_parent(checkpoint):
+        raise ValueError(
+            f"only a parent of {PARENT_BITS} bits has slices, and this model has {checkpoint.plan}"
+        )
+    if len(widths) != layers:
+        raise ValueError(f"the model has {layers} layers, and {len(widths)} widths were given")
+    if wrong := [width for width in widths if not 1 <= width <= PARENT_BITS]:
+        raise ValueError(f"a slice has 1 to {PARENT_BITS} bits, not {wrong[0]}")
+    bits_of = {name: widths[layer_of(name)] for name in _default_linears(checkpoint)}
+    default = max(set(widths), key=lambda width: (list(widths).count(width), width))
+    return replace(_with_slices(checkpoint, bits_of, default), nesting=None)
+
+
+def layer_of(linear: str) -> int:
+    """The number of the layer that a linear of this full name belongs to."""
+    return int(linear.removeprefix("layers.").split(".")[0])
+
+
+def _with_slices(checkpoint: Checkpoint, bits_of: Mapping[str, int], default: int) -> Checkpoint:
+    """Put slices of so many bits in the place of some linears."""
     extra, old = checkpoint.nesting is not None and checkpoint.nesting.extra, checkpoint.plan
-    names = _default_linears(checkpoint)
-    codes = Lazy({name: _sliced_rows(checkpoint, name, bits, extra) for name in names})
-    values = Lazy({f"{name}.weight": _values(codes, name) for name in names})
+    codes = Lazy({name: _sliced_rows(checkpoint, name, bits, extra) for name, bits in bits_of.items()})
+    values = Lazy({f"{name}.weight": _values(codes, name) for name in bits_of})
     kept = {name: reader_of(checkpoint.quantized, name) for name in checkpoint.quantized}
     weights = {name: reader_of(checkpoint.weights, name) for name in checkpoint.weights}
+    grid = slice_grid(default, extra)
+    others = {name: slice_grid(bits, extra) for name, bits in bits_of.items() if bits != default}
     return replace(
         checkpoint,
-        plan=replace(old, default=slice_grid(bits, extra)),
+        plan=replace(old, default=grid, others={**old.others, **others}),
         quantized=Lazy(kept) | codes,
         weights=Lazy(weights) | values,
         formulas={},

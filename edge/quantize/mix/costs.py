@@ -1,0 +1,71 @@
+"""What a layer costs at each width: bytes in a program, or milliseconds of a token's decode."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge.checkpoints.checkpoint import Checkpoint
+from edge.checkpoints.slices import layer_of, mixed_slices
+from edge.ops.library import runner_environment, runner_path
+from edge.ops.packing import header_of
+from edge.quantize.table.cells import run
+from edge.runtime.manifest import read_manifest
+
+#: Tokens in the KV cache before decode is timed, tokens timed, and rounds through all widths.
+_CONTEXT, _TOKENS, _ROUNDS = 128, 32, 5
+
+
+def layer_bytes(parent: Checkpoint, widths: Sequence[int]) -> list[dict[int, float]]:
+    """Bytes of each layer's packed tables by width.
+
+    A program's tables hold several linears and so a few headers less.
+    """
+    layers = parent.config.n_layers
+    costs: list[dict[int, float]] = [dict.fromkeys(widths, 0.0) for _ in range(layers)]
+    for width in widths:
+        for name, weight in mixed_slices(parent, [width] * layers).quantized.items():
+            costs[layer_of(name)][width] += header_of(weight).total_bytes
+    return costs
+
+
+def other_bytes(model: str) -> int:
+    """Bytes of a model's program beside its linears; exports its slice of 2 bits to know them."""
+    with tempfile.TemporaryDirectory(prefix="edge-mix-") as scratch:
+        program = Path(scratch) / "program"
+        run("export.to_pte", "--bits", "2", "--model", model, "--output", str(program))
+        manifest = read_manifest(program)
+    return manifest.program.bytes - manifest.part_bytes["linears"]
+
+
+def layer_milliseconds(program: Path, layers: int, widths: Sequence[int]) -> list[dict[int, float]]:
+    """Milliseconds of one token by width, an equal share for each layer; measured here, one thread.
+
+    Args:
+        program: directory of an elastic program, which is run at each width in turn.
+
+    Raises:
+        ValueError: it cannot be run so.
+    """
+    manifest = read_manifest(program)
+    found: dict[int, list[float]] = {width: [] for width in widths}
+    for _ in range(_ROUNDS):
+        for width in widths:
+            found[width].append(milliseconds(program / manifest.program.name, [width]))
+    share = {width: statistics.median(times) / layers for width, times in found.items()}
+    return [dict(share) for _ in range(layers)]
+
+
+def milliseconds(program: Path, widths: Sequence[int]) -> float:
+    """Time a token's decode at these widths with the C++ runner: the median of a run, one thread."""
+    words = ["--benchmark", "--threads", "1", "--width", ",".join(map(str, widths))]
+    words += ["--prompt-length", str(_CONTEXT), "--generate", str(_TOKENS), "--runs", "1"]
+    command = [str(runner_path()), "--model", str(program), *words]
+    done = subprocess.run(command, env=runner_environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("lowbit_runner: "))
+    return float(json.loads(done.stdout)["decode"][str(_CONTEXT)]["ms_per_token_p50"][0])
