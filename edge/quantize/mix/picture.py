@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from edge.files import staged_file
 
@@ -39,6 +40,8 @@ def draw(kinds: Mapping[str, Sequence[Point]], unit: str, path: Path) -> None:
     axes.set_xlabel(unit)
     axes.set_ylabel("held-out perplexity (logarithmic)")
     axes.set_yscale("log")
+    for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatted(ScalarFormatter())  # 10.5 instead of 1.05 x 10^1
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     with staged_file(path) as staged:
