@@ -33,10 +33,15 @@ _COMPILE_CONFIG = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=Tr
 
 
 class Forward(nn.Module):
-    """The program's only method: the last token's logits, from tokens [1, T] and the first one's position."""
+    """The program's only method: the last token's logits, from tokens [1, T] and the first one's position.
 
-    def __init__(self, model: Decoder, max_tokens: int) -> None:
+    Args:
+        all_logits: those of every token instead.
+    """
+
+    def __init__(self, model: Decoder, max_tokens: int, all_logits: bool = False) -> None:
         super().__init__()
+        self.all_logits = all_logits
         elastic = [table for table in packed_tables(model).values() if table.is_elastic]
         self.chosen = elastic[0].widths if elastic else None
         for name, tensor in _first_buffers(elastic):
@@ -45,14 +50,15 @@ class Forward(nn.Module):
         self.max_tokens = max_tokens
 
     def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
-        """tokens int64 [1, T], input_pos int64 [1] -> logits float32 [1, vocab]."""
+        """tokens int64 [1, T], input_pos int64 [1] -> logits float32 [1, vocab], or all [1, T, vocab]."""
         if self.chosen is not None:
             self.chosen.bits = self.get_buffer(WIDTHS)
         start = cast(int, input_pos[0].item())  # symbolic during export
         torch._check(start >= 0)
         torch._check(start + tokens.shape[1] <= self.max_tokens)
         hidden = self.model.hidden(tokens, start)  # [1, T, dim], before the final norm
-        return self.model.capped(self.model.lm_head(hidden[:, -1], self.model.embed_tokens))
+        read = hidden if self.all_logits else hidden[:, -1]
+        return self.model.capped(self.model.lm_head(read, self.model.embed_tokens))
 
 
 def _first_buffers(tables: Sequence[PackedTable]) -> Iterator[tuple[str, Tensor]]:
@@ -68,14 +74,14 @@ def _first_buffers(tables: Sequence[PackedTable]) -> Iterator[tuple[str, Tensor]
             yield f"elastic_{part.removesuffix('.')}{index}", table.get_buffer(f"{part}packed")
 
 
-def export_forward(lowered: Decoder, max_seq_len: int) -> ExportedProgram:
+def export_forward(lowered: Decoder, max_seq_len: int, all_logits: bool = False) -> ExportedProgram:
     """Export a lowered model with a dynamic number of tokens, so that one method does prefill and decode."""
     # torch.export treats a length of at most 2 as a constant, so the limit is at least 3. If the cache is
     # shorter, the attention op checks the positions.
     max_tokens = max(max_seq_len, 3)
     with torch.no_grad():
         return export(
-            Forward(lowered, max_tokens),
+            Forward(lowered, max_tokens, all_logits),
             (torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)),
             dynamic_shapes={"tokens": {1: Dim("tokens", min=1, max=max_tokens)}, "input_pos": None},
             strict=False,

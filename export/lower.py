@@ -26,6 +26,7 @@ class Options:
         max_seq_len: positions of the KV cache.
         embedding_bits: 4, 8 or 16, of the token embedding.
         head_bits: of the head, 4, 8 or 16 or those of a head that is quantised already; None are the same.
+        all_logits: a forward pass gives those of every token, not of the last.
         widths: slices to verify of an elastic program, the widest first; a None of other programs.
     """
 
@@ -34,6 +35,7 @@ class Options:
     embedding_bits: int = 8
     head_bits: int | None = None
     kv_cache: KVCacheFormat = "fp32"
+    all_logits: bool = False
     widths: tuple[int | None, ...] = (None,)
 
     @property

@@ -96,6 +96,9 @@ class ExportFlags:
         "of int8's memory, is faster in long contexts, and may cost 1 %% of perplexity",
         default="auto",
     )
+    all_logits: bool = flag(
+        "give logits of every token, for edge.runtime.speculation; prefill is slower", default=False
+    )
     random_weights: bool = flag("export a shape without training, to measure speed", default=False)
     output: Path | None = flag("directory to write; default: exported/MODEL-BITSbit", default=None)
 
@@ -241,6 +244,8 @@ def main(argv: list[str] | None = None) -> int:
     grid = PARENT if elastic else grid_for_bits(flags.bits, ALL_BITS)
     if elastic and not recipe.has_elastic_ops:
         raise ValueError(f"--bits {ELASTIC} is for --recipe lowbit, whose ops choose a slice when they run")
+    if flags.all_logits and not recipe.has_elastic_ops:
+        raise ValueError("--all-logits is for --recipe lowbit")
     if flags.output is not None:
         checked_output(flags.output)
     source = load_source(flags.model, grid, recipe, flags.random_weights, flags.max_seq_len, elastic)
@@ -251,7 +256,7 @@ def main(argv: list[str] | None = None) -> int:
     if falls_back and (recipe.name == "fp32" or source.checkpoint.config.head_dim % head_multiple(8)):
         kv_cache = "fp32"  # nothing of this recipe is rounded, or int8 keys do not lie evenly in memory
     widths = _verified_widths(source.checkpoint) if elastic else (None,)
-    options = Options(grid, source.max_seq_len, embedding_bits, head_bits, kv_cache, widths)
+    options = Options(grid, source.max_seq_len, embedding_bits, head_bits, kv_cache, flags.all_logits, widths)
     output = flags.output or _default_output(source, recipe, options)
     checked_output(output)  # again: the default path is known only now
     with Steps(source.checkpoint.config, Console(stderr=True)) as steps:

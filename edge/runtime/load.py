@@ -95,6 +95,21 @@ class Program:
             ValueError: no tokens, or positions or ids beyond the program's; or the program fails, or its
                 logits are NaN, which altered weights can cause.
         """
+        return self._run(tokens, position)[-1].clone()  # the runtime reuses its output buffer
+
+    def forward_all(self, tokens: list[int], position: int) -> Tensor:
+        """Run the program on tokens; returns logits [T, vocab] float32 behind each of them.
+
+        Raises:
+            ValueError: as from ``forward``, or the program gives only the last ones.
+        """
+        logits = self._run(tokens, position)
+        if len(logits) != len(tokens):
+            raise ValueError("the program gives the last token's logits only; export it with --all-logits")
+        return logits.clone()
+
+    def _run(self, tokens: list[int], position: int) -> Tensor:
+        """Run the program; returns the logits [1 or T, vocab] in its own buffer."""
         if not tokens:
             raise ValueError("there is nothing to feed: the list of tokens is empty")
         if position < 0 or position + len(tokens) > self.max_seq_len:
@@ -113,11 +128,11 @@ class Program:
                 f"the program failed at position {position}; the first line above, from ExecuTorch, says why "
                 f"({error}); where the file was altered, export it again"
             ) from error
-        if logits.numel() != self.vocab_size:
+        if logits.shape[-1] != self.vocab_size or logits.numel() // self.vocab_size not in (1, len(tokens)):
             raise ValueError(f"the program's logits are not one for each of {self.vocab_size} tokens")
         if bool(logits.isnan().any()):
             raise ValueError("the program's logits are not numbers (NaN); its weights are broken")
-        return logits.reshape(-1).clone()  # the runtime reuses its output buffer
+        return logits.reshape(-1, self.vocab_size)
 
     def _load_method(self, name: str) -> Method:
         if name not in self._program.method_names:

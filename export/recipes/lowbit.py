@@ -34,6 +34,6 @@ class Lowbit(Recipe):
         return lower(model, weights, options, packed_layer)
 
     def emit(self, lowered: Decoder, options: Options, constant_methods: dict[str, Any], path: Path) -> None:
-        edge = keep_ops(export_forward(lowered, options.max_seq_len), constant_methods)
+        edge = keep_ops(export_forward(lowered, options.max_seq_len, options.all_logits), constant_methods)
         require_ops(edge, op_calls(lowered))
         write_program(edge, path, any(table.is_elastic for table in packed_tables(lowered).values()))
