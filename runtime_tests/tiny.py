@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,9 @@ from edge.checkpoints.write import save_checkpoint
 from edge.data.train_tokenizer import train_tokenizer
 from edge.formats import FULL_PRECISION, Grid
 from edge.model.config import ModelConfig
-from edge.model.decoder import Decoder
+from edge.model.decoder import Decoder, named_linears
+from edge.quantizers.minmax import quantize_min_max
+from edge.quantizers.nested import PARENT
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import prepare_qat
 
@@ -65,6 +68,13 @@ def tiny_checkpoint(
                 if name.endswith(("weight_clip_val", "grid_end")):
                     parameter.mul_(0.83)
     return to_checkpoint(model, tiny_tokenizer(), plan.default)
+
+
+def tiny_parent(seed: int = 0, **changes) -> Checkpoint:
+    """A checkpoint whose linears are codes of 8 bits with a zero for each row: slices can be taken of it."""
+    model = tiny_model(tiny_config(**changes), seed)
+    codes = {name: quantize_min_max(linear.weight, PARENT) for name, linear in named_linears(model).items()}
+    return replace(to_checkpoint(model, tiny_tokenizer()), plan=Plan(PARENT), quantized=codes)
 
 
 def save_tiny(directory: Path, fmt: Grid = FULL_PRECISION, plan: Plan | None = None, **changes) -> Path:

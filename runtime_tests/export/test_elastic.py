@@ -33,7 +33,7 @@ from export.recipes import RECIPES
 from export.weights import ModelWeights, skeleton
 from runtime_tests.export.lowered import LOWBIT, fill, write_checkpoint
 from runtime_tests.ops import runner_process
-from runtime_tests.tiny import save_tiny, tiny_config
+from runtime_tests.tiny import save_tiny, tiny_parent
 
 POSITIONS = 32
 OPTIONS = Options(PARENT, POSITIONS, widths=(8, 4, 2))
@@ -55,7 +55,7 @@ def with_groups(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def parent_of(kind: str) -> Checkpoint:
-    checkpoint = random_parent(tiny_config(ffn_dim=48 if kind == "groups" else 50), 3)
+    checkpoint = tiny_parent(3, ffn_dim=48 if kind == "groups" else 50)
     return with_groups(checkpoint) if kind == "groups" else checkpoint
 
 
@@ -231,7 +231,7 @@ def test_two_bits_touch_few_pages_and_take_the_memory_of_two_bits(larger: tuple[
 
 
 def test_the_command_verifies_each_width(tmp_path: Path):
-    parent = replace(random_parent(tiny_config(), 3), nesting=Nesting((8, 3, 2)))
+    parent = replace(tiny_parent(3), nesting=Nesting((8, 3, 2)))
     save_checkpoint(parent, tmp_path / "parent")
     words = ["--bits", "elastic", "--model", str(tmp_path / "parent"), "--output", str(tmp_path / "out")]
     assert to_pte.main(words) == 0
@@ -252,7 +252,7 @@ def test_other_recipes_have_no_elastic_ops(recipe: str):
 def test_models_that_are_no_parents(tmp_path: Path):
     with pytest.raises(ValueError, match="needs a parent of 8 bits, and this model has"):
         to_pte.main(["--bits", "elastic", "--model", str(save_tiny(tmp_path / "full"))])
-    extra = replace(random_parent(tiny_config(), 3), nesting=Nesting((8, 4, 2), extra=True))
+    extra = replace(tiny_parent(3), nesting=Nesting((8, 4, 2), extra=True))
     save_checkpoint(extra, tmp_path / "extra")
     with pytest.raises(ValueError, match="export each width by itself"):
         to_pte.main(["--bits", "elastic", "--model", str(tmp_path / "extra")])

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from edge.checkpoints.packed import open_model
-from edge.checkpoints.random_weights import random_parent
 from edge.checkpoints.slices import layer_of, mixed_slices
 from edge.checkpoints.write import save_checkpoint
 from edge.evaluation.candidate import open_candidate
@@ -22,7 +21,7 @@ from edge.quantize.mix.patterns import PATTERNS
 from edge.quantize.mix.search import best_mixtures, within
 from edge.runtime.manifest import read_manifest
 from export import to_pte
-from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_tokenizer
+from runtime_tests.tiny import TEXT, save_tiny, tiny_config, tiny_parent
 
 LAYERS = 3
 
@@ -30,8 +29,7 @@ LAYERS = 3
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("parent") / "parent"
-    checkpoint = random_parent(tiny_config(n_layers=LAYERS), 4)
-    save_checkpoint(replace(checkpoint, tokenizer=tiny_tokenizer()), directory)
+    save_checkpoint(tiny_parent(4, n_layers=LAYERS), directory)
     return directory
 
 
@@ -113,7 +111,7 @@ def test_a_program_fits_the_budget_that_it_was_made_for(parent: Path, text: str,
         assert to_pte.main(["--bits", bits, "--model", str(model), "--output", str(tmp_path / name)]) == 0
         return read_manifest(tmp_path / name).program.bytes
 
-    budget = (size("2", parent, "two") + size("8", parent, "eight")) // 2
+    budget = size("2", parent, "two") + 9000
     words = ["--model", str(parent), "--budget", f"{budget / 1e3}KB", "--calibration", text]
     assert main([*words, "--eval-data", text, "--output", str(tmp_path / "mixed")]) == 0
     assert (tmp_path / "mixed" / "mix.png").is_file()
@@ -123,7 +121,7 @@ def test_a_program_fits_the_budget_that_it_was_made_for(parent: Path, text: str,
     fixed = record["measured"]["searched"][-1]["cost"] - record["chosen"]["cost"]
     assert exported <= budget
     assert record["chosen"]["cost"] + fixed == pytest.approx(
-        exported, rel=0.03
+        exported, rel=0.08
     )  # fewer headers, other padding
     own = [point for point in record["measured"]["searched"] if point["widths"] == record["chosen"]["widths"]]
     read = file_perplexity(open_candidate(str(tmp_path / "mixed")), text, None).value
