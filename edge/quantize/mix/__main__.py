@@ -101,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
         "unit": search.unit,
         "budget": budget[0],
         "layers": search.losses,
+        "others": search.fixed,
         "chosen": asdict(search.chosen),
     }
     if flags.eval_data is not None:
