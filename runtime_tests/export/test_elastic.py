@@ -18,7 +18,6 @@ from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.random_weights import random_parent
 from edge.checkpoints.slices import elastic_checkpoint, slice_grid, sliced_checkpoint
 from edge.checkpoints.write import save_checkpoint
-from edge.formats.elastic import ELASTIC_WIDTHS
 from edge.formats.slices import Nesting
 from edge.formats.weight import QuantizedWeight
 from edge.model.config import ModelConfig
@@ -72,7 +71,7 @@ class Programs:
 def programs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Programs:
     directory, parent = tmp_path_factory.mktemp("elastic"), parent_of(request.param)
     write_checkpoint(elastic_checkpoint(parent), OPTIONS, directory / "elastic.pte")
-    widths = ELASTIC_WIDTHS if request.param == "rows" else (8, 4, 3, 2)
+    widths = (8, 7, 6, 4, 3, 2) if request.param == "rows" else (8, 4, 2)
     slices = {bits: directory / f"{bits}.pte" for bits in widths}
     for bits, path in slices.items():
         options = replace(OPTIONS, grid=slice_grid(bits, False), widths=(None,))
@@ -106,7 +105,7 @@ def test_every_kernel(programs: Programs, tmp_path: Path, kernel: str):
         assert ran.returncode == 0, ran.stderr
         return (tmp_path / name).read_bytes()
 
-    for bits in (8, 4, 3, 2):
+    for bits in programs.slices:
         elastic = written(programs.elastic, "elastic", "--width", str(bits))
         assert elastic == written(programs.slices[bits], "slice")
 
