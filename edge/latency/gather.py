@@ -16,6 +16,7 @@ from edge.latency.opponents.runtime import Runtime
 from edge.latency.opponents.table import RUNTIMES, default_opponents
 from edge.latency.schema import OWN_RECIPE
 from edge.model.config import MOBILELLM, ModelConfig
+from edge.runtime.manifest import ELASTIC
 
 Announce = Callable[[str], None]
 
@@ -134,6 +135,7 @@ def _labels(programs: Sequence[ExportedProgram]) -> list[str]:
 def _label(program: ExportedProgram) -> str:
     manifest = program.manifest
     width = f"{manifest.bits:g} bit{'s' * (manifest.bits != 1)}" + " mixed" * bool(manifest.formats)
+    width += f" {ELASTIC}" * (manifest.format == ELASTIC)
     parts = [width if manifest.recipe == OWN_RECIPE else manifest.recipe]
     parts += [f"{manifest.kv_cache} cache"] * (manifest.kv_cache != "fp32")
     parts += [f"{manifest.embedding_bits}-bit embedding"] * (manifest.embedding_bits != 8)

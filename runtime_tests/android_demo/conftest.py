@@ -61,6 +61,21 @@ def story_program(tmp_path_factory: pytest.TempPathFactory) -> StoryPrograms:
 
 
 @pytest.fixture(scope="session")
+def elastic_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the story model's elastic program. Do not change it."""
+    from edge.quantize.__main__ import main as quantize
+    from export.to_pte import main as export
+
+    def make(folder: Path) -> None:
+        parent = str(folder / "default")  # the model's name in the program
+        how = ["--method", "rtn", "--bits", "8", "--asymmetric"]
+        quantize(["--model", "default/16bit", *how, "--output", parent])
+        export(["--bits", "elastic", "--model", parent, "--output", str(folder / "program")])
+
+    return made_once(tmp_path_factory, "story-elastic", make) / "program"
+
+
+@pytest.fixture(scope="session")
 def desktop_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The app's core and its desktop server, compiled."""
     from android_demo.desktop.launch import compile_classes

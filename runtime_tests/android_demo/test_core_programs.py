@@ -82,7 +82,7 @@ def edit_manifest(folder: Path) -> None:
 
 def other_version(folder: Path) -> None:
     path = folder / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 4', '"schema_version": 5'))
+    path.write_text(path.read_text().replace('"schema_version": 5', '"schema_version": 4'))
 
 
 def flip_byte(folder: Path) -> None:
@@ -133,7 +133,7 @@ def sentencepiece_of(pieces: int) -> Change:
 
 REFUSALS: list[tuple[Change, str]] = [
     (edit_manifest, "was altered after its export (its checksum differs)"),
-    (other_version, "is of version 5 and this app reads version 4: export the program again"),
+    (other_version, "is of version 4 and this app reads version 5: export the program again"),
     (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
     (lambda folder: (folder / "manifest.json").write_text("{"), "is no manifest of an export"),
     (lambda folder: (folder / "model.pte").unlink(), "model.pte is missing"),
@@ -149,6 +149,10 @@ REFUSALS: list[tuple[Change, str]] = [
     (other_tokenizer, "tokenizer.json does not fit: it has 4097 ids and the program 4096"),
     (sentencepiece_of(4097), "tokenizer.model does not fit: it has 4097 ids"),
     (lambda folder: reseal(folder, max_seq_len=511), "longest sequence is 512 and its manifest says 511"),
+    (
+        lambda folder: reseal(folder, format="elastic"),
+        "number of elastic layers is 0 and its manifest says 6: export the program again",
+    ),
     (lambda folder: reseal(folder, kv_cache_bytes=10**15), "needs at least 1000000.0 GB of memory"),
 ]
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edge.runtime.manifest import read_manifest
 from runtime_tests.android_demo.conftest import WIDTHS
+from runtime_tests.android_demo.widths import ids_at
 from runtime_tests.native_builds import made_once, run
 from runtime_tests.ops import runner_process
 
@@ -81,7 +83,9 @@ def test_tokens_are_those_of_lowbit_runner(probe, story_program, bits):
     assert facts["vocab_size"] == manifest["config"]["vocab_size"]
     assert facts["max_seq_len"] == manifest["max_seq_len"]
     assert facts["planned_bytes"] > manifest["kv_cache_bytes"]
-    assert set(facts) == {"kernel", "file_bytes", "planned_bytes", "vocab_size", "max_seq_len", "eos_ids"}
+    names = {"kernel", "file_bytes", "planned_bytes", "vocab_size", "max_seq_len", "eos_ids", "widths"}
+    assert set(facts) == names
+    assert facts["widths"] == []
     assert 0 < json.loads(memory)["resident_bytes"] <= json.loads(memory)["peak_bytes"]
 
 
@@ -94,6 +98,31 @@ def test_a_generation_continues_where_the_cache_ends(probe, story_program):
     assert filled == ([], filled[1])
     assert filled[1]["end"] == "length"
     assert filled[1]["prompt_tokens"] == 2
+
+
+def test_the_width_changes_between_tokens(probe, elastic_program):
+    """Tests three widths of 8 tokens each, the last with one number for each layer."""
+    layers = read_manifest(elastic_program).config.n_layers
+    mixed = [2 + layer % 7 for layer in range(layers)]
+    described, ids, after = probe("widths", elastic_program, 4, 2, ",".join(map(str, mixed)))
+    assert json.loads(described)["widths"] == [8] * layers
+    assert [int(word) for word in ids.split(",")] == ids_at(
+        elastic_program, [1, 15, 7], [(4, 8), (2, 8), (mixed, 8)]
+    )
+    assert json.loads(after)["widths"] == mixed
+
+
+def test_a_width_that_is_not_held_is_refused_with_a_sentence(probe, elastic_program, story_program):
+    assert probe("refuse widths", elastic_program, "9", "1", "4,4,4", "8") == [
+        "an elastic program holds 2 to 8 bits, not 9",
+        "an elastic program holds 2 to 8 bits, not 1",
+        f"the program has {read_manifest(elastic_program).config.n_layers} layers, and 3 widths were given; "
+        "give one, or one for each layer",
+        "accepted: 8",
+    ]
+    assert probe("refuse widths", story_program("1.58"), "2") == [
+        "the program is not elastic, so its width is fixed: export it with --bits elastic"
+    ]
 
 
 def test_a_listener_stops_the_generation_at_once(probe, story_program):

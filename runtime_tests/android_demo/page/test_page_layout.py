@@ -49,11 +49,12 @@ LOOKS = [(PHONE, "light"), (PHONE, "dark"), (LANDSCAPE, "dark"), (TABLET, "light
 @pytest.fixture(scope="module")
 def app(
     run_app: RunApp,
+    elastic_program: Path,
     story_program: StoryPrograms,
     page_libraries: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[DesktopApp]:
-    models = [story_program("2"), story_program("4"), story_program("4", "xnnpack-8da4w")]
+    models = [elastic_program, story_program("4"), story_program("4", "xnnpack-8da4w")]
     with run_app(tmp_path_factory.mktemp("layout"), models=models, assets=[page_libraries]) as app:
         first, second = (model["id"] for model in app.models()[:2])
         settings = {"model": first, "side_by_side": second, "max_new_tokens": 60}

@@ -1,7 +1,7 @@
 /** What all views know: the programs, the settings and the device. */
 
 import { call, listen } from "./host.js";
-import { bits } from "./words.js";
+import { bits, bitsNumber } from "./words.js";
 
 const watchers = [];
 
@@ -69,7 +69,18 @@ export function nameOf(model) {
   return store.models.some(isLike) ? model.label : widthOf(model);
 }
 
+/** Whether a program's width is chosen while it runs. */
+export function isElastic(model) {
+  return Boolean(model?.widths.length);
+}
+
+/** "2", or "2–8" of an elastic program. */
+export function bitsOf(model) {
+  return isElastic(model) ? `${model.widths[0]}–${model.widths.at(-1)}` : bitsNumber(model.bits);
+}
+
 function widthOf(model) {
+  if (isElastic(model)) return "elastic width";
   const width = bits(model.bits);
   if (model.recipe === "lowbit") return width;
   return `${model.recipe.startsWith("xnnpack") ? "XNNPACK" : model.recipe} ${width}`;

@@ -3,7 +3,7 @@
 import { call, listen } from "./host.js";
 import { tokenizerOf } from "./programs.js";
 import { joined, promptTokens } from "./prompt.js";
-import { modelOf, store } from "./store.js";
+import { isElastic, modelOf, store } from "./store.js";
 import { TextStream } from "./text/tokenizer.js";
 
 const EMPTY = { title: "", system: "", turns: [] };
@@ -96,6 +96,13 @@ export class Talk {
     await running.ended;
   }
 
+  /** Let the answer that is being generated go on at the width of the settings. */
+  async applyWidth() {
+    const { turn, run } = this.running ?? {};
+    if (!run || !isElastic(modelOf(turn.model))) return;
+    await call("generate.width", { run, width: store.settings.width });
+  }
+
   async answerUnbegun() {
     await this.save();
     try {
@@ -122,9 +129,11 @@ export class Talk {
       const { temperature, top_p, top_k, seed, max_new_tokens } = store.settings;
       const sampling = { temperature, top_p, top_k, seed, max_new_tokens };
       const place = { conversation: this.conversation.id, turn: index };
-      const { run } = await call("generate.start", { model: model.id, tokens, ...sampling, ...place });
+      const width = isElastic(model) ? store.settings.width : 0;
+      const { run } = await call("generate.start", { model: model.id, tokens, width, ...sampling, ...place });
       running.run = run;
       if (running.isStopped) await call("generate.stop", { run });
+      if (store.settings.width !== width) await this.applyWidth(); // it was moved meanwhile
       running.waiting.splice(0).forEach((event) => this.receive(event));
       const isWhole = await running.ended;
       if (running.error) throw new Error(running.error);

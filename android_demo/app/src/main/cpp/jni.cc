@@ -74,6 +74,12 @@ extern "C" JNIEXPORT jstring JNICALL Java_org_lowbit_demo_core_Native_describe(J
   return to_java(env, session_of(handle)->describe());
 }
 
+extern "C" JNIEXPORT void JNICALL Java_org_lowbit_demo_core_Native_setWidths(JNIEnv* env, jclass, jlong handle,
+                                                                            jlongArray bits) {
+  std::string error;
+  if (!session_of(handle)->set_widths(longs(env, bits), &error)) throw_failure(env, error);
+}
+
 extern "C" JNIEXPORT jstring JNICALL Java_org_lowbit_demo_core_Native_generate(
     JNIEnv* env, jclass, jlong handle, jlongArray tokens, jlong position, jlong max_new_tokens,
     jdouble temperature, jdouble top_p, jint top_k, jlong seed, jobject listener) {

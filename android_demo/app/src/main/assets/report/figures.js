@@ -44,7 +44,8 @@ function shortName(program, report) {
   return others.some((other) => widthOf(other) === widthOf(program)) ? program.label : widthOf(program);
 }
 
-function widthOf({ recipe, bits: count }) {
+function widthOf({ recipe, format, bits: count }) {
+  if (format === "elastic") return `${bits(count)} elastic`;
   if (recipe === "lowbit") return bits(count);
   return `${recipe.startsWith("xnnpack") ? "XNNPACK" : recipe} ${bits(count)}`;
 }

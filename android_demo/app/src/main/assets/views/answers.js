@@ -3,7 +3,7 @@
 import { attempt, h } from "../dom.js";
 import { groupsOf } from "../prompt.js";
 import { chosen, modelOf, nameOf } from "../store.js";
-import { bytes, rate, significant } from "../words.js";
+import { bits, bytes, rate, significant } from "../words.js";
 
 /** Elements for all turns; `elements` gets that of each answer. */
 export function renderGroups(talk, elements) {
@@ -68,6 +68,7 @@ function figures({ stats, partial, ids }) {
   if (!stats) return partial && ids?.length ? [h("span", { class: "cut" }, "Interrupted")] : [];
   const ends = { stopped: "Stopped", context: "Context full", length: "Length reached" };
   return [
+    stats.widths?.length ? figure(widthsIn(stats), "width") : null,
     figure(rate(stats.decode_tokens_per_second), "decode", "main"),
     figure(
       rate(stats.prefill_tokens_per_second),
@@ -79,6 +80,12 @@ function figures({ stats, partial, ids }) {
   ].filter(Boolean);
 }
 
+/** "4 bits"; "8, 2 bits" where the width changed in between. */
+function widthsIn({ widths }) {
+  const before = widths.slice(0, -1).map((run) => `${run.bits}, `);
+  return `${before.join("")}${bits(widths.at(-1).bits)}`;
+}
+
 function figure(value, name, kind = "") {
   return h("span", { class: `figure ${kind}` }, h("b", {}, value), ` ${name}`);
 }
@@ -87,6 +94,7 @@ function figure(value, name, kind = "") {
 function comparison(answers) {
   const [a, b] = answers.map((turn) => ({
     model: modelOf(turn.model),
+    stats: turn.stats,
     speed: turn.stats?.decode_tokens_per_second,
   }));
   if (answers.length !== 2 || !a.model || !b.model || !a.speed || !b.speed) return null;
@@ -95,9 +103,14 @@ function comparison(answers) {
   return h(
     "p",
     { class: "comparison" },
-    h("b", {}, `${nameOf(fast.model)} decoded ${times} times as fast as ${nameOf(slow.model)}`),
+    h("b", {}, `${nameIn(fast)} decoded ${times} times as fast as ${nameIn(slow)}`),
     ", in this one run.",
   );
+}
+
+/** A program's name, and the width that it had in an answer. */
+function nameIn({ model, stats }) {
+  return stats.widths?.length ? `${nameOf(model)} at ${widthsIn(stats)}` : nameOf(model);
 }
 
 function renderActions(talk, answers, isStory) {

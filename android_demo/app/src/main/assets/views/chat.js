@@ -8,6 +8,7 @@ import { Composer } from "./composer.js";
 import { openHistory } from "./history.js";
 import { openSampling } from "./sampling.js";
 import { besideToggle, widthPicker } from "./width_picker.js";
+import { WidthSlider } from "./width_slider.js";
 
 const STARTS = ["Once upon a time", "One day, a little dog", "Lily found a small red box"];
 const QUESTIONS = ["Tell me a short story.", "What can you do?", "Write a line about the sea."];
@@ -25,7 +26,8 @@ class Chat {
       (error) => notify(error.message, "error"),
     );
     this.title = h("h1", { class: "chat-title" });
-    this.pickers = h("div", { class: "pickers" });
+    this.pickers = h("div", { class: "programs-to-pick" });
+    this.slider = new WidthSlider(this.talk);
     this.transcript = h("div", {
       class: "transcript",
       tabindex: "0",
@@ -51,7 +53,8 @@ class Chat {
       icon("sliders"),
     );
     const head = h("header", { class: "chat-head" }, list, this.title, this.beside, fresh, settings);
-    main.append(h("div", { class: "chat-top" }, head, this.pickers), this.transcript, this.composer.element);
+    const top = h("div", { class: "pickers" }, this.pickers, this.slider.element);
+    main.append(h("div", { class: "chat-top" }, head, top), this.transcript, this.composer.element);
     this.elements = new Map(); // of the answers that are shown, by turn
   }
 
@@ -84,6 +87,7 @@ class Chat {
     const focused = this.pickers.contains(document.activeElement) ? document.activeElement.name : null;
     this.pickers.replaceChildren(...widthPicker(second));
     if (focused) this.pickers.querySelector(`[name=${focused}]:checked`)?.focus();
+    this.slider.render([model, second]);
     this.elements.clear();
     const groups = renderGroups(this.talk, this.elements);
     this.transcript.replaceChildren(...(groups.length ? groups : [this.welcome(model)]));

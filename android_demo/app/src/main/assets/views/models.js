@@ -2,8 +2,8 @@
 
 import { attempt, confirmed, h, icon, notify, openDialog } from "../dom.js";
 import { call, listen } from "../host.js";
-import { chosen, nameOf, set, store, watch } from "../store.js";
-import { bitsNumber, bytes, significant } from "../words.js";
+import { bitsOf, chosen, nameOf, set, store, watch } from "../store.js";
+import { bytes, significant } from "../words.js";
 
 export function showModels(main) {
   const list = h("div", { class: "families" });
@@ -115,7 +115,7 @@ function program(model, most) {
     h(
       "div",
       { class: "badge", "aria-hidden": "true" },
-      h("b", {}, bitsNumber(model.bits)),
+      h("b", {}, bitsOf(model)),
       h("small", {}, model.recipe === "lowbit" ? (model.bits === 1 ? "bit" : "bits") : "XNNPACK"),
     ),
     h("div", { class: "facts" }, h("h3", {}, nameOf(model)), facts(model), size),

@@ -1,8 +1,8 @@
 /** Choose the program that answers, and the one beside it: rows of bit widths, and the model where there are several. */
 
 import { attempt, h, icon } from "../dom.js";
-import { chosen, nameOf, set, store, usable } from "../store.js";
-import { bitsNumber, bytes } from "../words.js";
+import { bitsOf, chosen, nameOf, set, store, usable } from "../store.js";
+import { bytes } from "../words.js";
 
 /** Elements for the chosen program and, if there is one, the second. */
 export function widthPicker(second) {
@@ -75,7 +75,7 @@ function widths(name, label, same, checked, choose) {
       h(
         "span",
         { class: "width-box" },
-        h("b", { "aria-hidden": "true" }, bitsNumber(model.bits)),
+        h("b", { "aria-hidden": "true" }, bitsOf(model)),
         h("small", { "aria-hidden": "true" }, own ? "bit" : "XNN"),
         h("span", { class: "hidden" }, sized),
       ),

@@ -18,6 +18,8 @@ public final class NativeProbe {
         if (words[0].equals("throw")) throwFromTheListener(path);
         if (words[0].equals("full")) fillTheContext(path);
         if (words[0].equals("refuse")) refuse(path, words[2]);
+        if (words[0].equals("widths")) changeWidths(path, Arrays.copyOfRange(words, 2, words.length));
+        if (words[0].equals("refuse widths")) refuseWidths(path, Arrays.copyOfRange(words, 2, words.length));
         if (words[0].equals("benchmark")) benchmark(path);
         if (words[0].equals("cycle")) openAndClose(path, Integer.parseInt(words[2]));
     }
@@ -103,6 +105,47 @@ public final class NativeProbe {
         } catch (IOException error) {
             System.out.println(error.getMessage());
         }
+    }
+
+    /** An answer of COUNT tokens, equally many at each of the widths, which the listener changes. */
+    private static void changeWidths(String path, final String[] widths) throws IOException {
+        final long handle = Native.open(path, 1);
+        System.out.println(Native.describe(handle));
+        Native.setWidths(handle, wholes(widths[0]));
+        final StringBuilder ids = new StringBuilder();
+        final int[] given = {0};
+        Native.generate(handle, PROMPT, 0, COUNT, 0, 1, 0, 0, new TokenListener() {
+            @Override
+            public boolean onToken(long id) throws IOException {
+                ids.append(given[0] == 0 ? "" : ",").append(id);
+                int next = ++given[0] * widths.length / COUNT;
+                if (next < widths.length) Native.setWidths(handle, wholes(widths[next]));
+                return true;
+            }
+        });
+        System.out.println(ids);
+        System.out.println(Native.describe(handle));
+        Native.close(handle);
+    }
+
+    private static void refuseWidths(String path, String[] widths) throws IOException {
+        long handle = Native.open(path, 1);
+        for (String each : widths) {
+            try {
+                Native.setWidths(handle, wholes(each));
+                System.out.println("accepted: " + each);
+            } catch (IOException error) {
+                System.out.println(error.getMessage());
+            }
+        }
+        Native.close(handle);
+    }
+
+    private static long[] wholes(String text) {
+        String[] words = text.split(",");
+        long[] values = new long[words.length];
+        for (int i = 0; i < values.length; ++i) values[i] = Long.parseLong(words[i]);
+        return values;
     }
 
     private static void benchmark(String path) throws IOException {

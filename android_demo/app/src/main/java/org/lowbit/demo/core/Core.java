@@ -190,6 +190,10 @@ public final class Core {
             generator.stop(asked.whole("run"));
             return new JsonObject();
         }
+        if (call.equals("generate.width")) {
+            generator.setWidth(asked.whole("run"), asked.whole("width"));
+            return new JsonObject();
+        }
         if (call.equals("generate.current")) return generator.describeCurrent();
         throw Refusal.unknownCall(call);
     }

@@ -15,12 +15,15 @@ final class Generation implements TokenListener {
     final String conversation;
     final long turn;
 
+    private final WidthRuns widths = new WidthRuns();
     private final List<Long> ids = new ArrayList<Long>();
     private int sent;
     private int saved;
     private long startedNanos;
     private long firstTokenNanos;
     private volatile boolean stopped;
+    private long wantedWidth;
+    private long runningWidth;
 
     Generation(long run, Program program, int threads, JsonObject request) throws IOException {
         this.run = run;
@@ -30,6 +33,7 @@ final class Generation implements TokenListener {
         sampling = new Sampling(request);
         conversation = request.textOrNull("conversation");
         turn = conversation == null ? 0 : request.atLeast(0, "turn");
+        setWidth(request.lacks("width") ? 0 : request.whole("width"));
         checkTokens();
     }
 
@@ -57,7 +61,19 @@ final class Generation implements TokenListener {
     public synchronized boolean onToken(long id) {
         if (ids.isEmpty()) firstTokenNanos = System.nanoTime();
         ids.add(id);
+        if (runningWidth != 0) widths.add(runningWidth);
         return !stopped;
+    }
+
+    /** Asks for another width for the tokens that follow; 0 asks for the widest. */
+    synchronized void setWidth(long asked) throws Refusal {
+        wantedWidth = program.manifest.widths.chosen(asked);
+    }
+
+    /** The width for what is computed next, which the stats will tell. Of an ordinary program it is 0. */
+    synchronized long nextWidth() {
+        runningWidth = wantedWidth;
+        return runningWidth;
     }
 
     void stop() {
@@ -103,6 +119,7 @@ final class Generation implements TokenListener {
                 // The first token comes from the prefill.
                 .put("decode_tokens_per_second", rate(generated - 1, told.number("decode_seconds")))
                 .put("first_token_ms", ids.isEmpty() ? null : (firstTokenNanos - startedNanos) / 1e6)
+                .put("widths", widths.describe())
                 .put("resident_bytes", memory.whole("resident_bytes"))
                 .put("context_used", prompt + generated)
                 .put("context_size", program.manifest.maxSeqLen)

@@ -50,6 +50,11 @@ final class Generator {
         if (current != null && current.run == run) current.stop();
     }
 
+    /** Asks for another width of a run's next tokens. For one that has ended, nothing changes. */
+    synchronized void setWidth(long run, long width) throws Refusal {
+        if (current != null && current.run == run) current.setWidth(width);
+    }
+
     synchronized Generation current() {
         return current;
     }

@@ -9,14 +9,16 @@ import java.util.List;
 /** The manifest that export writes beside a program, as far as the app needs it; see edge/runtime/manifest.py. */
 final class Manifest {
     static final String NAME = "manifest.json";
-    private static final long VERSION = 4;
+    private static final long VERSION = 5;
     /** The exporter's recipe for programs of our own low-bit ops. */
     private static final String OWN_RECIPE = "lowbit";
 
     final String model;
     final String weights;
     final String recipe;
+    /** Bits of a weight; of an elastic program those of its widest slice. */
     final double bits;
+    final Widths widths;
     final long parameters;
     final long maxSeqLen;
     final String kvCache;
@@ -38,6 +40,7 @@ final class Manifest {
         weights = content.text("weights");
         recipe = content.text("recipe");
         bits = content.number("bits");
+        widths = new Widths(content.text("format"));
         parameters = content.atLeast(1, "parameters");
         maxSeqLen = content.atLeast(1, "max_seq_len");
         kvCache = content.text("kv_cache");
@@ -104,6 +107,11 @@ final class Manifest {
         return isOwn() ? content.text("format") : recipe;
     }
 
+    /** Layers whose width can be chosen: all of an elastic program, and none of others. */
+    long elasticLayers() throws IOException {
+        return widths.areElastic() ? config.whole("n_layers") : 0;
+    }
+
     /** Memory that the program takes with a full KV cache: its mapped file and the cache. Activations come on top. */
     long plannedBytes() {
         return program.bytes + kvCacheBytes;
@@ -115,6 +123,7 @@ final class Manifest {
         if (isOwn()) {
             label = new StringBuilder(width()).append(bits == 1 ? " bit" : " bits");
             if (!content.object("formats").members().isEmpty()) label.append(" mixed");
+            if (widths.areElastic()) label.append(" ").append(Widths.ELASTIC);
         }
         long embedding = content.whole("embedding_bits");
         long head = content.whole("head_bits");

@@ -19,8 +19,17 @@ final class Native {
     /** Frees what {@link #open} took. The handle is of no use afterwards. */
     static native void close(long handle);
 
-    /** Returns JSON: kernel, file_bytes, planned_bytes, vocab_size, max_seq_len, eos_ids. */
+    /**
+     * Returns JSON: kernel, file_bytes, planned_bytes, vocab_size, max_seq_len, eos_ids, widths; these are the bits of each
+     * layer of an elastic program, and none of others.
+     */
     static native String describe(long handle) throws IOException;
+
+    /**
+     * Sets the bits of an elastic program, one number or one for each layer, for all that is computed from now on; a
+     * listener may do so between tokens. The KV cache stays as it is.
+     */
+    static native void setWidths(long handle, long[] bits) throws IOException;
 
     /**
      * Runs {@code tokens} from {@code position} on, whose earlier positions the KV cache still holds, then samples.

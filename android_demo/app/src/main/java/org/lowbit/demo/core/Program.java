@@ -20,10 +20,14 @@ final class Program {
 
     /** A name for the folder that tells the program from every other: model, width, and the start of its checksum. */
     static String idOf(Manifest manifest) {
-        String kind = manifest.isOwn() ? manifest.width() + "bit" : manifest.recipe;
+        String kind = manifest.isOwn() ? width(manifest) : manifest.recipe;
         String words = manifest.model + "-" + kind;
         String plain = words.replaceAll("[^A-Za-z0-9.]+", "-").replaceAll("^[.-]+", "");
         return plain + "-" + manifest.checksum.substring(0, 8);
+    }
+
+    private static String width(Manifest manifest) {
+        return manifest.widths.areElastic() ? Widths.ELASTIC : manifest.width() + "bit";
     }
 
     File file(FileRecord record) {
@@ -50,6 +54,7 @@ final class Program {
                 .put("model", manifest.model)
                 .put("label", manifest.label())
                 .put("bits", manifest.bits)
+                .put("widths", manifest.widths.held)
                 .put("format", manifest.format())
                 .put("recipe", manifest.recipe)
                 .put("weights", manifest.weights)

@@ -12,6 +12,8 @@ final class Session {
     private final int threads;
     private final long handle;
     private long[] held = {};
+    /** Bits of all layers; 0 where nothing chose them yet. */
+    private long width;
 
     private Session(Program program, int threads, long handle) {
         this.program = program;
@@ -26,6 +28,7 @@ final class Session {
             JsonObject described = JsonReader.parseObject(Native.describe(handle));
             expect("vocabulary", program.manifest.vocabSize, described.whole("vocab_size"));
             expect("longest sequence", program.manifest.maxSeqLen, described.whole("max_seq_len"));
+            expect("number of elastic layers", program.manifest.elasticLayers(), described.list("widths").size());
             return new Session(program, threads, handle);
         } catch (IOException error) {
             Native.close(handle);
@@ -55,6 +58,7 @@ final class Session {
         int at = reused;
         for (; tokens.length - at > PIECE && !generation.isStopped(); at += PIECE) {
             long[] piece = Arrays.copyOfRange(tokens, at, at + PIECE);
+            runAt(generation.nextWidth());
             seconds += call(piece, at, 0, generation.sampling, generation).number("prefill_seconds");
         }
         JsonObject told;
@@ -75,15 +79,25 @@ final class Session {
     private JsonObject answer(long[] piece, int position, final Generation generation) throws IOException {
         final Sequence sequence = new Sequence(generation.tokens);
         long count = generation.sampling.maxNewTokens;
+        runAt(generation.nextWidth());
         JsonObject told = call(piece, position, count, generation.sampling, new TokenListener() {
             @Override
-            public boolean onToken(long id) {
+            public boolean onToken(long id) throws IOException {
                 sequence.add(id);
-                return generation.onToken(id);
+                boolean goesOn = generation.onToken(id);
+                runAt(generation.nextWidth());
+                return goesOn;
             }
         });
         held = sequence.computed(generation.tokens.length);
         return told;
+    }
+
+    /** Sets the width for what is computed next, unless it is that already: native slices are made anew after it. */
+    private void runAt(long bits) throws IOException {
+        if (bits == width) return;
+        Native.setWidths(handle, new long[] {bits});
+        width = bits;
     }
 
     private JsonObject call(long[] piece, int position, long count, Sampling sampling, TokenListener listener)

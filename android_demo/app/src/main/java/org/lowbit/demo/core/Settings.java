@@ -43,6 +43,7 @@ final class Settings {
                 .put("seed", 1L)
                 .put("max_new_tokens", 200L)
                 .put("threads", 0L)
+                .put("width", 0L)
                 .put("side_by_side", null)
                 .put("theme", "system");
     }
@@ -59,6 +60,7 @@ final class Settings {
         if (merged.atLeast(0, "threads") > MOST_THREADS) {
             throw new Refusal("threads must lie in 0.." + MOST_THREADS + ".");
         }
+        Widths.checkSetting(merged.whole("width"));
         if (!THEMES.contains(merged.text("theme"))) throw new Refusal("theme must be one of " + THEMES + ".");
         return merged;
     }

@@ -1,0 +1,42 @@
+/** The slider for the width of an elastic program, also while it answers. */
+
+import { attempt, h } from "../dom.js";
+import { isElastic, set, store } from "../store.js";
+import { bits } from "../words.js";
+
+export class WidthSlider {
+  constructor(talk) {
+    this.talk = talk;
+    this.shown = h("output", {});
+    this.input = h("input", { type: "range", name: "elastic", step: "1" });
+    this.element = h(
+      "label",
+      { class: "width-slider", hidden: true },
+      h("span", { class: "label" }, "Width", this.shown),
+      this.input,
+      h("small", {}, "Fewer bits are faster and take less memory, but are less exact."),
+    );
+    this.input.addEventListener("input", () => this.showValue());
+    this.input.addEventListener("change", () => attempt(() => this.choose()));
+  }
+
+  /** Show the width in the settings, if one of the programs is elastic. */
+  render(models) {
+    const model = models.find(isElastic);
+    this.element.hidden = !model;
+    if (!model) return;
+    this.input.min = model.widths[0];
+    this.input.max = model.widths.at(-1);
+    this.input.value = store.settings.width || this.input.max;
+    this.showValue();
+  }
+
+  showValue() {
+    this.shown.textContent = bits(this.input.valueAsNumber);
+  }
+
+  async choose() {
+    await set({ width: this.input.valueAsNumber });
+    await this.talk.applyWidth();
+  }
+}
