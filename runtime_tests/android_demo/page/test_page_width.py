@@ -21,7 +21,7 @@ NARROW_AT_THE_FIRST_WORD = """() => new Promise((resolve) => {
     if (!document.querySelector(".running .written")?.textContent) return setTimeout(look, 1);
     const slider = document.querySelector("[name=elastic]");
     slider.value = 2;
-    slider.dispatchEvent(new Event("change"));
+    slider.dispatchEvent(new Event("input"));
     resolve();
   };
   look();
@@ -57,8 +57,9 @@ def test_only_an_elastic_program_has_a_slider(page):
     assert page.page.is_hidden(SLIDER)
     page.page.click(".width:has-text('elastic width')")
     page.page.wait_for_selector(SLIDER)
-    assert page.text(".width-slider") == (
-        "Width8 bits Fewer bits are faster and take less memory, but are less exact."
+    assert page.text(".width-slider output") == "8 bits"
+    assert page.text(".width-slider small") == (
+        "Fewer bits are faster and take less memory, but are less exact."
     )
     limits = [page.page.get_attribute(SLIDER, name) for name in ("min", "max", "step")]
     assert limits == ["2", "8", "1"]

@@ -7,6 +7,7 @@ import { bits } from "../words.js";
 export class WidthSlider {
   constructor(talk) {
     this.talk = talk;
+    this.isSending = false;
     this.shown = h("output", {});
     this.input = h("input", { type: "range", name: "elastic", step: "1" });
     this.element = h(
@@ -16,8 +17,10 @@ export class WidthSlider {
       this.input,
       h("small", {}, "Fewer bits are faster and take less memory, but are less exact."),
     );
-    this.input.addEventListener("input", () => this.showValue());
-    this.input.addEventListener("change", () => attempt(() => this.choose()));
+    this.input.addEventListener("input", () => {
+      this.showValue();
+      attempt(() => this.send());
+    });
   }
 
   /** Show the width in the settings, if one of the programs is elastic. */
@@ -27,7 +30,7 @@ export class WidthSlider {
     if (!model) return;
     this.input.min = model.widths[0];
     this.input.max = model.widths.at(-1);
-    this.input.value = store.settings.width || this.input.max;
+    if (!this.isSending) this.input.value = store.settings.width || this.input.max;
     this.showValue();
   }
 
@@ -35,8 +38,17 @@ export class WidthSlider {
     this.shown.textContent = bits(this.input.valueAsNumber);
   }
 
-  async choose() {
-    await set({ width: this.input.valueAsNumber });
-    await this.talk.applyWidth();
+  /** Bring the settings and the answer to the slider's width, which may move on meanwhile. */
+  async send() {
+    if (this.isSending) return;
+    this.isSending = true;
+    try {
+      while (store.settings.width !== this.input.valueAsNumber) {
+        await set({ width: this.input.valueAsNumber });
+        await this.talk.applyWidth();
+      }
+    } finally {
+      this.isSending = false;
+    }
   }
 }

@@ -14,6 +14,8 @@ final class Session {
     private long[] held = {};
     /** Bits of all layers; 0 where nothing chose them yet. */
     private long width;
+    /** Whether a part of the KV cache was computed at another width. */
+    private boolean mixed;
 
     private Session(Program program, int threads, long handle) {
         this.program = program;
@@ -45,21 +47,24 @@ final class Session {
     }
 
     /**
-     * Continues a sequence. What the KV cache holds of its beginning is not computed again. A long prompt is fed in
-     * pieces, between which it can be stopped.
+     * Continues a sequence. What the KV cache holds of its beginning is not computed again, if it was computed at this
+     * width: so the same request gives the same answer, whatever was asked before. A long prompt is fed in pieces,
+     * between which it can be stopped.
      *
      * @return what {@link Native#generate} tells of the whole, and reused_tokens
      */
     JsonObject generate(Generation generation) throws IOException {
         long[] tokens = generation.tokens;
-        int reused = reusable(tokens);
+        runAt(generation.nextWidth());
+        int reused = mixed ? 0 : reusable(tokens);
+        mixed = false;
         held = new long[0]; // unknown while it runs, and after a failure
         double seconds = 0;
         int at = reused;
         for (; tokens.length - at > PIECE && !generation.isStopped(); at += PIECE) {
             long[] piece = Arrays.copyOfRange(tokens, at, at + PIECE);
-            runAt(generation.nextWidth());
             seconds += call(piece, at, 0, generation.sampling, generation).number("prefill_seconds");
+            runAt(generation.nextWidth());
         }
         JsonObject told;
         if (tokens.length - at > PIECE) {
@@ -79,7 +84,6 @@ final class Session {
     private JsonObject answer(long[] piece, int position, final Generation generation) throws IOException {
         final Sequence sequence = new Sequence(generation.tokens);
         long count = generation.sampling.maxNewTokens;
-        runAt(generation.nextWidth());
         JsonObject told = call(piece, position, count, generation.sampling, new TokenListener() {
             @Override
             public boolean onToken(long id) throws IOException {
@@ -98,6 +102,7 @@ final class Session {
         if (bits == width) return;
         Native.setWidths(handle, new long[] {bits});
         width = bits;
+        mixed = true;
     }
 
     private JsonObject call(long[] piece, int position, long count, Sampling sampling, TokenListener listener)
