@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runtime_tests.android_demo.conftest import RunApp, StoryPrograms
-from runtime_tests.android_demo.desktop_app import DesktopApp
+from runtime_tests.android_demo.desktop_app import DesktopApp, until
 from runtime_tests.android_demo.page_driver import DESKTOP, LANDSCAPE, PHONE, TABLET, AppPage
 from runtime_tests.latency.report.contrast import contrast
 
@@ -170,6 +170,7 @@ def test_the_keyboard_stays_at_a_width_that_it_chose(page):
     page.page.wait_for_function(
         "(old) => document.querySelector('[name=width]:checked').value !== old", arg=chosen
     )
+    until(lambda: page.app.call("settings.get")["settings"]["model"] == before)  # the next page needs it
 
 
 def test_nothing_moves_for_who_asked_for_that(chromium, app):

@@ -58,9 +58,7 @@ def test_only_an_elastic_program_has_a_slider(page):
     page.page.click(".width:has-text('elastic width')")
     page.page.wait_for_selector(SLIDER)
     assert page.text(".width-slider output") == "8 bits"
-    assert page.text(".width-slider small") == (
-        "Fewer bits are faster and take less memory, but are less exact."
-    )
+    assert page.text(".width-slider small") == "Fewer bits: faster, less memory, less exact."
     limits = [page.page.get_attribute(SLIDER, name) for name in ("min", "max", "step")]
     assert limits == ["2", "8", "1"]
     page.page.click(".width:has-text('2 bits, ')")

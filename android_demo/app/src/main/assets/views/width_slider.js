@@ -9,13 +9,13 @@ export class WidthSlider {
     this.talk = talk;
     this.isSending = false;
     this.shown = h("output", {});
-    this.input = h("input", { type: "range", name: "elastic", step: "1" });
+    this.input = h("input", { type: "range", name: "elastic", step: "1", "aria-label": "Width" });
     this.element = h(
-      "label",
+      "div",
       { class: "width-slider", hidden: true },
       h("span", { class: "label" }, "Width", this.shown),
       this.input,
-      h("small", {}, "Fewer bits are faster and take less memory, but are less exact."),
+      h("small", {}, "Fewer bits: faster, less memory, less exact."),
     );
     this.input.addEventListener("input", () => {
       this.showValue();
