@@ -74,8 +74,8 @@ extern "C" JNIEXPORT jstring JNICALL Java_org_lowbit_demo_core_Native_describe(J
   return to_java(env, session_of(handle)->describe());
 }
 
-extern "C" JNIEXPORT void JNICALL Java_org_lowbit_demo_core_Native_setWidths(JNIEnv* env, jclass, jlong handle,
-                                                                            jlongArray bits) {
+extern "C" JNIEXPORT void JNICALL Java_org_lowbit_demo_core_Native_setWidths(JNIEnv* env, jclass,
+                                                                             jlong handle, jlongArray bits) {
   std::string error;
   if (!session_of(handle)->set_widths(longs(env, bits), &error)) throw_failure(env, error);
 }
