@@ -85,3 +85,10 @@ def test_programs_of_equal_width_are_told_apart(page_in_node: Path, report: Repo
     two = report.model_copy(update={"programs": [report.programs[0], twin, report.programs[4]]})
     names = [row["name"] for row in shown(page_in_node, two)["rows"]]
     assert names == ["1 bit, int8 cache", "1 bit, fp32 cache", "4 bits"]
+
+
+def test_an_elastic_program_is_told_from_one_of_8_bits(page_in_node: Path, report: Report) -> None:
+    wide = report.programs[0].model_copy(update={"format": "int8", "bits": 8.0})
+    elastic = report.programs[1].model_copy(update={"format": "elastic", "bits": 8.0})
+    two = report.model_copy(update={"programs": [wide, elastic]})
+    assert [row["name"] for row in shown(page_in_node, two)["rows"]] == ["8 bits", "8 bits elastic"]
