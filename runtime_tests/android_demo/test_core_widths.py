@@ -44,6 +44,16 @@ def runs_of(stats: Json) -> list[tuple[int, int]]:
     return [(run["bits"], run["tokens"]) for run in stats["widths"]]
 
 
+def wait_for_tokens(app: DesktopApp, count: int) -> None:
+    """Wait until the answer has so many tokens more than now."""
+
+    def length() -> int:
+        return len(app.call("generate.current")["ids"])
+
+    before = length()
+    until(lambda: length() > before + count)
+
+
 def test_the_page_is_told_which_widths_there_are(app, elastic, ordinary, elastic_program):
     described = {model["id"]: model for model in app.models()}
     (candidate,) = gather([elastic_program], [], [], [], Path(), print)
@@ -77,10 +87,10 @@ def test_only_what_was_computed_at_the_same_width_is_reused(app, elastic, elasti
 def test_a_change_in_the_middle_of_an_answer_gives_pythons_tokens(app, elastic, elastic_program):
     request = {**GREEDY, "model": elastic, "tokens": [8, *PROMPT], "max_new_tokens": 400, "width": 8}
     run = app.call("generate.start", **request)["run"]
-    for width, seen in ((2, 10), (4, 60)):
-        until(lambda least=seen: len(app.call("generate.current")["ids"]) > least)
+    wait_for_tokens(app, 10)
+    for width in (2, 4):
         app.call("generate.width", run=run, width=width)
-    until(lambda: len(app.call("generate.current")["ids"]) > 110)
+        wait_for_tokens(app, 10)
     app.call("generate.stop", run=run)
     stats = app.wait_for("done", "failed")["stats"]
     told = [i for event in app.events if event.get("run") == run for i in event.get("ids", [])]

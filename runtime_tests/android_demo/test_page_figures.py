@@ -90,5 +90,9 @@ def test_programs_of_equal_width_are_told_apart(page_in_node: Path, report: Repo
 def test_an_elastic_program_is_told_from_one_of_8_bits(page_in_node: Path, report: Report) -> None:
     wide = report.programs[0].model_copy(update={"format": "int8", "bits": 8.0})
     elastic = report.programs[1].model_copy(update={"format": "elastic", "bits": 8.0})
-    two = report.model_copy(update={"programs": [wide, elastic]})
-    assert [row["name"] for row in shown(page_in_node, two)["rows"]] == ["8 bits", "8 bits elastic"]
+    three = report.model_copy(update={"programs": [wide, elastic, report.programs[4]]})
+    assert [row["name"] for row in shown(page_in_node, three)["rows"]] == [
+        "8 bits",
+        "8 bits elastic",
+        "4 bits",
+    ]
