@@ -19,6 +19,8 @@ ROW_INCHES = 0.17
 TICKS = 8
 COLOURS = colormaps["viridis"].with_extremes(under="red")
 LEAST = 1e-6
+#: Beginning of the names of held-out losses of a parent's slices, as in eval_loss_4_bits.
+EACH_WIDTH = "eval_loss_"
 
 
 def draw(records: list[dict[str, Any]], path: Path) -> None:
@@ -40,7 +42,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
 
 
 def _loss(axes: Axes, records: list[dict[str, Any]]) -> None:
-    for name, label, style in (("loss", "training", "-"), ("eval_loss", "held out", "o-")):
+    for name, label, style in (("loss", "training", "-"), *((*line, "o-") for line in _held_out(records))):
         points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
         if points:
             axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
@@ -49,6 +51,13 @@ def _loss(axes: Axes, records: list[dict[str, Any]]) -> None:
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend()
+
+
+def _held_out(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Names and labels of the held-out losses: one for each width of a parent, else the only one."""
+    names = {name: None for record in records for name in record if name.startswith(EACH_WIDTH)}
+    widths = [(name, name.removeprefix(EACH_WIDTH).replace("_", " ")) for name in names]
+    return [(name, f"held out, {width}") for name, width in widths] or [("eval_loss", "held out")]
 
 
 def _heat_map(axes: Axes, readings: list[dict[str, Any]], field: str, title: str) -> None:

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from transformers import TrainerControl
 
 from edge.formats import BY_NAME, LINEAR_GRIDS
 from edge.quantizers.paretoq import initial_alpha, quantize_codes
 from edge.quantizers.plan import Plan
 from edge.quantizers.prepare import prepare_qat, qat_linears
-from edge.training import train, trainer_arguments
+from edge.training import monitor_picture, train, trainer_arguments
 from edge.training.layer_history import BLOCK, LayerHistory
 from edge.training.monitor import PICTURE, RECORD, Monitor, read_records
 from edge.training.monitor_picture import draw
@@ -170,6 +171,22 @@ def test_any_number_of_layers_makes_a_picture(tmp_path: Path, layers: int):
     records += [{"step": s, "layers": dict.fromkeys(names, reading)} for s in range(30) if names]
     draw(records, tmp_path / PICTURE)
     assert (tmp_path / PICTURE).stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("widths", "labels"),
+    [((), ["held out"]), ((8, 4, 2), ["held out, 8 bits", "held out, 4 bits", "held out, 2 bits"])],
+)
+def test_each_width_of_a_parent_has_a_line(widths: tuple[int, ...], labels: list[str]):
+    def evaluation(step: int) -> dict[str, float]:
+        return {"step": step, "eval_loss": 4.0 - step, **{f"eval_loss_{w}_bits": w - step for w in widths}}
+
+    axes = Figure().subplots()
+    monitor_picture._loss(axes, [{"step": 1, "loss": 3.0}, evaluation(1), evaluation(2)])
+    training, *held_out = axes.lines
+    assert (training.get_label(), [line.get_label() for line in held_out]) == ("training", labels)
+    for line, width in zip(held_out, widths or [4], strict=True):
+        assert line.get_xydata().tolist() == [[1, width - 1], [2, width - 2]]
 
 
 def test_a_reporter_that_is_not_installed_is_named(tmp_path: Path, full: Path, monkeypatch):
