@@ -53,7 +53,7 @@ class MinMax(Method):
     name = "minmax"
 
     def grid(self, bits: float | str, choices: tuple[float, ...] | None = None) -> Grid:
-        return grid_for_bits(bits, choices, asymmetric=True)
+        return grid_for_bits(bits, asymmetric=True)
 
     def prepare(self, model: Decoder, plan: Plan) -> Decoder:
         if plan.embedding_format.is_quantized:

@@ -52,7 +52,9 @@ class TrainConfig:
     )
     tokenizer: str | None = _flag(None, "tokenizer file or directory (default: the one of --model)")
     bits: float = _flag(
-        16.0, f"bits per weight: {', '.join(f'{b:g}' for b in BITS_CHOICES)}; 16 is full precision"
+        16.0,
+        f"bits per weight: {', '.join(f'{b:g}' for b in BITS_CHOICES)}; 16 is full precision "
+        "(--method minmax takes 5 to 8 too)",
     )
     mixed: list[str] | None = field(
         default=None,

@@ -59,7 +59,7 @@ def test_the_forward_pass_computes_with_the_rounded_weight_and_passes_gradients(
     assert torch.allclose(linear.weight.grad, x.sum(0).expand(6, 20))
 
 
-@pytest.mark.parametrize("bits", [1, 1.58, 2, 3, 4])
+@pytest.mark.parametrize("bits", [1, 1.58, 2, 3, 4, 6, 8])
 def test_codes_and_zeros_reach_the_checkpoint_exactly(bits: float, tmp_path: Path):
     grid = grid_for_bits(bits, asymmetric=True)
     model = MIN_MAX.finish(MIN_MAX.prepare(tiny_model(), Plan(grid))).eval()
@@ -85,7 +85,7 @@ def test_a_quantised_embedding_is_refused():
         MIN_MAX.prepare(tiny_model(), plan)
 
 
-@pytest.mark.parametrize("bits", ["1.58", "2"])
+@pytest.mark.parametrize("bits", ["1.58", "2", "6"])
 def test_a_model_trained_by_the_command_is_exported_with_its_zeros(
     bits: str, full: Path, text: Path, tmp_path: Path
 ):

@@ -71,9 +71,12 @@ def measure_cell(way: Way, bits: str, group: str, common: list[str], text: str, 
 
 
 def in_new_process(function: Callable[..., Result], *args: Any) -> Result:
-    """Call a function in a process that has all modules and nothing else; errors are raised here."""
+    """Call a function in a process that has all modules and nothing else; errors are raised here.
+
+    Modules of the first call are imported once for all.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, function.__module__])
     with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(function, *args).result()
 

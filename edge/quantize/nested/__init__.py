@@ -1,0 +1,1 @@
+"""Compare nested models with models of one width."""
