@@ -34,8 +34,9 @@ def markdown(cells: Sequence[Cell], as_it_was: float) -> str:
     for row in ROWS:
         found = [_values(cells, row, width) for width in WIDTHS]
         if any(found):
-            seeds = max(map(len, found)) if row.has_seeds else "none"
-            lines.append([row.title, str(seeds), *(_said(cells, row, width) for width in WIDTHS)])
+            counts = sorted({len(values) for values in found if values})
+            seeds = " or ".join(map(str, counts)) if row.has_seeds else "none"
+            lines.append([row.title, seeds, *(_said(cells, row, width) for width in WIDTHS)])
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return f"{HEAD} Full precision: {'; '.join(full)}.\n\n{table}"
 
