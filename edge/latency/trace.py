@@ -7,7 +7,8 @@ from typing import Any
 from edge.latency.schema import OpGroup, Trace
 from edge.quiet import quiet_libraries
 
-LINEARS = ("lowbit::linear.", "lowbit::norm_linear.", "lowbit::norm_gate_up.", "lowbit::linear_add.")
+_PLAIN = ("linear.", "norm_linear.", "norm_gate_up.", "linear_add.")
+LINEARS = tuple(f"lowbit::{prefix}{name}" for prefix in ("", "elastic_") for name in _PLAIN)
 ATTENTION = ("lowbit::attention.", "lowbit::attention_int8.", "lowbit::attention_int4.")
 #: A whole step, and a call of XNNPACK with its overhead; events inside them are not counted again.
 STEP, DELEGATE = "Method::execute", "DELEGATE_CALL"

@@ -191,7 +191,7 @@ def test_our_library_exports_jni_and_the_runner_and_needs_what_android_26_has(bu
     assert {name for name in exported if name.startswith(("Java_", "JNI_"))} == {
         "JNI_OnLoad",
         *(f"Java_org_lowbit_demo_core_Native_{name}" for name in
-          ("open", "close", "describe", "generate", "benchmark", "memory")),
+          ("open", "close", "describe", "setWidths", "generate", "benchmark", "memory")),
     }  # fmt: skip
     assert "lowbit_runner_main" in exported
     assert not [name for name in exported if name.startswith("edge_")]

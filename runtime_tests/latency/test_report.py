@@ -237,7 +237,7 @@ def test_a_cache_too_short_for_a_context_leaves_that_one_out(exported, tmp_path)
     ("damage", "sentence"),
     [
         (lambda d: (d / "manifest.json").unlink(), "is not an exported program: it has no manifest.json"),
-        (lambda d: _edit(d, schema_version=1), "is not a manifest of version 4"),
+        (lambda d: _edit(d, schema_version=1), "is not a manifest of version 5"),
         (lambda d: _edit(d, bits=3.0), "was altered after its export (its checksum differs)"),
         (lambda d: _flip(d / "model.pte"), "was altered after its export (its hash differs)"),
         (lambda d: (d / "model.pte").write_bytes(b"short"), "has 5 bytes where its manifest says"),

@@ -126,7 +126,7 @@ def test_a_resealed_manifest_with_odd_values(program, where, value, words):
     [
         ("", "JSON"),
         ("{", "JSON"),
-        ("[]", "manifest of version 4"),
+        ("[]", "manifest of version 5"),
         ('{"schema_version": 1}', "schema_version"),
     ],
 )

@@ -27,8 +27,9 @@ KINDS = {"DDP": [], "FSDP2": ["--fsdp"]}
 #: Blocks to train on. No step's batch of 4 divides them, and the run of 9 steps goes on into a second epoch.
 BLOCKS, STEPS = 27, 9
 #: Gradients are summed in another order. 3e-7 was seen in all weights but one, of which the gradient nearly
-#: cancels: AdamW divides it by its own size, and 2e-6 was seen there. All move by more than 1e-3.
-CLOSE, CLOSE_BUT_FOR_A_THOUSANDTH, MOVED = 1e-5, 1e-6, 1e-3
+#: cancels: AdamW divides it by its own size, and there 2e-6 was seen on one CPU and 1.1e-5 on another. All
+#: move by more than 1e-3.
+CLOSE, CLOSE_BUT_FOR_A_THOUSANDTH, MOVED = 1e-4, 1e-6, 1e-3
 
 
 @pytest.fixture(scope="module")

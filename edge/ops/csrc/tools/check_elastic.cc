@@ -108,7 +108,8 @@ bool check_slice(Parent* parent, int bits, Tally* tally) {
 }  // namespace
 
 bool check_elastic(Random* random, Tally* tally) {
-  Parent parent = random_parent(random->between(1, 40), random->between(1, 300), random);
+  const int64_t n = random->between(1, 40), k = random->between(1, 300);
+  Parent parent = random_parent(n, k, random);
   bool same = true;
   for (int bits = kBaseBits; same && bits <= kParentBits; ++bits) same = check_slice(&parent, bits, tally);
   forget_slices();  // the tables go, and others may come to lie there
