@@ -27,7 +27,7 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class ElasticRest:
-    """What an elastic weight has beside its base (``edge/formats/elastic.py``).
+    """Describe what an elastic weight has beside its base (``edge/formats/elastic.py``).
 
     Attributes:
         middle, low: headers of the two other tables.
@@ -43,7 +43,7 @@ class ElasticRest:
 
 @dataclass(frozen=True)
 class TablePlan:
-    """A packed [n, k] table that a program will hold.
+    """Describe a packed [n, k] table that a program will hold.
 
     Attributes:
         header: of the table; None for a tied head, which has no table of its own.
@@ -59,7 +59,7 @@ class TablePlan:
 
 
 class PackedTable(nn.Module):
-    """The place of a packed table.
+    """Hold the place of a packed table.
 
     ``packed`` has the table's length but not its bytes: those are written into the program's file later,
     where ``marker`` stands. So a model is never in memory as a whole.
@@ -91,7 +91,7 @@ class PackedTable(nn.Module):
         return x if self.order is None else x.index_select(-1, self.order)
 
     def arguments(self) -> tuple[Any, ...]:
-        """What stands for the table in a call of an op."""
+        """List what stands for the table in a call of an op."""
         if not self.is_elastic:
             return (self.packed,)
         return self.packed, self.middle.packed, self.low.packed, self.widths.bits, self.layer
@@ -103,7 +103,7 @@ class PackedTable(nn.Module):
 
 
 class RestTable(PackedTable):
-    """One of the tables of an elastic weight that its narrowest slice does without."""
+    """Hold the place of a table of an elastic weight that its narrowest slice does without."""
 
 
 class JoinedLinear(nn.Linear):

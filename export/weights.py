@@ -27,7 +27,7 @@ TABLES = (EMBEDDING, HEAD)
 
 @dataclass
 class Widths:
-    """The bits of each layer of an elastic program, uint8 [layers]; 0 is the widest.
+    """Hold the bits of each layer of an elastic program, uint8 [layers]; 0 is the widest.
 
     All tables share this object. The buffer that it hands them belongs to the whole program, because
     torch.export would make a buffer of each table's own name.
@@ -151,7 +151,7 @@ class ModelWeights:
 
     @functools.cached_property
     def widths(self) -> Widths:
-        """The width of each layer's elastic weights."""
+        """Share the width of each layer's elastic weights."""
         return Widths(torch.zeros(self.config.n_layers, dtype=torch.uint8))
 
     def order(self, name: str) -> Tensor | None:

@@ -93,7 +93,7 @@ def mixed_slices(checkpoint: Checkpoint, widths: Sequence[int]) -> Checkpoint:
 
 
 def layer_of(linear: str) -> int:
-    """The number of the layer that a linear of this full name belongs to."""
+    """Return the number of the layer that a linear of this full name belongs to."""
     return int(linear.removeprefix("layers.").split(".")[0])
 
 
@@ -116,7 +116,7 @@ def _with_slices(checkpoint: Checkpoint, bits_of: Mapping[str, int], default: in
 
 
 def _default_linears(checkpoint: Checkpoint) -> list[str]:
-    """Names of the linears that have the checkpoint's default width."""
+    """List the linears that have the checkpoint's default width."""
     plan, linears = checkpoint.plan, filter(is_quantized_linear, checkpoint.quantized)
     return [name for name in linears if plan.of(name) is plan.default]
 

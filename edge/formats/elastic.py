@@ -30,7 +30,7 @@ _MIDDLE_BITS = 4
 
 @dataclass(frozen=True)
 class ElasticWeight:
-    """A weight [n, k] in three parts; scales of ``middle`` and ``low`` are 1 and say nothing."""
+    """Hold a weight [n, k] in three parts; scales of ``middle`` and ``low`` are 1 and say nothing."""
 
     base: QuantizedWeight
     middle: QuantizedWeight

@@ -126,7 +126,7 @@ def _table(
 
 
 def _memory(result: dict[str, Any]) -> int:
-    """Bytes that the process holds: its own, and the pages of the model's file."""
+    """Count the bytes that the process holds: its own, and the pages of the model's file."""
     return int(result["memory"]["anonymous_bytes"] + result["memory"]["model_file_bytes"])
 
 

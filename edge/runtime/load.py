@@ -56,7 +56,7 @@ class Program:
 
     @property
     def widths(self) -> list[int]:
-        """The bits of each layer of an elastic program; none of another program."""
+        """List the bits of each layer of an elastic program; none of another program."""
         return [] if self._widths is None else [int(bits) or PARENT_BITS for bits in self._widths]
 
     def set_width(self, bits: int | Sequence[int], keep: bool = False) -> None:
@@ -143,7 +143,7 @@ class Program:
             raise ValueError(f"the program's method {name} cannot be loaded ({error})") from error
 
     def _elastic_widths(self) -> Tensor | None:
-        """The program's own memory of its widths, uint8 [layers]; None if it is not elastic."""
+        """Find the program's own memory of its widths, uint8 [layers]; None if it is not elastic."""
         if self._program.metadata("forward").num_attributes() == 0:
             return None
         return self._method._method.get_attribute(WIDTHS)

@@ -37,7 +37,7 @@ class SpeculationFlags:
 
 @dataclass(frozen=True)
 class Drafted:
-    """A text that was decoded with drafts.
+    """Hold a text that was decoded with drafts.
 
     Attributes:
         tokens: new ones.

@@ -1,1 +1,1 @@
-"""Mix'n'Match (arXiv 2502.06786, section 4.3): a width for each layer of a nested model."""
+"""Give each layer of a nested model its own width: Mix'n'Match (arXiv 2502.06786, section 4.3)."""

@@ -68,7 +68,7 @@ class MixFlags:
             raise ValueError("a budget in ms, and no other, needs --program, which is timed at each width")
 
     def parsed_budget(self) -> tuple[float, str]:
-        """The budget in bytes or milliseconds, and its unit.
+        """Read the budget in bytes or milliseconds, and its unit.
 
         Raises:
             ValueError: it is no positive number with a known unit.
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 class Search:
-    """The mixtures of a parent that nothing beats, and the one that a budget affords.
+    """Find the mixtures of a parent that nothing beats, and the one that a budget affords.
 
     Raises:
         ValueError: the budget is below the narrowest mixture, or a text or program cannot be used.
@@ -160,7 +160,7 @@ class Search:
         return f"{cost:.2f} ms" if self.unit == "ms" else f"{cost:,.0f} bytes"
 
     def cost(self, widths: Sequence[int]) -> float:
-        """What a program of these widths takes."""
+        """Add up what a program of these widths takes."""
         return self.fixed + sum(cost[width] for cost, width in zip(self.costs, widths, strict=True))
 
     def measured(self, text: str) -> dict[str, list[Point]]:
@@ -179,7 +179,7 @@ class Search:
         }
 
     def _along_the_front(self) -> list[Mixture]:
-        """Some mixtures of the front, evenly by cost, with the chosen one."""
+        """Pick some mixtures of the front, evenly by cost, and the chosen one."""
         low, high = self.front[0].cost, self.front[-1].cost
         wanted = [low + (high - low) * step / (_FRONT_POINTS - 1) for step in range(_FRONT_POINTS)]
         return list(dict.fromkeys([within(self.front, cost) for cost in wanted] + [self.chosen]))

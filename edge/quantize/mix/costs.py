@@ -1,4 +1,4 @@
-"""What a layer costs at each width: bytes in a program, or milliseconds of a token's decode."""
+"""Find what a layer costs at each width: bytes in a program, or milliseconds of a token's decode."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTEXT, _TOKENS, _ROUNDS = 128, 32, 5
 
 
 def layer_bytes(parent: Checkpoint, widths: Sequence[int]) -> list[dict[int, float]]:
-    """Bytes of each layer's packed tables by width.
+    """Count the bytes of each layer's packed tables by width.
 
     A program's tables hold several linears and so a few headers less.
     """
@@ -34,7 +34,7 @@ def layer_bytes(parent: Checkpoint, widths: Sequence[int]) -> list[dict[int, flo
 
 
 def other_bytes(model: str) -> int:
-    """Bytes of a model's program beside its linears; exports its slice of 2 bits to know them."""
+    """Count the bytes of a model's program beside its linears, by exporting its slice of 2 bits."""
     with tempfile.TemporaryDirectory(prefix="edge-mix-") as scratch:
         program = Path(scratch) / "program"
         run("export.to_pte", "--bits", "2", "--model", model, "--output", str(program))
@@ -43,7 +43,7 @@ def other_bytes(model: str) -> int:
 
 
 def layer_milliseconds(program: Path, layers: int, widths: Sequence[int]) -> list[dict[int, float]]:
-    """Milliseconds of one token by width, an equal share for each layer; measured here, one thread.
+    """Time a token at each width here, with one thread, and give each layer an equal share.
 
     Args:
         program: directory of an elastic program, which is run at each width in turn.

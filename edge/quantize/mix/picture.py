@@ -14,7 +14,7 @@ from edge.files import staged_file
 
 @dataclass(frozen=True)
 class Point:
-    """A mixture that was measured as a whole.
+    """Hold a mixture that was measured as a whole.
 
     Attributes:
         name: of a uniform width or a pattern; empty for one that was searched.

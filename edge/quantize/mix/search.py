@@ -15,7 +15,7 @@ _PARTS = 4096
 
 @dataclass(frozen=True)
 class Mixture:
-    """A width for each layer, with the sums of its layers' losses and costs."""
+    """Hold a width for each layer, and the sums of the layers' losses and costs."""
 
     widths: tuple[int, ...]
     loss: float

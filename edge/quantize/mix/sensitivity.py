@@ -16,7 +16,7 @@ from edge.model.decoder import Decoder, named_linears, replace_module
 
 
 class SlicedModel:
-    """A parent in memory, each of whose layers can be run at any width.
+    """Hold a parent in memory and run its layers at any widths.
 
     Args:
         blocks: of the text that losses are measured on.
@@ -30,7 +30,7 @@ class SlicedModel:
         self._model: Decoder = uniform[max(widths)]
 
     def loss(self, widths: Sequence[int]) -> float:
-        """Mean cross entropy in nats with these widths of the layers."""
+        """Measure the mean cross entropy, in nats, with these widths of the layers."""
         for name in self._linears[max(self._linears)]:
             replace_module(self._model, name, self._linears[widths[layer_of(name)]][name])
         return math.log(perplexity(EagerModel(self._model), self._blocks)[0])
