@@ -10,9 +10,7 @@ touched, and their neighbours that the system read with them.
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +21,9 @@ from edge.checkpoints.write import save_checkpoint
 from edge.cli import flag, main_guard, parse_flags, refuse_unwritable
 from edge.formats.elastic import ELASTIC_WIDTHS
 from edge.model.config import NAMED_MODELS
-from edge.ops.library import runner_environment, runner_path
+from edge.quantize.mix.costs import benchmark
 from edge.quantize.table.cells import run
-from edge.runtime.manifest import MANIFEST_NAME, read_manifest
+from edge.runtime.manifest import MANIFEST_NAME, PROGRAM_NAME, read_manifest
 
 _SEED = 0
 
@@ -82,14 +80,9 @@ def _programs(flags: ElasticFlags, widths: Sequence[int]) -> tuple[Path, dict[in
 
 
 def _run(program: Path, flags: ElasticFlags, chosen: Sequence[str]) -> dict[str, Any]:
-    words = ["--benchmark", "--prompt-length", "8", "--context", str(flags.context)]
+    words = ["--prompt-length", "8", "--context", str(flags.context)]
     words += ["--generate", str(flags.generate), "--runs", "1", "--threads", str(flags.threads), *chosen]
-    command = [str(runner_path()), "--model", str(program / read_manifest(program).program.name), *words]
-    done = subprocess.run(command, env=runner_environment(), capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("lowbit_runner: "))
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    return benchmark(program / PROGRAM_NAME, words)
 
 
 def _table(

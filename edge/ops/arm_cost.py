@@ -56,7 +56,7 @@ CORES = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a block of a product costs on a core."""
+    """Estimate what a block of a product costs on a core."""
 
     product: Product
     instructions: int

@@ -43,7 +43,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def block_of(probe: Path) -> arm_cost.BlockOf:
-    """What a kernel runs for a block of a product, traced once."""
+    """Trace what a kernel runs for a block of a product, once each."""
     return functools.cache(Tracer(probe).block)
 
 

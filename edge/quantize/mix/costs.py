@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.slices import layer_of, mixed_slices
@@ -62,10 +63,20 @@ def layer_milliseconds(program: Path, layers: int, widths: Sequence[int]) -> lis
 
 def milliseconds(program: Path, widths: Sequence[int]) -> float:
     """Time a token's decode at these widths with the C++ runner: the median of a run, one thread."""
-    words = ["--benchmark", "--threads", "1", "--width", ",".join(map(str, widths))]
+    words = ["--threads", "1", "--width", ",".join(map(str, widths))]
     words += ["--prompt-length", str(_CONTEXT), "--generate", str(_TOKENS), "--runs", "1"]
-    command = [str(runner_path()), "--model", str(program), *words]
+    return float(benchmark(program, words)["decode"][str(_CONTEXT)]["ms_per_token_p50"][0])
+
+
+def benchmark(program: Path, words: Sequence[str]) -> dict[str, Any]:
+    """Run the C++ runner's benchmark in a process of its own and read its JSON.
+
+    Raises:
+        ValueError: the runner's own sentence, if it refuses.
+    """
+    command = [str(runner_path()), "--model", str(program), "--benchmark", *words]
     done = subprocess.run(command, env=runner_environment(), capture_output=True, text=True)
     if done.returncode:
         raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("lowbit_runner: "))
-    return float(json.loads(done.stdout)["decode"][str(_CONTEXT)]["ms_per_token_p50"][0])
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
