@@ -1,0 +1,192 @@
+"""Keep one record of every trained or quantised model, as JSON Lines: append only, merged across machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edge.files import staged_file
+
+SCHEMA = "edge.scaling/1"
+UNIT = "nats per token"
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Bits = Annotated[float, Field(ge=1, le=16)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shape(_Strict):
+    """Shape of a Llama-like decoder."""
+
+    dim: Count
+    layers: Count
+    heads: Count
+    kv_heads: Count
+    head_dim: Count
+    ffn_dim: Count
+    vocab_size: Count
+
+
+class Training(_Strict):
+    """How a model was trained.
+
+    Attributes:
+        tokens: predicted in all stages together.
+        low_bit_tokens: of them, those at the bits below; 0 for full precision, all of them from scratch.
+        weight_bits, activation_bits, kv_bits: while these were trained; 16 is full precision.
+        weight_group: columns that share a weight's scale; None is a row.
+        method: of ``edge.training``; "full" at 16 bits of weights.
+        schedule: of the learning rate, in a word.
+        learning_rate: peak rate, of the full-precision stage where there is one.
+        low_bit_learning_rate: of the last stage; None where there is one stage.
+        batch_tokens: predicted in a step.
+    """
+
+    tokens: Count
+    low_bit_tokens: Whole = 0
+    weight_bits: Bits = 16.0
+    activation_bits: Bits = 16.0
+    kv_bits: Bits = 16.0
+    weight_group: Count | None = None
+    method: str = "full"
+    schedule: str
+    learning_rate: Positive
+    low_bit_learning_rate: Positive | None = None
+    batch_tokens: Count
+    seed: Whole
+
+    @model_validator(mode="after")
+    def _check_bits(self) -> Training:
+        is_full = self.weight_bits == self.activation_bits == self.kv_bits == 16
+        if is_full != (self.low_bit_tokens == 0):
+            raise ValueError("low_bit_tokens is 0 in full precision, and only there")
+        if self.low_bit_tokens > self.tokens:
+            raise ValueError("low_bit_tokens are some of tokens, so they cannot be more")
+        return self
+
+    @property
+    def low_bit_share(self) -> float:
+        """Share of the tokens that were trained at low bits, 0 to 1."""
+        return self.low_bit_tokens / self.tokens
+
+
+class PostQuantization(_Strict):
+    """How a trained model was quantised afterwards.
+
+    Attributes:
+        method: of ``edge.quantize``.
+        group: columns that share a scale; None is a row.
+        trained_loss: of the model before, on the same text, in the record's unit.
+    """
+
+    method: str
+    weight_bits: Bits
+    group: Count | None = None
+    trained_loss: Positive
+
+
+class Record(_Strict):
+    """One model and its held-out loss.
+
+    Attributes:
+        unit: of every loss; perplexities and losses in bits are not taken.
+        text: that was trained on and measured, as NAME; losses compare only where it and the vocabulary agree.
+        parameters: N, without embedding and head.
+        embedding_parameters: of both.
+        loss: held out; ``loss_tokens`` is how many tokens were predicted.
+        train_loss: mean over the last tenth of the training steps; None if it was not kept.
+        seconds: of training, or of quantising and measuring.
+        machine: the processor, and threads.
+        commit: of this project when it ran.
+    """
+
+    schema_version: Literal["edge.scaling/1"]
+    unit: Literal["nats per token"]
+    text: str
+    shape: Shape
+    parameters: Count
+    embedding_parameters: Count
+    training: Training
+    post: PostQuantization | None = None
+    loss: Positive
+    loss_tokens: Count
+    train_loss: Positive | None = None
+    seconds: Positive
+    machine: str
+    commit: str
+
+    @property
+    def key(self) -> str:
+        """Everything that decides the loss, as text: two records with one key are the same run."""
+        decides = self.model_dump(include={"text", "shape", "training", "post", "loss_tokens"})
+        if decides["post"] is not None:
+            del decides["post"]["trained_loss"]
+        return json.dumps(decides, sort_keys=True)
+
+    @property
+    def damage(self) -> float:
+        """What quantising afterwards added to the loss; an error where nothing was quantised."""
+        assert self.post is not None
+        return self.loss - self.post.trained_loss
+
+
+def read_records(paths: Sequence[Path]) -> list[Record]:
+    """Read files of records as one; a line that is in two files counts once.
+
+    Raises:
+        ValueError: a file is missing, a line is no record of this schema and unit, or two runs that are the
+            same have other losses.
+    """
+    found: dict[str, tuple[Record, str]] = {}
+    for path in paths:
+        for place, record in _lines(path):
+            known, where = found.setdefault(record.key, (record, place))
+            if known.loss != record.loss:
+                raise ValueError(
+                    f"{place} is the run of {where} with another loss ({record.loss:g}, {known.loss:g}); "
+                    "remove one of them"
+                )
+            if where != place and where.rpartition(":")[0] == str(path):
+                raise ValueError(f"{place} repeats {where}; remove one of them")
+    return [record for record, _ in found.values()]
+
+
+def _lines(path: Path) -> Iterable[tuple[str, Record]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
+        raise ValueError(f"there is no file of records {path}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        place = f"{path}:{number}"
+        try:
+            yield place, Record.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "JSON"
+            raise ValueError(
+                f"{place} is not a record of {SCHEMA} in {UNIT}: {where}: {first['msg']}"
+            ) from error
+
+
+def append_record(path: Path, record: Record) -> None:
+    """Append a record in one write, so that a line is whole or absent; several processes may append."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        file.write(record.model_dump_json(exclude_defaults=True).encode() + b"\n")
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records to a new file, in one step."""
+    with staged_file(path) as staged:
+        lines = (record.model_dump_json(exclude_defaults=True) for record in records)
+        staged.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
