@@ -80,18 +80,22 @@ class Training(_Strict):
         return self.low_bit_tokens / self.tokens
 
 
-class PostQuantization(_Strict):
-    """How a trained model was quantised afterwards.
+class Quantizer(_Strict):
+    """How a trained model is quantised afterwards.
 
     Attributes:
         method: of ``edge.quantize``.
         group: columns that share a scale; None is a row.
-        trained_loss: of the model before, on the same text, in the record's unit.
     """
 
     method: str
     weight_bits: Bits
     group: Count | None = None
+
+
+class PostQuantization(Quantizer):
+    """A quantisation that was done; ``trained_loss`` is of the model before it, on the same text."""
+
     trained_loss: Positive
 
 
@@ -100,11 +104,10 @@ class Record(_Strict):
 
     Attributes:
         unit: of every loss; perplexities and losses in bits are not taken.
-        text: that was trained on and measured, as NAME; losses compare only where it and the vocabulary agree.
+        text: name and hash of the tokens that were trained on and measured; other texts' losses do not compare.
         parameters: N, without embedding and head.
         embedding_parameters: of both.
         loss: held out; ``loss_tokens`` is how many tokens were predicted.
-        train_loss: mean over the last tenth of the training steps; None if it was not kept.
         seconds: of training, or of quantising and measuring.
         machine: the processor, and threads.
         commit: of this project when it ran.
@@ -120,7 +123,6 @@ class Record(_Strict):
     post: PostQuantization | None = None
     loss: Positive
     loss_tokens: Count
-    train_loss: Positive | None = None
     seconds: Positive
     machine: str
     commit: str
@@ -128,16 +130,20 @@ class Record(_Strict):
     @property
     def key(self) -> str:
         """Everything that decides the loss, as text: two records with one key are the same run."""
-        decides = self.model_dump(include={"text", "shape", "training", "post", "loss_tokens"})
-        if decides["post"] is not None:
-            del decides["post"]["trained_loss"]
-        return json.dumps(decides, sort_keys=True)
+        return run_key(self.text, self.shape, self.training, self.post)
 
     @property
     def damage(self) -> float:
         """What quantising afterwards added to the loss; an error where nothing was quantised."""
         assert self.post is not None
         return self.loss - self.post.trained_loss
+
+
+def run_key(text: str, shape: Shape, training: Training, post: Quantizer | None) -> str:
+    """Name a run by everything that decides its loss."""
+    quantizer = None if post is None else post.model_dump(include=set(Quantizer.model_fields))
+    decides = [text, shape.model_dump(), training.model_dump(), quantizer]
+    return json.dumps(decides, sort_keys=True)
 
 
 def read_records(paths: Sequence[Path]) -> list[Record]:

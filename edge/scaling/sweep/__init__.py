@@ -1,0 +1,1 @@
+"""Train and quantise a grid of small models, and record their losses."""

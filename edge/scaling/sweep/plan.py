@@ -1,0 +1,173 @@
+"""Read a plan, a JSON file that names grids of runs, and list its tasks."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge.formats import grid_for_bits
+from edge.scaling.records import Bits, Count, Positive, Quantizer, Shape, Training
+from edge.scaling.sweep.tasks import PostTask, Task, TrainTask, parameters
+
+Share = Annotated[float, Field(gt=0, le=1)]
+NonEmpty = Annotated[list, Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Text(_Strict):
+    """What is trained on and measured.
+
+    Attributes:
+        data, held_out: as ``edge.training`` names them.
+        tokenizer_data: that the tokenizer is trained on.
+    """
+
+    name: str
+    data: list[str]
+    held_out: str
+    tokenizer_data: list[str]
+    vocab_size: Count
+
+
+class Size(_Strict):
+    """Shape of a model with heads of ``head_dim``, and its peak learning rates.
+
+    Attributes:
+        low_bit_learning_rate: where low bits start from a full-precision model.
+    """
+
+    dim: Count
+    layers: Count
+    ffn_dim: Count
+    head_dim: Count = 16
+    learning_rate: Positive
+    low_bit_learning_rate: Positive
+
+
+class Grid(_Strict):
+    """A grid of runs: each size, with each amount of text, at each width, with each seed.
+
+    Attributes:
+        sizes: names of the plan's sizes.
+        tokens_per_parameter: of all stages together; N does not count the embedding.
+        weight_bits: 16 is full precision.
+        activation_bits, kv_bits: while low bits are trained.
+        low_bit_shares: of the tokens at low bits; 1 is from scratch. Full precision ignores it.
+        schedule: of the learning rate, by its name in transformers.
+        seeds: from 0 on.
+    """
+
+    sizes: list[str]
+    tokens_per_parameter: list[Positive]
+    weight_bits: list[Bits] = [16.0]
+    activation_bits: Bits = 16.0
+    kv_bits: Bits = 16.0
+    low_bit_shares: list[Share] = [1.0]
+    method: str = "paretoq"
+    schedule: str = "cosine"
+    seeds: Count = 1
+
+
+class Post(_Strict):
+    """Ways to quantise each full-precision model afterwards: all combinations."""
+
+    methods: list[str]
+    weight_bits: list[Bits]
+    groups: list[Count | None] = [None]
+
+
+class Plan(_Strict):
+    """A sweep; see ``plans/small.json`` for one."""
+
+    text: Text
+    context: Count = 256
+    batch_size: Count = 8
+    sizes: dict[str, Size]
+    trained: list[Grid]
+    post: list[Post] = []
+
+    def shape(self, size: Size) -> Shape:
+        return Shape(
+            dim=size.dim, layers=size.layers, heads=size.dim // size.head_dim,
+            kv_heads=size.dim // size.head_dim, head_dim=size.head_dim, ffn_dim=size.ffn_dim,
+            vocab_size=self.text.vocab_size,
+        )  # fmt: skip
+
+    def tasks(self) -> list[Task]:
+        """List every run once; a run's parent comes before it."""
+        trained: dict[TrainTask, None] = {}
+        for grid in self.trained:
+            for task in self._grid_tasks(grid):
+                if task.parent is not None:
+                    trained[task.parent] = None
+                trained[task] = None
+        full = [task for task in trained if task.training.low_bit_tokens == 0]
+        ways = [
+            Quantizer(method=method, weight_bits=bits, group=group)
+            for post in self.post
+            for method, bits, group in product(post.methods, post.weight_bits, post.groups)
+        ]
+        return [*trained, *(PostTask(task, way) for task in full for way in dict.fromkeys(ways))]
+
+    def _grid_tasks(self, grid: Grid) -> list[TrainTask]:
+        return [
+            self._task(grid, self.sizes[size], ratio, bits, share, seed)
+            for size, ratio, bits, share, seed in product(
+                grid.sizes,
+                grid.tokens_per_parameter,
+                grid.weight_bits,
+                grid.low_bit_shares,
+                range(grid.seeds),
+            )
+        ]
+
+    def _task(self, grid: Grid, size: Size, ratio: float, bits: float, share: float, seed: int) -> TrainTask:
+        shape, batch = self.shape(size), self.context * self.batch_size
+        steps = max(2, round(ratio * parameters(shape) / batch))
+        full_steps = min(steps - 1, round(steps * (1 - share)))
+        full = Training(
+            tokens=(full_steps or steps) * batch, schedule=grid.schedule, learning_rate=size.learning_rate,
+            batch_tokens=batch, seed=seed,
+        )  # fmt: skip
+        if bits == grid.activation_bits == grid.kv_bits == 16:
+            return TrainTask(shape, full.model_copy(update={"tokens": steps * batch}))
+        low = Training(
+            tokens=steps * batch, low_bit_tokens=(steps - full_steps) * batch, weight_bits=bits,
+            activation_bits=grid.activation_bits, kv_bits=grid.kv_bits, method=grid.method,
+            schedule=grid.schedule, learning_rate=size.learning_rate, batch_tokens=batch, seed=seed,
+            low_bit_learning_rate=size.low_bit_learning_rate if full_steps else None,
+        )  # fmt: skip
+        return TrainTask(shape, low, TrainTask(shape, full) if full_steps else None)
+
+
+def read_plan(path: Path) -> Plan:
+    """Read and check a plan.
+
+    Raises:
+        ValueError: it is missing or malformed, or names what is not there; the message says where.
+    """
+    try:
+        plan = Plan.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ValueError(f"there is no plan {path}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "JSON"
+        raise ValueError(f"{path} is not a plan of a sweep: {where}: {first['msg']}") from error
+    for name, size in plan.sizes.items():
+        if size.dim % size.head_dim:
+            raise ValueError(
+                f"{path}: size {name} has {size.dim} columns, which heads of {size.head_dim} do not fill"
+            )
+    for grid in plan.trained:
+        if unknown := [name for name in grid.sizes if name not in plan.sizes]:
+            raise ValueError(f"{path} trains the size {unknown[0]}, which it does not describe")
+        for bits in grid.weight_bits:
+            grid_for_bits(bits)
+    return plan

@@ -1,0 +1,108 @@
+"""Run the tasks of a sweep on several processes, cheap ones first, each after the one it starts from."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+
+from edge.files import write_text
+from edge.scaling.records import Record, append_record
+from edge.scaling.sweep.run import Room, run
+from edge.scaling.sweep.tasks import PostTask, Task, TrainTask
+
+
+class Sweep:
+    """What is done, what failed, and what is left.
+
+    Args:
+        tasks: parents before what starts from them.
+        seconds: predicted for each task.
+        losses: of the tasks that are recorded, by key.
+        records: the file that records are appended to.
+    """
+
+    def __init__(
+        self,
+        room: Room,
+        tasks: Sequence[Task],
+        seconds: dict[Task, float],
+        losses: dict[str, float],
+        records: Path,
+    ) -> None:
+        self.room, self.seconds, self.losses, self.records = room, seconds, losses, records
+        self.failures: dict[Task, str] = {}
+        left = [task for task in tasks if not self._is_done(task) or self._is_needed(task, tasks)]
+        self.waiting = sorted(left, key=self._rank)
+        self.total = sum(self.seconds[task] for task in self.waiting)
+        self.measured = self.predicted = 0.0
+
+    def go(self, workers: int, until: float, say: Callable[[str], None]) -> None:
+        """Run what is left; start nothing that would not end before ``until``, a time.monotonic()."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([run.__module__])
+        os.environ["OMP_NUM_THREADS"] = "1"
+        running: dict[Future[Record], Task] = {}
+        with ProcessPoolExecutor(workers, context) as pool:
+            try:
+                while True:
+                    while len(running) < workers and (task := self._next(set(running.values()), until)):
+                        running[pool.submit(run, task, self.room, self._trained_loss(task))] = task
+                    if not running:
+                        return
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        self._end(running.pop(future), future, say)
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    @property
+    def pace(self) -> float:
+        """Measured seconds for each predicted one, so far."""
+        return self.measured / self.predicted if self.predicted else 1.0
+
+    def _is_done(self, task: Task) -> bool:
+        return task.key(self.room.text) in self.losses
+
+    def _is_needed(self, task: Task, tasks: Sequence[Task]) -> bool:
+        """Whether a recorded model was removed, and something still starts from it."""
+        if not isinstance(task, TrainTask) or self.room.model(task).is_dir():
+            return False
+        return any(other.parent == task and not self._is_done(other) for other in tasks)
+
+    def _rank(self, task: Task) -> float:
+        """Sort by the cost of a task, and what is quantised right after its model."""
+        return self.seconds[task.parent] if isinstance(task, PostTask) else self.seconds[task]
+
+    def _next(self, running: set[Task], until: float) -> Task | None:
+        blocked = running | set(self.waiting)
+        for task in self.waiting:
+            if task.parent in self.failures:
+                self.failures[task] = "what it starts from failed"
+            elif task.parent not in blocked and time.monotonic() + self.pace * self.seconds[task] <= until:
+                self.waiting.remove(task)
+                return task
+        self.waiting = [task for task in self.waiting if task not in self.failures]
+        return None
+
+    def _trained_loss(self, task: Task) -> float | None:
+        return self.losses[task.parent.key(self.room.text)] if isinstance(task, PostTask) else None
+
+    def _end(self, task: Task, future: Future[Record], say: Callable[[str], None]) -> None:
+        self.total -= self.seconds[task]
+        try:
+            record = future.result()
+        except ValueError as error:  # the run diverged: what it says is of use, and the others go on
+            self.failures[task] = str(error)
+            write_text(self.room.directory / "failed" / f"{task.name}.txt", f"{error}\n")
+            say(f"failed: {task.title}: {error}")
+            return
+        self.measured += record.seconds
+        self.predicted += self.seconds[task]
+        if not self._is_done(task):
+            append_record(self.records, record)
+            self.losses[record.key] = record.loss
+        say(f"{task.title}: loss {record.loss:.4f}, {record.seconds:.0f} s")
