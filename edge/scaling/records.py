@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from edge.files import staged_file
 
-SCHEMA = "edge.scaling/1"
-UNIT = "nats per token"
+SCHEMA: Literal["edge.scaling/1"] = "edge.scaling/1"
+UNIT: Literal["nats per token"] = "nats per token"
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -104,7 +104,7 @@ class Record(_Strict):
 
     Attributes:
         unit: of every loss; perplexities and losses in bits are not taken.
-        text: name and hash of the tokens that were trained on and measured; other texts' losses do not compare.
+        text: name and hash of the tokens that were trained on and measured; only its own losses compare.
         parameters: N, without embedding and head.
         embedding_parameters: of both.
         loss: held out; ``loss_tokens`` is how many tokens were predicted.

@@ -8,12 +8,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge.formats import grid_for_bits
+from edge.formats import BITS_CHOICES, GRIDS, grid_for_bits
+from edge.formats.weight import GROUP_SIZES
+from edge.quantizers.methods import METHODS
+from edge.quantizers.post_methods import POST_METHODS
 from edge.scaling.records import Bits, Count, Positive, Quantizer, Shape, Training
 from edge.scaling.sweep.tasks import PostTask, Task, TrainTask, parameters
 
 Share = Annotated[float, Field(gt=0, le=1)]
-NonEmpty = Annotated[list, Field(min_length=1)]
+POST_BITS = tuple(sorted({grid.bits for grid in GRIDS if grid.bits > 1}))
 
 
 class _Strict(BaseModel):
@@ -160,14 +163,29 @@ def read_plan(path: Path) -> Plan:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "JSON"
         raise ValueError(f"{path} is not a plan of a sweep: {where}: {first['msg']}") from error
+    try:
+        _check(plan)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return plan
+
+
+def _check(plan: Plan) -> None:
+    """Raise ValueError where the parts of a plan do not fit together."""
     for name, size in plan.sizes.items():
         if size.dim % size.head_dim:
-            raise ValueError(
-                f"{path}: size {name} has {size.dim} columns, which heads of {size.head_dim} do not fill"
-            )
+            raise ValueError(f"heads of {size.head_dim} do not fill the {size.dim} columns of size {name}")
     for grid in plan.trained:
         if unknown := [name for name in grid.sizes if name not in plan.sizes]:
-            raise ValueError(f"{path} trains the size {unknown[0]}, which it does not describe")
+            raise ValueError(f"the size {unknown[0]} is trained and not described")
+        if grid.method not in METHODS:
+            raise ValueError(f"unknown method {grid.method}; known are {', '.join(METHODS)}")
         for bits in grid.weight_bits:
-            grid_for_bits(bits)
-    return plan
+            METHODS[grid.method].grid(bits, BITS_CHOICES)
+    for post in plan.post:
+        if unknown := [name for name in post.methods if name not in POST_METHODS]:
+            raise ValueError(f"unknown method {unknown[0]}; known are {', '.join(POST_METHODS)}")
+        if odd := [group for group in post.groups if group not in (None, *GROUP_SIZES)]:
+            raise ValueError(f"groups have {', '.join(map(str, GROUP_SIZES))} columns, not {odd[0]}")
+        for bits in post.weight_bits:
+            grid_for_bits(bits, POST_BITS)
