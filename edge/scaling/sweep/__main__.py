@@ -79,8 +79,9 @@ def _announce(tasks: list[Task], sweep: Sweep, workers: int, console: Console) -
     trained = sum(isinstance(task, TrainTask) for task in tasks)
     left = [sum(isinstance(task, kind) for task in sweep.waiting) for kind in (TrainTask, PostTask)]
     console.print(
-        f"{trained} models to train and {len(tasks) - trained} to quantise; {left[0]} and {left[1]} are left, "
-        f"which take {sweep.total / 3600:.1f} hours of a core, {sweep.total / workers / 3600:.1f} with "
+        f"{trained} models to train and {len(tasks) - trained} to quantise, of which {left[0]} and {left[1]} "
+        "are left; "
+        f"they take {sweep.total / 3600:.1f} hours of a core, {sweep.total / workers / 3600:.1f} with "
         f"{workers} at a time"
     )
 

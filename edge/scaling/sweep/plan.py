@@ -8,15 +8,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge.formats import BITS_CHOICES, GRIDS, grid_for_bits
+from edge.formats import BITS_CHOICES, grid_for_bits
 from edge.formats.weight import GROUP_SIZES
+from edge.quantize.flags import BITS as POST_BITS
 from edge.quantizers.methods import METHODS
 from edge.quantizers.post_methods import POST_METHODS
 from edge.scaling.records import Bits, Count, Positive, Quantizer, Shape, Training
 from edge.scaling.sweep.tasks import PostTask, Task, TrainTask, parameters
 
 Share = Annotated[float, Field(gt=0, le=1)]
-POST_BITS = tuple(sorted({grid.bits for grid in GRIDS if grid.bits > 1}))
 
 
 class _Strict(BaseModel):
