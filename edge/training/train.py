@@ -20,6 +20,7 @@ from edge.data import PackedBlocks, Source, TokenStream, token_stream
 from edge.files import only_writer
 from edge.model.decoder import Decoder
 from edge.model.tokenizer import Tokenizer
+from edge.quantizers.activations import round_activations
 from edge.training.arguments import accumulation, as_flags, parse
 from edge.training.checkpoints import checkpoints_dir, last_checkpoint, step_of
 from edge.training.divergence import Diverged, StopWhenDiverged, how_to_go_on
@@ -89,6 +90,7 @@ def train(config: TrainConfig, rest: list[str]) -> float | None:
     if last is None:
         method.calibrate(model, (blocks[i]["tokens"][None, :-1] for i in range(len(blocks))))
     teacher = teacher_of(config, model, tokenizer)
+    round_activations(model, config.activation_bits, config.kv_bits)
     module = NextTokenLoss(model, teacher, config.distill, arguments.bf16, method)
     with only_writer(directory) if arguments.process_index == 0 else nullcontext():
         if last_checkpoint(directory) != last or _has_files(output):

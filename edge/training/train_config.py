@@ -7,6 +7,7 @@ from typing import Any
 
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, Grid, grid_for_bits
 from edge.model.config import NAMED_MODELS
+from edge.quantizers.activations import check_activation_bits
 from edge.quantizers.base import Method
 from edge.quantizers.methods import METHODS, PARETOQ
 from edge.training.presets import PRESETS, Preset
@@ -89,6 +90,10 @@ class TrainConfig:
     embedding_bits: int = _flag(
         16, "bits of token embedding and output head: 4, 8, or 16 to keep them, as ParetoQ does"
     )
+    activation_bits: int = _flag(
+        16, "bits, 2 to 8, that what a layer's linears read is rounded to while training; programs have 8"
+    )
+    kv_bits: int = _flag(16, "bits, 2 to 8, that keys and values are rounded to while training")
     data_cache: str | None = _flag(
         None, "directory for tokenised data (default: ~/.cache/edge-lowbit/tokens)"
     )
@@ -174,6 +179,8 @@ class TrainConfig:
 
     def _check_parts(self) -> None:
         grid_for_bits(self.embedding_bits, EMBEDDING_BITS_CHOICES)
+        check_activation_bits(self.activation_bits, "--activation-bits")
+        check_activation_bits(self.kv_bits, "--kv-bits")
         if self.bits == FULL_PRECISION.bits and (self.patterns or self.embedding_bits != FULL_PRECISION.bits):
             raise ValueError(
                 "--mixed and --embedding-bits are for low-bit models: give --bits 4, 3, 2, 1.58 or 1 "

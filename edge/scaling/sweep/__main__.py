@@ -28,7 +28,7 @@ from edge.scaling.records import read_records
 from edge.scaling.sweep.cost import Costs
 from edge.scaling.sweep.plan import Plan, read_plan
 from edge.scaling.sweep.run import Room, model_config
-from edge.scaling.sweep.schedule import Sweep
+from edge.scaling.sweep.schedule import Sweep, processes
 from edge.scaling.sweep.tasks import PostTask, Task, TrainTask
 
 RECORDS, TOKENIZER = "records.jsonl", "tokenizer.json"
@@ -107,7 +107,8 @@ def main(argv: list[str] | None = None) -> int:
                 left = sweep.total * sweep.pace / flags.workers / 3600
                 console.print(f"[{ended}/{count}, {left:.1f} h left] {sentence}", markup=False)
 
-            sweep.go(flags.workers, started + flags.hours * 3600, say)
+            with processes(flags.workers) as pool:
+                sweep.go(pool, flags.workers, started + flags.hours * 3600, say)
             if sweep.failures:
                 console.print(f"{len(sweep.failures)} runs failed; see {flags.output / 'failed'}")
     return 0

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge.formats import BITS_CHOICES, grid_for_bits
 from edge.formats.weight import GROUP_SIZES
 from edge.quantize.flags import BITS as POST_BITS
+from edge.quantizers.activations import check_activation_bits
 from edge.quantizers.methods import METHODS
 from edge.quantizers.post_methods import POST_METHODS
 from edge.scaling.records import Bits, Count, Positive, Quantizer, Shape, Training
@@ -69,8 +70,8 @@ class Grid(_Strict):
     sizes: list[str]
     tokens_per_parameter: list[Positive]
     weight_bits: list[Bits] = [16.0]
-    activation_bits: Bits = 16.0
-    kv_bits: Bits = 16.0
+    activation_bits: int = 16
+    kv_bits: int = 16
     low_bit_shares: list[Share] = [1.0]
     method: str = "paretoq"
     schedule: str = "cosine"
@@ -180,6 +181,8 @@ def _check(plan: Plan) -> None:
             raise ValueError(f"the size {unknown[0]} is trained and not described")
         if grid.method not in METHODS:
             raise ValueError(f"unknown method {grid.method}; known are {', '.join(METHODS)}")
+        check_activation_bits(grid.activation_bits, "activation_bits")
+        check_activation_bits(grid.kv_bits, "kv_bits")
         for bits in grid.weight_bits:
             METHODS[grid.method].grid(bits, BITS_CHOICES)
     for post in plan.post:

@@ -96,6 +96,8 @@ def _train(task: TrainTask, room: Room) -> float:
     ]  # fmt: skip
     if training.weight_bits < 16:
         words.append(f"--method={training.method}")
+    if training.low_bit_tokens:
+        words += [f"--activation-bits={training.activation_bits:g}", f"--kv-bits={training.kv_bits:g}"]
     config, rest = parse(words)
     torch.manual_seed(training.seed)
     perplexity = train(config, rest)

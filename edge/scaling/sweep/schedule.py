@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 
 from edge.files import write_text
 from edge.scaling.records import Record, append_record
 from edge.scaling.sweep.run import Room, run
 from edge.scaling.sweep.tasks import PostTask, Task, TrainTask
+
+#: PR_SET_PDEATHSIG of prctl(2).
+_SIGNAL_OF_PARENTS_DEATH = 1
+
+
+def _end_with_parent() -> None:
+    """Let a worker be killed when the sweep ends, however that ends; its run goes on from a checkpoint."""
+    ctypes.CDLL(None).prctl(_SIGNAL_OF_PARENTS_DEATH, signal.SIGKILL)
+
+
+def processes(workers: int) -> ProcessPoolExecutor:
+    """Start processes that have all modules and one thread each."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([run.__module__])
+    os.environ["OMP_NUM_THREADS"] = "1"
+    return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
 
 
 class Sweep:
@@ -40,24 +58,20 @@ class Sweep:
         self.total = sum(self.seconds[task] for task in self.waiting)
         self.measured = self.predicted = 0.0
 
-    def go(self, workers: int, until: float, say: Callable[[str], None]) -> None:
-        """Run what is left; start nothing that would not end before ``until``, a time.monotonic()."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([run.__module__])
-        os.environ["OMP_NUM_THREADS"] = "1"
+    def go(self, pool: Executor, workers: int, until: float, say: Callable[[str], None]) -> None:
+        """Run what is left, ``workers`` at a time; start nothing that would not end before ``until``.
+
+        Args:
+            until: of ``time.monotonic()``.
+        """
         running: dict[Future[Record], Task] = {}
-        with ProcessPoolExecutor(workers, context) as pool:
-            try:
-                while True:
-                    while len(running) < workers and (task := self._next(set(running.values()), until)):
-                        running[pool.submit(run, task, self.room, self._trained_loss(task))] = task
-                    if not running:
-                        return
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        self._end(running.pop(future), future, say)
-            except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        while True:
+            while len(running) < workers and (task := self._next(set(running.values()), until)):
+                running[pool.submit(run, task, self.room, self._trained_loss(task))] = task
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                self._end(running.pop(future), future, say)
 
     @property
     def pace(self) -> float:
