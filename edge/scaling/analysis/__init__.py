@@ -1,0 +1,1 @@
+"""Say what the records of a sweep show, in words, tables and pictures."""

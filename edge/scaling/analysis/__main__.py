@@ -1,0 +1,74 @@
+"""Write what the records of a sweep show: questions, answers, tables and pictures, as Markdown and SVG.
+
+Every figure is computed from the records that are given, and a question that they cannot answer is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.cli import flag, main_guard, parse_flags, refuse_unwritable
+from edge.files import replace_directory
+from edge.latency.report.svg import as_file
+from edge.scaling.analysis import damage, noise, schedules, shares, turning, widths
+from edge.scaling.analysis.groups import size
+from edge.scaling.analysis.section import Section
+from edge.scaling.records import Record, read_records
+
+#: In the order of the text; a new question is a file and a row.
+QUESTIONS: tuple[Callable[[Sequence[Record]], Section | None], ...] = (
+    noise.section, widths.section, damage.section, turning.section, schedules.section, shares.section,
+)  # fmt: skip
+RESULTS = "README.md"
+
+
+@dataclass(frozen=True)
+class AnalysisFlags:
+    """Flags of ``python -m edge.scaling.analysis``."""
+
+    records: str = flag("files of records, with commas")
+    output: Path = flag("directory for the text and its pictures; it is replaced")
+
+
+def circumstances(records: Sequence[Record], command: str) -> str:
+    """Say which runs the text is about."""
+    trained = [record for record in records if record.post is None]
+    sizes = sorted({record.parameters for record in trained})
+    ratios = [record.training.tokens / record.parameters for record in trained]
+    hours = sum(record.seconds for record in records) / 3600
+    machines = sorted({record.machine for record in records})
+    return (
+        f"# What precision costs small models\n\n{len(trained)} trained models of {size(sizes[0])} to "
+        f"{size(sizes[-1])} parameters (without the embedding), {min(ratios):.3g} to {max(ratios):,.3g} "
+        f"tokens for each, and {len(records) - len(trained)} models quantised after training, on "
+        f"{trained[0].text}; {hours:.1f} hours on {'; '.join(machines)}. Losses are held out, in nats per "
+        "token. These models are a hundred to a thousand times smaller than those of the papers.\n\n"
+        f"Written by `{command}`.\n"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    flags = parse_flags(AnalysisFlags, argv, "edge.scaling.analysis", str(__doc__))
+    refuse_unwritable(flags.output)
+    records = read_records([Path(name) for name in flags.records.split(",")])
+    texts = {record.text for record in records}
+    if len(texts) != 1:
+        raise ValueError(f"records of {len(texts)} texts do not compare: {', '.join(sorted(texts))}")
+    if not any(record.post is None for record in records):
+        raise ValueError("there is no trained model among the records")
+    sections = [found for question in QUESTIONS if (found := question(records))]
+    command = f"python -m edge.scaling.analysis --records {flags.records} --output {flags.output}"
+    text = "\n".join([circumstances(records, command), *(section.markdown() for section in sections)])
+    with replace_directory(flags.output) as staged:
+        (staged / RESULTS).write_text(text, encoding="utf-8")
+        for section in sections:
+            for name, drawing in section.pictures().items():
+                (staged / name).write_text(as_file(drawing), encoding="utf-8")
+    print(f"{flags.output / RESULTS}: {len(sections)} questions, {len(records)} records")
+    return 0
+
+
+if __name__ == "__main__":
+    main_guard(main)

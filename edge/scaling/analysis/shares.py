@@ -1,0 +1,85 @@
+"""Which share of the tokens is best trained at low bits?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from edge.scaling.analysis.charts import Dot, curves
+from edge.scaling.analysis.groups import Mean, means, size
+from edge.scaling.analysis.noise import spread
+from edge.scaling.analysis.section import Section, Table
+from edge.scaling.records import Record
+
+#: ParetoQ's share (arXiv 2502.02631, figure 2), and the constant of arXiv 2509.22935, f* = exp(-a / ln S).
+PARETOQ_SHARE, FRACTION_CONSTANT = 0.1, 6.7297
+
+
+def predicted_share(tokens: float, parameters: float, bits: float) -> float:
+    """Best share by arXiv 2509.22935, whose S is tokens over parameters' bytes at the low bits."""
+    return math.exp(-FRACTION_CONSTANT / math.log(tokens / (parameters * bits / 8)))
+
+
+def section(records: Sequence[Record]) -> Section | None:
+    """Answer with the best measured share for each size, token count and width."""
+    trained = means(
+        r for r in records
+        if r.post is None and r.training.low_bit_tokens and r.training.method == "paretoq"
+        and r.training.activation_bits == r.training.kv_bits == 16
+    )  # fmt: skip
+    found: dict[tuple[float, int, int], list[Mean]] = {}
+    for mean in trained:
+        training = mean.record.training
+        found.setdefault((training.weight_bits, mean.record.parameters, training.tokens), []).append(mean)
+    found = {key: line for key, line in sorted(found.items()) if len(line) > 2}
+    if not found:
+        return None
+    margin = 2 * (spread(records) or 0.0)
+    rows = [
+        [
+            "bits",
+            "parameters",
+            "tokens each",
+            "best share",
+            "as good within noise",
+            "10 % costs",
+            "2509.22935",
+        ]
+    ]
+    for (bits, parameters, tokens), line in found.items():
+        line.sort(key=lambda mean: mean.record.training.low_bit_share)
+        best = min(line, key=lambda mean: mean.loss)
+        good = [_share(mean) for mean in line if mean.loss <= best.loss + margin]
+        tenth = min(line, key=lambda mean: abs(mean.record.training.low_bit_share - PARETOQ_SHARE))
+        rows.append(
+            [
+                f"{bits:g}", size(parameters), f"{tokens / parameters:.3g}", _share(best), ", ".join(good),
+                f"{tenth.loss - best.loss:.3f}", f"{predicted_share(tokens, parameters, bits):.0%}",
+            ]
+        )  # fmt: skip
+    shares = sorted({mean.record.training.low_bit_share for line in found.values() for mean in line})
+    bests = [min(line, key=lambda m: m.loss).record.training.low_bit_share for line in found.values()]
+    answer = (
+        f"Of shares from {shares[0]:.0%} to {shares[-1]:.0%}, the best lay between {min(bests):.0%} and "
+        f"{max(bests):.0%} in {len(found)} comparisons with the same tokens in all."
+    )
+    dots = [
+        Dot(
+            mean.record.training.low_bit_share,
+            mean.loss,
+            f"{tokens / parameters:.3g} tokens each",
+            f"{size(parameters)}, {bits:g} bits",
+        )
+        for (bits, parameters, tokens), line in found.items()
+        for mean in line
+    ]
+    picture = curves(
+        "Loss by the share of low-bit tokens", answer, ("share of the tokens", "loss, nats"), dots
+    )
+    return Section(
+        "shares", "Which share of training belongs to low bits?", [answer], [Table(rows)], [picture]
+    )
+
+
+def _share(mean: Mean) -> str:
+    return f"{mean.record.training.low_bit_share:.0%}"

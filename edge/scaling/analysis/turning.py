@@ -1,0 +1,63 @@
+"""Is there a number of tokens beyond which more pretraining makes the quantised model worse?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge.scaling.analysis.charts import Dot, curves
+from edge.scaling.analysis.damage import quantized
+from edge.scaling.analysis.groups import series, size, way
+from edge.scaling.analysis.noise import spread
+from edge.scaling.analysis.section import Section, Table
+from edge.scaling.records import Record
+
+#: Ways to quantise that the picture shows; the answer counts all.
+_SHOWN = ("RTN, 3 bits", "RTN, 2 bits", "GPTQ, 2 bits", "GPTQ, 2 bits, groups of 32")
+
+
+def section(records: Sequence[Record]) -> Section | None:
+    """Answer with the series of token counts whose best is not the last, by more than noise."""
+    found = quantized(records)
+    lines = series(found, lambda mean: (way(mean.record), mean.record.parameters))
+    lines = {key: line for key, line in lines.items() if len(line) > 2}
+    if not lines:
+        return None
+    margin = 2 * (spread(records) or 0.0)
+    rows = [["", "parameters", "best at tokens each", "its loss", "most tokens each", "loss there"]]
+    turned = []
+    for (name, parameters), line in lines.items():
+        best, last = min(line, key=lambda mean: mean.loss), line[-1]
+        if last.loss > best.loss + margin:
+            turned.append(name)
+            rows.append(
+                [
+                    name,
+                    size(parameters),
+                    f"{best.ratio:.3g}",
+                    f"{best.loss:.3f}",
+                    f"{last.ratio:.3g}",
+                    f"{last.loss:.3f}",
+                ]
+            )
+    most = max(line[-1].ratio for line in lines.values())
+    if turned:
+        which = ", ".join(sorted(set(turned)))
+        answer = (
+            f"Yes: in {len(turned)} of {len(lines)} series the quantised model was best before the last "
+            f"number of tokens, by more than noise: {which}. Elsewhere more tokens never hurt, up to "
+            f"{most:,.0f} for each parameter."
+        )
+    else:
+        answer = (
+            f"Not here: in all {len(lines)} series the quantised model was best, or as good, at the most "
+            f"tokens (up to {most:,.0f} for each parameter)."
+        )
+    dots = [
+        Dot(mean.ratio, mean.loss, size(parameters), name)
+        for (name, parameters), line in sorted(lines.items(), key=lambda item: (item[0][1], item[0][0]))
+        if name in _SHOWN
+        for mean in line
+    ]
+    picture = curves("Loss after quantising", answer, ("tokens per parameter", "loss, nats"), dots)
+    tables = [Table(rows)] if turned else []
+    return Section("turning", "Is there a point beyond which pretraining hurts?", [answer], tables, [picture])
