@@ -1,0 +1,1 @@
+"""Fit laws to records, and say how far they can be trusted."""

@@ -1,0 +1,86 @@
+"""Choose the records that a law speaks of, and refuse those that cannot be fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.scaling.laws.law import DAMAGE, Array, Inputs, Law
+from edge.scaling.records import Record, run_key
+
+#: Damage in nats below which it is noise; its logarithm would weigh as much as that of what is seen.
+LEAST_DAMAGE = 0.003
+#: Records that each constant needs, and values of each input.
+RECORDS_EACH, VALUES_EACH = 2, 3
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a law is fitted to.
+
+    Attributes:
+        measured: loss or damage [n], nats per token.
+        model: a number [n] that records of one trained model share.
+        left_out: records whose damage is too small to be seen.
+    """
+
+    inputs: Inputs
+    measured: Array
+    model: Array
+    left_out: int = 0
+
+    def __getitem__(self, where: Array | NDArray[np.bool_]) -> Data:
+        return Data(self.inputs[where], self.measured[where], self.model[where])
+
+
+def data_of(law: Law, records: Sequence[Record], post_method: str = "") -> Data:
+    """Take the records that a law speaks of.
+
+    A law of damage takes what was quantised after training, by one method if it is named; a law of loss takes
+    trained models, and of them what its formula knows: full precision alone for the law of full precision.
+
+    Raises:
+        ValueError: texts are mixed; too few records, or too few values of an input.
+    """
+    texts = sorted({record.text for record in records})
+    if len(texts) > 1:
+        raise ValueError(f"losses of other texts do not compare: {', '.join(texts)}; give records of one")
+    if law.target == DAMAGE:
+        chosen = [r for r in records if r.post and post_method in ("", r.post.method)]
+        kept = [record for record in chosen if record.damage >= LEAST_DAMAGE]
+    else:
+        chosen = kept = [record for record in records if record.post is None and _is_known(law, record)]
+    keys: dict[str, int] = {}
+    models = [keys.setdefault(run_key(r.text, r.shape, r.training, None), len(keys)) for r in kept]
+    measured = [record.damage if law.target == DAMAGE else record.loss for record in kept]
+    data = Data(
+        Inputs.of(kept), np.array(measured, dtype=np.float64), np.array(models), len(chosen) - len(kept)
+    )
+    _refuse_too_little(law.fitted(data.inputs), data)
+    return data
+
+
+def _is_known(law: Law, record: Record) -> bool:
+    training = record.training
+    if law.name == "full":
+        return training.low_bit_tokens == 0
+    only_weights = training.activation_bits == training.kv_bits == 16
+    return only_weights or any(c.needs == "activation_bits" for c in law.constants)
+
+
+def _refuse_too_little(law: Law, data: Data) -> None:
+    wanted, found = RECORDS_EACH * len(law.constants), len(data.measured)
+    if found < wanted:
+        raise ValueError(
+            f"the law {law.name} has {len(law.constants)} constants and needs {wanted} records at least; "
+            f"{found} were given"
+        )
+    for name in law.reads:
+        values = len(np.unique(getattr(data.inputs, name)))
+        if values < VALUES_EACH:
+            raise ValueError(
+                f"the law {law.name} needs {VALUES_EACH} values of {name} at least; there are {values}"
+            )

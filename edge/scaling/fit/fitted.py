@@ -1,0 +1,130 @@
+"""A law with fitted constants, their intervals, and the errors of its predictions; kept as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edge.files import write_text
+from edge.scaling.laws import LAWS, Inputs, Law
+from edge.scaling.laws.law import Array
+
+#: Ends of an interval, as quantiles: 9 of 10 lie within.
+ENDS = (0.05, 0.95)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(_Strict):
+    """A fitted constant; ``low`` to ``high`` hold 9 of 10 constants that resampled records gave."""
+
+    value: float
+    low: float
+    high: float
+
+
+class HeldOut(_Strict):
+    """Errors on records that were left out of the fit.
+
+    Attributes:
+        records: how many.
+        relative_error: median of |predicted - measured| / measured.
+        r2: share of the variance that was predicted; below 0 the mean would be better.
+    """
+
+    records: int
+    relative_error: float
+    r2: float
+
+
+class Fitted(_Strict):
+    """A fitted law.
+
+    Attributes:
+        law: name of its row.
+        text: of the records; predictions compare with losses of this text alone.
+        records: how many were fitted, and ``left_out`` for damage too small to be seen.
+        constants: by name.
+        samples: constants of the resampled records, each in the order of ``constants``.
+        at_bounds: sentences about constants that ended at the end of their search.
+        residuals: quantiles of log measured - log predicted, in even steps from 0 to 1.
+        held_out: errors by what was left out.
+        ranges: least and greatest value of each input.
+    """
+
+    law: str
+    text: str
+    records: int
+    left_out: int = 0
+    constants: dict[str, Interval]
+    samples: list[list[float]]
+    at_bounds: list[str]
+    residuals: list[float]
+    held_out: dict[str, HeldOut]
+    ranges: dict[str, tuple[float, float]]
+
+    @property
+    def row(self) -> Law:
+        """The law, with the ranges of these records."""
+        return LAWS[self.law].__class__(**{**vars(LAWS[self.law]), "measured": self.ranges})
+
+    @property
+    def values(self) -> dict[str, float]:
+        return {name: constant.value for name, constant in self.constants.items()}
+
+    def predict(self, inputs: Inputs) -> Array:
+        """Predict loss or damage [n]."""
+        return LAWS[self.law].predict(self.values, inputs)
+
+    def intervals(self, inputs: Inputs) -> tuple[Array, Array]:
+        """Ends of the interval of each prediction [n]: constants that could be, and what the law misses."""
+        law, names = LAWS[self.law], list(self.constants)
+        spread = np.exp(np.array(self.residuals))[:, None]  # [quantiles, 1]
+        found = [law.predict(dict(zip(names, one, strict=True)), inputs) * spread for one in self.samples]
+        low, high = np.nanquantile(np.concatenate(found), ENDS, axis=0)
+        return low, high
+
+
+class FitFile(_Strict):
+    """What ``python -m edge.scaling.fit`` writes."""
+
+    version: Literal[1] = 1
+    fits: list[Fitted]
+
+    def law(self, name: str) -> Fitted:
+        """The fit of a law.
+
+        Raises:
+            ValueError: it is not there; names those that are.
+        """
+        for fitted in self.fits:
+            if fitted.law == name:
+                return fitted
+        raise ValueError(f"no fit of the law {name}; there are {', '.join(fit.law for fit in self.fits)}")
+
+
+def read_fits(path: Path) -> FitFile:
+    """Read a file of fits.
+
+    Raises:
+        ValueError: it is missing, or not one.
+    """
+    try:
+        return FitFile.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ValueError(f"there is no file of fits {path}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "JSON"
+        raise ValueError(f"{path} is not a file of fits: {where}: {first['msg']}") from error
+
+
+def write_fits(path: Path, fits: Sequence[Fitted]) -> None:
+    """Write fits to a file, in one step."""
+    write_text(path, FitFile(fits=list(fits)).model_dump_json(indent=1) + "\n")
