@@ -7,18 +7,19 @@ from typing import Any
 from edge.scaling.records import PostQuantization, Record, Shape, Training
 
 SHAPE = Shape(dim=48, layers=2, heads=3, kv_heads=3, head_dim=16, ffn_dim=128, vocab_size=512)
+PARAMETERS = 55_536
 
 
 def record(
-    loss: float = 3.0, parameters: int = 55_536, post: PostQuantization | None = None, **training: Any
+    loss: float = 3.0, parameters: int = PARAMETERS, post: PostQuantization | None = None, **training: Any
 ) -> Record:
-    """A record; keywords are of its training."""
+    """A record; keywords are of its training. Other numbers of parameters have other shapes."""
     given = {"tokens": 1_000_000, "schedule": "cosine", "learning_rate": 1e-3, "batch_tokens": 512, "seed": 0}
     return Record(
         schema_version="edge.scaling/1",
         unit="nats per token",
         text="some text",
-        shape=SHAPE,
+        shape=SHAPE if parameters == PARAMETERS else SHAPE.model_copy(update={"ffn_dim": parameters}),
         parameters=parameters,
         embedding_parameters=24_576,
         training=Training(**{**given, **training}),

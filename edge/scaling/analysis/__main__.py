@@ -12,14 +12,19 @@ from pathlib import Path
 from edge.cli import flag, main_guard, parse_flags, refuse_unwritable
 from edge.files import replace_directory
 from edge.latency.report.svg import as_file
-from edge.scaling.analysis import damage, noise, schedules, shares, turning, widths
+from edge.scaling.analysis import damage, exponents, factors, noise, schedules, shares, turning, widths
 from edge.scaling.analysis.groups import size
 from edge.scaling.analysis.section import Section
+from edge.scaling.fit.fitted import FitFile, read_fits
 from edge.scaling.records import Record, read_records
 
 #: In the order of the text; a new question is a file and a row.
 QUESTIONS: tuple[Callable[[Sequence[Record]], Section | None], ...] = (
     noise.section, widths.section, damage.section, turning.section, schedules.section, shares.section,
+)  # fmt: skip
+#: Questions that fitted laws answer.
+FIT_QUESTIONS: tuple[Callable[[Sequence[Record], FitFile], Section | None], ...] = (
+    exponents.section, factors.section,
 )  # fmt: skip
 RESULTS = "README.md"
 
@@ -30,6 +35,7 @@ class AnalysisFlags:
 
     records: str = flag("files of records, with commas")
     output: Path = flag("directory for the text and its pictures; it is replaced")
+    fits: Path | None = flag("file that edge.scaling.fit wrote, for questions about laws", default=None)
 
 
 def circumstances(records: Sequence[Record], command: str) -> str:
@@ -58,8 +64,11 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"records of {len(texts)} texts do not compare: {', '.join(sorted(texts))}")
     if not any(record.post is None for record in records):
         raise ValueError("there is no trained model among the records")
+    fits = read_fits(flags.fits) if flags.fits else FitFile(fits=[])
     sections = [found for question in QUESTIONS if (found := question(records))]
+    sections += [found for question in FIT_QUESTIONS if (found := question(records, fits))]
     command = f"python -m edge.scaling.analysis --records {flags.records} --output {flags.output}"
+    command += f" --fits {flags.fits}" if flags.fits else ""
     text = "\n".join([circumstances(records, command), *(section.markdown() for section in sections)])
     with replace_directory(flags.output) as staged:
         (staged / RESULTS).write_text(text, encoding="utf-8")

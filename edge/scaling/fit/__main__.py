@@ -15,6 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from edge.cli import flag, main_guard, parse_flags
+from edge.scaling.fit.data import ways_of
 from edge.scaling.fit.fit import fit
 from edge.scaling.fit.fitted import Fitted, write_fits
 from edge.scaling.laws import LAWS
@@ -29,7 +30,6 @@ class FitFlags:
     law: str = flag(
         f"laws, with commas: {', '.join(LAWS)} (default: all that the records suffice for)", default=""
     )
-    post_method: str = flag("method of edge.quantize whose damage is fitted (default: all)", default="")
     starts: int = flag("random starts of each search", default=32)
     bootstrap: int = flag("resamplings for intervals", default=200)
     output: Path | None = flag("JSON file for the fits, which edge.scaling.plan reads", default=None)
@@ -55,7 +55,8 @@ def constants_table(fitted: Fitted) -> Table:
         else ""
     )
     table = Table(
-        title=f"{law.name}: {law.title} ({law.source}); {fitted.records} records{left}", title_justify="left"
+        title=f"{fitted.name}: {law.title} ({law.source}); {fitted.records} records{left}",
+        title_justify="left",
     )
     for head in ("", "fitted", "9 of 10 lie in", *(f"published, {name}" for name in law.published)):
         table.add_column(head)
@@ -74,7 +75,7 @@ def errors_table(fits: list[Fitted]) -> Table:
     for fitted in fits:
         held = [fitted.held_out.get(name) for name in names]
         cells = [f"{one.relative_error:.2%}, {one.r2:.2f}" if one else "" for one in held]
-        table.add_row(fitted.law, LAWS[fitted.law].target, str(fitted.records), *cells)
+        table.add_row(fitted.name, LAWS[fitted.law].target, str(fitted.records), *cells)
     return table
 
 
@@ -83,7 +84,8 @@ def fit_all(flags: FitFlags, records: list[Record], console: Console) -> list[Fi
     fits = []
     for name in track(flags.laws, "fitting", console=console, transient=True):
         try:
-            fits.append(fit(LAWS[name], records, flags.starts, flags.bootstrap, flags.post_method))
+            for way in ways_of(LAWS[name], records):
+                fits.append(fit(LAWS[name], records, flags.starts, flags.bootstrap, way))
         except ValueError as error:
             if flags.law:
                 raise

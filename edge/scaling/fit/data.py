@@ -36,11 +36,25 @@ class Data:
         return Data(self.inputs[where], self.measured[where], self.model[where])
 
 
-def data_of(law: Law, records: Sequence[Record], post_method: str = "") -> Data:
+def ways_of(law: Law, records: Sequence[Record]) -> list[str]:
+    """The ways to quantise that a law of damage is fitted to; one empty name for a law of loss."""
+    if law.target != DAMAGE:
+        return [""]
+    return list(dict.fromkeys(way_of(record) for record in records if record.post))
+
+
+def way_of(record: Record) -> str:
+    """Name how a record was quantised after training, but for its bits: "rtn in groups of 32"."""
+    assert record.post is not None
+    group = record.post.group
+    return f"{record.post.method} in {'rows' if group is None else f'groups of {group}'}"
+
+
+def data_of(law: Law, records: Sequence[Record], way: str = "") -> Data:
     """Take the records that a law speaks of.
 
-    A law of damage takes what was quantised after training, by one method if it is named; a law of loss takes
-    trained models, and of them what its formula knows: full precision alone for the law of full precision.
+    A law of damage takes what was quantised after training in one way. A law of loss takes trained models,
+    and of them what its formula knows: full precision alone for the law of full precision.
 
     Raises:
         ValueError: texts are mixed; too few records, or too few values of an input.
@@ -49,7 +63,7 @@ def data_of(law: Law, records: Sequence[Record], post_method: str = "") -> Data:
     if len(texts) > 1:
         raise ValueError(f"losses of other texts do not compare: {', '.join(texts)}; give records of one")
     if law.target == DAMAGE:
-        chosen = [r for r in records if r.post and post_method in ("", r.post.method)]
+        chosen = [record for record in records if record.post and way_of(record) == way]
         kept = [record for record in chosen if record.damage >= LEAST_DAMAGE]
     else:
         chosen = kept = [record for record in records if record.post is None and _is_known(law, record)]

@@ -24,7 +24,7 @@ def fit(
     records: Sequence[Record],
     starts: int = 32,
     bootstrap: int = 200,
-    post_method: str = "",
+    way: str = "",
     seed: int = 0,
 ) -> Fitted:
     """Fit a law to the records that it speaks of.
@@ -32,12 +32,12 @@ def fit(
     Args:
         starts: of the search.
         bootstrap: resamplings, which draw trained models with all that was made of each.
-        post_method: the method of edge.quantize whose damage is fitted; all if empty.
+        way: to quantise after training, of those that ``ways_of`` lists.
 
     Raises:
         ValueError: see ``data_of``.
     """
-    data = data_of(law, records, post_method)
+    data = data_of(law, records, way)
     own = law.fitted(data.inputs)
     search = Search(own, data.inputs, data.measured)
     best = search.best(starts, seed)
@@ -52,7 +52,7 @@ def fit(
         name: (float(v.min()), float(v.max())) for name in INPUTS if (v := getattr(data.inputs, name)).size
     }
     return Fitted(
-        law=law.name, text=records[0].text, records=len(data.measured), left_out=data.left_out,
+        law=law.name, way=way, text=records[0].text, records=len(data.measured), left_out=data.left_out,
         constants=constants, samples=[list(one.values()) for one in samples],
         at_bounds=_at_bounds(search, best.point),
         residuals=[float(q) for q in np.quantile(-search.residuals(best.point), _QUANTILES)],

@@ -48,6 +48,7 @@ class Fitted(_Strict):
 
     Attributes:
         law: name of its row.
+        way: to quantise after training, as "gptq in rows"; empty for a law of loss.
         text: of the records; predictions compare with losses of this text alone.
         records: how many were fitted, and ``left_out`` for damage too small to be seen.
         constants: by name.
@@ -59,6 +60,7 @@ class Fitted(_Strict):
     """
 
     law: str
+    way: str = ""
     text: str
     records: int
     left_out: int = 0
@@ -68,6 +70,11 @@ class Fitted(_Strict):
     residuals: list[float]
     held_out: dict[str, HeldOut]
     ranges: dict[str, tuple[float, float]]
+
+    @property
+    def name(self) -> str:
+        """The law and the way: "post, gptq in rows"."""
+        return f"{self.law}, {self.way}" if self.way else self.law
 
     @property
     def row(self) -> Law:
@@ -97,16 +104,17 @@ class FitFile(_Strict):
     version: Literal[1] = 1
     fits: list[Fitted]
 
-    def law(self, name: str) -> Fitted:
-        """The fit of a law.
+    def law(self, name: str, way: str = "") -> Fitted:
+        """The fit of a law, of a way to quantise if it is one of damage.
 
         Raises:
             ValueError: it is not there; names those that are.
         """
         for fitted in self.fits:
-            if fitted.law == name:
+            if (fitted.law, fitted.way) == (name, way):
                 return fitted
-        raise ValueError(f"no fit of the law {name}; there are {', '.join(fit.law for fit in self.fits)}")
+        there = "; ".join(fit.name for fit in self.fits)
+        raise ValueError(f"no fit of the law {f'{name}, {way}' if way else name}; there are {there}")
 
 
 def read_fits(path: Path) -> FitFile:

@@ -1,0 +1,51 @@
+"""How fast does damage grow with the tokens and fall with the parameters, beside the published exponents?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge.scaling.analysis.section import Section, Table
+from edge.scaling.fit.fitted import FitFile, Fitted, Interval
+from edge.scaling.laws.post import POST
+from edge.scaling.records import Record
+
+_EXPONENTS = ("gamma_D", "gamma_N", "gamma_post")
+
+
+def section(records: Sequence[Record], fits: FitFile) -> Section | None:
+    """Answer with the fitted exponents of every way to quantise; None without such fits."""
+    found = [fitted for fitted in fits.fits if fitted.law == POST.name]
+    if not found:
+        return None
+    published = POST.published["without bias"]
+    rows = [["", "records", *(name.replace("_", " ") for name in _EXPONENTS), "error on the largest third"]]
+    rows += [_row(fitted) for fitted in found]
+    rows.append(["published", "", *(f"{published[name]:.3f}" for name in _EXPONENTS), ""])
+    grows = sum(fitted.constants["gamma_D"].low > 0 for fitted in found)
+    falls = sum(fitted.constants["gamma_N"].low > 0 for fitted in found)
+    faster = sum(_is_above(fitted.constants["gamma_D"], fitted.constants["gamma_N"]) for fitted in found)
+    holds = [
+        sum(fitted.constants[name].low <= published[name] <= fitted.constants[name].high for fitted in found)
+        for name in _EXPONENTS
+    ]
+    answer = (
+        f"Of {len(found)} ways to quantise, damage grows with the tokens in {grows} and falls with the parameters "
+        f"in {falls}, by intervals that exclude 0; in {faster} it grows faster with the tokens than it falls with "
+        f"the parameters. The published exponents lie in the intervals of {holds[0]} (tokens), {holds[1]} "
+        f"(parameters) and {holds[2]} (bits)."
+    )
+    return Section("exponents", "With which exponents does damage grow?", [answer], [Table(rows)])
+
+
+def _row(fitted: Fitted) -> list[str]:
+    held = fitted.held_out.get("largest")
+    cells = [_words(fitted.constants[name]) for name in _EXPONENTS]
+    return [fitted.way, str(fitted.records), *cells, f"{held.relative_error:.0%}" if held else ""]
+
+
+def _words(constant: Interval) -> str:
+    return f"{constant.value:.3f} ({constant.low:.3f} to {constant.high:.3f})"
+
+
+def _is_above(one: Interval, other: Interval) -> bool:
+    return one.low > other.high
