@@ -12,6 +12,7 @@ from pathlib import Path
 from edge.cli import flag, main_guard, parse_flags, refuse_unwritable
 from edge.files import replace_directory
 from edge.latency.report.svg import as_file
+from edge.latency.report.words import count
 from edge.scaling.analysis import damage, exponents, factors, noise, schedules, shares, turning, widths
 from edge.scaling.analysis.groups import size
 from edge.scaling.analysis.section import Section
@@ -46,7 +47,7 @@ def circumstances(records: Sequence[Record], command: str) -> str:
     hours = sum(record.seconds for record in records) / 3600
     machines = sorted({record.machine for record in records})
     return (
-        f"# What precision costs small models\n\n{len(trained)} trained models of {size(sizes[0])} to "
+        f"# What precision costs small models\n\n{count(len(trained), 'trained model')} of {size(sizes[0])} to "
         f"{size(sizes[-1])} parameters (without the embedding), {min(ratios):.3g} to {max(ratios):,.3g} "
         f"tokens for each, and {len(records) - len(trained)} models quantised after training, on "
         f"{trained[0].text}; {hours:.1f} hours on {'; '.join(machines)}. Losses are held out, in nats per "

@@ -29,10 +29,10 @@ def section(records: Sequence[Record], fits: FitFile) -> Section | None:
         for name in _EXPONENTS
     ]
     answer = (
-        f"Of {len(found)} ways to quantise, damage grows with the tokens in {grows} and falls with the parameters "
-        f"in {falls}, by intervals that exclude 0; in {faster} it grows faster with the tokens than it falls with "
-        f"the parameters. The published exponents lie in the intervals of {holds[0]} (tokens), {holds[1]} "
-        f"(parameters) and {holds[2]} (bits)."
+        f"Of {len(found)} ways to quantise, damage grows with the tokens in {grows} and falls with the "
+        f"parameters in {falls}, by intervals that exclude 0; in {faster} it grows faster with the tokens "
+        f"than it falls with the parameters. The published exponents lie in the intervals of "
+        f"{holds[0]} (tokens), {holds[1]} (parameters) and {holds[2]} (bits)."
     )
     return Section("exponents", "With which exponents does damage grow?", [answer], [Table(rows)])
 

@@ -29,9 +29,9 @@ def section(records: Sequence[Record], fits: FitFile) -> Section | None:
         rows.append([title, str(fitted.records), str(len(fitted.constants)), *errors])
     low = [fitted for fitted in found if fitted.law != "full"]
     answer = (
-        "Each law was fitted without the third of the runs that cost the most, and then predicted them; the same "
-        f"for the most tokens and a random third. The least error has {low[0].law} "
-        f"({LAWS[low[0].law].title}), the greatest {low[-1].law}."
+        "Each law was fitted without the third of the runs that cost the most, and then predicted them; the "
+        f"same for the most tokens and a random third. {low[0].law} ({LAWS[low[0].law].title}) has the least "
+        f"error on the third that cost the most, {low[-1].law} the greatest."
     )
     warnings = [f"{fitted.law}: {sentence}." for fitted in found for sentence in fitted.at_bounds]
     return Section("factors", "Which law predicts best?", [answer, *warnings], [Table(rows)])

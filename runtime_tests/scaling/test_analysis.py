@@ -1,0 +1,131 @@
+"""The analysis answers from records whose answers are known."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge.scaling.analysis import damage, noise, schedules, shares, turning, widths
+from edge.scaling.analysis.__main__ import main
+from edge.scaling.fit.fit import fit
+from edge.scaling.fit.fitted import write_fits
+from edge.scaling.laws import LAWS
+from edge.scaling.records import PostQuantization, write_records
+from runtime_tests.scaling.some_records import record
+from runtime_tests.scaling.synthetic import made_by, true_constants
+
+
+def rounded(loss, trained, bits=3, **training):
+    return record(
+        loss, post=PostQuantization(method="rtn", weight_bits=bits, trained_loss=trained), **training
+    )
+
+
+def seeds(*losses, **training):
+    return [record(loss, seed=seed, **training) for seed, loss in enumerate(losses)]
+
+
+def test_noise_is_the_spread_of_seeds():
+    runs = [*seeds(3.0, 3.02), *seeds(2.0, 2.1, 2.2, tokens=2_000_000), record(1.0, tokens=3_000_000)]
+    assert noise.spread(runs) == pytest.approx((0.01 * 2**0.5 + 0.1) / 2)
+    found = noise.section(runs)
+    assert "0.0571 nats in the median, and of 0.1000 at most" in found.answer[0]
+    assert len(found.tables[0].rows) == 3
+    assert noise.section([record()]) is None
+
+
+def test_damage_that_grows_is_counted():
+    runs = [
+        rounded(3.0 + added, 3.0, parameters=size, tokens=1_000_000 * (1 + step))
+        for size, line in ((100, (0.1, 0.2, 0.15)), (200, (0.05, 0.06, 0.07)))
+        for step, added in enumerate(line)
+    ]
+    found = damage.section(runs)
+    assert found.answer[0].startswith("In 3 of 4 steps from a number of tokens to the next")
+    assert found.tables[0].rows[1] == ["RTN, 3 bits", "4", "75%"]
+    assert damage.section([record()]) is None
+
+
+def test_a_point_beyond_which_training_hurts():
+    losses = {3: (2.6, 2.5, 2.7), 4: (2.5, 2.4, 2.3), 2: (2.9, 2.80, 2.805)}
+    runs = [
+        rounded(loss, 2.0, bits, tokens=1_000_000 * (1 + step))
+        for bits, line in losses.items()
+        for step, loss in enumerate(line)
+    ]
+    noisy = seeds(2.0, 2.01, tokens=7_000_000)  # so that .005 of the 2 bits is none
+    found = turning.section([*runs, *noisy])
+    assert found.answer[0].startswith("Yes: in 1 of 3 series")
+    assert [row[0] for row in found.tables[0].rows[1:]] == ["RTN, 3 bits"]
+    assert turning.section(runs[3:]).answer[0].startswith("Yes: in 1 of 2 series")  # nothing tells the noise
+    assert turning.section(runs[3:6]).answer[0].startswith("Not here: in all 1 series")
+
+
+def test_damage_by_schedule():
+    added = {"cosine": 0.2, "linear": 0.1, "constant_with_warmup": 0.05}
+    runs = [rounded(2.0 + value, 2.0, schedule=name) for name, value in added.items()]
+    found = schedules.section(runs)
+    assert "damage was 0.25 times that of a cosine in the median, and less in 1 of 1 pairs" in found.answer[0]
+    assert found.tables[0].rows[1][2:] == ["RTN, 3 bits", "0.2000", "0.1000", "0.0500"]
+    assert schedules.section(runs[:2]) is None
+
+
+def test_the_best_share():
+    by_share = {0.1: 3.0, 0.3: 2.9, 0.6: 2.95, 1.0: 3.1}
+    runs = [
+        record(loss, low_bit_tokens=round(1_000_000 * share), weight_bits=2.0, method="paretoq")
+        for share, loss in by_share.items()
+    ]
+    rows = shares.section(runs).tables[0].rows
+    assert rows[1][:6] == ["2", "55.5 K", "18", "30%", "30%", "0.100"]
+    # 1e6 tokens over 55,536 / 4 bytes: exp(-6.7297 / ln 72.0)
+    assert rows[1][6] == "21%"
+    assert shares.section(runs[:2]) is None
+
+
+def test_what_widths_cost():
+    low = {4: 3.05, 2: 3.2, 1: 3.1}
+    runs = [record(3.0)] + [
+        record(loss, low_bit_tokens=100_000, weight_bits=float(bits), method="paretoq")
+        for bits, loss in low.items()
+    ]
+    found = widths.section(runs)
+    assert found.tables[0].rows == [
+        ["low bits the last tenth", "tokens each", "full precision", "4", "2", "1"],
+        ["55.5 K", "18", "3.000", "+0.050", "+0.200", "+0.100"],
+    ]
+    assert found.answer == [
+        "With low bits the last tenth, fewer bits never had the lower loss in 0 of 1 rows."
+    ]
+
+
+def test_the_command_writes_text_and_pictures(tmp_path, capsys):
+    damages = made_by(LAWS["post"], true_constants(LAWS["post"]), 0.01, seed=0)
+    fits = [
+        fit(LAWS["post"], damages, 2, 5, "gptq in rows"),
+        *(
+            fit(LAWS[n], made_by(LAWS[n], true_constants(LAWS[n]), 0.01, 0), 1, 2)
+            for n in ("full", "precision")
+        ),
+    ]
+    write_fits(tmp_path / "fit.json", fits)
+    write_records(tmp_path / "runs.jsonl", [record(), *damages])
+    words = [f"--records={tmp_path}/runs.jsonl", f"--output={tmp_path}/out", f"--fits={tmp_path}/fit.json"]
+    assert main(words) == 0
+    assert "4 questions, 169 records" in capsys.readouterr().out
+    text = (tmp_path / "out/README.md").read_text()
+    assert "1 trained model of 55.5 K to 55.5 K parameters" in text
+    for picture in ("damage-1.svg", "turning-1.svg"):
+        assert f"({picture})" in text
+        assert (tmp_path / "out" / picture).read_text().startswith("<svg")
+    assert "| published |  | 0.507 | 0.344 | 0.591 |  |" in text
+    assert "Of 1 ways to quantise, damage grows with the tokens in 1" in text
+
+
+def test_records_that_cannot_be_compared(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    write_records(path, [record(), record().model_copy(update={"text": "another text"})])
+    with pytest.raises(ValueError, match="records of 2 texts do not compare: another text, some text"):
+        main([f"--records={path}", f"--output={tmp_path}/out"])
+    write_records(path, [rounded(3.1, 3.0)])
+    with pytest.raises(ValueError, match="there is no trained model among the records"):
+        main([f"--records={path}", f"--output={tmp_path}/out"])
