@@ -47,12 +47,12 @@ def circumstances(records: Sequence[Record], command: str) -> str:
     hours = sum(record.seconds for record in records) / 3600
     machines = sorted({record.machine for record in records})
     return (
-        f"# What precision costs small models\n\n{count(len(trained), 'trained model')} of {size(sizes[0])} to "
-        f"{size(sizes[-1])} parameters (without the embedding), {min(ratios):.3g} to {max(ratios):,.3g} "
-        f"tokens for each, and {len(records) - len(trained)} models quantised after training, on "
-        f"{trained[0].text}; {hours:.1f} hours on {'; '.join(machines)}. Losses are held out, in nats per "
-        "token. These models are a hundred to a thousand times smaller than those of the papers.\n\n"
-        f"Written by `{command}`.\n"
+        f"# What precision costs small models\n\n{count(len(trained), 'trained model')} of "
+        f"{size(sizes[0])} to {size(sizes[-1])} parameters (without the embedding), {min(ratios):.3g} to "
+        f"{max(ratios):,.3g} tokens for each, and {len(records) - len(trained)} models quantised after "
+        f"training, on {trained[0].text}; {hours:.1f} hours on {'; '.join(machines)}. Losses are held out, "
+        "in nats per token. These models are a hundred to a thousand times smaller than those of the "
+        f"papers.\n\nWritten by `{command}`.\n"
     )
 
 
