@@ -18,6 +18,7 @@ from edge.formats.slices import PARENT_BITS
 from edge.model.chat_template import ChatTemplate, find_chat_template
 from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
+from edge.model.shapes import SHAPE_WORDS, parse_shape
 from edge.model.tokenizer import Tokenizer
 from edge.quantizers.plan import Plan
 from edge.runtime.manifest import Weights
@@ -159,12 +160,11 @@ def _shape(name: str) -> ModelConfig:
     """The shape of a published model, or that of a directory or hub id, whose weights are not read."""
     if name in NAMED_MODELS:
         return NAMED_MODELS[name]
-    if not (Path(name) / CONFIG_NAME).is_file():
-        raise ValueError(
-            f"--random-weights needs one of {', '.join(NAMED_MODELS)}, or a directory with {CONFIG_NAME}, "
-            f"not {name}"
-        )
-    return parse_config(Path(name), read_hf_config(Path(name)))[0]
+    if (Path(name) / CONFIG_NAME).is_file():
+        return parse_config(Path(name), read_hf_config(Path(name)))[0]
+    if "=" in name:
+        return parse_shape(name)
+    raise ValueError(f"--random-weights needs {SHAPE_WORDS}, or a directory with {CONFIG_NAME}, not {name}")
 
 
 def _checked_max_seq_len(wanted: int | None, config: ModelConfig) -> int:

@@ -21,8 +21,8 @@ from edge.formats import ALL_BITS, EMBEDDING_BITS_CHOICES, grid_for_bits
 from edge.formats.elastic import ELASTIC_WIDTHS
 from edge.formats.slices import PARENT_BITS
 from edge.model.chat_template import TEMPLATE_NAME
-from edge.model.config import NAMED_MODELS
 from edge.model.decoder import Decoder
+from edge.model.shapes import SHAPE_WORDS
 from edge.ops.kv_layout import head_multiple
 from edge.quantizers.nested import PARENT, WIDTHS
 from edge.quantizers.plan import MIXED
@@ -70,7 +70,7 @@ class ExportFlags:
     model: str = flag(
         "'default' (embedded), a directory of Hugging Face, ParetoQ, GPTQ, AWQ or compressed-tensors, or a "
         "hub id; "
-        f"with --random-weights one of {', '.join(NAMED_MODELS)}, or a directory with a config.json",
+        f"with --random-weights {SHAPE_WORDS}, or a directory with a config.json",
         default="default",
     )
     recipe: str = flag("what computes the linears", default=next(iter(RECIPES)), choices=tuple(RECIPES))

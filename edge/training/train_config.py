@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, FULL_PRECISION, Grid, grid_for_bits
-from edge.model.config import NAMED_MODELS
+from edge.model.shapes import SHAPE_WORDS, parse_shape
 from edge.quantizers.activations import check_activation_bits
 from edge.quantizers.base import Method
 from edge.quantizers.methods import METHODS, PARETOQ
@@ -49,7 +49,7 @@ class TrainConfig:
         "from full precision, or continue a checkpoint of the same bits",
     )
     shape: str | None = _flag(
-        None, f"shape of a new model, without --model: {', '.join(NAMED_MODELS)} (default: the first)"
+        None, f"shape of a new model, without --model: {SHAPE_WORDS} (default: the first)"
     )
     tokenizer: str | None = _flag(None, "tokenizer file or directory (default: the one of --model)")
     bits: float = _flag(
@@ -149,8 +149,8 @@ class TrainConfig:
         self._check_teacher()
         if self.model is not None and self.shape is not None:
             raise ValueError("--shape is for training from nothing; --model brings its own")
-        if self.shape is not None and self.shape not in NAMED_MODELS:
-            raise ValueError(f"unknown --shape {self.shape}; known are {', '.join(NAMED_MODELS)}")
+        if self.shape is not None:
+            parse_shape(self.shape)
 
     @property
     def how(self) -> Method:

@@ -101,7 +101,7 @@ BAD_INPUT = {
     "unknown bits": ({"bits": 5}, "no weight format has 5.0 bits; choose one of 1, 1.58, 2, 3, 4, 16"),
     "bits for tables only": ({"bits": 8}, "choose one of 1, 1.58, 2, 3, 4, 16"),
     "bits that are no number": ({"bits": "two"}, "invalid float value: 'two'"),
-    "unknown shape": ({"model": None, "shape": "7B"}, "unknown --shape 7B; known are default, 125M"),
+    "unknown shape": ({"model": None, "shape": "7B"}, "unknown shape 7B; known are default, 125M"),
     "shape of a checkpoint": ({"shape": "125M"}, "--model brings its own"),
     "no tokenizer": ({"model": None}, "--tokenizer is needed"),
     "a tokenizer that is none": ({"tokenizer": "TEXT"}, "is not a readable tokenizer"),
