@@ -25,6 +25,7 @@ ORDER = (
     "edge.quantize",
     "export",
     "edge.latency",
+    "edge.scaling",
 )
 MODULES = sorted(p for top in ("edge", "export") for p in (ROOT / top).rglob("*.py"))
 
