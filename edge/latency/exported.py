@@ -102,6 +102,8 @@ class ExportedCandidate:
             bits=opponent.shown_bits if opponent else manifest.bits,
             weights=manifest.weights,
             parameters=manifest.parameters,
+            config=manifest.config,
+            head_bytes=_head_bytes(manifest),
             file_bytes=manifest.program.bytes,
             sha256=manifest.program.sha256,
             linear_bits_per_weight=manifest.linear_bits_per_weight,
@@ -205,6 +207,12 @@ class ExportedCandidate:
         if not off <= bound:
             raise ProgramFailed(f"its {where} are off by {off:.2g} from this computer's, beyond {bound:.2g}")
         return f"{where} within {off:.1g} of this computer's (rms; bound {bound:.1g})"
+
+
+def _head_bytes(manifest: Manifest) -> int | None:
+    """Bytes of the head's table, which may be the embedding's; None where XNNPACK holds it."""
+    parts = manifest.part_bytes
+    return parts["head"] or parts["embedding"] or None
 
 
 def exporters_quality(manifest: Manifest) -> Quality | None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from edge.files import write_text
 from edge.latency.devices.device import DeviceKind, DeviceRecord
 from edge.latency.devices.open import DEVICES
+from edge.model.config import ModelConfig
 from edge.runtime.manifest import Weights
 
 SCHEMA_VERSION = 1
@@ -141,6 +142,8 @@ class ProgramRecord(_Record):
         bits: nominal, of those weights; the mean where a program mixes formats.
         linear_bits_per_weight: stored, scales and padding included; None where a file does not tell.
         parameters: of the model.
+        config: shape of the model; None for other runtimes, and in reports from before it was kept.
+        head_bytes: of the table that a token's logits are computed from; None where config is.
         sha256: of the program's file.
         kv_cache: format of keys and values.
         kv_bytes_per_position: of all layers.
@@ -158,6 +161,8 @@ class ProgramRecord(_Record):
     bits: float
     weights: Weights
     parameters: Count
+    config: ModelConfig | None = None
+    head_bytes: Count | None = None
     file_bytes: Count
     sha256: str
     linear_bits_per_weight: float | None = None
