@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from edge.model.config import MOBILELLM, NAMED_MODELS, ModelConfig
 
 #: Fields of a config by their word. Those that are left out are MobileLLM's.
@@ -41,7 +43,8 @@ def parse_shape(text: str) -> ModelConfig:
         sizes[word] = int(number)
     if missing := [word for word in _FIELDS if word not in sizes | _DEFAULTS]:
         raise ValueError(f"the shape {text} lacks {', '.join(missing)}, as in {_EXAMPLE}")
-    return ModelConfig(**{_FIELDS[word]: size for word, size in (_DEFAULTS | sizes).items()})
+    given: dict[str, Any] = {_FIELDS[word]: size for word, size in (_DEFAULTS | sizes).items()}
+    return ModelConfig(**given)
 
 
 def shape_text(config: ModelConfig) -> str:

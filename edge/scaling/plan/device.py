@@ -28,6 +28,7 @@ from edge.scaling.plan.amounts import (
     start_amounts,
 )
 from edge.scaling.plan.fit import Amounts, Costs, LeftOut, Row, fit_costs, leave_one_out, misfit, without
+from edge.scaling.plan.law import amount
 from edge.scaling.plan.programs import measured_programs
 from edge.scaling.plan.sizes import ProgramSize
 
@@ -98,6 +99,14 @@ class DeviceModel:
     contexts: tuple[int, ...]
     prompts: tuple[int, ...]
 
+    def outside(self, config: ModelConfig) -> tuple[str, ...]:
+        """Say in what a shape is beyond those that were measured."""
+        least, most = self.linear_parameters
+        count = config.linear_parameters
+        if least <= count <= most:
+            return ()
+        return (f"weights of linears {amount(count)} (measured {amount(least)} to {amount(most)})",)
+
     def decode_seconds(self, config: ModelConfig, grid: Grid, size: ProgramSize, position: float) -> float:
         return _known(self.decode.predict(decode_amounts(config, grid, size.linears, size.head, position)))
 
@@ -142,6 +151,7 @@ def fit_device(report: Report, source: str, threads: int | None) -> DeviceModel:
         if not rows:
             raise ValueError(f"{source} has no times of {what} with {threads} threads; measure it again")
     timed = [{row.program for row in rows} for rows in (decode, prefill, first_token, memory) if rows]
+    grids = [p.grid for p in programs if all(p.record.name in names for names in timed)]
     sizes = [program.config.linear_parameters for program in programs]
     errors = {
         "decode": leave_one_out(decode, lambda name: fit_decode(without(decode, name))),
@@ -153,7 +163,7 @@ def fit_device(report: Report, source: str, threads: int | None) -> DeviceModel:
     }
     return DeviceModel(
         threads, programs[0].kv_cache,
-        grids=tuple(dict.fromkeys(p.grid for p in programs if all(p.record.name in names for names in timed))),
+        grids=tuple(dict.fromkeys(grids)),
         decode=fit_decode(decode), first_token=fit_first_token(prefill, first_token),
         has_start=bool(first_token), memory=fit_costs(memory) if memory else None, errors=errors,
         linear_parameters=(min(sizes), max(sizes)),
