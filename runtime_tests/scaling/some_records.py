@@ -19,7 +19,7 @@ def record(
         schema_version="edge.scaling/1",
         unit="nats per token",
         text="some text",
-        shape=SHAPE if parameters == PARAMETERS else SHAPE.model_copy(update={"ffn_dim": parameters}),
+        shape=SHAPE if parameters == PARAMETERS else SHAPE.model_copy(update={"ffn_dim": parameters // 100}),
         parameters=parameters,
         embedding_parameters=24_576,
         training=Training(**{**given, **training}),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from edge.scaling.analysis import damage, noise, schedules, shares, turning, widths
+from edge.latency.schema import DecodeSample, ProgramRecord, Report, Run, Settings
+from edge.model.config import ModelConfig
+from edge.scaling.analysis import damage, fronts, noise, schedules, shares, turning, widths
 from edge.scaling.analysis.__main__ import main
 from edge.scaling.fit.fit import fit
 from edge.scaling.fit.fitted import write_fits
@@ -129,3 +133,43 @@ def test_records_that_cannot_be_compared(tmp_path):
     write_records(path, [rounded(3.1, 3.0)])
     with pytest.raises(ValueError, match="there is no trained model among the records"):
         main([f"--records={path}", f"--output={tmp_path}/out"])
+
+
+def measured(parameters, bits, kilobytes, microseconds):
+    """A program as a report holds it, of the shape that a record of so many parameters has."""
+    shape = record(parameters=parameters).shape
+    config = ModelConfig(
+        shape.vocab_size, shape.dim, shape.layers, shape.heads, shape.kv_heads, shape.ffn_dim, shape.head_dim
+    )
+    run = Run(
+        round=0, threads=1, prefill={8: 1.0}, decode={16: DecodeSample(tokens_per_second=1e6 / microseconds)}
+    )
+    return ProgramRecord(
+        name=f"{parameters}-{bits}", model=str(parameters), label=str(bits), recipe="lowbit", format="int",
+        bits=bits, weights="random", parameters=parameters, config=config, file_bytes=1000 * kilobytes,
+        sha256="", linear_bits_per_weight=bits, kv_cache="int8", kv_bytes_per_position=1, runs=[run],
+    )  # fmt: skip
+
+
+def test_the_best_width_at_equal_bytes_and_time():
+    """Losses fall by the logarithm of bytes; 2 bits win at the bytes that both have, 4 bits in time."""
+    runs, programs = [], []
+    for size, four, two in ((1_000_000, 3.0, 3.1), (2_000_000, 2.8, 2.9), (4_000_000, 2.6, 2.7)):
+        for bits, loss in ((16.0, 2.0), (4.0, four), (2.0, two)):
+            low = {} if bits == 16 else {"low_bit_tokens": size, "weight_bits": bits, "method": "paretoq"}
+            runs.append(record(loss, size, tokens=10 * size, **low))
+        programs += [measured(size, 4.0, size // 1000, 100 * size / 1e6)]
+        programs += [measured(size, 2.0, size // 2000, 400 * size / 1e6)]
+    settings = Settings(threads=[1], prompts=[8], contexts=[16], generated=4, rounds=1)
+    report = Report.model_construct(programs=programs, settings=settings, device=SimpleNamespace(cpu="a CPU"))
+    found = fronts.section(runs, report)
+    assert found.tables[0].rows == [
+        ["bytes of the file, kB (10 tokens each)", "4 bits", "2 bits"],
+        ["1000.0", "3.000", "2.900"],
+        ["2000.0", "2.800", "2.700"],
+        ["4000.0", "2.600", ""],  # no program of 2 bits is as large
+    ]
+    assert "the lowest loss has 2 bits at 2 of 3, 4 bits at 1 of 3" in found.answer[1]
+    assert [row[2] for row in found.tables[2].rows[1:]] == ["", "", "3.100"]
+    assert len(found.drawings) == 3
+    assert fronts.section(runs, report.model_copy(update={"programs": []})) is None

@@ -13,7 +13,18 @@ from edge.cli import flag, main_guard, parse_flags, refuse_unwritable
 from edge.files import replace_directory
 from edge.latency.report.svg import as_file
 from edge.latency.report.words import count
-from edge.scaling.analysis import damage, exponents, factors, noise, schedules, shares, turning, widths
+from edge.latency.schema import read_report
+from edge.scaling.analysis import (
+    damage,
+    exponents,
+    factors,
+    fronts,
+    noise,
+    schedules,
+    shares,
+    turning,
+    widths,
+)
 from edge.scaling.analysis.groups import size
 from edge.scaling.analysis.section import Section
 from edge.scaling.fit.fitted import FitFile, read_fits
@@ -37,6 +48,10 @@ class AnalysisFlags:
     records: str = flag("files of records, with commas")
     output: Path = flag("directory for the text and its pictures; it is replaced")
     fits: Path | None = flag("file that edge.scaling.fit wrote, for questions about laws", default=None)
+    device: Path | None = flag(
+        "report.json of edge.latency with programs of the records' shapes, for equal bytes and time",
+        default=None,
+    )
 
 
 def circumstances(records: Sequence[Record], command: str) -> str:
@@ -70,6 +85,10 @@ def main(argv: list[str] | None = None) -> int:
     sections += [found for question in FIT_QUESTIONS if (found := question(records, fits))]
     command = f"python -m edge.scaling.analysis --records {flags.records} --output {flags.output}"
     command += f" --fits {flags.fits}" if flags.fits else ""
+    if flags.device:
+        front = fronts.section(records, read_report(flags.device))
+        sections += [front] if front else []
+        command += f" --device {flags.device}"
     text = "\n".join([circumstances(records, command), *(section.markdown() for section in sections)])
     with replace_directory(flags.output) as staged:
         (staged / RESULTS).write_text(text, encoding="utf-8")

@@ -1,0 +1,133 @@
+"""At equal bytes and at equal decode time, which width has the lowest loss?
+
+Losses come from the records, bytes and times from programs of the same shapes that were measured on a device.
+Between two sizes of a width, loss is taken as linear in the logarithm of bytes or time.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.latency.schema import ProgramRecord, Report
+from edge.scaling.analysis.charts import Dot, curves
+from edge.scaling.analysis.section import Section, Table
+from edge.scaling.analysis.widths import trained_at
+from edge.scaling.records import Record, Shape
+
+#: Sizes that a width needs to be compared, and the width that the others are compared with.
+_LEAST_SIZES, _BASE = 2, 4.0
+#: Share of low bits of the models that are compared, ParetoQ's.
+_SHARE = 0.1
+
+
+def _file(program: ProgramRecord, context: int) -> float:
+    return program.file_bytes / 1e3
+
+
+def _linears(program: ProgramRecord, context: int) -> float:
+    if program.config is None or program.linear_bits_per_weight is None:
+        return math.nan
+    return program.config.linear_parameters * program.linear_bits_per_weight / 8e3
+
+
+def _token(program: ProgramRecord, context: int) -> float:
+    return 1e6 / statistics.median(run.decode[context].tokens_per_second for run in program.runs)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a program costs; ``read`` takes it from a measured program and a context."""
+
+    name: str
+    unit: str
+    format: str
+    read: Callable[[ProgramRecord, int], float]
+
+
+COSTS = (
+    Cost("bytes of the file", "kB", ".1f", _file),
+    Cost("bytes of the linears", "kB", ".1f", _linears),
+    Cost("time of a token", "us", ".0f", _token),
+)
+
+
+def section(records: Sequence[Record], report: Report) -> Section | None:
+    """Answer for each amount of text; None where programs and records do not meet."""
+    programs = {(shape, p.bits): p for p in report.programs if p.is_own and p.runs and (shape := _shape(p))}
+    by_ratio: dict[int, dict[float, list[tuple[float, ProgramRecord]]]] = {}
+    for (_, ratio), by_bits in trained_at(records, _SHARE).items():
+        for bits, mean in by_bits.items():
+            if program := programs.get((mean.record.shape, bits)):
+                by_ratio.setdefault(ratio, {}).setdefault(bits, []).append((mean.loss, program))
+    answers, tables, drawings = [], [], []
+    context = report.settings.contexts[0]
+    for ratio, widths in sorted(by_ratio.items()):
+        lines = {bits: line for bits, line in widths.items() if len(line) >= _LEAST_SIZES}
+        if _BASE not in lines or len(lines) < 2:
+            continue
+        for cost in COSTS:
+            curve = {bits: _curve(line, cost, context) for bits, line in sorted(lines.items(), reverse=True)}
+            table, answer = _compare(curve, cost, ratio)
+            answers.append(answer)
+            tables.append(table)
+            dots = [Dot(x, y, f"{bits:g} bits") for bits, points in curve.items() for x, y in points]
+            title = f"Loss by {cost.name}, {ratio} tokens per parameter"
+            drawings.append(curves(title, answer, (f"{cost.name}, {cost.unit}", "loss, nats"), dots))
+    if not tables:
+        return None
+    circumstances = (
+        f"Programs of the same shapes with random weights were measured on {report.device.cpu}, with "
+        f"{report.settings.threads[0]} thread, behind {context} tokens. The last tenth of the training was at "
+        "low bits."
+    )
+    question = "At equal bytes and at equal time, which width wins?"
+    return Section("fronts", question, [circumstances, *answers], tables, drawings)
+
+
+def _shape(program: ProgramRecord) -> Shape | None:
+    config = program.config
+    if config is None:
+        return None
+    return Shape(
+        dim=config.dim, layers=config.n_layers, heads=config.n_heads, kv_heads=config.n_kv_heads,
+        head_dim=config.head_dim, ffn_dim=config.ffn_dim, vocab_size=config.vocab_size,
+    )  # fmt: skip
+
+
+def _curve(
+    line: Sequence[tuple[float, ProgramRecord]], cost: Cost, context: int
+) -> list[tuple[float, float]]:
+    """Cost and loss of each size, by rising cost."""
+    return sorted((cost.read(program, context), loss) for loss, program in line)
+
+
+def _compare(curve: dict[float, list[tuple[float, float]]], cost: Cost, ratio: int) -> tuple[Table, str]:
+    """Compare losses at the costs of the 4-bit programs; a width is left out where it was not measured."""
+    rows = [[f"{cost.name}, {cost.unit} ({ratio} tokens each)", *(f"{bits:g} bits" for bits in curve)]]
+    wins: dict[float, int] = {}
+    for x, _ in curve[_BASE]:
+        losses = {bits: _at(points, x) for bits, points in curve.items()}
+        found = {bits: loss for bits, loss in losses.items() if loss is not None}
+        best = min(found, key=lambda bits: found[bits])
+        wins[best] = wins.get(best, 0) + 1
+        cells = ["" if (loss := losses[bits]) is None else f"{loss:.3f}" for bits in curve]
+        rows.append([f"{x:{cost.format}}", *cells])
+    told = ", ".join(
+        f"{bits:g} bits at {count} of {len(curve[_BASE])}" for bits, count in sorted(wins.items())
+    )
+    return Table(
+        rows
+    ), f"At equal {cost.name} and {ratio} tokens for each parameter, the lowest loss has {told}."
+
+
+def _at(points: Sequence[tuple[float, float]], x: float) -> float | None:
+    """Interpolate the loss at a cost; None beyond what was measured."""
+    costs, losses = zip(*points, strict=True)
+    if not costs[0] * (1 - 1e-9) <= x <= costs[-1] * (1 + 1e-9):
+        return None
+    return float(np.interp(math.log(x), np.log(costs), losses))
