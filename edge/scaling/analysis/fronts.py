@@ -58,7 +58,8 @@ COSTS = (
 
 def section(records: Sequence[Record], report: Report) -> Section | None:
     """Answer for each amount of text; None where programs and records do not meet."""
-    programs = {(shape, p.bits): p for p in report.programs if p.is_own and p.runs and (shape := _shape(p))}
+    own = [program for program in report.programs if program.is_own and program.runs]
+    programs = {(_shape(program), program.bits): program for program in own}
     by_ratio: dict[int, dict[float, list[tuple[float, ProgramRecord]]]] = {}
     for (_, ratio), by_bits in trained_at(records, _SHARE).items():
         for bits, mean in by_bits.items():
