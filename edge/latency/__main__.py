@@ -20,7 +20,7 @@ from edge.latency.devices.open import open_device
 from edge.latency.exported import ExportedCandidate, exporters_quality
 from edge.latency.gather import gather
 from edge.latency.report.compare_markdown import main_compare
-from edge.latency.report.markdown import PICTURE_NAME, markdown
+from edge.latency.report.markdown import FRONT_NAMES, PICTURE_NAME, front_pictures, markdown
 from edge.latency.report.page import page
 from edge.latency.report.plots import headline
 from edge.latency.report.svg import as_file
@@ -28,7 +28,7 @@ from edge.latency.schema import Report, read_report, write_report
 from edge.latency.versions import versions
 
 REPORT_NAME = "report.json"
-PAGES = (PICTURE_NAME, "report.md", "report.html")
+PAGES = (PICTURE_NAME, *FRONT_NAMES, "report.md", "report.html")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -150,7 +150,7 @@ def evaluate(candidates: Sequence[Candidate], text: str) -> None:
 
 
 def render(report: Report, directory: Path) -> None:
-    """Write the Markdown, its picture if there is one, and the page of a report beside it."""
+    """Write the Markdown, its pictures if there are any, and the page of a report beside it."""
     for name, content in pages(report).items():
         write_text(directory / name, content)
 
@@ -158,7 +158,10 @@ def render(report: Report, directory: Path) -> None:
 def pages(report: Report) -> dict[str, str]:
     """Render the files that stand beside a report: content by name, of PAGES."""
     picture = headline(report) if report.device_kind.has_speed else None
-    drawn = {} if picture is None else {PICTURE_NAME: as_file(picture)}
+    pictures = (
+        front_pictures(report) if picture is None else {PICTURE_NAME: picture, **front_pictures(report)}
+    )
+    drawn = {name: as_file(drawing) for name, drawing in pictures.items()}
     return {**drawn, "report.md": markdown(report), "report.html": page(report)}
 
 

@@ -25,7 +25,7 @@ from runtime_tests.signals import as_in_a_terminal
 from runtime_tests.tiny import TEXT
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ["picture.svg", "report.html", "report.json", "report.md"]
+FILES = ["bytes.svg", "picture.svg", "report.html", "report.json", "report.md", "time.svg"]
 SHORT = (
     "--prompts",
     "8,4",

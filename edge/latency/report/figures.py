@@ -66,6 +66,17 @@ decode_p50 = partial(_of_decode, "decode p50", "ms", "ms_p50")
 decode_p90 = partial(_of_decode, "decode p90", "ms", "ms_p90")
 
 
+def token_time(context: int) -> Metric:
+    """Mean time of a decoded token."""
+    rate = decode(context)
+
+    def pick(run: Run) -> float | None:
+        value = rate.pick(run)
+        return None if value is None else 1e3 / value
+
+    return Metric(f"token time at {context}", "ms", pick, False)
+
+
 def prefill(prompt: int) -> Metric:
     return Metric(f"prefill of {prompt}", "tok/s", lambda run: run.prefill.get(prompt), True)
 
@@ -147,13 +158,19 @@ def size_ratio(program: ProgramRecord, base: ProgramRecord) -> float:
     return program.file_bytes / base.file_bytes
 
 
-def comparable_qualities(programs: Iterable[ProgramRecord]) -> list[list[ProgramRecord]]:
-    """Group programs of one model with perplexities on the same text, tokens and blocks; two at least."""
+def comparable_qualities(
+    programs: Iterable[ProgramRecord], across_models: bool = False
+) -> list[list[ProgramRecord]]:
+    """Group programs with perplexities on the same text, tokens and blocks; two at least.
+
+    Args:
+        across_models: put those of several models together; as many tokens of a text mean one tokenizer.
+    """
     groups: dict[tuple, list[ProgramRecord]] = {}
     for program in programs:
         quality = program.quality
         if quality is not None and program.failure is None:
-            key = (program.model, quality.text, quality.tokens, quality.block)
+            key = ("" if across_models else program.model, quality.text, quality.tokens, quality.block)
             groups.setdefault(key, []).append(program)
     return [group for group in groups.values() if len(group) > 1]
 

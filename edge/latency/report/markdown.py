@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 
 from edge.latency.report import tables
 from edge.latency.report.answers import remarks, title, unfinished, verdict
 from edge.latency.report.figures import by_model
 from edge.latency.report.notes import circumstances, meanings
-from edge.latency.report.plots import headline
+from edge.latency.report.plots import fronts, headline
+from edge.latency.report.svg import Drawing
 from edge.latency.report.tables import Row, Table
 from edge.latency.report.words import count, weights_words
 from edge.latency.schema import Report
 
 #: The file of the first screen's plot, beside the Markdown.
 PICTURE_NAME = "picture.svg"
+#: Files of the fronts of bytes and of time, beside it too.
+FRONT_NAMES = ("bytes.svg", "time.svg")
 
 
 def markdown(report: Report) -> str:
@@ -28,12 +32,21 @@ def markdown(report: Report) -> str:
     for table in filter(None, (tables.widths(report), tables.overview(report))):
         parts += [f"{escaped(table.title)}:", _table(table)]
     parts.append(escaped(" ".join(remarks(report))))
+    for name, drawing in front_pictures(report).items():
+        parts += [f"## At equal {Path(name).stem}", f"![{escaped(drawing.title)}]({name})"]
+        parts.append(escaped(drawing.finding))
     parts += ["## Circumstances", _list([f"{name}: {text}" for name, text in circumstances(report)])]
     if has_speed:
         parts += ["## How to read the figures", _list([f"{name}: {text}" for name, text in meanings()])]
     else:
         parts += ["## Programs"]
     return "\n\n".join([*parts, *_models(report)]) + "\n"
+
+
+def front_pictures(report: Report) -> dict[str, Drawing]:
+    """The fronts of the first programs whose perplexities compare, by their files' names."""
+    rows = fronts(report) if report.device_kind.has_speed else []
+    return dict(zip(FRONT_NAMES, rows[0], strict=False)) if rows else {}
 
 
 def _models(report: Report) -> list[str]:

@@ -115,7 +115,7 @@ def _quality(report: Report) -> Section:
         text = f"Perplexity of the programs themselves, on the same tokens. {_HOLLOW}"
         return Section("Quality", text, rows)
     if any(program.quality for program in report.programs):
-        why = "No two programs of one model have a perplexity on the same text."
+        why = "No two programs have a perplexity on the same text."
     else:
         trained = any(program.weights != "random" for program in report.programs)
         reason = "no text was given to measure it on" if trained else "all weights are random"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from edge.latency.report import figures
@@ -109,22 +110,56 @@ def _lengths(
 
 
 def fronts(report: Report) -> list[list[Drawing]]:
-    """Perplexity against file size and against decoding, for programs whose perplexities compare."""
-    threads, metric = report.settings.threads[0], figures.decode(report.settings.contexts[0])
+    """Perplexity against bytes and against a token's time, for all programs whose perplexities compare.
+
+    What lies on a front is best at equal bytes, or at equal time, whatever its model.
+    """
+    threads, metric = report.settings.threads[0], figures.token_time(report.settings.contexts[0])
     rows = []
-    for group in figures.comparable_qualities(report.programs):
+    for group in figures.comparable_qualities(report.programs, across_models=True):
         quality = group[0].quality
         assert quality is not None
         text = f"({quality.text}, {quality.tokens} tokens in blocks of {quality.block})"
+        models = listed(list(dict.fromkeys(program.model for program in group)))
         sizes = [(program, figures.alone(program.file_bytes / 1e6)) for program in group]
-        speeds = [(program, rate) for program in group if (rate := figures.figure(program, threads, metric))]
-        title = f"{group[0].model}: perplexity and {{}} {text}"
+        times = [(program, time) for program in group if (time := figures.figure(program, threads, metric))]
+        title = f"{models}: perplexity and {{}} {text}"
         row = [_front(title.format("file size"), "file, MB", sizes, False)]
-        if len(speeds) > 1:
+        if len(times) > 1:
             what = f"{metric.name}, {count(threads, 'thread')}"
-            row.append(_front(title.format(what), f"{metric.name}, tok/s", speeds, True))
-        rows.append(row)
+            row.append(_front(title.format(what), f"{metric.name}, ms", times, False))
+        found = zip(("bytes", "time"), row, (sizes, times), strict=False)
+        rows.append([_with_budget(drawing, what, amounts) for what, drawing, amounts in found])
     return rows
+
+
+def _with_budget(drawing: Drawing, what: str, amounts: Sequence[tuple[ProgramRecord, Spread]]) -> Drawing:
+    """Add who is best within the bytes, or the time, of our 4 bits."""
+    programs = [program for program, _ in amounts]
+    base = figures.own_4bit(programs)
+    if base is None:
+        return drawing
+    budget = next(amount.median for program, amount in amounts if program is base)
+    best = min((p for p, amount in amounts if amount.median <= budget), key=_perplexity)
+    names = _names(programs)
+    sentence = f"Within the {what} of {names[base.name]}, "
+    if _perplexity(best) < _perplexity(base):
+        values = f"{_perplexity(best):.2f} instead of {_perplexity(base):.2f}"
+        sentence += f"{names[best.name]} has the least perplexity, {values}."
+    else:
+        sentence += "none has less perplexity."
+    return replace(drawing, finding=f"{sentence} {drawing.finding}")
+
+
+def _perplexity(program: ProgramRecord) -> float:
+    assert program.quality is not None
+    return program.quality.perplexity
+
+
+def _names(programs: Programs) -> dict[str, str]:
+    """Labels, or whole names where there are several models, by name."""
+    has_several = len({program.model for program in programs}) > 1
+    return {program.name: program.name if has_several else program.label for program in programs}
 
 
 def _front(
@@ -139,9 +174,9 @@ def _front(
     programs = [program for program, _ in amounts]
     losses = [p.quality.perplexity if has_quality and p.quality else p.file_bytes / 1e6 for p in programs]
     costs = [(sign * amount.median, loss) for (_, amount), loss in zip(amounts, losses, strict=True)]
-    base = figures.own_4bit(programs)
+    base, names = figures.own_4bit(programs), _names(programs)
     points = [
-        Point(program.label, amount, loss, is_on, program.is_own, program is base)
+        Point(names[program.name], amount, loss, is_on, program.is_own, program is base)
         for (program, amount), loss, is_on in zip(amounts, losses, figures.pareto_front(costs), strict=True)
     ]
     on, off = ([point.name for point in points if point.on_front == side] for side in (True, False))

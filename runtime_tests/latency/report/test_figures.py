@@ -85,6 +85,10 @@ def test_perplexities_compare_on_the_same_text_and_in_one_model():
     group[0].quality = other.model_copy(update={"block": 256})
     (rest,) = figures.comparable_qualities(report.programs)
     assert rest == group[1:]
+    report.programs[-1].quality = group[1].quality  # of another model
+    assert figures.comparable_qualities(report.programs) == [rest]
+    (both,) = figures.comparable_qualities(report.programs, across_models=True)
+    assert both == [*rest, report.programs[-1]]
 
 
 def test_rounds_are_complete_when_every_program_has_them_at_every_thread_count():

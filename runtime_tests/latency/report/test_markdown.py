@@ -152,3 +152,14 @@ def test_small_reports(report, change):
         for program in report.programs:
             program.runs = [run for run in program.runs if run.round == 0]
     assert markdown(report).startswith("# Latency on a made-up machine, 2026-01-02\n")
+
+
+def test_the_markdown_has_the_fronts_of_bytes_and_time_where_quality_is_known(report):
+    text = markdown(report)
+    for what in ("bytes", "time"):
+        section = text.split(f"## At equal {what}\n\n")[1].split("\n\n")
+        assert section[0].startswith("![story model: perplexity and ")
+        assert section[0].endswith(f"]({what}.svg)")
+        assert section[1].startswith(f"Within the {what} of 4 bits, ")
+    assert "At equal" not in markdown(only(report, "125M"))
+    assert "At equal" not in markdown(emulated_report())

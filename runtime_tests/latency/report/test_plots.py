@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from edge.latency.report import plots
+from edge.latency.report import figures, plots
 from edge.latency.report.charts import Line, Mark, curves, dots, round_ratios, spaced, token_times
 from edge.latency.report.figures import Spread
 from edge.latency.report.planes import Point, front
@@ -129,10 +129,44 @@ def test_findings_are_of_the_figures():
     ]
     ours = "1 bit 1.20x, 1.58 bits 1.20x, 2 bits 1.50x, 3 bits 1.20x"
     assert first[0].finding == f"{ours} and the others 1.20x."
-    ((sizes, speeds),) = plots.fronts(report)
+    ((sizes, times),) = plots.fronts(report)
     assert sizes.finding == (
-        "On the front: 1 bit, 1.58 bits, 2 bits, 3 bits, 4 bits and fp32. Dominated: xnnpack-8da4w. "
-        "Trained weights."
+        "Within the bytes of 4 bits, none has less perplexity. On the front: 1 bit, 1.58 bits, 2 bits, "
+        "3 bits, 4 bits and fp32. Dominated: xnnpack-8da4w. Trained weights."
     )
-    assert speeds.finding.startswith("On the front: 2 bits and fp32. Dominated: 1 bit, 1.58 bits")
+    assert times.finding.startswith(
+        "Within the time of 4 bits, fp32 has the least perplexity, 12.90 instead of 13.10. On the front: "
+        "2 bits and fp32. Dominated: 1 bit, 1.58 bits"
+    )
     assert "mixed weights" in plots.rates(report)[0][0].title
+
+
+def test_models_with_one_text_share_a_front_and_the_least_perplexity_at_equal_bytes_is_named():
+    report = made_up_report()
+    trained = {p.label: p.quality for p in report.programs if p.quality is not None}
+    for program in report.programs:
+        if program.model == "125M":  # larger, and better at every width
+            program.weights, quality = "trained", trained.get(program.label)
+            program.quality = quality and quality.model_copy(update={"perplexity": quality.perplexity - 3})
+            program.file_bytes //= 30  # so that its fewest bits have the bytes of the other's most
+    ((sizes, times),) = plots.fronts(report)
+    assert sizes.title.startswith("story model and 125M: perplexity and file size (heldout.txt")
+    best = min(
+        (p for p in report.programs if p.quality and p.file_bytes <= 3_190_000),
+        key=lambda p: p.quality.perplexity,
+    )
+    assert best.name.startswith("125M")
+    assert sizes.finding.startswith(
+        f"Within the bytes of story model 4 bits, {best.name} has the least perplexity, "
+        f"{best.quality.perplexity:.2f} instead of 13.10. On the front: "
+    )
+    assert "125M 2 bits" in sizes.finding
+    assert "Within the time of story model 4 bits, none has less perplexity." in times.finding
+
+
+def test_a_tokens_time_is_of_each_runs_own_rate():
+    report = made_up_report()
+    (program, *_) = report.programs
+    rates = [run.decode[256].tokens_per_second for run in program.runs if run.threads == 1]
+    spread = figures.figure(program, 1, figures.token_time(256))
+    assert (spread.least, spread.most) == (1e3 / max(rates), 1e3 / min(rates))
