@@ -1,0 +1,1 @@
+"""Bring low-bit weights into other libraries."""

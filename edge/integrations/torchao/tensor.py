@@ -1,0 +1,119 @@
+"""A weight that is packed low-bit codes, as a tensor that ``F.linear`` and ``F.embedding`` take."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchao.utils import TorchAOBaseTensor
+
+import edge.ops  # noqa: F401  (defines torch.ops.lowbit)
+from edge.formats.weight import QuantizedWeight
+from edge.ops.packing import pack, unpack
+
+
+class LowBitTensor(TorchAOBaseTensor):
+    """A packed weight [rows, columns] that computes as ``dtype``.
+
+    On the CPU a linear rounds its input to int8 for each token and runs ``lowbit::linear``; elsewhere it
+    multiplies by the dequantised weight. The weight has no gradient; the input of a linear has one.
+
+    Attributes:
+        packed: uint8 [bytes], the layout of ``edge/ops``.
+    """
+
+    tensor_data_names: ClassVar[list[str]] = ["packed"]
+    tensor_attribute_names: ClassVar[list[str]] = ["rows", "columns", "dtype"]
+
+    packed: Tensor
+    rows: int
+    columns: int
+
+    def __new__(cls, packed: Tensor, rows: int, columns: int, dtype: torch.dtype) -> LowBitTensor:
+        made: LowBitTensor = torch.Tensor._make_wrapper_subclass(
+            cls, (rows, columns), dtype=dtype, device=packed.device, requires_grad=False
+        )
+        return made
+
+    def __init__(self, packed: Tensor, rows: int, columns: int, dtype: torch.dtype) -> None:
+        self.packed, self.rows, self.columns = packed, rows, columns
+
+    @staticmethod
+    def of(weight: QuantizedWeight, dtype: torch.dtype, device: torch.device | str = "cpu") -> LowBitTensor:
+        """Pack a quantised weight, and check that what was packed is what was quantised.
+
+        Raises:
+            ValueError: the packer cannot hold it, or packing changed it.
+        """
+        packed = pack(weight)
+        if not unpack(packed).equals(weight):
+            raise ValueError(
+                "packing changed the weight; please report this with the weight's shape and bits"
+            )
+        rows, columns = weight.codes.shape
+        return LowBitTensor(packed.to(device), rows, columns, dtype)
+
+    def quantized(self) -> QuantizedWeight:
+        """The codes, scales and zeros, on the CPU."""
+        return unpack(self.packed.cpu())
+
+    def dequantize(self, output_dtype: torch.dtype | None = None) -> Tensor:
+        """The weight [rows, columns] as a plain tensor."""
+        return self.quantized().dequantize().to(self.device, output_dtype or self.dtype)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        size = f"{self.rows}x{self.columns}, {self.packed.numel():,} bytes"
+        return f"LowBitTensor({size}, {self.dtype}, {self.device})"
+
+
+@torch.library.custom_op("lowbit::dequantize", mutates_args=())
+def _dequantized(packed: Tensor, rows: int, columns: int) -> Tensor:
+    """The weight [rows, columns] float32 of a packed table, where the table is."""
+    return unpack(packed.cpu()).dequantize().to(packed.device)
+
+
+@_dequantized.register_fake
+def _(packed: Tensor, rows: int, columns: int) -> Tensor:
+    return packed.new_empty([rows, columns], dtype=torch.float32)
+
+
+def _linear(x: Tensor, weight: LowBitTensor, bias: Tensor | None = None) -> Tensor:
+    if x.shape[-1] != weight.columns:
+        raise ValueError(f"the input has {x.shape[-1]} columns, and the weight {weight.columns}")
+    if x.device.type == "cpu":
+        out = torch.ops.lowbit.linear(x.float(), weight.packed, weight.rows).to(x.dtype)
+    else:
+        out = x @ _dequantized(weight.packed, weight.rows, weight.columns).to(x.dtype).T
+    return out if bias is None else out + bias
+
+
+def _embedding(tokens: Tensor, weight: LowBitTensor) -> Tensor:
+    if tokens.device.type == "cpu":
+        return torch.ops.lowbit.embedding(tokens, weight.packed, weight.columns).to(weight.dtype)
+    return F.embedding(tokens, weight.dequantize())
+
+
+@LowBitTensor.implements_torch_function([F.linear])
+def _(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Tensor:
+    return _linear(*args, **(kwargs or {}))
+
+
+@LowBitTensor.implements_torch_function([F.embedding])
+def _(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Tensor:
+    return _embedding(args[0], args[1])
+
+
+def _keep_weight(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+    ctx.columns = inputs[0].shape[-1]
+
+
+def _input_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    """The gradient of a linear's input; it passes straight through the rounding of activations."""
+    return grad @ _dequantized(ctx.saved_tensors[0], grad.shape[-1], ctx.columns), None, None
+
+
+torch.library.register_autograd("lowbit::linear", _input_gradient, setup_context=_keep_weight)
+torch.serialization.add_safe_globals([LowBitTensor])
