@@ -34,8 +34,9 @@ PACKED_KEY, PACKED_VERSION = "packed", 2
 POST_TRAINING_KEY = "post_training"
 #: An object with ``widths`` and ``extra`` for a parent that was trained to be sliced (``formats/slices.py``).
 NESTING_KEY = "nested"
-#: Marks a directory that another project quantised (``imported``).
-QUANTIZATION_KEY = "quantization_config"
+#: Marks a directory that transformers saved quantised: by another project's method (``imported``), or by
+#: ours, beside the keys above, which say the same.
+QUANTIZATION_KEY, OWN_METHOD = "quantization_config", "paretoq"
 
 
 def grid_from_hf(hf: dict[str, Any]) -> Grid | None:
@@ -79,6 +80,12 @@ def plan_to_hf(plan: Plan) -> dict[str, Any]:
     if plan.embedding_format.is_quantized:
         hf[EMBEDDING_KEY] = plan.embedding_format.paretoq_w_bits
     return hf
+
+
+def is_imported(hf: dict[str, Any]) -> bool:
+    """Whether another project's method quantised the model."""
+    said = hf.get(QUANTIZATION_KEY)
+    return said is not None and not (isinstance(said, dict) and said.get("quant_method") == OWN_METHOD)
 
 
 def nesting_from_hf(hf: dict[str, Any]) -> Nesting | None:

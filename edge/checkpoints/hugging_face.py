@@ -22,7 +22,7 @@ from torch import Tensor
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.families import family_of
 from edge.checkpoints.hf_config import CONFIG_NAME, config_from_hf, read_hf_config
-from edge.checkpoints.hf_grids import PACKED_KEY, QUANTIZATION_KEY, plan_from_hf
+from edge.checkpoints.hf_grids import PACKED_KEY, is_imported, plan_from_hf
 from edge.checkpoints.hub import local_directory
 from edge.checkpoints.lazy import Lazy, Rows, reader_of
 from edge.checkpoints.on_grid import codes_on, recognise
@@ -65,7 +65,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise ValueError(
             f"{directory} is a packed checkpoint, made for export; give the one that it was packed from"
         )
-    if hf.get(QUANTIZATION_KEY) is not None:
+    if is_imported(hf):
         raise ValueError(f"{directory} was quantised after its training; give the checkpoint from before")
     config, plan = parse_config(directory, hf)
     stored = StoredTensors(directory)

@@ -23,7 +23,7 @@ from edge.checkpoints.hf_grids import (
     PACKED_KEY,
     PACKED_VERSION,
     POST_TRAINING_KEY,
-    QUANTIZATION_KEY,
+    is_imported,
     nesting_from_hf,
     nesting_to_hf,
     plan_to_hf,
@@ -100,7 +100,7 @@ def open_model(name: str | Path) -> Checkpoint:
     hf = read_hf_config(directory)
     if PACKED_KEY in hf:
         return load_packed_checkpoint(directory)
-    if hf.get(QUANTIZATION_KEY) is not None:
+    if is_imported(hf):
         return load_imported_checkpoint(directory)
     return _as_the_reference_divides(load_checkpoint(directory))
 

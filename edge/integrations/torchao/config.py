@@ -25,7 +25,7 @@ from edge.quantizers.base import OnGrid
 from edge.quantizers.nested import WIDTHS
 
 Step = Literal["prepare", "convert"]
-STEPS = ("prepare", "convert")
+STEPS: tuple[Step, ...] = ("prepare", "convert")
 
 
 def _check_step(step: str) -> None:
@@ -107,10 +107,10 @@ class PostTrainingConfig(AOBaseConfig):
 
 
 def linears(model: nn.Module, *keep: str) -> Callable[[nn.Module, str], bool]:
-    """Choose a model's linears for ``quantize_``, but for its output head and those whose names hold ``keep``.
+    """Choose a model's linears for ``quantize_``, but for its output head and those named by ``keep``.
 
-    The head is what ``get_output_embeddings`` of a transformers model gives, or a linear that shares its
-    weight with an embedding.
+    A linear is kept if its name holds one of these parts. The head is what ``get_output_embeddings`` of a
+    transformers model gives, or a linear that shares its weight with an embedding.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     head = getattr(model, "get_output_embeddings", lambda: None)()
@@ -131,7 +131,7 @@ def _checked(module: nn.Module, config: str) -> nn.Module:
     """
     kind = type(module).__name__
     if not isinstance(module, nn.Linear | nn.Embedding):
-        raise ValueError(f"{config} quantises linears and embeddings, not {kind}; leave it out by filter_fn")
+        raise ValueError(f"{config} quantises linears and embeddings, not {kind}: leave it out by filter_fn")
     if isinstance(module.weight, LowBitTensor):
         raise ValueError(f"this {kind} holds low-bit codes already; quantise a model once")
     if type(module.weight.data) is not torch.Tensor:

@@ -83,8 +83,8 @@ def section(records: Sequence[Record], report: Report) -> Section | None:
         return None
     circumstances = (
         f"Programs of the same shapes with random weights were measured on {report.device.cpu}, with "
-        f"{report.settings.threads[0]} thread, behind {context} tokens. The last tenth of the training was at "
-        "low bits."
+        f"{report.settings.threads[0]} thread, behind {context} tokens. The last tenth of the training was "
+        "at low bits."
     )
     question = "At equal bytes and at equal time, which width wins?"
     return Section("fronts", question, [circumstances, *answers], tables, drawings)

@@ -1,0 +1,156 @@
+"""``paretoq`` as a quantisation method of transformers: from_pretrained, save_pretrained, and back.
+
+A saved model is a packed checkpoint of this project (``edge/checkpoints/packed.py``), or, while it is
+prepared for training, one of ParetoQ's: ``export.to_pte`` takes both as they are. Packed checkpoints that
+this project wrote load too, given the same quantization_config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torchao.quantization import quantize_
+from transformers import PreTrainedModel
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import HfQuantizer
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from edge.checkpoints.hf_grids import OWN_METHOD, PACKED_KEY, PACKED_VERSION
+from edge.checkpoints.tensor_files import ALPHA_SUFFIX, PACKED_SUFFIX
+from edge.integrations.torchao.config import STEPS, ParetoQConfig, Step, linears
+from edge.integrations.torchao.modules import PreparedLinear, packed_embedding, packed_linear
+from edge.integrations.torchao.tensor import LowBitTensor
+from edge.ops.packing import read_header, unpack, unpack_half
+
+
+@register_quantization_config(OWN_METHOD)
+@dataclass
+class ParetoQQuantizationConfig(QuantizationConfigMixin):
+    """What ``from_pretrained`` is told.
+
+    Attributes:
+        bits: of the linears: 1, 1.58, 2, 3 or 4.
+        step: "convert" packs the weights, rounded as ParetoQ starts; "prepare" leaves them on a learned grid,
+            to be trained.
+        modules_to_not_convert: parts of names of linears that are kept; the output head is kept in any case.
+    """
+
+    bits: float = 2
+    step: Step = "convert"
+    modules_to_not_convert: list[str] | None = None
+    quant_method: Any = OWN_METHOD
+
+    def __post_init__(self) -> None:
+        ParetoQConfig(self.bits, self.step)  # checks both
+
+
+@register_quantizer(OWN_METHOD)
+class ParetoQHfQuantizer(HfQuantizer):
+    """Put low-bit modules into a model while transformers loads it."""
+
+    quantization_config: ParetoQQuantizationConfig
+
+    @property
+    def is_trainable(self) -> bool:
+        return self.quantization_config.step == "prepare"
+
+    @property
+    def is_qat_trainable(self) -> bool:
+        return self.is_trainable
+
+    def is_serializable(self, *_: Any, **__: Any) -> bool:
+        return True
+
+    def _process_model_before_weight_loading(
+        self, model: PreTrainedModel, checkpoint_files: list[str] | None = None, **kwargs: Any
+    ) -> None:
+        stored = dict(_stored(checkpoint_files or []))
+        packed = [name for name in stored if name.endswith(PACKED_SUFFIX)]
+        self.is_stored_packed = bool(packed)
+        if packed:
+            for name in packed:
+                _hold(model, name.removesuffix(PACKED_SUFFIX), stored[name])
+        elif any(name.endswith(ALPHA_SUFFIX) for name in stored):
+            with torch.device("meta"):
+                for name, module in self._chosen(model):
+                    _put(
+                        model, name, PreparedLinear(module, ParetoQConfig(self.quantization_config.bits).grid)
+                    )
+
+    def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
+        config = self.quantization_config
+        if self.is_stored_packed:
+            for name, module in list(model.named_modules()):
+                if isinstance(module, Held):
+                    _put(model, name, module.filled(model.dtype))
+        else:
+            chosen = linears(model, *config.modules_to_not_convert or ())
+            is_prepared = any(isinstance(module, PreparedLinear) for module in model.modules())
+            for step in STEPS[is_prepared : STEPS.index(config.step) + 1]:
+                quantize_(model, ParetoQConfig(config.bits, step), filter_fn=chosen)
+        model.config.w_bits = ParetoQConfig(config.bits).grid.paretoq_w_bits
+        if config.step == "convert":
+            setattr(model.config, PACKED_KEY, PACKED_VERSION)
+
+    def get_state_dict_and_metadata(self, model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The tensors of a packed checkpoint, by name."""
+        tensors = {}
+        for name, tensor in model.state_dict().items():
+            if isinstance(tensor, LowBitTensor):
+                tensors[name.removesuffix(".weight") + PACKED_SUFFIX] = tensor.packed
+            else:
+                tensors[name] = tensor
+        return tensors, {}
+
+    def _chosen(self, model: PreTrainedModel) -> list[tuple[str, nn.Linear]]:
+        is_chosen = linears(model, *self.quantization_config.modules_to_not_convert or ())
+        return [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and is_chosen(m, n)]
+
+
+class Held(nn.Module):
+    """Stand for a linear or embedding while its packed table is loaded."""
+
+    def __init__(self, module: nn.Module, nbytes: int) -> None:
+        super().__init__()
+        self.module = [module]  # in a list, so that it is no child
+        self.register_buffer("packed", torch.empty(nbytes, dtype=torch.uint8, device="meta"))
+        self.bias: nn.Parameter | None = getattr(module, "bias", None)
+
+    def filled(self, dtype: torch.dtype) -> nn.Module:
+        """The module that computes with the table."""
+        module = self.module[0]
+        packed = self.packed
+        assert isinstance(packed, Tensor)
+        assert isinstance(module, nn.Linear | nn.Embedding)
+        module.to_empty(device=packed.device).to(dtype)
+        if not read_header(packed).encoding.codes:
+            module.weight = nn.Parameter(unpack_half(packed).to(dtype))
+            return module
+        if isinstance(module, nn.Embedding):
+            return packed_embedding(unpack(packed), module)
+        module.register_parameter("bias", self.bias)
+        return packed_linear(unpack(packed), module)
+
+
+def _stored(files: Iterable[str]) -> Iterable[tuple[str, int]]:
+    """Names of the tensors in safetensors files, and their first sizes."""
+    for path in files:
+        if Path(path).suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118  (no mapping)
+                    yield name, (file.get_slice(name).get_shape() or [1])[0]
+
+
+def _hold(model: nn.Module, name: str, nbytes: int) -> None:
+    _put(model, name, Held(model.get_submodule(name), nbytes))
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, module)
