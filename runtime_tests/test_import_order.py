@@ -26,6 +26,7 @@ ORDER = (
     "export",
     "edge.latency",
     "edge.scaling",
+    "edge.integrations",
 )
 MODULES = sorted(p for top in ("edge", "export") for p in (ROOT / top).rglob("*.py"))
 

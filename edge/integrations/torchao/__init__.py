@@ -3,7 +3,14 @@
 Importing this package registers the configs with torchao, and ``paretoq`` with transformers.
 """
 
-from edge.integrations.torchao.config import MatQuantConfig, ParetoQConfig, PostTrainingConfig, linears
+from edge.integrations.torchao.compare import compare, nbytes
+from edge.integrations.torchao.config import (
+    MatQuantConfig,
+    ParetoQConfig,
+    PostTrainingConfig,
+    linears,
+    set_width,
+)
 from edge.integrations.torchao.tensor import LowBitTensor
 from edge.integrations.torchao.transformers_method import ParetoQQuantizationConfig
 
@@ -13,5 +20,8 @@ __all__ = [
     "ParetoQConfig",
     "ParetoQQuantizationConfig",
     "PostTrainingConfig",
+    "compare",
     "linears",
+    "nbytes",
+    "set_width",
 ]
