@@ -17,6 +17,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torchao.quantization import quantize_
 from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
@@ -70,7 +72,8 @@ class ParetoQHfQuantizer(HfQuantizer):
     def _process_model_before_weight_loading(
         self, model: PreTrainedModel, checkpoint_files: list[str] | None = None, **kwargs: Any
     ) -> None:
-        stored = dict(_stored(checkpoint_files or []))
+        renamings = [r for r in get_model_conversion_mapping(model) if isinstance(r, WeightRenaming)]
+        stored = {_renamed(name, renamings): size for name, size in _stored(checkpoint_files or [])}
         packed = [name for name in stored if name.endswith(PACKED_SUFFIX)]
         self.is_stored_packed = bool(packed)
         if packed:
@@ -89,6 +92,7 @@ class ParetoQHfQuantizer(HfQuantizer):
             for name, module in list(model.named_modules()):
                 if isinstance(module, Held):
                     _put(model, name, module.filled(model.dtype))
+            model.tie_weights()
         else:
             chosen = linears(model, *config.modules_to_not_convert or ())
             is_prepared = any(isinstance(module, PreparedLinear) for module in model.modules())
@@ -96,17 +100,24 @@ class ParetoQHfQuantizer(HfQuantizer):
                 quantize_(model, ParetoQConfig(config.bits, step), filter_fn=chosen)
         model.config.w_bits = ParetoQConfig(config.bits).grid.paretoq_w_bits
         if config.step == "convert":
-            setattr(model.config, PACKED_KEY, PACKED_VERSION)
+            self._mark_packed(model)
 
     def get_state_dict_and_metadata(self, model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The tensors of a packed checkpoint, by name."""
+        """The tensors to save, by name; a model that was converted since it was loaded is a packed one."""
         tensors = {}
+        if any(isinstance(parameter.data, LowBitTensor) for parameter in model.parameters()):
+            self._mark_packed(model)
         for name, tensor in model.state_dict().items():
             if isinstance(tensor, LowBitTensor):
                 tensors[name.removesuffix(".weight") + PACKED_SUFFIX] = tensor.packed
             else:
                 tensors[name] = tensor
         return tensors, {}
+
+    def _mark_packed(self, model: PreTrainedModel) -> None:
+        """Let config.json say that the weights are packed."""
+        self.quantization_config.step = "convert"
+        setattr(model.config, PACKED_KEY, PACKED_VERSION)
 
     def _chosen(self, model: PreTrainedModel) -> list[tuple[str, nn.Linear]]:
         is_chosen = linears(model, *self.quantization_config.modules_to_not_convert or ())
@@ -121,6 +132,8 @@ class Held(nn.Module):
         self.module = [module]  # in a list, so that it is no child
         self.register_buffer("packed", torch.empty(nbytes, dtype=torch.uint8, device="meta"))
         self.bias: nn.Parameter | None = getattr(module, "bias", None)
+        if isinstance(module, nn.Embedding):
+            self.weight = module.weight  # without values: a tied head looks for it
 
     def filled(self, dtype: torch.dtype) -> nn.Module:
         """The module that computes with the table."""
@@ -145,6 +158,13 @@ def _stored(files: Iterable[str]) -> Iterable[tuple[str, int]]:
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118  (no mapping)
                     yield name, (file.get_slice(name).get_shape() or [1])[0]
+
+
+def _renamed(name: str, renamings: Iterable[WeightRenaming]) -> str:
+    """A tensor's name in the model, which for some families is another than in files."""
+    for renaming in renamings:
+        name = renaming.rename_source_key(name)[0]
+    return name
 
 
 def _hold(model: nn.Module, name: str, nbytes: int) -> None:

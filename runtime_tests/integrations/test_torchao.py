@@ -1,0 +1,234 @@
+"""Low-bit weights as methods of torchao: on any module, trained, packed, saved, compiled, exported."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from executorch.exir import to_edge
+from torch import nn
+from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+import edge.integrations.torchao as ours
+from edge.formats import grid_for_bits
+from edge.formats.slices import sliced
+from edge.integrations.torchao import LowBitTensor, MatQuantConfig, ParetoQConfig, PostTrainingConfig, linears
+from edge.integrations.torchao.config import set_width
+from edge.ops.reference import linear as reference_linear
+from edge.quantizers.minmax import quantize_min_max
+
+PAGE = Path(ours.__file__).with_name("README.md")
+X = torch.randn(5, 33, generator=torch.Generator().manual_seed(0))
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(33, 48), nn.Tanh(), nn.Linear(48, 7, bias=False))
+
+
+def few_steps(model: nn.Module) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(3):
+        model(X).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def packed_network(config=None) -> nn.Sequential:
+    model = network()
+    config = config or ParetoQConfig(bits=2)
+    quantize_(model, config)
+    few_steps(model)
+    config.step = "convert"
+    quantize_(model, config)
+    return model
+
+
+def test_the_page_runs(capsys):
+    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
+    exec(code, {})
+    said = capsys.readouterr().out
+    assert "best within the budget: 2 bits" in said
+    prepared, packed = map(float, re.findall(r"prepared (.*), packed (.*)", said)[0])
+    assert prepared == pytest.approx(packed, abs=0.01)
+
+
+@pytest.mark.parametrize("bits", [1, 1.58, 2, 3, 4])
+def test_what_was_trained_is_what_runs(bits):
+    model = network()
+    quantize_(model, ParetoQConfig(bits=bits))
+    start = copy.deepcopy(model.state_dict())
+    few_steps(model)
+    assert all(not torch.equal(start[name], value) for name, value in model.state_dict().items())
+    grids = [module.quantized() for module in (model[0], model[2])]
+    trained = copy.deepcopy(model)
+    quantize_(model, ParetoQConfig(bits=bits, step="convert"))
+    for module, wanted, before in zip((model[0], model[2]), grids, (trained[0], trained[2]), strict=True):
+        assert isinstance(module.weight, LowBitTensor)
+        assert module.weight.quantized().equals(wanted)
+        assert torch.equal(module.weight.dequantize(), before.quantized_weight())
+    wanted = reference_linear(X, model[0].weight.packed) + trained[0].bias
+    torch.testing.assert_close(model[0](X), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+def test_slices_of_a_parent(bits):
+    model = network()
+    quantize_(model, MatQuantConfig())
+    set_width(model, bits)
+    few_steps(model)
+    parent = model[0].quantized()
+    trained = model(X)
+    quantize_(model, MatQuantConfig(step="convert", bits=bits))
+    assert model[0].weight.quantized().equals(sliced(parent, bits))
+    torch.testing.assert_close(model(X), trained, rtol=0.1, atol=0.05)  # activations are int8 now
+
+
+def test_rounding_without_training():
+    model = network()
+    wanted = quantize_min_max(model[0].weight, grid_for_bits(3, asymmetric=True))
+    quantize_(model, PostTrainingConfig(bits=3))
+    assert model[0].weight.quantized().equals(wanted)
+
+
+def test_embeddings():
+    model = nn.Sequential(nn.Embedding(20, 16), nn.Linear(16, 4))
+    everything = lambda module, name: isinstance(module, nn.Embedding | nn.Linear)  # noqa: E731
+    quantize_(model, ParetoQConfig(bits=2, embedding_bits=8), filter_fn=everything)
+    tokens = torch.tensor([[3, 3, 19]])
+    wanted = model[0](tokens)
+    quantize_(model, ParetoQConfig(bits=2, embedding_bits=8, step="convert"), filter_fn=everything)
+    torch.testing.assert_close(model[0](tokens), wanted)
+
+
+def test_gradients_pass_through_a_packed_linear_to_its_input():
+    model = packed_network()
+    x = X.clone().requires_grad_()
+    model(x).sum().backward()
+    plain = nn.Sequential(nn.Linear(33, 48), nn.Tanh(), nn.Linear(48, 7, bias=False))
+    for mine, other in ((model[0], plain[0]), (model[2], plain[2])):
+        other.weight.data = mine.weight.dequantize()
+    plain[0].bias.data = model[0].bias.data
+    y = X.clone().requires_grad_()
+    plain(y).sum().backward()
+    torch.testing.assert_close(x.grad, y.grad, rtol=0.05, atol=0.01)
+    assert model[0].weight.grad is None
+
+
+def test_saving_moving_and_casting(tmp_path):
+    model = packed_network()
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    other = network()
+    quantize_(other, ParetoQConfig(bits=2))
+    quantize_(other, ParetoQConfig(bits=2, step="convert"))
+    other.load_state_dict(torch.load(tmp_path / "model.pt"))
+    assert torch.equal(other(X), model(X))
+    half = copy.deepcopy(model).bfloat16()
+    assert half(X.bfloat16()).dtype == torch.bfloat16
+    torch.testing.assert_close(half(X.bfloat16()).float(), model(X), rtol=0.1, atol=0.05)
+    assert repr(model[2].weight).startswith("LowBitTensor(7x48, ")
+
+
+def test_compiled_with_any_batch():
+    model = packed_network()
+    compiled = torch.compile(model, dynamic=True, backend="aot_eager")
+    for rows in (5, 1, 3):
+        assert torch.equal(compiled(X[:rows]), model(X[:rows]))
+
+
+def test_exported_without_our_exporter():
+    model = packed_network().eval()
+    batch = torch.export.Dim("batch", min=2, max=64)
+    program = torch.export.export(model, (X,), dynamic_shapes=({0: batch},))
+    assert torch.equal(program.module()(X[:3]), model(X[:3]))
+    graph = to_edge(program).exported_program().graph
+    called = [str(node.target) for node in graph.nodes if "lowbit" in str(node.target)]
+    assert len(called) == 2
+    assert all("lowbit.linear" in name for name in called)
+
+
+def test_kept_linears():
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.body, self.head = (
+                nn.Embedding(9, 4),
+                nn.Linear(4, 4),
+                nn.Linear(4, 9, bias=False),
+            )
+            self.gate = nn.Linear(4, 4)
+            self.head.weight = self.table.weight
+
+    model = Model()
+    quantize_(model, ParetoQConfig(bits=2), filter_fn=linears(model, "gate"))
+    assert [type(part).__name__ for part in (model.body, model.head, model.gate)] == [
+        "PreparedLinear", "Linear", "Linear",
+    ]  # fmt: skip
+
+
+def on_meta():
+    with torch.device("meta"):
+        return nn.Sequential(nn.Linear(4, 4))
+
+
+def quantized_by_torchao():
+    model = nn.Sequential(nn.Linear(32, 32))
+    quantize_(model, Int8WeightOnlyConfig())
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "config", "said"),
+    [
+        (network, ParetoQConfig(bits=2, step="convert"), "this Linear was not prepared: call quantize_ with"),
+        (on_meta, ParetoQConfig(), "on the meta device and has no values; load the weights first"),
+        (quantized_by_torchao, ParetoQConfig(), "was quantised by another method .its weight is"),
+        (packed_network, ParetoQConfig(), "holds low-bit codes already; quantise a model once"),
+        (packed_network, PostTrainingConfig(), "holds low-bit codes already; quantise a model once"),
+        (
+            lambda: nn.Conv2d(1, 1, 1),
+            ParetoQConfig(),
+            "quantises linears and embeddings, not Conv2d: leave it",
+        ),
+        (lambda: nn.Embedding(3, 4), ParetoQConfig(), "an embedding needs embedding_bits, 4 or 8"),
+        (lambda: nn.Embedding(3, 4), MatQuantConfig(), "MatQuantConfig quantises nn.Linear"),
+    ],
+)
+def test_modules_that_cannot_be(make, config, said):
+    with pytest.raises(ValueError, match=said):
+        quantize_(
+            make(), config, filter_fn=lambda module, name: not isinstance(module, nn.Sequential | nn.Tanh)
+        )
+
+
+def test_preparing_twice():
+    model = network()
+    quantize_(model, ParetoQConfig(bits=2))
+    with pytest.raises(ValueError, match="was prepared before; train it, then use step='convert'"):
+        quantize_(model, ParetoQConfig(bits=2))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ParetoQConfig(bits=5), "no weight format has 5 bits; choose one of 1, 1.58"),
+        (lambda: ParetoQConfig(bits=16), "16 bits quantise nothing"),
+        (lambda: ParetoQConfig(step="train"), "step must be 'prepare', before training, or 'convert'"),
+        (lambda: ParetoQConfig(embedding_bits=3), "no weight format has 3"),
+        (lambda: MatQuantConfig(widths=(2, 4)), "fall"),
+        (lambda: MatQuantConfig(bits=9), "a slice has 2 to 8 bits, not 9"),
+        (lambda: PostTrainingConfig(bits=16), "16 bits quantise nothing"),
+    ],
+)
+def test_configs_that_cannot_be(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def test_inputs_of_another_width():
+    with pytest.raises(ValueError, match="the input has 32 columns, and the weight 33"):
+        F.linear(X[:, :32], packed_network()[0].weight)
