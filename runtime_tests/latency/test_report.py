@@ -86,6 +86,10 @@ def test_every_program_is_measured_at_everything(finished, exported):
         assert [t.threads for t in program.traces] == [1, 2]
         assert all(sum(t.group_ms.values()) == pytest.approx(t.token_ms) for t in program.traces)
         assert program.verified
+    for program, name in zip(report.programs, ("two", "four", "full"), strict=True):
+        manifest = read_manifest(exported[name])
+        assert program.config == manifest.config
+        assert program.head_bytes == manifest.part_bytes["embedding"]  # tied: one table serves both
     sizes = [(exported[name] / "model.pte").stat().st_size for name in ("two", "four", "full")]
     assert [p.file_bytes for p in report.programs] == sizes
     assert report.device.cpu

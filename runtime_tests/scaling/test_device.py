@@ -6,6 +6,7 @@ import pytest
 
 from edge.formats import LINEAR_GRIDS
 from edge.latency.schema import read_report
+from edge.model.config import NAMED_MODELS
 from edge.model.shapes import parse_shape
 from edge.scaling.plan.amounts import READ, decode_amounts, known_bytes, prefill_amounts
 from edge.scaling.plan.device import fit_device
@@ -141,6 +142,18 @@ def _renamed(report):
 def test_a_report_that_lacks_something_is_refused(change, threads, sentence):
     with pytest.raises(ValueError, match=sentence):
         fit_device(change(read_report(ZEN5)), "report.json", threads)
+
+
+def test_a_report_that_keeps_shapes_needs_no_published_names():
+    report = read_report(ZEN5)
+    named = fit_device(report, "report.json", 1)
+    kept = _renamed(report)
+    for program, before in zip(kept.programs, report.programs, strict=True):
+        if program.is_own:
+            config = NAMED_MODELS[before.model]
+            grid = next(grid for grid in GRIDS if grid.name == program.format)
+            program.config, program.head_bytes = config, program_size(config, grid, 2048).head
+    assert fit_device(kept, "report.json", 1).decode == named.decode
 
 
 def test_a_file_of_another_size_is_not_of_the_shape_that_its_name_says():
