@@ -17,10 +17,9 @@ def picture(plan: Plan) -> Drawing:
     best = plan.choices[0]
     drawn = [choice for choice in plan.choices if choice.loss <= _MOST * best.loss]
     front = sorted((choice for choice in drawn if choice.on_front), key=lambda choice: choice.file_bytes)
-    widths = [f"{bits:g} bits" for bits in sorted({choice.bits for choice in drawn})]
+    widths = [_width(bits) for bits in sorted({choice.bits for choice in drawn})]
     values = [
-        {"x": c.file_bytes / 1e6, "y": c.loss, "series": f"{c.bits:g} bits", "fill": "transparent"}
-        for c in drawn
+        {"x": c.file_bytes / 1e6, "y": c.loss, "series": _width(c.bits), "fill": "transparent"} for c in drawn
     ]
     limit = plan.limits["max_bytes"]
     most = max([choice.file_bytes for choice in drawn] + [limit or 0]) / 1e6
@@ -39,11 +38,15 @@ def picture(plan: Plan) -> Drawing:
     return draw(f"What fits {plan.device.name}", _finding(plan, len(drawn)), {"height": 240, "layer": layers})
 
 
+def _width(bits: float) -> str:
+    return f"{bits:g} bit{'s' * (bits != 1)}"
+
+
 def _finding(plan: Plan, drawn: int) -> str:
     best, left_out = plan.choices[0], len(plan.choices) - drawn
     sentence = (
         f"The least predicted loss, {best.loss:.3f}: {best.config.n_layers} layers, {best.config.dim} wide, "
-        f"{best.bits:g} bits, {number(best.file_bytes / 1e6)} MB. {plan.law.source}."
+        f"{_width(best.bits)}, {number(best.file_bytes / 1e6)} MB. {plan.law.source}."
     )
     return sentence + (
         f" {left_out} choices of more than {_MOST} times that loss are left out." * bool(left_out)
