@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from edge.scaling.analysis.charts import Dot, curves
 from edge.scaling.analysis.groups import Mean, means, size
 from edge.scaling.analysis.noise import spread
 from edge.scaling.analysis.section import Section, Table
+from edge.scaling.laws.fraction import best_share
 from edge.scaling.records import Record
 
-#: ParetoQ's share (arXiv 2502.02631, figure 2), and the constant of arXiv 2509.22935, f* = exp(-a / ln S).
-PARETOQ_SHARE, FRACTION_CONSTANT = 0.1, 6.7297
-
-
-def predicted_share(tokens: float, parameters: float, bits: float) -> float:
-    """Best share by arXiv 2509.22935, whose S is tokens over parameters' bytes at the low bits."""
-    return math.exp(-FRACTION_CONSTANT / math.log(tokens / (parameters * bits / 8)))
+#: ParetoQ's share (arXiv 2502.02631, figure 2).
+PARETOQ_SHARE = 0.1
 
 
 def section(records: Sequence[Record]) -> Section | None:
@@ -54,7 +49,7 @@ def section(records: Sequence[Record]) -> Section | None:
         rows.append(
             [
                 f"{bits:g}", size(parameters), f"{tokens / parameters:.3g}", _share(best), ", ".join(good),
-                f"{tenth.loss - best.loss:.3f}", f"{predicted_share(tokens, parameters, bits):.0%}",
+                f"{tenth.loss - best.loss:.3f}", f"{best_share(tokens, parameters, bits):.0%}",
             ]
         )  # fmt: skip
     shares = sorted({mean.record.training.low_bit_share for line in found.values() for mean in line})
