@@ -111,7 +111,9 @@ def test_every_program_is_measured_in_turns(finished, models):
             "sha256",
         ):
             assert getattr(program, field) == getattr(told, field)
-        for field in ("linear_bits_per_weight", "kv_cache", "kv_bytes_per_position"):
+        for field in (
+            "linear_bits_per_weight", "kv_cache", "kv_bytes_per_position", "config", "head_bytes",
+        ):  # fmt: skip
             assert getattr(program, field) == getattr(told, field)
         assert program.quality == exporters_quality(open_exported(folder).manifest)
         assert program.note == "its KV cache holds 512 positions; what needs more was not measured"

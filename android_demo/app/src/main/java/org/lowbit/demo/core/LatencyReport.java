@@ -104,6 +104,8 @@ final class LatencyReport {
                 .put("bits", manifest.bits)
                 .put("weights", manifest.weights)
                 .put("parameters", manifest.parameters)
+                .put("config", manifest.config)
+                .put("head_bytes", manifest.headBytes())
                 .put("file_bytes", manifest.program.bytes)
                 .put("sha256", manifest.program.sha256)
                 .put("linear_bits_per_weight", manifest.linearBitsPerWeight())

@@ -117,6 +117,13 @@ final class Manifest {
         return program.bytes + kvCacheBytes;
     }
 
+    /** Bytes of the head's table, which may be the embedding's; null where another runtime holds it. */
+    Long headBytes() throws IOException {
+        JsonObject parts = content.object("part_bytes");
+        long bytes = parts.whole("head") > 0 ? parts.whole("head") : parts.whole("embedding");
+        return bytes > 0 ? bytes : null;
+    }
+
     /** What tells the program from others of its model, as edge/latency/gather.py names it. */
     String label() throws IOException {
         StringBuilder label = new StringBuilder(recipe);
