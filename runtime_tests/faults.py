@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -35,51 +35,61 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "fault", build) / "fault.so"
 
 
+#: Runs a command with these variables in its environment: its exit code, and what it prints to stderr.
+Command = Callable[[dict[str, str]], tuple[int, str]]
+
+
+def preloaded(shim: Path, words: Sequence[str | Path]) -> Command:
+    """Return a command that ``words`` start, with ``fault.c`` preloaded."""
+
+    def run(variables: dict[str, str]) -> tuple[int, str]:
+        environment = os.environ | variables | {"LD_PRELOAD": str(shim)}
+        command = [str(word) for word in words]
+        ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+        return ended.returncode, ended.stderr
+
+    return run
+
+
 @dataclass
 class Interrupted:
     """A command that writes into ``folder``, and what may be there at any moment.
 
     Attributes:
+        command: runs with ``fault.c`` preloaded.
         prepare: makes the folder's content before each run; the command finds the same each time.
         check: asserts that nothing was lost or is half done, right after a fault.
         result: what the command must leave behind in the end, whatever happened before.
         complete: what a command says that refuses to repeat what was done before the fault; "" if it repeats.
     """
 
-    shim: Path
-    command: Sequence[str | Path]
+    command: Command
     folder: Path
     prepare: Callable[[], None]
     check: Callable[[], None]
     result: Callable[[], object]
     complete: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
 
-    def run(self, fault: str = "", log: Path | None = None) -> subprocess.CompletedProcess[str]:
-        faults = {"EDGE_FAULT": fault} if fault else {}
-        faults |= {"EDGE_FAULT_LOG": str(log)} if log else {}
-        environment = os.environ | self.environment | faults
-        environment |= {"LD_PRELOAD": str(self.shim), "EDGE_FAULT_UNDER": str(self.folder)}
-        command = [str(part) for part in self.command]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    def run(self, **faults: str) -> tuple[int, str]:
+        return self.command({"EDGE_FAULT_UNDER": str(self.folder), **faults})
 
     def survives(self, points: int, seed: int = 0) -> None:
         """Assert that faults at ``points`` of the calls lose nothing, and that the command then ends well."""
         self.prepare()
         log = self.folder.parent / "calls"
-        ended = self.run(log=log)
-        assert ended.returncode == 0, ended.stderr
+        code, printed = self.run(EDGE_FAULT_LOG=str(log))
+        assert code == 0, printed
         wanted, calls = self.result(), log.stat().st_size
         log.unlink()
         for fault in _chosen(calls, points, seed):
             self.prepare()
-            ended = self.run(fault)
-            assert "Traceback" not in ended.stderr, f"{fault}: {ended.stderr}"
-            assert ended.returncode in ((-signal.SIGKILL, 0) if fault[0] == "k" else (2, 0)), ended.stderr
+            code, printed = self.run(EDGE_FAULT=fault)
+            assert "Traceback" not in printed, f"{fault}: {printed}"
+            assert code in ((-signal.SIGKILL, 0) if fault[0] == "k" else (2, 0)), printed
             self.check()
-            ended = self.run()
-            done = bool(self.complete) and self.complete in ended.stderr
-            assert ended.returncode == 0 or done, f"after {fault}: {ended.stderr}"
+            code, printed = self.run()
+            done = bool(self.complete) and self.complete in printed
+            assert code == 0 or done, f"after {fault}: {printed}"
             found = self.result()
             assert found == wanted, f"after {fault}"
 

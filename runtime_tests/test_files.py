@@ -13,7 +13,7 @@ import pytest
 
 from edge import files
 from edge.files import only_writer, replace_directory, write_text
-from runtime_tests.faults import Interrupted, shim
+from runtime_tests.faults import Interrupted, preloaded, shim
 
 
 def tree(directory: Path) -> dict[str, bytes]:
@@ -185,7 +185,5 @@ def test_a_kill_or_a_full_disk_at_every_call(
             wanted = [{n: c for n, c in whole.items() if n.startswith(part)} for whole in (old, new)]
             assert found in wanted or (part == "directory" and way != "exchange" and found == {})
 
-    command = [sys.executable, "-c", WRITER, folder, way]
-    Interrupted(shim(tmp_path_factory), command, folder, prepare, check, lambda: tree(folder)).survives(
-        points=8
-    )
+    command = preloaded(shim(tmp_path_factory), [sys.executable, "-c", WRITER, folder, way])
+    Interrupted(command, folder, prepare, check, lambda: tree(folder)).survives(points=8)
