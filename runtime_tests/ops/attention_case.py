@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from torch import Tensor
@@ -79,6 +81,13 @@ class Case:
             torch.equal(a.nan_to_num(9), b.nan_to_num(9))
             for a, b in zip(self.caches, other.caches, strict=True)
         )
+
+
+@functools.cache
+def solved(*shape: int, **options: float | None) -> tuple[Case, Tensor]:
+    """A case and its slow reference, computed once for all kernels. Do not change them."""
+    case = Case(*shape, **options)
+    return case, case.reference()
 
 
 def supported(kernel: str) -> bool:

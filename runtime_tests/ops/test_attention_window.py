@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from runtime_tests.ops.attention_case import MAX, Case, kernels
+from runtime_tests.ops.attention_case import MAX, Case, kernels, solved
 
 CAPS = (0.0, 2.0, 50.0)
 WINDOWS = (1, 5, 64, 65, 100)
@@ -16,8 +16,8 @@ WINDOWS = (1, 5, 64, 65, 100)
 @pytest.mark.parametrize("window", [0, *WINDOWS])
 def test_integers_have_the_references_bits(kernel: str, bits: int, window: int, cap: float) -> None:
     shape = {"window": window, "cap": cap, "room": window or None}
-    case, slow = (Case(150, 6, 2, 8, bits=bits, **shape) for _ in range(2))
-    assert torch.equal(case.run(kernel=kernel), slow.reference())
+    case, (slow, expected) = (made(150, 6, 2, 8, bits, **shape) for made in (Case, solved))
+    assert torch.equal(case.run(kernel=kernel), expected)
     assert case.same_caches(slow)
 
 
@@ -26,8 +26,8 @@ def test_integers_have_the_references_bits(kernel: str, bits: int, window: int, 
 @pytest.mark.parametrize("window", [0, *WINDOWS])
 def test_float32_is_near_the_reference(kernel: str, window: int, cap: float) -> None:
     shape = {"window": window, "cap": cap, "room": window or None}
-    case, slow = (Case(150, 6, 2, 8, bits=32, **shape) for _ in range(2))
-    assert torch.allclose(case.run(kernel=kernel).double(), slow.reference(), atol=2e-5)
+    case, (slow, expected) = (made(150, 6, 2, 8, 32, **shape) for made in (Case, solved))
+    assert torch.allclose(case.run(kernel=kernel).double(), expected, atol=2e-5)
     assert case.same_caches(slow)
 
 
