@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 
 import pytest
@@ -14,12 +13,9 @@ __all__ = ["one_thread"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _fast_ends(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Spare the end of each run half a second: garbage collection over all imports, and its picture."""
-    gc.collect()
-    gc.freeze()
+def _no_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Spare each run the picture at its end."""
     with pytest.MonkeyPatch.context() as patch:
         if not request.module.__name__.endswith("test_monitor"):
             patch.setattr(monitor, "draw", lambda records, path: None)
         yield
-    gc.unfreeze()
