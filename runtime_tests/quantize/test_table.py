@@ -56,9 +56,12 @@ def twice(number: int) -> int:
     return 2 * number
 
 
-def test_a_new_process_gives_results_and_errors():
+def test_a_new_process_gives_results_and_errors(tmp_path: Path):
     assert cells.in_new_process(twice, 21) == 42
     with pytest.raises(ValueError, match="no"):
         cells.in_new_process(twice, -1)
+    (tmp_path / "in").write_text("[1]")
+    cells.run("json.tool", "--compact", str(tmp_path / "in"), str(tmp_path / "out"))
+    assert (tmp_path / "out").read_text() == "[1]\n"
     with pytest.raises(ValueError, match=r"edge.no_such failed: .*No module named"):
         cells.run("edge.no_such")
