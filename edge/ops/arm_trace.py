@@ -18,7 +18,7 @@ from edge.ops import cross_build
 QEMU = "qemu-aarch64"
 OBJDUMP = "aarch64-linux-gnu-objdump"
 BLOCK_ROWS = 16
-_PROBE = "lowbit_decode_probe"
+PROBE = "lowbit_decode_probe"
 _BLOCKS = 3  # the second is like any other: the first may do what is done once, the last what ends the loop
 _LOOP_OVER_BLOCKS = ("multiply_", "linear_blocks")  # in names of functions of csrc/kernels/generic
 
@@ -60,8 +60,8 @@ def build_probe(build: Path) -> Path:
     if missing:
         raise TraceError("; ".join(missing))
     cross_build.configure(build, ["-DEDGE_CORE_ONLY=ON", "-DCMAKE_EXE_LINKER_FLAGS=-static"])
-    cross_build.build(build, _PROBE)
-    return build / _PROBE
+    cross_build.build(build, PROBE)
+    return build / PROBE
 
 
 class Tracer:
@@ -83,7 +83,7 @@ class Tracer:
         command = [QEMU, "-cpu", "max", self._step, *log, str(self._probe), kernel, *product.arguments()]
         result = _run(command)
         if result.returncode != 0:
-            raise TraceError(f"{_PROBE} failed under {QEMU}:\n{result.stderr.strip()[-500:]}")
+            raise TraceError(f"{PROBE} failed under {QEMU}:\n{result.stderr.strip()[-500:]}")
         addresses = _block_of(re.findall(r"^Trace .*?/([0-9a-f]+)/.*\] ?(.*)$", result.stderr, re.MULTILINE))
         return [self._instructions[address] for address in addresses]
 

@@ -14,8 +14,9 @@ import pytest
 from edge.ops import arm_cost, arm_trace
 from edge.ops.__main__ import main
 from edge.ops.arm_cost import CORES, SHAPES, WIDTHS, CostError, Estimate, find_mca
-from edge.ops.arm_trace import BLOCK_ROWS, QEMU, Product, TraceError, Tracer, build_probe
+from edge.ops.arm_trace import BLOCK_ROWS, PROBE, QEMU, Product, TraceError, Tracer, build_probe
 from edge.ops.cross_build import missing_tools
+from runtime_tests.native_builds import made_once
 
 KERNELS = sorted({core.kernel for core in CORES})
 # Multiplications without dot products: 8 products each, or at 1 bit a sum of 16 activations.
@@ -38,7 +39,7 @@ needs_tools = pytest.mark.skipif(bool(_lacking()), reason=_lacking())
 
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_probe(tmp_path_factory.mktemp("probe"))
+    return made_once(tmp_path_factory, "arm-probe", build_probe) / PROBE
 
 
 @pytest.fixture(scope="module")
