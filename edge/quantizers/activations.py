@@ -23,7 +23,7 @@ def check_activation_bits(bits: int, flag: str) -> None:
 
 
 def rounded(values: Tensor, bits: int) -> Tensor:
-    """Round vectors along the last dimension to 2^bits - 1 even levels around 0; the largest value is one.
+    """Round vectors along the last dimension to 2^bits - 1 even levels; the outermost is the largest value.
 
     The gradient passes straight through. At 8 bits this is how programs round a token's activations.
     """
@@ -49,7 +49,7 @@ class RoundedKeysAndValues(nn.Module):
 def round_activations(model: Decoder, activation_bits: int, kv_bits: int) -> Decoder:
     """Let a model round what its linears read, and its keys and values, from now on; 16 bits round nothing.
 
-    Linears of a layer are meant, not the head. The model is changed in place and returned.
+    The head's input is not rounded. The model is changed in place and returned.
     """
     full = int(FULL_PRECISION.bits)
     if activation_bits != full:

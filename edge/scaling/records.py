@@ -42,13 +42,14 @@ class Training(_Strict):
 
     Attributes:
         tokens: predicted in all stages together.
-        low_bit_tokens: of them, those at the bits below; 0 for full precision, all of them from scratch.
+        low_bit_tokens: how many of them were at the bits below: 0 in full precision, all from scratch.
         weight_bits, activation_bits, kv_bits: while these were trained; 16 is full precision.
         weight_group: columns that share a weight's scale; None is a row.
-        method: of ``edge.training``; "full" at 16 bits of weights.
+        method: of ``edge.training`` for the weights; "full" in full precision.
         schedule: of the learning rate, in a word.
         learning_rate: peak rate, of the full-precision stage where there is one.
         low_bit_learning_rate: of the last stage; None where there is one stage.
+        context: tokens that an example predicts.
         batch_tokens: predicted in a step.
     """
 
@@ -62,6 +63,7 @@ class Training(_Strict):
     schedule: str
     learning_rate: Positive
     low_bit_learning_rate: Positive | None = None
+    context: Count
     batch_tokens: Count
     seed: Whole
 
@@ -104,7 +106,7 @@ class Record(_Strict):
 
     Attributes:
         unit: of every loss; perplexities and losses in bits are not taken.
-        text: name and hash of the tokens that were trained on and measured; only its own losses compare.
+        text: name and hash of the tokens that were trained on and measured; losses on others do not compare.
         parameters: N, without embedding and head.
         embedding_parameters: of both.
         loss: held out; ``loss_tokens`` is how many tokens were predicted.
@@ -185,10 +187,18 @@ def _lines(path: Path) -> Iterable[tuple[str, Record]]:
 
 
 def append_record(path: Path, record: Record) -> None:
-    """Append a record in one write, so that a line is whole or absent; several processes may append."""
+    """Append a record in one write; several processes may append.
+
+    Raises:
+        OSError: the disk is full; what was written of the line is taken back.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    line = record.model_dump_json(exclude_defaults=True).encode() + b"\n"
     with path.open("ab", buffering=0) as file:
-        file.write(record.model_dump_json(exclude_defaults=True).encode() + b"\n")
+        start = file.tell()
+        if file.write(line) != len(line):
+            file.truncate(start)
+            raise OSError(f"{path} could not be written: the disk is full")
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

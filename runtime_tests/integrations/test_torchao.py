@@ -192,7 +192,7 @@ def quantized_by_torchao():
         (
             lambda: nn.Conv2d(1, 1, 1),
             ParetoQConfig(),
-            "quantises linears and embeddings, not Conv2d: leave it",
+            "quantises plain linears and embeddings, not Conv2d",
         ),
         (lambda: nn.Embedding(3, 4), ParetoQConfig(), "an embedding needs embedding_bits, 4 or 8"),
         (lambda: nn.Embedding(3, 4), MatQuantConfig(), "MatQuantConfig quantises nn.Linear"),

@@ -14,7 +14,8 @@ def record(
     loss: float = 3.0, parameters: int = PARAMETERS, post: PostQuantization | None = None, **training: Any
 ) -> Record:
     """A record; keywords are of its training. Other numbers of parameters have other shapes."""
-    given = {"tokens": 1_000_000, "schedule": "cosine", "learning_rate": 1e-3, "batch_tokens": 512, "seed": 0}
+    given = {"tokens": 1_000_000, "schedule": "cosine", "learning_rate": 1e-3, "seed": 0}
+    given |= {"context": 128, "batch_tokens": 512}
     return Record(
         schema_version="edge.scaling/1",
         unit="nats per token",

@@ -115,14 +115,14 @@ class Now(Executor):
         return future
 
 
-def fake_run(task, room, trained_loss):
+def fake_run(task, room):
     """Record what a run would: the loss is 3 for training, and .5 more where its model was quantised."""
     if isinstance(task, TrainTask):
         return record(**task.training.model_dump()).model_copy(
             update={"shape": task.shape, "text": room.text}
         )
-    post = PostQuantization(**task.quantizer.model_dump(), trained_loss=trained_loss)
-    made = record(trained_loss + 0.5, post=post, **task.parent.training.model_dump())
+    post = PostQuantization(**task.quantizer.model_dump(), trained_loss=3.0)
+    made = record(3.5, post=post, **task.parent.training.model_dump())
     return made.model_copy(update={"shape": task.shape, "text": room.text})
 
 
@@ -179,10 +179,10 @@ def test_nothing_starts_that_would_end_too_late(plan_file, tmp_path, monkeypatch
 def test_what_starts_from_a_failed_run_is_left_out(plan_file, tmp_path, monkeypatch):
     plan, said = read_plan(plan_file()), []
 
-    def diverges(task, room, trained_loss):
+    def diverges(task, room):
         if task.parent is None and task.training.low_bit_tokens == 0:
             raise Diverged("the loss is not finite")
-        return fake_run(task, room, trained_loss)
+        return fake_run(task, room)
 
     monkeypatch.setattr(schedule, "run", diverges)
     sweep = sweep_of(plan, tmp_path)
@@ -198,14 +198,14 @@ def test_a_run_trains_quantises_and_records(plan_file, tmp_path):
     plan = read_plan(plan_file())
     room = room_of(plan, tmp_path / "sweep")
     tasks = plan.tasks()
-    half, low, scratch, full = (run(task, room, None) for task in tasks[:4])
+    half, low, scratch, full = (run(task, room) for task in tasks[:4])
     assert half.loss > full.loss
     assert [one.training.low_bit_tokens for one in (half, low, scratch, full)] == [0, 960, 1856, 0]
     assert all(isinstance(one, Record) and one.text == room.text for one in (half, low, scratch, full))
     assert room.model(tasks[3]).is_dir()
     assert not room.model(tasks[1]).exists()
     ways = [task for task in tasks if isinstance(task, PostTask) and task.parent == tasks[3]]
-    four, two = (run(task, room, full.loss) for task in ways if task.quantizer.group is None)
+    four, two = (run(task, room) for task in ways if task.quantizer.group is None)
     assert abs(four.damage) < two.damage / 4
     assert (two.post.trained_loss, two.key) == (full.loss, ways[2].key(room.text))
     assert SHAPE != two.shape == plan.shape(plan.sizes["small"])

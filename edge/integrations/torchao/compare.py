@@ -15,15 +15,14 @@ from torchao.core.config import AOBaseConfig
 from torchao.quantization import quantize_
 
 from edge.integrations.torchao.config import linears
-from edge.integrations.torchao.tensor import LowBitTensor
 from edge.latency.report.figures import Spread, alone, pareto_front
 from edge.latency.report.planes import Point, front
 from edge.latency.report.svg import Drawing
 
 #: Runs of a model for its latency, after one that warms up.
 _RUNS = 7
-#: Configs for some of the linears each, the first whose filter lets a linear through.
 Filter: TypeAlias = Callable[[nn.Module, str], bool]
+#: One config; or configs for some of the linears each, the first whose filter lets a linear through.
 Choice: TypeAlias = AOBaseConfig | Sequence[tuple[Filter, AOBaseConfig]] | None
 
 
@@ -127,8 +126,14 @@ def compare(
 def nbytes(model: nn.Module) -> int:
     """Count the bytes of a model's parameters and buffers, shared ones once."""
     tensors: dict[int, Tensor] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    plain = [one.data.packed if isinstance(one.data, LowBitTensor) else one for one in tensors.values()]
-    return sum(one.numel() * one.element_size() for one in plain)
+    return sum(_tensor_bytes(tensor.data) for tensor in tensors.values())
+
+
+def _tensor_bytes(tensor: Tensor) -> int:
+    """The bytes of a tensor, or of the tensors that it is made of."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        return sum(_tensor_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+    return tensor.numel() * tensor.element_size()
 
 
 def _quantized(model: nn.Module, choice: Choice, filter_fn: Filter | None) -> nn.Module:
@@ -162,6 +167,8 @@ def _times(models: Mapping[str, nn.Module], example: tuple[Tensor, ...]) -> dict
         for name, model in models.items():
             started = time.perf_counter()
             model(*example)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             if turn:
                 found[name].append(1e3 * (time.perf_counter() - started))
     return {name: Spread(statistics.median(v), min(v), max(v), len(v)) for name, v in found.items()}

@@ -114,11 +114,15 @@ def linears(model: nn.Module, *keep: str) -> Callable[[nn.Module, str], bool]:
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     head = getattr(model, "get_output_embeddings", lambda: None)()
+    kept = {  # by name, so that the filter serves copies of the model too
+        name
+        for name, module in model.named_modules()
+        if module is head or id(getattr(module, "weight", None)) in embeddings
+    }
 
     def chosen(module: nn.Module, name: str) -> bool:
-        if not isinstance(module, nn.Linear) or module is head or id(module.weight) in embeddings:
-            return False
-        return not any(part in name for part in keep)
+        is_kept = name in kept or any(part in name for part in keep)
+        return isinstance(module, nn.Linear) and not is_kept
 
     return chosen
 
@@ -130,8 +134,11 @@ def _checked(module: nn.Module, config: str) -> nn.Module:
         ValueError: another kind of module, a weight without values, or one that is quantised already.
     """
     kind = type(module).__name__
-    if not isinstance(module, nn.Linear | nn.Embedding):
-        raise ValueError(f"{config} quantises linears and embeddings, not {kind}: leave it out by filter_fn")
+    is_plain = type(module) in (nn.Linear, nn.Embedding) or isinstance(module, OnGrid)
+    if not is_plain or getattr(module, "max_norm", None) is not None:
+        raise ValueError(
+            f"{config} quantises plain linears and embeddings, not {kind}: leave it out by filter_fn"
+        )
     if isinstance(module.weight, LowBitTensor):
         raise ValueError(f"this {kind} holds low-bit codes already; quantise a model once")
     if type(module.weight.data) is not torch.Tensor:
@@ -155,7 +162,7 @@ def _fresh(module: nn.Module, config: str) -> nn.Module:
 @register_quantize_module_handler(ParetoQConfig)
 def _paretoq(module: nn.Module, config: ParetoQConfig) -> nn.Module:
     if config.step == "convert":
-        return converted(_checked(module, "ParetoQConfig"))
+        return _converted_paretoq(module, config)
     module = _fresh(module, "ParetoQConfig")
     if isinstance(module, nn.Linear):
         return PreparedLinear(module, config.grid)
@@ -165,10 +172,22 @@ def _paretoq(module: nn.Module, config: ParetoQConfig) -> nn.Module:
     return PreparedEmbedding(module, grid_for_bits(config.embedding_bits, EMBEDDING_BITS_CHOICES))
 
 
+def _converted_paretoq(module: nn.Module, config: ParetoQConfig) -> nn.Module:
+    module = _checked(module, "ParetoQConfig")
+    grid = getattr(module, "grid", config.grid)
+    if isinstance(module, PreparedNested) or (isinstance(module, nn.Linear) and grid is not config.grid):
+        raise ValueError(
+            f"this linear was prepared at {grid.bits:g} bits, not {config.bits:g}; convert it as it is"
+        )
+    return converted(module)
+
+
 @register_quantize_module_handler(MatQuantConfig)
 def _matquant(module: nn.Module, config: MatQuantConfig) -> nn.Module:
     if config.step == "convert":
-        return converted(_checked(module, "MatQuantConfig"), config.bits)
+        if isinstance(_checked(module, "MatQuantConfig"), PreparedLinear):
+            raise ValueError("this linear was prepared by ParetoQConfig; convert it with that")
+        return converted(module, config.bits)
     module = _fresh(module, "MatQuantConfig")
     if not isinstance(module, nn.Linear):
         raise ValueError("MatQuantConfig quantises nn.Linear; leave embeddings out by filter_fn")
@@ -186,10 +205,16 @@ def _post_training(module: nn.Module, config: PostTrainingConfig) -> nn.Module:
 
 
 def set_width(model: nn.Module, bits: int) -> None:
-    """Let a model that MatQuantConfig prepared compute with its slice of so many bits from now on."""
-    for module in model.modules():
-        if isinstance(module, PreparedNested):
-            module.bits = bits
+    """Let a model that MatQuantConfig prepared compute with its slice of so many bits from now on.
+
+    Raises:
+        ValueError: nothing in it was prepared so, or there is no such slice.
+    """
+    nested = [module for module in model.modules() if isinstance(module, PreparedNested)]
+    if not nested or not 2 <= bits <= PARENT_BITS:
+        raise ValueError(f"no slice of {bits} bits: MatQuantConfig prepares slices of 2 to {PARENT_BITS}")
+    for module in nested:
+        module.bits = bits
 
 
 ALLOWED_AO_MODULES.add(__name__)

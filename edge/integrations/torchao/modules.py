@@ -22,6 +22,7 @@ class PreparedLinear(QATLinear):
     def __init__(self, linear: nn.Linear, grid: Grid) -> None:
         super().__init__(linear.weight.detach(), grid)
         self.bias = linear.bias
+        self.requires_grad_(linear.weight.requires_grad)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.multiply(x)
@@ -50,7 +51,7 @@ class PreparedEmbedding(QATEmbedding):
 def packed_linear(weight: QuantizedWeight, like: nn.Linear) -> nn.Linear:
     """Make a linear whose weight is packed, with the bias and the dtype of another."""
     made = nn.Linear(like.in_features, like.out_features, bias=False, device="meta")
-    made.weight = _packed(weight, like.weight)
+    made.weight = packed_parameter(weight, like.weight)
     made.bias = like.bias
     return made
 
@@ -58,11 +59,11 @@ def packed_linear(weight: QuantizedWeight, like: nn.Linear) -> nn.Linear:
 def packed_embedding(weight: QuantizedWeight, like: nn.Embedding) -> nn.Embedding:
     """Make an embedding whose table is packed, of the dtype of another's."""
     made = nn.Embedding(like.num_embeddings, like.embedding_dim, device="meta")
-    made.weight = _packed(weight, like.weight)
+    made.weight = packed_parameter(weight, like.weight)
     return made
 
 
-def _packed(weight: QuantizedWeight, like: Tensor) -> nn.Parameter:
+def packed_parameter(weight: QuantizedWeight, like: Tensor) -> nn.Parameter:
     return nn.Parameter(LowBitTensor.of(weight, like.dtype, like.device), requires_grad=False)
 
 

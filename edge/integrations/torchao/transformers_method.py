@@ -23,10 +23,11 @@ from transformers.quantizers.auto import register_quantization_config, register_
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from edge.checkpoints.hf_grids import OWN_METHOD, PACKED_KEY, PACKED_VERSION
+from edge.checkpoints.hf_grids import MIXED_KEY, OWN_METHOD, PACKED_KEY, PACKED_VERSION
 from edge.checkpoints.tensor_files import ALPHA_SUFFIX, PACKED_SUFFIX
+from edge.formats import FULL_PRECISION, Grid
 from edge.integrations.torchao.config import STEPS, ParetoQConfig, Step, linears
-from edge.integrations.torchao.modules import PreparedLinear, packed_embedding, packed_linear
+from edge.integrations.torchao.modules import PreparedLinear, packed_parameter
 from edge.integrations.torchao.tensor import LowBitTensor
 from edge.ops.packing import read_header, unpack, unpack_half
 
@@ -72,14 +73,21 @@ class ParetoQHfQuantizer(HfQuantizer):
     def _process_model_before_weight_loading(
         self, model: PreTrainedModel, checkpoint_files: list[str] | None = None, **kwargs: Any
     ) -> None:
+        self._refuse_other_files(model, checkpoint_files or [])
         renamings = [r for r in get_model_conversion_mapping(model) if isinstance(r, WeightRenaming)]
         stored = {_renamed(name, renamings): size for name, size in _stored(checkpoint_files or [])}
         packed = [name for name in stored if name.endswith(PACKED_SUFFIX)]
         self.is_stored_packed = bool(packed)
+        has_scales = any(name.endswith(ALPHA_SUFFIX) for name in stored)
+        if self._stored_bits(model) is not None and not (packed or has_scales):
+            raise ValueError(
+                "this checkpoint is on ParetoQ's grid without its scales: write it anew with "
+                "python -m edge.checkpoints, and load that"
+            )
         if packed:
             for name in packed:
                 _hold(model, name.removesuffix(PACKED_SUFFIX), stored[name])
-        elif any(name.endswith(ALPHA_SUFFIX) for name in stored):
+        elif has_scales:
             with torch.device("meta"):
                 for name, module in self._chosen(model):
                     _put(
@@ -95,10 +103,15 @@ class ParetoQHfQuantizer(HfQuantizer):
             model.tie_weights()
         else:
             chosen = linears(model, *config.modules_to_not_convert or ())
+            if not any(chosen(module, name) for name, module in model.named_modules()):
+                raise ValueError(f"{type(model).__name__} has no linears that paretoq quantises")
             is_prepared = any(isinstance(module, PreparedLinear) for module in model.modules())
             for step in STEPS[is_prepared : STEPS.index(config.step) + 1]:
                 quantize_(model, ParetoQConfig(config.bits, step), filter_fn=chosen)
-        model.config.w_bits = ParetoQConfig(config.bits).grid.paretoq_w_bits
+        if self._stored_bits(model) is None:
+            model.config.w_bits = self._grid.paretoq_w_bits
+            if kept := self._kept(model):
+                setattr(model.config, MIXED_KEY, dict.fromkeys(kept, FULL_PRECISION.paretoq_w_bits))
         if config.step == "convert":
             self._mark_packed(model)
 
@@ -107,12 +120,55 @@ class ParetoQHfQuantizer(HfQuantizer):
         tensors = {}
         if any(isinstance(parameter.data, LowBitTensor) for parameter in model.parameters()):
             self._mark_packed(model)
+        tied = set(getattr(model, "all_tied_weights_keys", None) or ())
         for name, tensor in model.state_dict().items():
+            if isinstance(tensor, LowBitTensor) and name in tied:
+                continue
             if isinstance(tensor, LowBitTensor):
                 tensors[name.removesuffix(".weight") + PACKED_SUFFIX] = tensor.packed
             else:
                 tensors[name] = tensor
         return tensors, {}
+
+    @property
+    def _grid(self) -> Grid:
+        return ParetoQConfig(self.quantization_config.bits).grid
+
+    def _stored_bits(self, model: PreTrainedModel) -> int | None:
+        """``w_bits`` of the checkpoint's config.json; None for a full-precision one."""
+        stored: int | None = getattr(model.config, "w_bits", None)
+        return None if stored in (None, FULL_PRECISION.paretoq_w_bits, 32) else stored
+
+    def _refuse_other_files(self, model: PreTrainedModel, files: list[str]) -> None:
+        """Raise ValueError for bits that contradict the checkpoint's, and for forms that would be misread."""
+        stored = self._stored_bits(model)
+        if stored is None:
+            return
+        if stored != self._grid.paretoq_w_bits:
+            raise ValueError(
+                f"config.json says w_bits {stored}, which is not bits={self.quantization_config.bits:g}"
+            )
+        if any(Path(path).suffix != ".safetensors" for path in files):
+            raise ValueError(
+                "a quantised checkpoint is read from .safetensors files alone; save it in that form"
+            )
+        mixed = getattr(model.config, MIXED_KEY, None) or {}
+        others = {bits for bits in mixed.values() if bits != FULL_PRECISION.paretoq_w_bits}
+        if others and not hasattr(model.config, PACKED_KEY):
+            raise ValueError(f"{MIXED_KEY} with several low widths loads only when it is packed")
+        own = self.quantization_config.modules_to_not_convert or []
+        self.quantization_config.modules_to_not_convert = [*own, *mixed] or None
+
+    def _kept(self, model: PreTrainedModel) -> list[str]:
+        """Names of the linears of layers that stay in full precision."""
+        head = model.get_output_embeddings()
+        return [
+            name
+            for name, module in model.named_modules()
+            if type(module) is nn.Linear
+            and module is not head
+            and not isinstance(module.weight, LowBitTensor)
+        ]
 
     def _mark_packed(self, model: PreTrainedModel) -> None:
         """Let config.json say that the weights are packed."""
@@ -142,13 +198,13 @@ class Held(nn.Module):
         assert isinstance(packed, Tensor)
         assert isinstance(module, nn.Linear | nn.Embedding)
         module.to_empty(device=packed.device).to(dtype)
-        if not read_header(packed).encoding.codes:
+        if isinstance(module, nn.Linear):
+            module.register_parameter("bias", self.bias)
+        if read_header(packed).encoding.codes:
+            module.weight = packed_parameter(unpack(packed), module.weight)
+        else:
             module.weight = nn.Parameter(unpack_half(packed).to(dtype))
-            return module
-        if isinstance(module, nn.Embedding):
-            return packed_embedding(unpack(packed), module)
-        module.register_parameter("bias", self.bias)
-        return packed_linear(unpack(packed), module)
+        return module
 
 
 def _stored(files: Iterable[str]) -> Iterable[tuple[str, int]]:

@@ -66,14 +66,17 @@ def circumstances(records: Sequence[Record], command: str) -> str:
         f"{size(sizes[0])} to {size(sizes[-1])} parameters (without the embedding), {min(ratios):.3g} to "
         f"{max(ratios):,.3g} tokens for each, and {len(records) - len(trained)} models quantised after "
         f"training, on {trained[0].text}; {hours:.1f} hours on {'; '.join(machines)}. Losses are held out, "
-        "in nats per token. These models are a hundred to a thousand times smaller than those of the "
-        f"papers.\n\nWritten by `{command}`.\n"
+        f"in nats per token.\n\nWritten by `{command}`.\n"
     )
 
 
 def main(argv: list[str] | None = None) -> int:
     flags = parse_flags(AnalysisFlags, argv, "edge.scaling.analysis", str(__doc__))
     refuse_unwritable(flags.output)
+    if flags.output.is_dir() and any(p.suffix not in (".md", ".svg") for p in flags.output.iterdir()):
+        raise ValueError(
+            f"--output {flags.output} holds other files, and is replaced; choose another directory"
+        )
     records = read_records([Path(name) for name in flags.records.split(",")])
     texts = {record.text for record in records}
     if len(texts) != 1:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.latency.report import figures
 from edge.latency.schema import ProgramRecord, Report
 from edge.scaling.analysis.charts import Dot, curves
 from edge.scaling.analysis.section import Section, Table
@@ -36,7 +37,10 @@ def _linears(program: ProgramRecord, context: int) -> float:
 
 
 def _token(program: ProgramRecord, context: int) -> float:
-    return 1e6 / statistics.median(run.decode[context].tokens_per_second for run in program.runs)
+    """Microseconds of a token with as many threads as the program's first run."""
+    runs = [run for run in program.runs if run.threads == program.runs[0].threads]
+    speeds = [run.decode[context].tokens_per_second for run in runs if context in run.decode]
+    return 1e6 / statistics.median(speeds) if speeds else math.nan
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ COSTS = (
 
 def section(records: Sequence[Record], report: Report) -> Section | None:
     """Answer for each amount of text; None where programs and records do not meet."""
-    own = [program for program in report.programs if program.is_own and program.runs]
+    own = [program for program in figures.measured(report.programs) if program.is_own]
     programs = {(_shape(program), program.bits): program for program in own}
     by_ratio: dict[int, dict[float, list[tuple[float, ProgramRecord]]]] = {}
     for (_, ratio), by_bits in trained_at(records, _SHARE).items():
@@ -115,15 +119,15 @@ def _compare(curve: dict[float, list[tuple[float, float]]], cost: Cost, ratio: i
         losses = {bits: _at(points, x) for bits, points in curve.items()}
         found = {bits: loss for bits, loss in losses.items() if loss is not None}
         best = min(found, key=lambda bits: found[bits])
-        wins[best] = wins.get(best, 0) + 1
+        if len(found) > 1:  # else no other width was measured there
+            wins[best] = wins.get(best, 0) + 1
         cells = ["" if (loss := losses[bits]) is None else f"{loss:.3f}" for bits in curve]
         rows.append([f"{x:{cost.format}}", *cells])
-    told = ", ".join(
-        f"{bits:g} bits at {count} of {len(curve[_BASE])}" for bits, count in sorted(wins.items())
+    compared = sum(wins.values())
+    told = ", ".join(f"{bits:g} bits at {count} of {compared}" for bits, count in sorted(wins.items()))
+    return Table(rows), (
+        f"Lowest loss at equal {cost.name}, {ratio} tokens for each parameter: {told or 'nothing compares'}."
     )
-    return Table(
-        rows
-    ), f"At equal {cost.name} and {ratio} tokens for each parameter, the lowest loss has {told}."
 
 
 def _at(points: Sequence[tuple[float, float]], x: float) -> float | None:

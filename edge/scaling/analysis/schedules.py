@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from edge.scaling.analysis.groups import means, size, way
@@ -32,7 +33,7 @@ def section(records: Sequence[Record]) -> Section | None:
     if not ratios:
         return None
     lower = sum(ratio < 1 for ratio in ratios)
-    middle = ratios[len(ratios) // 2]
+    middle = statistics.median(ratios)
     answer = (
         f"With a constant rate, damage was {middle:.2f} times that of a cosine in the median, and less in "
         f"{lower} of {len(ratios)} pairs of the same parameters, tokens and rounding (where the cosine's "

@@ -45,11 +45,12 @@ def section(records: Sequence[Record]) -> Section | None:
         line.sort(key=lambda mean: mean.record.training.low_bit_share)
         best = min(line, key=lambda mean: mean.loss)
         good = [_share(mean) for mean in line if mean.loss <= best.loss + margin]
-        tenth = min(line, key=lambda mean: abs(mean.record.training.low_bit_share - PARETOQ_SHARE))
+        tenth = [m for m in line if abs(m.record.training.low_bit_share - PARETOQ_SHARE) < 0.02]
         rows.append(
             [
                 f"{bits:g}", size(parameters), f"{tokens / parameters:.3g}", _share(best), ", ".join(good),
-                f"{tenth.loss - best.loss:.3f}", f"{best_share(tokens, parameters, bits):.0%}",
+                f"{tenth[0].loss - best.loss:.3f}" if tenth else "",
+                f"{best_share(tokens, parameters, bits):.0%}",
             ]
         )  # fmt: skip
     shares = sorted({mean.record.training.low_bit_share for line in found.values() for mean in line})

@@ -83,13 +83,16 @@ def fit_all(flags: FitFlags, records: list[Record], console: Console) -> list[Fi
     """Fit each law; one for which records do not suffice is left out with a reason, unless it was named."""
     fits = []
     for name in track(flags.laws, "fitting", console=console, transient=True):
-        try:
-            for way in ways_of(LAWS[name], records):
+        ways = ways_of(LAWS[name], records)
+        if flags.law and not ways:
+            raise ValueError(f"the law {name} needs records of models that were quantised after training")
+        for way in ways:
+            try:
                 fits.append(fit(LAWS[name], records, flags.starts, flags.bootstrap, way))
-        except ValueError as error:
-            if flags.law:
-                raise
-            console.print(f"left out: {error}", markup=False)
+            except ValueError as error:
+                if flags.law and len(ways) == 1:
+                    raise
+                console.print(f"left out{f' ({way})' if way else ''}: {error}", markup=False)
     return fits
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.scaling.laws.law import DAMAGE, Array, Inputs, Law
-from edge.scaling.records import Record, run_key
+from edge.scaling.records import Record
 
 #: Damage in nats below which it is noise; its logarithm would weigh as much as that of what is seen.
 LEAST_DAMAGE = 0.003
@@ -23,7 +23,7 @@ class Data:
 
     Attributes:
         measured: loss or damage [n], nats per token.
-        model: a number [n] that records of one trained model share.
+        model: a number [n] that records of one full-precision model share, those of its low-bit children too.
         left_out: records whose damage is too small to be seen.
     """
 
@@ -63,12 +63,12 @@ def data_of(law: Law, records: Sequence[Record], way: str = "") -> Data:
     if len(texts) > 1:
         raise ValueError(f"losses of other texts do not compare: {', '.join(texts)}; give records of one")
     if law.target == DAMAGE:
-        chosen = [record for record in records if record.post and way_of(record) == way]
+        chosen = [r for r in records if r.post and way_of(r) == way and law.takes(r)]
         kept = [record for record in chosen if record.damage >= LEAST_DAMAGE]
     else:
-        chosen = kept = [record for record in records if record.post is None and _is_known(law, record)]
+        chosen = kept = [record for record in records if record.post is None and law.takes(record)]
     keys: dict[str, int] = {}
-    models = [keys.setdefault(run_key(r.text, r.shape, r.training, None), len(keys)) for r in kept]
+    models = [keys.setdefault(_parent(record), len(keys)) for record in kept]
     measured = [record.damage if law.target == DAMAGE else record.loss for record in kept]
     data = Data(
         Inputs.of(kept), np.array(measured, dtype=np.float64), np.array(models), len(chosen) - len(kept)
@@ -77,12 +77,12 @@ def data_of(law: Law, records: Sequence[Record], way: str = "") -> Data:
     return data
 
 
-def _is_known(law: Law, record: Record) -> bool:
+def _parent(record: Record) -> str:
+    """Name the full-precision model that a record was made from; a run from scratch is its own."""
     training = record.training
-    if law.name == "full":
-        return training.low_bit_tokens == 0
-    only_weights = training.activation_bits == training.kv_bits == 16
-    return only_weights or any(c.needs == "activation_bits" for c in law.constants)
+    tokens = training.tokens - training.low_bit_tokens
+    own = training if tokens == 0 else None
+    return f"{record.shape} {training.seed} {training.schedule} {tokens} {own}"
 
 
 def _refuse_too_little(law: Law, data: Data) -> None:

@@ -56,7 +56,7 @@ def fit(
         constants=constants, samples=[list(one.values()) for one in samples],
         at_bounds=_at_bounds(search, best.point),
         residuals=[float(q) for q in np.quantile(-search.residuals(best.point), _QUANTILES)],
-        held_out=_held_out(own, data, best.point, starts, seed), ranges=ranges,
+        held_out=_held_out(own, data, starts, seed), ranges=ranges,
     )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def _at_bounds(search: Search, point: Array) -> list[str]:
     return said
 
 
-def _held_out(law: Law, data: Data, start: Array, starts: int, seed: int) -> dict[str, HeldOut]:
+def _held_out(law: Law, data: Data, starts: int, seed: int) -> dict[str, HeldOut]:
     """Leave out the third that cost the most compute, the third with the most tokens, and a random third."""
     order: dict[str, Callable[[], Array]] = {
         "largest": lambda: data.inputs.parameters * data.inputs.tokens,
@@ -96,7 +96,7 @@ def _held_out(law: Law, data: Data, start: Array, starts: int, seed: int) -> dic
         if len(out.measured) < 2 or len(kept.measured) <= len(law.constants):
             continue
         search = Search(law, kept.inputs, kept.measured)
-        best = min(search.best(max(starts // 4, 1), seed), search.descend(start), key=lambda one: one.loss)
+        best = search.best(starts, seed)
         predicted = law.predict(search.constants(best.point), out.inputs)
         found[name] = _errors(predicted, out.measured)
     return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from edge.files import write_text
 from edge.scaling.laws import LAWS, Inputs, Law
@@ -18,7 +19,7 @@ ENDS = (0.05, 0.95)
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 class Interval(_Strict):
@@ -71,6 +72,13 @@ class Fitted(_Strict):
     held_out: dict[str, HeldOut]
     ranges: dict[str, tuple[float, float]]
 
+    @field_validator("law")
+    @classmethod
+    def _check_law(cls, name: str) -> str:
+        if name not in LAWS:
+            raise ValueError(f"unknown law {name}; known are {', '.join(LAWS)}")
+        return name
+
     @property
     def name(self) -> str:
         """The law and the way: "post, gptq in rows"."""
@@ -79,7 +87,7 @@ class Fitted(_Strict):
     @property
     def row(self) -> Law:
         """The law, with the ranges of these records."""
-        return LAWS[self.law].__class__(**{**vars(LAWS[self.law]), "measured": self.ranges})
+        return replace(LAWS[self.law], measured=self.ranges)
 
     @property
     def values(self) -> dict[str, float]:
@@ -90,7 +98,7 @@ class Fitted(_Strict):
         return LAWS[self.law].predict(self.values, inputs)
 
     def intervals(self, inputs: Inputs) -> tuple[Array, Array]:
-        """Ends of the interval of each prediction [n]: constants that could be, and what the law misses."""
+        """Ends of the interval of each prediction [n], from resampled constants and the law's residuals."""
         law, names = LAWS[self.law], list(self.constants)
         spread = np.exp(np.array(self.residuals))[:, None]  # [quantiles, 1]
         found = [law.predict(dict(zip(names, one, strict=True)), inputs) * spread for one in self.samples]

@@ -10,15 +10,16 @@ from __future__ import annotations
 import numpy as np
 
 from edge.scaling.laws.chinchilla import TERMS, terms
-from edge.scaling.laws.law import FULL_BITS, LOSS, Array, Constant, Constants, Inputs, Law
+from edge.scaling.laws.law import FULL_BITS, LOSS, Array, Constant, Constants, Inputs, Law, only_weights
 
 #: f* = exp(-a / ln S), with a mean absolute error of .091.
 FRACTION_CONSTANT = 6.7297
 
 
 def best_share(tokens: Array | float, parameters: Array | float, bits: Array | float) -> Array | float:
-    """The best share of the tokens at low bits, by the published constant."""
-    return np.exp(-FRACTION_CONSTANT / np.log(tokens / (parameters * bits / 8)))
+    """The best share of the tokens at low bits, as published; NaN below a token for each byte."""
+    size = np.asarray(tokens / (parameters * bits / 8))
+    return np.exp(-FRACTION_CONSTANT / np.log(np.where(size > 1, size, np.nan)))
 
 
 def _formula(c: Constants, x: Inputs) -> Array:
@@ -40,6 +41,6 @@ FRACTION = Law(
         *(Constant(name, 0.0, high) for name, high in _EXPONENTS.items()),
         Constant("xi", -2.0, 2.0),
     ),
-    _formula, reads=("parameters", "tokens", "low_bit_tokens", "weight_bits"),
+    _formula, reads=("parameters", "tokens", "low_bit_tokens", "weight_bits"), takes=only_weights,
     note="the paper's constants are not public; the sign of xi is left to the fit",
 )  # fmt: skip

@@ -99,7 +99,9 @@ class Law:
         source: paper and equation.
         target: LOSS or DAMAGE.
         formula: gives the target [n] from constants and inputs.
-        reads: inputs of which records must have several values, besides bits.
+        reads: inputs of which records must have several values.
+        takes: tells whether the law speaks of a trained model; a law of damage takes what was quantised after
+            full precision.
         published: sets of constants by the name of a reading of the paper; empty where none are known.
         measured: ends of what the paper measured, by input.
         note: what a reader must know, or nothing.
@@ -113,6 +115,7 @@ class Law:
     constants: tuple[Constant, ...]
     formula: Callable[[Constants, Inputs], Array]
     reads: tuple[str, ...] = ("parameters", "tokens")
+    takes: Callable[[Record], bool] = lambda record: record.training.low_bit_tokens == 0
     published: Mapping[str, Constants] = field(default_factory=dict)
     measured: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     note: str = ""
@@ -148,3 +151,8 @@ def _is_told(constant: Constant, inputs: Inputs) -> bool:
     name, equals, value = constant.needs.partition("=")
     values = getattr(inputs, name)
     return bool((values == float(value)).any() if equals else (values != FULL_BITS).any())
+
+
+def only_weights(record: Record) -> bool:
+    """Tell whether a model was trained with activations and KV cache in full precision."""
+    return record.training.activation_bits == record.training.kv_bits == FULL_BITS

@@ -10,9 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from edge.scaling.laws.chinchilla import TERMS, terms
-from edge.scaling.laws.law import FULL_BITS, LOSS, Array, Constant, Constants, Inputs, Law
+from edge.scaling.laws.law import FULL_BITS, LOSS, Array, Constant, Constants, Inputs, Law, only_weights
+from edge.scaling.records import Record
 
 WIDTHS = (8.0, 4.0, 3.0, 2.0, 1.58, 1.0)
+
+
+def _has_constant(record: Record) -> bool:
+    return only_weights(record) and record.training.weight_bits in (*WIDTHS, FULL_BITS)
 
 
 def _name(bits: float) -> str:
@@ -40,6 +45,6 @@ OURS = Law(
         *(Constant(_name(b), 1e-6, 1e6, f"weight_bits={b:g}", neutral=float("nan")) for b in WIDTHS),
         Constant("gamma_D", -1.0, 3.0), Constant("gamma_N", -1.0, 3.0), Constant("gamma_Q", -1.0, 3.0),
     ),
-    _formula, reads=("parameters", "tokens", "low_bit_tokens", "weight_bits"),
+    _formula, reads=("parameters", "tokens", "low_bit_tokens", "weight_bits"), takes=_has_constant,
     note="low bits at the end of training, or from scratch",
 )  # fmt: skip

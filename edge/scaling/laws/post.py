@@ -29,7 +29,7 @@ def _damage(c: Constants, x: Inputs) -> Array:
 
 
 def _robust(c: Constants, x: Inputs) -> Array:
-    """Equation 9: parameters that count, and less damage where training had few bits more than remain."""
+    """Equation 9: effective parameters, and less damage the closer training's bits are to what remains."""
     damage = _powers(c, x.parameters * shares(c, x), x)
     for letter, name in FACTORS.items():
         damage = damage * (1 - np.exp(-c[f"C_{letter}"] * (getattr(x, name) - x.post_bits)))

@@ -1,8 +1,8 @@
 """Training at low precision from scratch (arXiv 2411.04330), and the alternatives that the paper compared.
 
 Bits of weights, activations and KV cache each shrink the parameters that count, by 1 - exp(-P / gamma). The
-paper prints e^(P / gamma + n); read as exp(-P / gamma + n), its biases n make the parameters that count
-negative at 3 bits of activations, and as 0 they are not used. Both readings are here.
+paper prints e^(P / gamma + n). Read as exp(-P / gamma + n), its biases n make the parameters that count
+negative at 3 bits of activations; the other reading leaves them out. Both are here.
 
 Of the alternatives only the errors are published, neither formulas nor constants. They are written here in
 their simplest form.
@@ -10,12 +10,14 @@ their simplest form.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import exp
 
 import numpy as np
 
 from edge.scaling.laws.chinchilla import TERMS, terms
 from edge.scaling.laws.law import LOSS, Array, Constant, Constants, Inputs, Law
+from edge.scaling.records import Record
 
 _SOURCE = "arXiv 2411.04330"
 #: Letter of each factor, and the input that it reads.
@@ -28,6 +30,10 @@ _NONE = 1e-3
 MEASURED = {"parameters": (30e6, 220e6), "tokens": (1.5e9, 26e9)} | dict.fromkeys(
     FACTORS.values(), (3.0, 16.0)
 )
+
+
+def _from_scratch(record: Record) -> bool:
+    return record.training.low_bit_tokens in (0, record.training.tokens)
 
 
 def shares(c: Constants, x: Inputs, gamma: str = "gamma") -> Array:
@@ -83,19 +89,24 @@ def _multiplied(c: Constants, x: Inputs) -> Array:
 
 PRECISION = Law(
     "precision", "bits shrink the parameters", f"{_SOURCE}, equation 3", LOSS, (*TERMS, *_gammas("gamma")),
-    _effective_parameters,
+    _effective_parameters, takes=_from_scratch,
     published={"without biases": _TERMS | _GAMMAS, "with biases": _TERMS | _GAMMAS | BIASES},
     measured=MEASURED, note="training at low bits from scratch",
 )  # fmt: skip
+
+
+def _alternative(
+    name: str, title: str, constants: tuple[Constant, ...], formula: Callable[[Constants, Inputs], Array]
+) -> Law:
+    return Law(name, title, _SOURCE, LOSS, (*TERMS, *constants), formula, takes=_from_scratch)
+
+
 ALTERNATIVES = (
-    Law("tokens", "bits shrink the tokens", _SOURCE, LOSS, (*TERMS, *_gammas("gamma")), _effective_tokens),
-    Law(
-        "both", "bits shrink parameters and tokens", _SOURCE, LOSS,
-        (*TERMS, *_gammas("gamma"), *_gammas("delta")), _both,
-    ),
-    Law("added", "bits add powers", _SOURCE, LOSS, (*TERMS, *_powers()), _added),
-    Law("multiplied", "bits multiply what can be reduced", _SOURCE, LOSS, (*TERMS, *_powers()), _multiplied),
-)  # fmt: skip
+    _alternative("tokens", "bits shrink the tokens", _gammas("gamma"), _effective_tokens),
+    _alternative("both", "bits shrink parameters and tokens", (*_gammas("gamma"), *_gammas("delta")), _both),
+    _alternative("added", "bits add powers", _powers(), _added),
+    _alternative("multiplied", "bits multiply what can be reduced", _powers(), _multiplied),
+)
 
 
 def share_of_weights(bits: float, with_bias: bool) -> float:

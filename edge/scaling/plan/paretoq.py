@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
+from edge.formats import FULL_PRECISION
 from edge.model.config import MOBILELLM, ModelConfig
-from edge.scaling.plan.law import Case, Loss, TrainingPlan, amount
+from edge.scaling.plan.law import FULL, Case, Loss, TrainingPlan, amount
 
 #: Perplexity on Wikitext by bits, for the sizes of MOBILELLM in their order.
 _PERPLEXITIES = {
@@ -46,8 +47,9 @@ class ParetoQ:
 
     def plans(self, config: ModelConfig, bits: float, tokens: float) -> list[TrainingPlan]:
         parameters = Case(config, bits, tokens, RECIPE).parameters
-        is_between = min(_PARAMETERS) <= parameters <= max(_PARAMETERS)
-        return [RECIPE] if bits in _PERPLEXITIES and is_between else []
+        if bits not in _PERPLEXITIES or not min(_PARAMETERS) <= parameters <= max(_PARAMETERS):
+            return []
+        return [FULL if bits == FULL_PRECISION.bits else RECIPE]
 
     def predict(self, case: Case) -> Loss:
         losses = np.log(_PERPLEXITIES[case.bits])

@@ -46,6 +46,7 @@ class Costs:
 
 def _token_seconds(shape: Shape, batch: int, context: int) -> float:
     """Time a training step with random tokens; the fastest of a few, by the token."""
+    torch.set_num_threads(1)
     model = Decoder(model_config(shape, context), context)
     model.reset_parameters(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

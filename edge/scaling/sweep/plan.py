@@ -137,14 +137,15 @@ class Plan(_Strict):
         full_steps = min(steps - 1, round(steps * (1 - share)))
         full = Training(
             tokens=(full_steps or steps) * batch, schedule=grid.schedule, learning_rate=size.learning_rate,
-            batch_tokens=batch, seed=seed,
+            context=self.context, batch_tokens=batch, seed=seed,
         )  # fmt: skip
         if bits == grid.activation_bits == grid.kv_bits == 16:
             return TrainTask(shape, full.model_copy(update={"tokens": steps * batch}))
         low = Training(
             tokens=steps * batch, low_bit_tokens=(steps - full_steps) * batch, weight_bits=bits,
             activation_bits=grid.activation_bits, kv_bits=grid.kv_bits, method=grid.method,
-            schedule=grid.schedule, learning_rate=size.learning_rate, batch_tokens=batch, seed=seed,
+            schedule=grid.schedule, learning_rate=size.learning_rate, context=self.context,
+            batch_tokens=batch, seed=seed,
             low_bit_learning_rate=size.low_bit_learning_rate if full_steps else None,
         )  # fmt: skip
         return TrainTask(shape, low, TrainTask(shape, full) if full_steps else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
 import time
@@ -28,6 +29,9 @@ from edge.training.train import train
 
 #: Samples that a method of edge.quantize calibrates on, each as long as a training example.
 CALIBRATION_SAMPLES = 32
+#: File in a model's directory with its held-out loss: a model that is trained anew may have another than its
+#: record, which another machine made.
+_LOSS = "held_out_loss.txt"
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,8 @@ class Room:
         return self.directory / "models" / task.name
 
 
-def run(task: Task, room: Room, trained_loss: float | None) -> Record:
+def run(task: Task, room: Room) -> Record:
     """Train or quantise, measure, and return the record.
-
-    Args:
-        trained_loss: of the model that is quantised.
 
     Raises:
         ValueError: the run diverged, or what its command says.
@@ -71,7 +72,7 @@ def run(task: Task, room: Room, trained_loss: float | None) -> Record:
     training = task.training if isinstance(task, TrainTask) else task.parent.training
     post = None
     if isinstance(task, PostTask):
-        assert trained_loss is not None
+        trained_loss = float((room.model(task.parent) / _LOSS).read_text())
         post = PostQuantization(**task.quantizer.model_dump(), trained_loss=trained_loss)
     return Record(
         schema_version=SCHEMA, unit=UNIT, text=room.text, shape=task.shape, parameters=parameters(task.shape),
@@ -105,13 +106,17 @@ def _train(task: TrainTask, room: Room) -> float:
     shutil.rmtree(checkpoints_dir(str(output)), ignore_errors=True)
     if training.low_bit_tokens:  # nothing starts from it
         shutil.rmtree(output)
-    return math.log(perplexity)
+    loss = math.log(perplexity)
+    if not training.low_bit_tokens:
+        (output / _LOSS).write_text(f"{loss!r}\n")
+    return loss
 
 
 def _untrained(task: TrainTask, room: Room) -> Path:
     """Write the model with random weights that training starts from, once for a shape and seed."""
     shape, seed = task.shape, task.training.seed
-    directory = room.directory / "models" / f"start-{shape.dim}x{shape.layers}-{seed}"
+    digest = hashlib.sha256(shape.model_dump_json().encode()).hexdigest()[:10]
+    directory = room.directory / "models" / f"start-{digest}-{seed}"
     if not directory.is_dir():
         model = Decoder(model_config(shape, room.plan.context), room.plan.context)
         model.reset_parameters(seed)

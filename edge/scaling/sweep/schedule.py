@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from edge.files import write_text
@@ -65,13 +66,18 @@ class Sweep:
             until: of ``time.monotonic()``.
         """
         running: dict[Future[Record], Task] = {}
-        while True:
-            while len(running) < workers and (task := self._next(set(running.values()), until)):
-                running[pool.submit(run, task, self.room, self._trained_loss(task))] = task
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                self._end(running.pop(future), future, say)
+        try:
+            while True:
+                while len(running) < workers and (task := self._next(set(running.values()), until)):
+                    running[pool.submit(run, task, self.room)] = task
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    self._end(running.pop(future), future, say)
+        except BrokenProcessPool as error:
+            raise ValueError(
+                "a run's process was killed, perhaps for want of memory; go on with fewer --workers"
+            ) from error
 
     @property
     def pace(self) -> float:
@@ -88,7 +94,7 @@ class Sweep:
         return any(other.parent == task and not self._is_done(other) for other in tasks)
 
     def _rank(self, task: Task) -> float:
-        """Sort by the cost of a task, and what is quantised right after its model."""
+        """Sort by cost; a quantisation has the cost of its model, and so comes right after it."""
         return self.seconds[task.parent] if isinstance(task, PostTask) else self.seconds[task]
 
     def _next(self, running: set[Task], until: float) -> Task | None:
@@ -101,9 +107,6 @@ class Sweep:
                 return task
         self.waiting = [task for task in self.waiting if task not in self.failures]
         return None
-
-    def _trained_loss(self, task: Task) -> float | None:
-        return self.losses[task.parent.key(self.room.text)] if isinstance(task, PostTask) else None
 
     def _end(self, task: Task, future: Future[Record], say: Callable[[str], None]) -> None:
         self.total -= self.seconds[task]
