@@ -16,7 +16,15 @@ from torchao.quantization import Int8WeightOnlyConfig, quantize_
 import edge.integrations.torchao as ours
 from edge.formats import grid_for_bits
 from edge.formats.slices import sliced
-from edge.integrations.torchao import LowBitTensor, MatQuantConfig, ParetoQConfig, PostTrainingConfig, linears
+from edge.integrations.torchao import (
+    LowBitTensor,
+    MatQuantConfig,
+    ParetoQConfig,
+    PostTrainingConfig,
+    compare,
+    linears,
+    nbytes,
+)
 from edge.integrations.torchao.config import set_width
 from edge.ops.reference import linear as reference_linear
 from edge.quantizers.minmax import quantize_min_max
@@ -232,3 +240,58 @@ def test_configs_that_cannot_be(make, said):
 def test_inputs_of_another_width():
     with pytest.raises(ValueError, match="the input has 32 columns, and the weight 33"):
         F.linear(X[:, :32], packed_network()[0].weight)
+
+
+def test_a_filter_serves_copies_of_the_model():
+    """compare quantises copies: a tied head is kept there too."""
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 9, bias=False))
+    model[2].weight = model[0].weight
+    chooses = linears(model)
+    made = copy.deepcopy(model)
+    quantize_(made, ParetoQConfig(bits=2), filter_fn=chooses)
+    assert [type(part).__name__ for part in made] == ["Embedding", "PreparedLinear", "Linear"]
+
+
+def test_bytes_of_weights():
+    model = nn.Sequential(nn.Linear(64, 64, bias=False))
+    assert nbytes(model) == 4 * 64 * 64
+    quantize_(model, Int8WeightOnlyConfig())
+    assert 64 * 64 < nbytes(model) < 1.2 * 64 * 64
+
+
+def test_other_bits_than_prepared():
+    model = network()
+    quantize_(model, ParetoQConfig(bits=4))
+    with pytest.raises(ValueError, match="this linear was prepared at 4 bits, not 2; convert it as it is"):
+        quantize_(model, ParetoQConfig(bits=2, step="convert"))
+    with pytest.raises(ValueError, match="was prepared by ParetoQConfig; convert it with that"):
+        quantize_(model, MatQuantConfig(step="convert"))
+    with pytest.raises(ValueError, match="no slice of 2 bits: MatQuantConfig prepares slices of 2 to 8"):
+        set_width(model, 2)
+
+
+def test_the_best_of_a_comparison():
+    torch.manual_seed(0)
+    model, wanted = network(), network()(X)
+    found = compare(
+        model,
+        {
+            "full": None,
+            "4": ParetoQConfig(bits=4),
+            "2": ParetoQConfig(bits=2),
+            "int8": Int8WeightOnlyConfig(),
+        },
+        lambda one: (one(X) - wanted).square().mean().item(),
+        budget=4000,
+        example=(X,),
+    )
+    assert found.candidates[-1].name == "full"
+    assert found.candidates[-1].loss == 0
+    assert found.best.bytes <= 4000
+    assert all(one.milliseconds.least > 0 for one in found.candidates)
+    assert "| full |" in str(found)
+    assert "<svg" in found.picture().svg
+    with pytest.raises(ValueError, match="nothing fits 10 bytes; the smallest is 2"):
+        _ = compare(model, {"2": ParetoQConfig(bits=2)}, lambda one: 1.0, budget=10).best
+    with pytest.raises(ValueError, match="evaluate returned nan for 2"):
+        compare(model, {"2": ParetoQConfig(bits=2)}, lambda one: float("nan"))

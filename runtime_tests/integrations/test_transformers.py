@@ -14,6 +14,7 @@ from torchao.quantization import quantize_
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageClassification,
+    GPT2Config,
     LlamaConfig,
     Qwen3Config,
     ViTConfig,
@@ -151,3 +152,34 @@ def test_a_vision_transformer(tmp_path):
 def test_configs_that_cannot_be(full, config, said):
     with pytest.raises(ValueError, match=said):
         AutoModelForCausalLM.from_pretrained(full, quantization_config=config)
+
+
+def test_linears_that_are_kept_are_named(full, tmp_path):
+    """config.json says which linears are in full precision, for our loaders."""
+    config = how(modules_to_not_convert=["layers.0.mlp"])
+    model = AutoModelForCausalLM.from_pretrained(full, quantization_config=config)
+    model.save_pretrained(tmp_path)
+    plan = open_model(tmp_path).plan
+    kept = [f"layers.0.mlp.{part}_proj" for part in ("gate", "up", "down")]
+    assert {name for name, grid in plan.others.items() if not grid.is_quantized} == set(kept)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(again(IDS).logits, model(IDS).logits)
+
+
+def test_an_embedded_model_is_saved_again(tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(ASSETS / "default/2bit", quantization_config=how())
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(again(IDS).logits, model(IDS).logits)
+
+
+def test_bits_that_contradict_the_checkpoint():
+    with pytest.raises(ValueError, match=r"config.json says w_bits 2, which is not bits=4"):
+        AutoModelForCausalLM.from_pretrained(ASSETS / "default/2bit", quantization_config=how(bits=4))
+
+
+def test_a_family_without_linears(tmp_path):
+    sizes = {"n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 20, "n_positions": 8}
+    AutoModelForCausalLM.from_config(GPT2Config(**sizes)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="GPT2LMHeadModel has no linears that paretoq quantises"):
+        AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=how())

@@ -104,11 +104,12 @@ def _steps(on_front: Sequence[tuple[float, float]], more_is_better: bool) -> lis
 def _scale(values: Sequence[float], room: float) -> Spec:
     """Scale of an axis with room for names: logarithmic where values lie far apart."""
     least, most = min(values), max(values)
-    if most > 6 * least:
+    if most > 6 * least > 0:
         factor = (most / least) ** room
         return {"type": "log", "domain": [least / factor, most * factor]}
-    margin = (most - least or most) * room
-    return {"type": "linear", "domain": [max(0, least - margin), most + margin]}
+    margin = (most - least or abs(most) or 1) * room
+    low = least - margin
+    return {"type": "linear", "domain": [low if least < 0 else max(0, low), most + margin]}
 
 
 def _share(value: float, scale: Spec) -> float:
