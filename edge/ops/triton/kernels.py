@@ -21,6 +21,7 @@ def linear_kernel(
     words,  # int16 [n, row_words]
     scale,  # [n, groups]
     zero,  # float32 [n, groups]; read with ZEROS
+    x_sums,  # float32 [m, groups]; read with ZEROS
     x_scale,  # float32 [m]; read with int8
     out,  # [m, n]; with several splits sums [splits, m, n]
     m,
@@ -62,7 +63,6 @@ def linear_kernel(
     first = tl.program_id(1) * share
     total = tl.zeros((ROWS, TOKENS), tl.float32)
     sums = tl.zeros((ROWS, TOKENS), SUMS)
-    x_sums = tl.zeros((TOKENS,), SUMS)
     for step in range(first, tl.minimum(first + share, steps)):
         word = step * (32 * CHUNKS) + lanes
         low, high = _load_words(row_at, word, low_words, BITS, WHOLE)
@@ -72,16 +72,16 @@ def linear_kernel(
             part = tl.load(at) if WHOLE else tl.load(at, mask=(column < k)[:, None], other=0)
             levels = levels_at(low, high, position, BITS, TWICE_ZERO, dtype)
             sums = tl.dot(levels, part.to(dtype), sums, out_dtype=SUMS)
-            if ZEROS:
-                x_sums += tl.sum(part.to(SUMS), axis=0)
             if GROUP > 0 and (position + 1) % FOLD == 0:
-                group = (step * (CHUNKS * CHUNK) + (position + 1 - FOLD) * 32) // GROUP
-                at = safe_rows * groups + tl.minimum(group, groups - 1)
-                total += (
-                    _less_zero(sums, x_sums, zero + at, ZEROS) * tl.load(scale + at).to(tl.float32)[:, None]
-                )
+                column_of_group = step * (CHUNKS * CHUNK) + (position + 1 - FOLD) * 32
+                group = tl.minimum(column_of_group // GROUP, groups - 1)
+                at_group = safe_rows * groups + group
+                part_sums = sums.to(tl.float32)
+                # Once a group, and not in columns of padding.
+                if ZEROS and (column_of_group % GROUP == 0 and column_of_group < k):
+                    part_sums -= _zero_share(zero + at_group, x_sums + safe_tokens * groups + group)
+                total += part_sums * tl.load(scale + at_group).to(tl.float32)[:, None]
                 sums = tl.zeros((ROWS, TOKENS), SUMS)
-                x_sums = tl.zeros((TOKENS,), SUMS)
 
     place = out + tokens.to(tl.int64)[None, :] * n + rows[:, None]
     stored = (tokens < m)[None, :] & (rows < n)[:, None]
@@ -89,7 +89,9 @@ def linear_kernel(
         tl.store(place + tl.program_id(1).to(tl.int64) * m * n, sums, mask=stored)
     else:
         if GROUP == 0:
-            total = _less_zero(sums, x_sums, zero + safe_rows, ZEROS)
+            total = sums.to(tl.float32)
+            if ZEROS and tl.program_id(1) == 0:
+                total -= _zero_share(zero + safe_rows, x_sums + safe_tokens)
         if SPLITS > 1:
             tl.store(place + tl.program_id(1).to(tl.int64) * m * n, total, mask=stored)
         else:
@@ -125,6 +127,18 @@ def add_splits_kernel(
 
 
 @triton.jit
+def sum_groups_kernel(x, out, k, size, BLOCK: tl.constexpr):
+    """Add up x [m, k] over each ``size`` columns -> float32 [m, groups]."""
+    token, group = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    end = tl.minimum((group + 1) * size, k)
+    sums = tl.zeros((BLOCK,), tl.int32 if x.dtype.element_ty == tl.int8 else tl.float32)
+    for first in range(group * size, end, BLOCK):
+        column = first + tl.arange(0, BLOCK)
+        sums += tl.load(x + token * k + column, mask=column < end, other=0).to(sums.dtype)
+    tl.store(out + token * tl.num_programs(1) + group, tl.sum(sums, axis=0).to(tl.float32))
+
+
+@triton.jit
 def _load_words(row_at, word, low_words, BITS: tl.constexpr, WHOLE: tl.constexpr):
     """Load words of both planes [rows, words]; a word of 1 bit serves two of 2 bits, these bits first."""
     usable = (word < low_words)[None, :]
@@ -140,12 +154,9 @@ def _load_words(row_at, word, low_words, BITS: tl.constexpr, WHOLE: tl.constexpr
 
 
 @triton.jit
-def _less_zero(sums, x_sums, zero_at, ZEROS: tl.constexpr):
-    """Sums of code * x -> float32 sums of (code - zero) * x."""
-    result = sums.to(tl.float32)
-    if ZEROS:
-        result -= tl.load(zero_at)[:, None] * x_sums.to(tl.float32)[None, :]
-    return result
+def _zero_share(zero_at, x_sums_at):
+    """Multiply zeros by sums of activations: what code * x has too much."""
+    return tl.load(zero_at)[:, None] * tl.load(x_sums_at)[None, :]
 
 
 @triton.jit

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from edge.ops.triton.checks import INTERPRETED, check_arguments, check_device
-from edge.ops.triton.kernels import add_splits_kernel, linear_kernel
+from edge.ops.triton.kernels import add_splits_kernel, linear_kernel, sum_groups_kernel
 from edge.ops.triton.layout import PLANES
 from edge.ops.triton.tiles import Tiles, choose_tiles, is_whole
 
@@ -74,12 +74,14 @@ def _launch(
     if tiles.splits > 1:
         kind = torch.int32 if exact else torch.float32
         sums = torch.empty(tiles.splits, m, n, dtype=kind, device=x.device)
-    x_scale = scale if x_scale is None else x_scale  # stands there unread
+    x_sums = scale if zeros is None else _sum_groups(x, scale.shape[1], group or k)
+    x_scale = scale if x_scale is None else x_scale  # what a kernel does not read may be any tensor
     linear_kernel[(triton.cdiv(n, tiles.rows) * triton.cdiv(m, tiles.tokens), tiles.splits)](
         x,
         words,
         scale,
         scale if zeros is None else zeros,
+        x_sums,
         x_scale,
         sums,
         m,
@@ -115,6 +117,15 @@ def _launch(
             SPLITS=tiles.splits,
             BLOCK=_BLOCK,
         )
+
+
+def _sum_groups(x: Tensor, groups: int, size: int) -> Tensor:
+    """Add up x [m, k] over groups of columns -> float32 [m, groups]."""
+    sums = torch.empty(x.shape[0], groups, dtype=torch.float32, device=x.device)
+    sum_groups_kernel[(x.shape[0], groups)](
+        x, sums, x.shape[1], size, BLOCK=min(1024, triton.next_power_of_2(size))
+    )
+    return sums
 
 
 @cache

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from edge.formats.encoding import ENCODING_BY_NAME
-from edge.formats.weight import QuantizedWeight
+from edge.formats.weight import GROUP_SIZES, QuantizedWeight
 from edge.ops.triton import GpuWeight
 from edge.ops.triton.checks import INTERPRETED
 
@@ -29,6 +29,12 @@ FORMS = (
     ("bits3", None),
     ("bits4", None),
 )
+FORMS_AND_GROUPS = [
+    (encoding, zero, group)
+    for encoding, zero in FORMS
+    for group in (None, *GROUP_SIZES)
+    if group is None or ENCODING_BY_NAME[encoding].has_scale_groups
+]
 #: Largest relative error of rounding to nearest.
 HALF_UNIT = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24}
 

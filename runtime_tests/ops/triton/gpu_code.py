@@ -1,4 +1,4 @@
-"""Compile kernels for GPUs, which needs none: ``TRITON_INTERPRET=0 python -m runtime_tests.ops.triton.gpu_code``."""
+"""Compile kernels for GPUs, which needs none; run it with TRITON_INTERPRET=0."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge.ops.triton.tiles import choose_tiles, is_whole, loaded_bytes
 #: Shared memory of a program by compute capability: consumer cards, and H100 and H200.
 SHARED_BYTES = {86: 99 << 10, 90: 227 << 10}
 _K = 1536
-_POINTERS = {"words": "*i16", "scale": "*fp16", "zero": "*fp32", "x_scale": "*fp32"}
+_POINTERS = {"words": "*i16", "scale": "*fp16", "zero": "*fp32", "x_sums": "*fp32", "x_scale": "*fp32"}
 _TYPES = {tl.float16: "*fp16", tl.bfloat16: "*bf16", tl.int8: "*i8"}
 
 
