@@ -49,7 +49,7 @@ def launch(
     stored = torch.float32 if INTERPRETED and dtype == torch.bfloat16 else dtype
     out = torch.empty(m, n, dtype=stored, device=x.device)
     if m > 0:
-        tiles = tiles or choose_tiles(m, n, k, bits, group or None, *_limits(x.device))
+        tiles = tiles or choose_tiles(m, n, k, bits, group or None, *limits(x.device))
         _launch(rows, x_scale, words, scale, zeros, zero, bits, group, out, tiles)
     return out.to(dtype).reshape(*x.shape[:-1], n)
 
@@ -129,7 +129,7 @@ def _sum_groups(x: Tensor, groups: int, size: int) -> Tensor:
 
 
 @cache
-def _limits(device: torch.device) -> tuple[int, int]:
+def limits(device: torch.device) -> tuple[int, int]:
     """Multiprocessors, and bytes of shared memory of a program; the interpreter stands for a small GPU."""
     if INTERPRETED:
         return 4, 99 << 10
