@@ -13,8 +13,8 @@ from hypothesis import settings
 
 from runtime_tests.android_builds import android_natives, android_system, android_tools, npm_parts  # noqa: F401
 
-# The GPU kernels run in Triton's interpreter; with TRITON_INTERPRET=0 their tests need a GPU. Triton reads this
-# when it is imported, which other packages do too.
+# The GPU kernels run in Triton's interpreter; with TRITON_INTERPRET=0 their tests need a GPU. Triton reads
+# this when it is imported, which other packages do too.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # Timings vary on shared machines; a slow example is not a wrong one.
