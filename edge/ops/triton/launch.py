@@ -50,7 +50,8 @@ def launch(
     out = torch.empty(m, n, dtype=stored, device=x.device)
     if m > 0:
         tiles = tiles or choose_tiles(m, n, k, bits, group or None, *limits(x.device))
-        _launch(rows, x_scale, words, scale, zeros, zero, bits, group, out, tiles)
+        with torch.cuda.device_of(rows):  # Triton launches on the current GPU
+            _launch(rows, x_scale, words, scale, zeros, zero, bits, group, out, tiles)
     return out.to(dtype).reshape(*x.shape[:-1], n)
 
 

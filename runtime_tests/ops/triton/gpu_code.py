@@ -7,7 +7,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from edge.ops.triton.kernels import add_splits_kernel, linear_kernel
+from edge.ops.triton.kernels import add_splits_kernel, linear_kernel, sum_groups_kernel
 from edge.ops.triton.tiles import choose_tiles, is_whole, loaded_bytes
 
 #: Shared memory of a program by compute capability: consumer cards, and H100 and H200.
@@ -49,6 +49,11 @@ def compile_add_splits(capability: int) -> None:
     assert "cubin" in _compile(add_splits_kernel, pointers, constants, capability, 4, 1).asm
 
 
+def compile_sum_groups(capability: int) -> None:
+    pointers = {"x": "*bf16", "out": "*fp32"}
+    assert "cubin" in _compile(sum_groups_kernel, pointers, {"BLOCK": 256}, capability, 4, 1).asm
+
+
 def _compile(kernel, pointers, constants, capability: int, warps: int, stages: int):
     names = list(kernel.arg_names)
     kinds = {name: "constexpr" if name in constants else pointers.get(name, "i32") for name in names}
@@ -69,3 +74,4 @@ if __name__ == "__main__":
     compile_linear(86, 1, 1, 0, False, tl.int8)
     compile_linear(86, 4096, 4, 32, True, tl.bfloat16)
     compile_add_splits(90)
+    compile_sum_groups(90)
