@@ -10,7 +10,7 @@ from edge.checkpoints.hugging_face import check_vocabulary, linear_names, parse_
 from edge.checkpoints.packed import model_directory, open_start
 from edge.checkpoints.tensor_files import hashes_of_weights
 from edge.formats import grid_for_bits
-from edge.model.config import DEFAULT_MODEL, ModelConfig
+from edge.model.config import NAMED_MODELS, ModelConfig
 from edge.model.decoder import Decoder
 from edge.model.shapes import parse_shape
 from edge.model.tokenizer import Tokenizer
@@ -96,7 +96,7 @@ def check_before_stages(config: TrainConfig) -> None:
 
 
 def _new_shape(config: TrainConfig) -> ModelConfig:
-    return DEFAULT_MODEL if config.shape is None else parse_shape(config.shape)
+    return parse_shape(config.shape or next(iter(NAMED_MODELS)))
 
 
 def _refuse_long_context(config: TrainConfig, shape: ModelConfig) -> None:
