@@ -83,7 +83,7 @@ def plan_to_hf(plan: Plan) -> dict[str, Any]:
 
 
 def is_imported(hf: dict[str, Any]) -> bool:
-    """Whether another project's method quantised the model."""
+    """Tell whether another project's method quantised the model."""
     said = hf.get(QUANTIZATION_KEY)
     return said is not None and not (isinstance(said, dict) and said.get("quant_method") == OWN_METHOD)
 

@@ -35,7 +35,7 @@ from edge.ops.packing import read_header, unpack, unpack_half
 @register_quantization_config(OWN_METHOD)
 @dataclass
 class ParetoQQuantizationConfig(QuantizationConfigMixin):
-    """What ``from_pretrained`` is told.
+    """Configure ``from_pretrained``.
 
     Attributes:
         bits: of the linears: 1, 1.58, 2, 3 or 4.

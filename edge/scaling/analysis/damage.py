@@ -1,4 +1,4 @@
-"""Does damage of quantising after training grow with the tokens, and fall with the parameters?"""
+"""Count how often damage of quantising after training grows with the tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast does damage grow with the tokens and fall with the parameters, beside the published exponents?"""
+"""Compare the fitted exponents of damage, by tokens, parameters and bits, with the published ones."""
 
 from __future__ import annotations
 

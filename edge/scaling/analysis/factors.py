@@ -1,4 +1,4 @@
-"""Which law predicts the runs that it did not see, and do the factors of bits multiply?"""
+"""Compare laws by their errors on runs that they were not fitted to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HELD_OUT = ("largest", "most tokens", "random")
 
 
 def section(records: Sequence[Record], fits: FitFile) -> Section | None:
-    """Answer with the laws of loss that saw the same records, best first."""
+    """Answer with the laws of loss, the least error first, and how many records each was fitted to."""
     found = [
         fit for fit in fits.fits if LAWS[fit.law].target == LOSS and set(_HELD_OUT) <= fit.held_out.keys()
     ]

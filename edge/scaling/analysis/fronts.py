@@ -1,4 +1,4 @@
-"""At equal bytes and at equal decode time, which width has the lowest loss?
+"""Compare the losses of widths at equal bytes and at equal decode time.
 
 Losses come from the records, bytes and times from programs of the same shapes that were measured on a device.
 Between two sizes of a width, loss is taken as linear in the logarithm of bytes or time.
@@ -45,7 +45,7 @@ def _token(program: ProgramRecord, context: int) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a program costs; ``read`` takes it from a measured program and a context."""
+    """Define one cost of a program; ``read`` takes it from a measured program and a context."""
 
     name: str
     unit: str

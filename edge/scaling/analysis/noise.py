@@ -1,4 +1,4 @@
-"""How far do losses differ between seeds?"""
+"""Measure how far losses differ between seeds."""
 
 from __future__ import annotations
 

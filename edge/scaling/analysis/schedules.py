@@ -1,4 +1,4 @@
-"""Does damage follow the learning rate's schedule rather than the tokens (arXiv 2510.06213)?"""
+"""Compare damage after other schedules of the learning rate (arXiv 2510.06213)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which share of the tokens is best trained at low bits?"""
+"""Find the share of the tokens that is best trained at low bits."""
 
 from __future__ import annotations
 

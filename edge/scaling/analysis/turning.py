@@ -1,4 +1,4 @@
-"""Is there a number of tokens beyond which more pretraining makes the quantised model worse?"""
+"""Look for a number of tokens beyond which more pretraining makes the quantised model worse."""
 
 from __future__ import annotations
 

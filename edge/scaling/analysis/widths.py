@@ -1,4 +1,4 @@
-"""What does each width cost when a model is trained at it?"""
+"""Compare the losses of models that were trained at each width."""
 
 from __future__ import annotations
 

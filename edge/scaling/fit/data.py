@@ -19,7 +19,7 @@ RECORDS_EACH, VALUES_EACH = 2, 3
 
 @dataclass(frozen=True)
 class Data:
-    """What a law is fitted to.
+    """Hold the records that a law is fitted to.
 
     Attributes:
         measured: loss or damage [n], nats per token.

@@ -107,7 +107,7 @@ class Fitted(_Strict):
 
 
 class FitFile(_Strict):
-    """What ``python -m edge.scaling.fit`` writes."""
+    """Hold the fits that ``python -m edge.scaling.fit`` writes."""
 
     version: Literal[1] = 1
     fits: list[Fitted]

@@ -16,8 +16,8 @@ from edge.scaling.sweep.tasks import Task, TrainTask
 _STEPS = 3
 #: Seconds that a task takes beside its tokens: opening files, and writing them.
 _START_SECONDS = 1.0
-#: Time of a token, as a share of one trained in full precision: rounding weights costs, going forward alone
-#: costs a third. Measured over the sweep of ``plans/small.json``.
+#: Time of a token, as a share of one trained in full precision, roughly: rounding weights costs, and going
+#: forward alone is a third of a step. The sweep corrects its predictions by what runs took.
 _LOW_BITS, _FORWARD = 1.25, 0.35
 
 

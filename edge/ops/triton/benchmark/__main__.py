@@ -99,7 +99,7 @@ def run(flags: BenchmarkFlags, clock: Clock, device: str) -> tuple[list[Result],
 def circumstances_of(
     flags: BenchmarkFlags, gpu: str, clock: Clock, left_out: dict[str, str]
 ) -> Circumstances:
-    """What the times depend on; measures a copy and an empty graph."""
+    """Collect what the times depend on; measures a copy and an empty graph."""
     major, minor = torch.cuda.get_device_capability()
     return Circumstances(
         gpu=gpu,

@@ -18,7 +18,7 @@ _PACKAGES = ("torch", "triton", "torchao", "gemlite")
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What the times depend on.
+    """Hold what the times depend on.
 
     Attributes:
         copy_bytes_per_second: read and written by a copy of a gigabyte.
