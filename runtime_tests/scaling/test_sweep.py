@@ -169,6 +169,24 @@ def test_a_model_that_was_removed_is_trained_again_for_what_needs_it(plan_file, 
     assert sweep_of(plan, tmp_path, losses=everything).waiting == []
 
 
+def test_a_cheap_task_waits_for_what_it_starts_from(plan_file, tmp_path, monkeypatch):
+    ran = []
+
+    def run_and_note(task, room):
+        ran.append(task)
+        return fake_run(task, room)
+
+    monkeypatch.setattr(schedule, "run", run_and_note)
+    plan = read_plan(plan_file())
+    sweep = sweep_of(plan, tmp_path)
+    sweep.seconds.update({task: 0.1 for task in plan.tasks() if task.parent is not None})
+    sweep.waiting.sort(key=lambda task: sweep.seconds[task])
+    assert sweep.waiting[0].parent is not None
+    sweep.go(Now(), 2, math.inf, print)
+    assert len(ran) == 12
+    assert all(task.parent is None or ran.index(task.parent) < ran.index(task) for task in ran)
+
+
 def test_nothing_starts_that_would_end_too_late(plan_file, tmp_path, monkeypatch):
     monkeypatch.setattr(schedule, "run", fake_run)
     sweep = sweep_of(read_plan(plan_file()), tmp_path, seconds=100.0)
