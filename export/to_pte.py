@@ -24,6 +24,7 @@ from edge.model.chat_template import TEMPLATE_NAME
 from edge.model.decoder import Decoder
 from edge.model.shapes import SHAPE_WORDS
 from edge.ops.kv_layout import head_multiple
+from edge.quantizers.embedding import LARGE_VOCABULARY, default_table_bits
 from edge.quantizers.nested import PARENT, WIDTHS
 from edge.quantizers.plan import MIXED
 from edge.runtime.manifest import (
@@ -53,9 +54,6 @@ from export.summary import print_summary
 from export.verify import CacheTooCoarse, verify
 from export.weights import ModelWeights
 
-#: Entries of a vocabulary whose embedding and head are 4 bits unless the user says otherwise.
-LARGE_VOCABULARY = 65536
-
 
 @dataclass(frozen=True)
 class ExportFlags:
@@ -77,7 +75,7 @@ class ExportFlags:
     embedding_bits: int | None = flag(
         "bits of the token embedding and output head; 4 bits have a scale for 32 columns each. Default: "
         f"what they were trained at, else 4 for {LARGE_VOCABULARY} entries or more, which are half of such a "
-        f"model's bytes, and {Options.embedding_bits} for fewer",
+        "model's bytes, and 8 for fewer",
         default=None,
         choices=EMBEDDING_BITS_CHOICES,
     )
@@ -218,7 +216,7 @@ def _default_embedding_bits(checkpoint: Checkpoint) -> int:
     grid = checkpoint.plan.embedding_format
     if grid.is_quantized:
         return int(grid.bits)
-    return 4 if checkpoint.config.vocab_size >= LARGE_VOCABULARY else Options.embedding_bits
+    return default_table_bits(checkpoint.config.vocab_size)
 
 
 def _default_head_bits(checkpoint: Checkpoint) -> int | None:

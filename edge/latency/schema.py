@@ -8,13 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edge.files import write_text
 from edge.latency.devices.device import DeviceKind, DeviceRecord
 from edge.latency.devices.open import DEVICES
 from edge.model.config import ModelConfig
 from edge.runtime.manifest import Weights
+from edge.schema import read_json
 
 SCHEMA_VERSION = 1
 #: The exporter's recipe for our own programs.
@@ -228,16 +229,7 @@ def read_report(path: Path) -> Report:
     Raises:
         ValueError: it is missing, of another version, or not a report.
     """
-    try:
-        return Report.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ValueError(f"there is no latency report {path}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "JSON"
-        raise ValueError(
-            f"{path} is not a latency report of version {SCHEMA_VERSION}: {where}: {first['msg']}"
-        ) from error
+    return read_json(Report, path, f"latency report of version {SCHEMA_VERSION}")
 
 
 def write_report(report: Report, path: Path) -> None:

@@ -12,10 +12,16 @@ from edge.formats.weight import QuantizedWeight
 #: Grids that an embedding or head is stored on besides half precision.
 EMBEDDING_GRIDS = (BY_NAME["int8"], BY_NAME["int4"])
 _SMALLEST_HALF = 2.0**-24
-
+#: Entries of a vocabulary whose embedding and head are 4 bits unless the user says otherwise.
+LARGE_VOCABULARY = 65536
 
 #: Columns that share a scale at 4 bits, where one scale a row is coarse.
 GROUP_SIZES = {8: None, 4: 32}
+
+
+def default_table_bits(vocab_size: int) -> int:
+    """Choose the bits of a table that was not trained on a grid."""
+    return 4 if vocab_size >= LARGE_VOCABULARY else 8
 
 
 def quantize_table(weight: Tensor, grid: Grid) -> QuantizedWeight:

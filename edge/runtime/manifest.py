@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.files import sha256_of
 from edge.model.config import ModelConfig
+from edge.schema import first_fault
 
 MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "model.pte"
@@ -195,10 +196,8 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "JSON"
-        why = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{path} is not a manifest of version {SCHEMA_VERSION}: {where}: {why}") from error
+        why = first_fault(error)
+        raise ValueError(f"{path} is not a manifest of version {SCHEMA_VERSION}: {why}") from error
     if not manifest.is_intact():
         raise ValueError(f"{path} was altered after its export (its checksum differs); export it again")
     for record in filter(None, (manifest.program, manifest.tokenizer, manifest.chat_template)):

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from edge.files import staged_file
+from edge.schema import Strict, first_fault
 
 SCHEMA: Literal["edge.scaling/1"] = "edge.scaling/1"
 UNIT: Literal["nats per token"] = "nats per token"
@@ -21,11 +21,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bits = Annotated[float, Field(ge=1, le=16)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Shape(_Strict):
+class Shape(Strict):
     """Shape of a Llama-like decoder."""
 
     dim: Count
@@ -37,7 +33,7 @@ class Shape(_Strict):
     vocab_size: Count
 
 
-class Training(_Strict):
+class Training(Strict):
     """How a model was trained.
 
     Attributes:
@@ -82,7 +78,7 @@ class Training(_Strict):
         return self.low_bit_tokens / self.tokens
 
 
-class Quantizer(_Strict):
+class Quantizer(Strict):
     """How a trained model is quantised afterwards.
 
     Attributes:
@@ -101,7 +97,7 @@ class PostQuantization(Quantizer):
     trained_loss: Positive
 
 
-class Record(_Strict):
+class Record(Strict):
     """One model and its held-out loss.
 
     Attributes:
@@ -110,7 +106,7 @@ class Record(_Strict):
         parameters: N, without embedding and head.
         embedding_parameters: of both.
         loss: held out; ``loss_tokens`` is how many tokens were predicted.
-        seconds: of training, or of quantising and measuring.
+        seconds: of training, since it last went on from a checkpoint, or of quantising and measuring.
         machine: the processor, and threads.
         commit: of this project when it ran.
     """
@@ -179,10 +175,8 @@ def _lines(path: Path) -> Iterable[tuple[str, Record]]:
         try:
             yield place, Record.model_validate_json(line)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "JSON"
             raise ValueError(
-                f"{place} is not a record of {SCHEMA} in {UNIT}: {where}: {first['msg']}"
+                f"{place} is not a record of {SCHEMA} in {UNIT}: {first_fault(error)}"
             ) from error
 
 
@@ -199,10 +193,3 @@ def append_record(path: Path, record: Record) -> None:
         if file.write(line) != len(line):
             file.truncate(start)
             raise OSError(f"{path} could not be written: the disk is full")
-
-
-def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write records to a new file, in one step."""
-    with staged_file(path) as staged:
-        lines = (record.model_dump_json(exclude_defaults=True) for record in records)
-        staged.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -287,8 +287,8 @@ def _flip(path: Path) -> None:
         (["x", "--device", "toaster"], "toaster"),
         (["x", "--cores", "a-b"], "a-b"),
         (["nowhere"], "nowhere is not an exported program"),
-        (["--render", "none.json"], "there is no latency report none.json"),
-        (["--compare", "none.json", "none.json"], "there is no latency report none.json"),
+        (["--render", "none.json"], "there is no latency report of version 1 none.json"),
+        (["--compare", "none.json", "none.json"], "there is no latency report of version 1 none.json"),
     ],
 )
 def test_mistakes_are_one_sentence(argv, sentence, capsys, tmp_path, monkeypatch):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from edge.scaling.records import PostQuantization, Record, Shape, Training
+from edge.scaling.records import PostQuantization, Record, Shape, Training, append_record
 
 SHAPE = Shape(dim=48, layers=2, heads=3, kv_heads=3, head_dim=16, ffn_dim=128, vocab_size=512)
 PARAMETERS = 55_536
@@ -31,3 +33,10 @@ def record(
         machine="a computer",
         commit="",
     )
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records to a new file."""
+    path.unlink(missing_ok=True)
+    for one in records:
+        append_record(path, one)

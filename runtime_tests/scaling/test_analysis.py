@@ -8,13 +8,13 @@ import pytest
 
 from edge.latency.schema import DecodeSample, ProgramRecord, Report, Run, Settings
 from edge.model.config import ModelConfig
-from edge.scaling.analysis import damage, fronts, noise, schedules, shares, turning, widths
+from edge.scaling.analysis import damage, factors, fronts, noise, schedules, shares, turning, widths
 from edge.scaling.analysis.__main__ import main
 from edge.scaling.fit.fit import fit
-from edge.scaling.fit.fitted import write_fits
+from edge.scaling.fit.fitted import FitFile, write_fits
 from edge.scaling.laws import LAWS
-from edge.scaling.records import PostQuantization, write_records
-from runtime_tests.scaling.some_records import record
+from edge.scaling.records import PostQuantization
+from runtime_tests.scaling.some_records import record, write_records
 from runtime_tests.scaling.synthetic import made_by, true_constants
 
 
@@ -30,22 +30,44 @@ def seeds(*losses, **training):
 
 def test_noise_is_the_spread_of_seeds():
     runs = [*seeds(3.0, 3.02), *seeds(2.0, 2.1, 2.2, tokens=2_000_000), record(1.0, tokens=3_000_000)]
-    assert noise.spread(runs) == pytest.approx((0.01 * 2**0.5 + 0.1) / 2)
+    # the squares of all three runs' deviations, over 1 + 2 degrees of freedom
+    assert noise.Noise(runs).trained == pytest.approx(((0.02**2 / 2 + 2 * 0.1**2) / 3) ** 0.5)
     found = noise.section(runs)
-    assert "0.0571 nats in the median, and of 0.1000 at most" in found.answer[0]
+    assert "0.0821 nats, all such runs pooled, and of 0.1000 at most" in found.answer[0]
     assert len(found.tables[0].rows) == 3
     assert noise.section([record()]) is None
 
 
+def test_differences_that_count():
+    """A margin is 2 deviations times sqrt(1/n + 1/m); a way to quantise has its own deviation."""
+    three = [rounded(loss, 2.0, seed=seed) for seed, loss in enumerate((2.1, 2.2, 2.3))]
+    one = rounded(2.5, 2.0, tokens=2_000_000)
+    other = rounded(2.5, 2.0, bits=4)
+    runs = [*seeds(2.0, 2.1, 2.2), *three, one, other]
+    found = {len(mean.losses) * mean.record.post.weight_bits: mean for mean in damage.quantized(runs)}
+    margin = noise.Noise([*runs, *seeds(3.0, 3.4, tokens=9_000_000)])
+    assert margin.of_loss(found[9], found[3]) == pytest.approx(2 * 0.1 * (1 / 3 + 1) ** 0.5)
+    assert margin.of_damage(found[3], found[9]) == pytest.approx(2 * 0.1 * (1 / 3 + 1) ** 0.5)
+    # nothing was quantised to 4 bits twice, so that the noise of training stands in: .02 + .08 over 3
+    assert margin.of_damage(found[4], found[4]) == pytest.approx(2 * (0.1 / 3) ** 0.5 * 2**0.5)
+
+
 def test_damage_that_grows_is_counted():
+    """Steps of 1.5 times the tokens at least: the second of the first line is too close to the first."""
     runs = [
-        rounded(3.0 + added, 3.0, parameters=size, tokens=1_000_000 * (1 + step))
-        for size, line in ((100, (0.1, 0.2, 0.15)), (200, (0.05, 0.06, 0.07)))
-        for step, added in enumerate(line)
+        rounded(3.0 + added, 3.0, parameters=size, tokens=tokens * 100_000)
+        for size, line in (
+            (100, {10: 0.1, 14: 0.5, 15: 0.2, 30: 0.15}),
+            (200, {10: 0.05, 20: 0.06, 40: 0.07}),
+        )
+        for tokens, added in line.items()
     ]
     found = damage.section(runs)
-    assert found.answer[0].startswith("In 3 of 4 steps from a number of tokens to the next")
-    assert found.tables[0].rows[1] == ["RTN, 3 bits", "4", "75%"]
+    assert found.answer[0].startswith("In 3 of 4 steps to 1.5 times the tokens or more")
+    assert found.tables[0].rows[1:] == [["RTN, 3 bits", "4", "3", "1", "0"], ["all", "4", "3", "1", "0"]]
+    noisy = [rounded(3.02 + 0.01 * seed, 3.0, parameters=300, seed=seed) for seed in range(2)]
+    # .014 between one seed and another: twice that times sqrt(2) is .02
+    assert damage.section([*runs, *noisy]).tables[0].rows[1] == ["RTN, 3 bits", "4", "1", "1", "2"]
     assert damage.section([record()]) is None
 
 
@@ -56,7 +78,7 @@ def test_a_point_beyond_which_training_hurts():
         for bits, line in losses.items()
         for step, loss in enumerate(line)
     ]
-    noisy = seeds(2.0, 2.01, tokens=7_000_000)  # so that .005 of the 2 bits is none
+    noisy = seeds(2.0, 2.01, tokens=7_000_000)  # so that .005 of the 2 bits, and no more, is none
     found = turning.section([*runs, *noisy])
     assert found.answer[0].startswith("Yes: in 1 of 3 series")
     assert [row[0] for row in found.tables[0].rows[1:]] == ["RTN, 3 bits"]
@@ -84,6 +106,30 @@ def test_the_best_share():
     # 1e6 tokens over 55,536 / 4 bytes: exp(-6.7297 / ln 72.0)
     assert rows[1][6] == "21%"
     assert shares.section(runs[:2]) is None
+
+
+def test_widths_compare_the_seeds_that_all_have():
+    low = {"low_bit_tokens": 100_000, "weight_bits": 4.0, "method": "paretoq"}
+    eight = low | {"weight_bits": 8.0, "method": "minmax"}
+    runs = [
+        *seeds(3.0, 2.0), record(3.1, **low), record(9.0, seed=2, **low), record(3.2, **eight),
+        record(3.3, **(low | {"method": "minmax"})),
+    ]  # fmt: skip
+    assert widths.section(runs).tables[0].rows == [
+        ["low bits the last tenth", "tokens each", "full precision", "8 by minmax", "4", "4 by minmax"],
+        ["55.5 K", "18", "3.000", "+0.200", "+0.100", "+0.300"],
+    ]
+
+
+def test_laws_compare_where_they_were_fitted_to_the_same_runs():
+    law = LAWS["precision"]
+    runs = made_by(law, true_constants(law), 0.01, 0)
+    fits = [fit(LAWS[name], runs, 1, 1) for name in ("full", "precision", "tokens")]
+    found = factors.section(runs, FitFile(fits=fits))
+    assert len(found.tables) == 1
+    assert {row[0].partition(":")[0] for row in found.tables[0].rows[1:]} == {"precision", "tokens"}
+    assert "Of the 2 laws of the same" in found.answer[1]
+    assert factors.section(runs, FitFile(fits=fits[:2])) is None
 
 
 def test_what_widths_cost():
@@ -115,7 +161,7 @@ def test_the_command_writes_text_and_pictures(tmp_path, capsys):
     write_records(tmp_path / "runs.jsonl", [record(), *damages])
     words = [f"--records={tmp_path}/runs.jsonl", f"--output={tmp_path}/out", f"--fits={tmp_path}/fit.json"]
     assert main(words) == 0
-    assert "4 questions, 169 records" in capsys.readouterr().out
+    assert "3 questions, 169 records" in capsys.readouterr().out
     text = (tmp_path / "out/README.md").read_text()
     assert "1 trained model of 55.5 K to 55.5 K parameters" in text
     for picture in ("damage-1.svg", "turning-1.svg"):

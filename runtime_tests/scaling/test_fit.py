@@ -12,7 +12,7 @@ from edge.scaling.fit.data import data_of, ways_of
 from edge.scaling.fit.fit import fit
 from edge.scaling.fit.fitted import read_fits
 from edge.scaling.laws import LAWS, Inputs
-from edge.scaling.records import write_records
+from runtime_tests.scaling.some_records import write_records
 from runtime_tests.scaling.synthetic import made_by, true_constants
 
 WAY = "gptq in rows"
@@ -70,10 +70,23 @@ def test_a_wrong_law_is_told_by_its_errors(damages):
     assert found.held_out["largest"].relative_error > 0.1
 
 
+def low_bits(record):
+    low = {"low_bit_tokens": record.training.tokens, "weight_bits": 4.0, "method": "paretoq"}
+    return record.model_copy(update={"training": record.training.model_copy(update=low)})
+
+
 def test_constants_that_records_do_not_tell_are_left_out(damages):
-    assert set(fit(LAWS["unified"], damages, starts=1, bootstrap=1, way=WAY).constants) == set(
-        true_constants(LAWS["post"])
-    )
+    low = [low_bits(record) for record in damages[::3]]
+    assert set(fit(LAWS["unified"], [*damages, *low], starts=1, bootstrap=1, way=WAY).constants) == {
+        *true_constants(LAWS["post"]), "gamma_w", "C_w",
+    }  # fmt: skip
+
+
+def test_a_law_of_low_bits_needs_them(damages):
+    """Without, the unified law would repeat that of damage after full precision, and no record be of it."""
+    with pytest.raises(ValueError, match="the law unified needs models that were trained at low bits"):
+        data_of(LAWS["unified"], damages, WAY)
+    assert len(data_of(LAWS["post"], [*damages, *map(low_bits, damages)], WAY).measured) == len(damages)
 
 
 def test_bounds_that_were_hit_are_said():
@@ -131,12 +144,10 @@ def test_the_command(tmp_path, damages, capsys):
     assert "left out: the law full has 5 constants and needs 10 records at least; 0 were given" in said
     assert "damage after training (arXiv 2411.04330, equation 2)" in " ".join(said.split())
     file = read_fits(output)
-    assert [one.name for one in file.fits] == [f"post, {WAY}", f"unified, {WAY}"]
+    assert [one.name for one in file.fits] == [f"post, {WAY}"]
     assert file.law("post", WAY).predict(Inputs.at(2e5, 3e6, post_bits=3.0))[0] > 0
     assert file.law("post", WAY).row.beyond(Inputs.at(1e9, 3e6, post_bits=3.0)) != []
-    with pytest.raises(
-        ValueError, match="no fit of the law ours; there are post, gptq in rows; unified, gptq in rows"
-    ):
+    with pytest.raises(ValueError, match="no fit of the law ours; there are post, gptq in rows"):
         file.law("ours")
     with pytest.raises(ValueError, match="the law full has 5 constants"):
         main([*words, "--law=full"])

@@ -63,7 +63,7 @@ def own_fit(tmp_path, ranges=None):
     return path
 
 
-@pytest.mark.parametrize("law", ["precision", "qat", "ours"])
+@pytest.mark.parametrize("law", ["precision", "groups", "ours"])
 def test_choices_fit_and_are_ranked(tmp_path, law):
     fit = [f"--fit={own_fit(tmp_path)}"] if law == "ours" else []
     plan = plan_of(tmp_path, *LIMITS, f"--law={law}", *fit)
@@ -112,7 +112,7 @@ def test_losses_are_those_of_the_papers_formulas():
         assert law.predict(scratch).nats == pytest.approx(loss(counted), rel=1e-6)
         full = law.predict(Case(config, 16, tokens, FULL)).nats
         assert law.predict(after).nats - full == pytest.approx(damage * math.exp(post_bias), rel=1e-6)
-    groups = open_law("qat", None, None).predict(scratch).nats
+    groups = open_law("groups", None, None).predict(scratch).nats
     plain = 237.7042 / n**0.3022 + 596.249 / tokens**0.3022 + 1.9279
     assert groups - plain == pytest.approx(
         0.2522 * tokens**0.161 * math.log2(576) ** 0.3533 / n**0.3589, rel=1e-6
@@ -160,23 +160,23 @@ def test_intervals_are_shown_and_extrapolation_is_said(tmp_path, capsys):
 
 
 def test_context_and_prompt_beyond_the_reports_are_extrapolated(tmp_path):
-    plan = plan_of(tmp_path, "--law=qat", "--context=1500", "--prompt=700")
+    plan = plan_of(tmp_path, "--law=groups", "--context=1500", "--prompt=700")
     assert any("--context 1500 is extrapolated from 256" in words for words in plan.warnings)
     assert any("--prompt 700 is extrapolated from 128" in words for words in plan.warnings)
-    within = plan_of(tmp_path, "--law=qat", device=ZEN3)
+    within = plan_of(tmp_path, "--law=groups", device=ZEN3)
     assert not any("--context" in words or "--prompt" in words for words in within.warnings)
 
 
 def test_a_limit_that_is_met_by_less_than_the_error_is_said(tmp_path):
-    loose = plan_of(tmp_path, "--law=qat", "--max-bytes=50MB")
+    loose = plan_of(tmp_path, "--law=groups", "--max-bytes=50MB")
     rate = loose.choices[0].decode_tokens_per_second
-    tight = plan_of(tmp_path, "--law=qat", "--max-bytes=50MB", f"--min-decode={0.99 * rate}")
+    tight = plan_of(tmp_path, "--law=groups", "--max-bytes=50MB", f"--min-decode={0.99 * rate}")
     assert not any("meets" in words for words in loose.warnings)
     assert any("the first choice meets --min-decode by 1 %" in words for words in tight.warnings)
 
 
 def test_the_kv_cache_is_the_reports_and_the_exporter_is_told(tmp_path):
-    plan = plan_of(tmp_path, "--law=qat", device=ZEN3)
+    plan = plan_of(tmp_path, "--law=groups", device=ZEN3)
     assert plan.costs.kv_cache == "fp32"
     assert "--kv-cache fp32" in plan.commands[-1]
 
@@ -274,19 +274,19 @@ def test_a_law_without_anything_to_say_is_refused():
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--law=zeta"], "--law zeta is unknown; choose from ours, precision, qat, paretoq"),
+        (["--law=zeta"], "--law zeta is unknown; choose from ours, precision, groups, paretoq"),
         (["--law=precision", "--reading=upside down"], "--reading 'upside down' is none of --law precision"),
         (["--law=ours", "--reading=W4A4"], "--reading is for a paper's constants"),
-        (["--law=qat", "--fit=fit.json"], "--fit is for --law ours"),
+        (["--law=groups", "--fit=fit.json"], "--fit is for --law ours"),
         (["--law=ours", "--fit=nowhere.json"], "there is no file of fits nowhere.json"),
-        (["--law=qat", "--max-bytes=60"], "--max-bytes takes a positive number of B, kB, MB"),
-        (["--law=qat", "--max-first-token=1 hour"], "--max-first-token takes a positive number of ms, s"),
-        (["--law=qat", "--min-decode=-3"], "--min-decode must be positive, not -3"),
-        (["--law=qat", "--train-tokens=nan"], "--train-tokens must be positive, not nan"),
-        (["--law=qat", "--context=5000"], "--context must lie in 1..2048, not 5000"),
-        (["--law=qat", "--device=nowhere.json"], "there is no latency report nowhere.json"),
-        (["--law=qat", "--threads=9"], "--threads 9 was not measured"),
-        (["--law=qat", "--max-bytes=10kB"], "nothing fits: the nearest"),
+        (["--law=groups", "--max-bytes=60"], "--max-bytes takes a positive number of B, kB, MB"),
+        (["--law=groups", "--max-first-token=1 hour"], "--max-first-token takes a positive number of ms, s"),
+        (["--law=groups", "--min-decode=-3"], "--min-decode must be positive, not -3"),
+        (["--law=groups", "--train-tokens=nan"], "--train-tokens must be positive, not nan"),
+        (["--law=groups", "--context=5000"], "--context must lie in 1..2048, not 5000"),
+        (["--law=groups", "--device=nowhere.json"], "there is no latency report of version 1 nowhere.json"),
+        (["--law=groups", "--threads=9"], "--threads 9 was not measured"),
+        (["--law=groups", "--max-bytes=10kB"], "nothing fits: the nearest"),
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path, words, sentence):
@@ -307,7 +307,7 @@ def test_the_command_ends_with_code_2_for_an_emulated_device(tmp_path):
         "edge.scaling.plan",
         f"--device={path}",
         "--train-tokens=1e9",
-        "--law=qat",
+        "--law=groups",
     ]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert ended.returncode == 2

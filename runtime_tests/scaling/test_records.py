@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from edge.scaling.records import PostQuantization, append_record, read_records, write_records
-from runtime_tests.scaling.some_records import record
+from edge.scaling.records import PostQuantization, append_record, read_records
+from runtime_tests.scaling.some_records import record, write_records
 
 
 def test_records_come_back(tmp_path):

@@ -10,6 +10,7 @@ from concurrent.futures import Executor, Future
 import pytest
 
 from edge.scaling.records import PostQuantization, Record, read_records
+from edge.scaling.sweep import __main__ as command
 from edge.scaling.sweep import schedule
 from edge.scaling.sweep.__main__ import room_of
 from edge.scaling.sweep.plan import read_plan
@@ -209,6 +210,16 @@ def test_what_starts_from_a_failed_run_is_left_out(plan_file, tmp_path, monkeypa
     assert len(sweep.failures) == 11
     assert len(list((tmp_path / "failed").iterdir())) == 2
     assert sum("failed" in line for line in said) == 2
+
+
+def test_failed_runs_are_told_by_the_exit_code(plan_file, tmp_path, monkeypatch, capsys):
+    def diverges(task, room):
+        raise Diverged("the loss is not finite")
+
+    monkeypatch.setattr(schedule, "run", diverges)
+    monkeypatch.setattr(command, "processes", lambda workers: Now())
+    assert command.main([f"--plan={plan_file()}", f"--output={tmp_path / 'sweep'}", "--workers=1"]) == 1
+    assert "12 runs failed; see" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_a_run_trains_quantises_and_records(plan_file, tmp_path):

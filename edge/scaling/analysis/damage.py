@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
 from edge.scaling.analysis.charts import Dot, curves
 from edge.scaling.analysis.groups import Mean, means, series, size, way
+from edge.scaling.analysis.noise import Noise
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.records import Record
+
+#: Tokens of a step, as a multiple of those before it: closer ones differ by little but noise.
+_STEP = 1.5
+_MORE, _LESS, _SAME = "more damage", "less", "as much, within noise"
 
 
 def quantized(records: Sequence[Record]) -> list[Mean]:
@@ -16,23 +22,34 @@ def quantized(records: Sequence[Record]) -> list[Mean]:
     return means(r for r in records if r.post is not None and r.training.schedule == "cosine")
 
 
+def _steps(line: Sequence[Mean]) -> list[tuple[Mean, Mean]]:
+    """Pairs of means, each with ``_STEP`` times the tokens of the one before."""
+    kept = [line[0]]
+    for mean in line[1:]:
+        if mean.record.training.tokens >= _STEP * kept[-1].record.training.tokens:
+            kept.append(mean)
+    return list(pairwise(kept))
+
+
 def section(records: Sequence[Record]) -> Section | None:
     """Answer with the share of steps, from fewer tokens to more, in which damage grew."""
-    found = quantized(records)
-    if not found:
-        return None
-    grown: dict[str, list[bool]] = {}
+    found, noise = quantized(records), Noise(records)
+    counts: dict[str, Counter[str]] = {}
     for (name, _), line in series(found, lambda m: (way(m.record), m.record.parameters)).items():
-        for less, more in pairwise(line):
-            grown.setdefault(name, []).append(more.damage > less.damage)
-    rows = [["", "steps to more tokens", "of them with more damage"]]
-    rows += [[name, str(len(steps)), f"{sum(steps) / len(steps):.0%}"] for name, steps in grown.items()]
-    steps = [step for several in grown.values() for step in several]
-    if not steps:
+        for less, more in _steps(line):
+            grown, margin = more.damage - less.damage, noise.of_damage(less, more)
+            word = _SAME if abs(grown) <= margin else _MORE if grown > 0 else _LESS
+            counts.setdefault(name, Counter())[word] += 1
+    if not counts:
         return None
+    total = sum(counts.values(), Counter())
+    rows = [["", "steps", _MORE, _LESS, _SAME]]
+    for name, count in [*counts.items(), ("all", total)]:
+        rows.append([name, str(count.total()), *(str(count[word]) for word in (_MORE, _LESS, _SAME))])
     answer = (
-        f"In {sum(steps)} of {len(steps)} steps from a number of tokens to the next, at the same number of "
-        f"parameters and the same rounding, damage grew ({sum(steps) / len(steps):.0%})."
+        f"In {total[_MORE]} of {total.total()} steps to {_STEP:g} times the tokens or more, at the same "
+        f"number of parameters and the same rounding, damage grew by more than noise; in {total[_LESS]} it "
+        "fell."
     )
     dots = [
         Dot(mean.ratio, mean.damage, size(mean.record.parameters), way(mean.record))
@@ -40,11 +57,6 @@ def section(records: Sequence[Record]) -> Section | None:
         if way(mean.record) in ("RTN, 4 bits", "RTN, 3 bits", "GPTQ, 3 bits", "RTN, 2 bits")
         and mean.damage > 0
     ]
-    picture = curves(
-        "Damage of quantising after training",
-        answer,
-        ("tokens per parameter", "nats added"),
-        dots,
-        log_y=True,
-    )
+    axes = ("tokens per parameter", "nats added")
+    picture = curves("Damage of quantising after training", answer, axes, dots, log_y=True)
     return Section("damage", "Does damage grow with the tokens?", [answer], [Table(rows)], [picture])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.scaling.analysis.section import Section, Table
-from edge.scaling.fit.fitted import FitFile
+from edge.scaling.fit.fitted import FitFile, Fitted
 from edge.scaling.laws import LAWS
 from edge.scaling.laws.law import LOSS
 from edge.scaling.records import Record
@@ -14,24 +14,43 @@ _HELD_OUT = ("largest", "most tokens", "random")
 
 
 def section(records: Sequence[Record], fits: FitFile) -> Section | None:
-    """Answer with the laws of loss, the least error first, and how many records each was fitted to."""
-    found = [
-        fit for fit in fits.fits if LAWS[fit.law].target == LOSS and set(_HELD_OUT) <= fit.held_out.keys()
-    ]
-    if len(found) < 2:
+    """Answer with the laws of loss, the least error first, of each set of records that two were fitted to."""
+    sets: dict[str, list[Fitted]] = {}
+    for fitted in fits.fits:
+        if LAWS[fitted.law].target == LOSS and set(_HELD_OUT) <= fitted.held_out.keys():
+            sets.setdefault(_records(fitted), []).append(fitted)
+    compared = [sorted(same, key=_largest) for same in sets.values() if len(same) > 1]
+    if not compared:
         return None
-    found.sort(key=lambda fitted: fitted.held_out["largest"].relative_error)
+    answer = [
+        "Each law was fitted without the third of the runs that cost the most, and then predicted them; the "
+        "same for the most tokens and a random third. Laws compare where they were fitted to the same runs."
+    ]
+    for same in compared:
+        first, last = LAWS[same[0].law], LAWS[same[-1].law]
+        answer.append(
+            f"Of the {len(same)} laws of the same {same[0].records} runs, {first.name} ({first.title}) has "
+            f"the least error on the third that cost the most, and {last.name} ({last.title}) the greatest."
+        )
+    found = [fitted for same in compared for fitted in same]
+    answer += [f"{fitted.law}: {sentence}." for fitted in found for sentence in fitted.at_bounds]
+    return Section("factors", "Which law predicts best?", answer, [_table(same) for same in compared])
+
+
+def _records(fitted: Fitted) -> str:
+    """Tell the records of a fit apart: their number, and the ranges of all inputs."""
+    return f"{fitted.records} {sorted(fitted.ranges.items())}"
+
+
+def _largest(fitted: Fitted) -> float:
+    return fitted.held_out["largest"].relative_error
+
+
+def _table(same: Sequence[Fitted]) -> Table:
     rows = [["law", "records", "constants", *(f"left out: {name}" for name in _HELD_OUT)]]
-    for fitted in found:
+    for fitted in same:
         held = [fitted.held_out[name] for name in _HELD_OUT]
         errors = [f"{one.relative_error:.2%}, R2 {one.r2:.2f}" for one in held]
         title = f"{fitted.law}: {LAWS[fitted.law].title}"
         rows.append([title, str(fitted.records), str(len(fitted.constants)), *errors])
-    low = [fitted for fitted in found if fitted.law != "full"]
-    answer = (
-        "Each law was fitted without the third of the runs that cost the most, and then predicted them; the "
-        f"same for the most tokens and a random third. {low[0].law} ({LAWS[low[0].law].title}) has the least "
-        f"error on the third that cost the most, {low[-1].law} the greatest."
-    )
-    warnings = [f"{fitted.law}: {sentence}." for fitted in found for sentence in fitted.at_bounds]
-    return Section("factors", "Which law predicts best?", [answer, *warnings], [Table(rows)])
+    return Table(rows)

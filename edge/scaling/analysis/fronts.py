@@ -65,10 +65,13 @@ def section(records: Sequence[Record], report: Report) -> Section | None:
     own = [program for program in figures.measured(report.programs) if program.is_own]
     programs = {(_shape(program), program.bits): program for program in own}
     by_ratio: dict[int, dict[float, list[tuple[float, ProgramRecord]]]] = {}
-    for (_, ratio), by_bits in trained_at(records, _SHARE).items():
-        for bits, mean in by_bits.items():
-            if program := programs.get((mean.record.shape, bits)):
-                by_ratio.setdefault(ratio, {}).setdefault(bits, []).append((mean.loss, program))
+    for row in trained_at(records, _SHARE):
+        best: dict[float, float] = {}  # of the methods that trained these bits
+        for (bits, _), loss in row.losses.items():
+            best[bits] = min(loss, best.get(bits, math.inf))
+        for bits, loss in best.items():
+            if program := programs.get((row.shape, bits)):
+                by_ratio.setdefault(row.ratio, {}).setdefault(bits, []).append((loss, program))
     answers, tables, drawings = [], [], []
     context = report.settings.contexts[0]
     for ratio, widths in sorted(by_ratio.items()):

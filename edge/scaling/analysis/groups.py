@@ -20,12 +20,14 @@ class Mean:
     Attributes:
         record: the first of them.
         loss, damage: means; damage is 0 where nothing was quantised afterwards.
+        losses, damages: of each seed.
     """
 
     record: Record
     loss: float
     damage: float
     losses: tuple[float, ...]
+    damages: tuple[float, ...]
 
     @property
     def ratio(self) -> float:
@@ -35,16 +37,13 @@ class Mean:
 
 def means(records: Iterable[Record]) -> list[Mean]:
     """Average over seeds."""
-    found = group(records, _without_seed)
-    return [
-        Mean(
-            same[0],
-            statistics.mean(one.loss for one in same),
-            statistics.mean(one.damage if one.post else 0.0 for one in same),
-            tuple(one.loss for one in same),
-        )
-        for same in found.values()
-    ]
+    return [_mean(same) for same in group(records, _without_seed).values()]
+
+
+def _mean(same: Sequence[Record]) -> Mean:
+    losses = tuple(one.loss for one in same)
+    damages = tuple(one.damage if one.post else 0.0 for one in same)
+    return Mean(same[0], statistics.mean(losses), statistics.mean(damages), losses, damages)
 
 
 def group(items: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:

@@ -1,31 +1,69 @@
-"""Measure how far losses differ between seeds."""
+"""Measure how far losses differ between seeds, and with that which differences count."""
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from edge.scaling.analysis.groups import Mean, means, size
+from edge.scaling.analysis.groups import Mean, means, size, way
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.records import Record
 
-
-def spread(records: Sequence[Record]) -> float | None:
-    """The median standard deviation, over runs with several seeds, of the loss in nats; None without such."""
-    found = [statistics.stdev(mean.losses) for mean in _several(records)]
-    return statistics.median(found) if found else None
+#: Standard deviations of a difference that it must exceed to count.
+_COUNTS = 2.0
 
 
-def _several(records: Sequence[Record]) -> list[Mean]:
-    trained = means(record for record in records if record.post is None)
-    return [mean for mean in trained if len(mean.losses) > 1]
+class Noise:
+    """Standard deviations between seeds, in nats, of trained losses and of each way to quantise.
+
+    Runs with several seeds are pooled. A way that none of them was quantised in has the noise of training, or
+    that of its own losses where this is greater.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        several = [mean for mean in means(records) if len(mean.losses) > 1]
+        trained = [mean for mean in several if mean.record.post is None]
+        self.trained = _pooled(mean.losses for mean in trained) or 0.0
+        ways: dict[str, list[Mean]] = {}
+        for mean in several:
+            if mean.record.post is not None:
+                ways.setdefault(way(mean.record), []).append(mean)
+        self._losses = {name: _pooled(mean.losses for mean in same) for name, same in ways.items()}
+        self._damages = {name: _pooled(mean.damages for mean in same) for name, same in ways.items()}
+
+    def of_loss(self, one: Mean, other: Mean) -> float:
+        """The difference of two losses, in nats, below which they count as equal."""
+        return _margin(self._deviation(self._losses, one), one, other)
+
+    def of_damage(self, one: Mean, other: Mean) -> float:
+        """The difference of two damages, in nats, below which they count as equal."""
+        return _margin(self._deviation(self._damages, one), one, other)
+
+    def _deviation(self, ways: dict[str, float | None], mean: Mean) -> float:
+        own = None if mean.record.post is None else ways.get(way(mean.record))
+        return self.trained if own is None else own
+
+
+def _margin(deviation: float, one: Mean, other: Mean) -> float:
+    return _COUNTS * deviation * math.sqrt(1 / len(one.losses) + 1 / len(other.losses))
+
+
+def _pooled(groups: Iterable[Sequence[float]]) -> float | None:
+    """The standard deviation within groups; None without a group of two."""
+    kept = [values for values in groups if len(values) > 1]
+    freedom = sum(len(values) - 1 for values in kept)
+    squares = sum((len(values) - 1) * statistics.variance(values) for values in kept)
+    return math.sqrt(squares / freedom) if freedom else None
 
 
 def section(records: Sequence[Record]) -> Section | None:
-    """Answer with a row for each run that has several seeds; None without such."""
-    found = sorted(_several(records), key=lambda mean: (mean.record.parameters, mean.record.training.tokens))
+    """Answer with a row for each trained model that has several seeds; None without such."""
+    trained = means(record for record in records if record.post is None)
+    found = [mean for mean in trained if len(mean.losses) > 1]
     if not found:
         return None
+    found.sort(key=lambda mean: (mean.record.parameters, mean.record.training.tokens))
     rows = [["parameters", "tokens each", "bits", "low-bit share", "seeds", "loss", "deviation"]]
     for mean in found:
         training = mean.record.training
@@ -36,12 +74,11 @@ def section(records: Sequence[Record]) -> Section | None:
                 f"{statistics.stdev(mean.losses):.4f}",
             ]
         )  # fmt: skip
-    middle = spread(records)
-    assert middle is not None
     worst = max(statistics.stdev(mean.losses) for mean in found)
     answer = (
         "Runs that differ only in their seed, which draws the weights and orders the text, have losses with "
-        f"a standard deviation of {middle:.4f} nats in the median, and of {worst:.4f} at most. Differences "
-        "below twice the median are called none here."
+        f"a standard deviation of {Noise(records).trained:.4f} nats, all such runs pooled, and of "
+        f"{worst:.4f} at most. Below, a difference counts if it is more than twice its own standard "
+        "deviation, that of the way to quantise where one was quantised."
     )
     return Section("noise", "How large is the noise?", [answer], [Table(rows)])

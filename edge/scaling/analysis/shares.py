@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edge.scaling.analysis.charts import Dot, curves
 from edge.scaling.analysis.groups import Mean, means, size
-from edge.scaling.analysis.noise import spread
+from edge.scaling.analysis.noise import Noise
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.laws.fraction import best_share
 from edge.scaling.records import Record
@@ -29,22 +29,13 @@ def section(records: Sequence[Record]) -> Section | None:
     found = {key: line for key, line in sorted(found.items()) if len(line) > 2}
     if not found:
         return None
-    margin = 2 * (spread(records) or 0.0)
-    rows = [
-        [
-            "bits",
-            "parameters",
-            "tokens each",
-            "best share",
-            "as good within noise",
-            "10 % costs",
-            "2509.22935",
-        ]
-    ]
+    noise = Noise(records)
+    heads = ("bits", "parameters", "tokens each", "best share", "as good within noise", "10 % costs")
+    rows = [[*heads, "2509.22935"]]
     for (bits, parameters, tokens), line in found.items():
         line.sort(key=lambda mean: mean.record.training.low_bit_share)
         best = min(line, key=lambda mean: mean.loss)
-        good = [_share(mean) for mean in line if mean.loss <= best.loss + margin]
+        good = [_share(mean) for mean in line if mean.loss <= best.loss + noise.of_loss(best, mean)]
         tenth = [m for m in line if abs(m.record.training.low_bit_share - PARETOQ_SHARE) < 0.02]
         rows.append(
             [

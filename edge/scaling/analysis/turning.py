@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edge.scaling.analysis.charts import Dot, curves
 from edge.scaling.analysis.damage import quantized
 from edge.scaling.analysis.groups import series, size, way
-from edge.scaling.analysis.noise import spread
+from edge.scaling.analysis.noise import Noise
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.records import Record
 
@@ -22,23 +22,15 @@ def section(records: Sequence[Record]) -> Section | None:
     lines = {key: line for key, line in lines.items() if len(line) > 2}
     if not lines:
         return None
-    margin = 2 * (spread(records) or 0.0)
+    noise = Noise(records)
     rows = [["", "parameters", "best at tokens each", "its loss", "most tokens each", "loss there"]]
     turned = []
     for (name, parameters), line in lines.items():
         best, last = min(line, key=lambda mean: mean.loss), line[-1]
-        if last.loss > best.loss + margin:
+        if last.loss > best.loss + noise.of_loss(best, last):
             turned.append(name)
-            rows.append(
-                [
-                    name,
-                    size(parameters),
-                    f"{best.ratio:.3g}",
-                    f"{best.loss:.3f}",
-                    f"{last.ratio:.3g}",
-                    f"{last.loss:.3f}",
-                ]
-            )
+            ends = [cell for mean in (best, last) for cell in (f"{mean.ratio:.3g}", f"{mean.loss:.3f}")]
+            rows.append([name, size(parameters), *ends])
     most = max(line[-1].ratio for line in lines.values())
     if turned:
         which = ", ".join(sorted(set(turned)))

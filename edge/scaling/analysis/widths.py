@@ -2,48 +2,83 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from edge.scaling.analysis.groups import Mean, means, size
+from edge.scaling.analysis.groups import size
 from edge.scaling.analysis.section import Section, Table
-from edge.scaling.records import Record
+from edge.scaling.records import Record, Shape
 
+#: Bits of weights, and the method that trained them.
+Width = tuple[float, str]
 SHARES = {"the last tenth": 0.1, "from scratch": 1.0}
+FULL: Width = (16.0, "full")
 
 
-def trained_at(records: Sequence[Record], share: float) -> dict[tuple[int, int], dict[float, Mean]]:
-    """Means by parameters, tokens per parameter and bits, of one share of low-bit training."""
-    found: dict[tuple[int, int], dict[float, Mean]] = {}
-    for mean in means(record for record in records if record.post is None):
-        training = mean.record.training
-        plain = training.activation_bits == training.kv_bits == 16 and training.schedule == "cosine"
-        is_full = training.low_bit_tokens == 0
-        if plain and (is_full or abs(training.low_bit_share - share) < 0.02):
-            key = (mean.record.parameters, round(mean.ratio))
-            found.setdefault(key, {})[training.weight_bits] = mean
-    return {key: by for key, by in sorted(found.items()) if len(by) > 2}
+@dataclass(frozen=True)
+class Row:
+    """Losses of one shape on one amount of text, by width; means of the seeds that all widths have."""
+
+    shape: Shape
+    parameters: int
+    ratio: int
+    losses: dict[Width, float]
+
+
+def trained_at(records: Sequence[Record], share: float) -> list[Row]:
+    """Rows of models whose last ``share`` of training was at low bits, small shapes first."""
+    found: dict[tuple[int, int, Shape], dict[Width, dict[int, float]]] = {}
+    for record in records:
+        training = record.training
+        if record.post is not None or not _is_plain(record, share):
+            continue
+        key = (record.parameters, round(training.tokens / record.parameters), record.shape)
+        seeds = found.setdefault(key, {}).setdefault((training.weight_bits, training.method), {})
+        seeds[training.seed] = record.loss
+    rows = []
+    for (parameters, ratio, shape), widths in sorted(found.items(), key=lambda item: item[0][:2]):
+        common = set.intersection(*(set(seeds) for seeds in widths.values()))
+        if common and len(widths) > 2:
+            losses = {w: statistics.mean(seeds[seed] for seed in common) for w, seeds in widths.items()}
+            rows.append(Row(shape, parameters, ratio, losses))
+    return rows
+
+
+def _is_plain(record: Record, share: float) -> bool:
+    training = record.training
+    has_share = training.low_bit_tokens == 0 or abs(training.low_bit_share - share) < 0.02
+    is_weights = training.activation_bits == training.kv_bits == 16
+    return has_share and is_weights and training.schedule == "cosine"
+
+
+def words(width: Width) -> str:
+    """Say a width, with its method where that is not ParetoQ: "4", "8 by minmax"."""
+    bits, method = width
+    return f"{bits:g}" if method == "paretoq" else f"{bits:g} by {method}"
 
 
 def section(records: Sequence[Record]) -> Section | None:
     """Answer with the loss that each width adds to full precision, by the tokens per parameter."""
     tables, answer = [], []
-    for words, share in SHARES.items():
-        found = {key: by for key, by in trained_at(records, share).items() if 16.0 in by}
+    for when, share in SHARES.items():
+        found = [row for row in trained_at(records, share) if FULL in row.losses]
         if not found:
             continue
-        widths = sorted({bits for by in found.values() for bits in by if bits != 16}, reverse=True)
-        rows = [[f"low bits {words}", "tokens each", "full precision", *(f"{bits:g}" for bits in widths)]]
-        for (parameters, ratio), by in found.items():
-            added = [f"{by[bits].loss - by[16.0].loss:+.3f}" if bits in by else "" for bits in widths]
-            rows.append([size(parameters), str(ratio), f"{by[16.0].loss:.3f}", *added])
-        tables.append(Table(rows))
-        ordered = sum(_is_ordered(by, widths) for by in found.values())
+        widths = sorted({width for row in found for width in row.losses if width != FULL}, reverse=True)
+        cells = [[f"low bits {when}", "tokens each", "full precision", *(words(width) for width in widths)]]
+        for row in found:
+            full = row.losses[FULL]
+            added = [f"{row.losses[w] - full:+.3f}" if w in row.losses else "" for w in widths]
+            cells.append([size(row.parameters), str(row.ratio), f"{full:.3f}", *added])
+        tables.append(Table(cells))
+        ordered = sum(_is_ordered(row, widths) for row in found)
         answer.append(
-            f"With low bits {words}, fewer bits never had the lower loss in {ordered} of {len(found)} rows."
+            f"With low bits {when}, fewer bits never had the lower loss in {ordered} of {len(found)} rows."
         )
     return Section("widths", "What does each width cost?", answer, tables) if tables else None
 
 
-def _is_ordered(by: dict[float, Mean], widths: Sequence[float]) -> bool:
-    losses = [by[bits].loss for bits in widths if bits in by]
+def _is_ordered(row: Row, widths: Sequence[Width]) -> bool:
+    losses = [row.losses[width] for width in widths if width in row.losses]
     return losses == sorted(losses)

@@ -92,6 +92,10 @@ def _refuse_too_little(law: Law, data: Data) -> None:
             f"the law {law.name} has {len(law.constants)} constants and needs {wanted} records at least; "
             f"{found} were given"
         )
+    if law.fixed and not any(constant.needs for constant in law.constants):
+        raise ValueError(
+            f"the law {law.name} needs models that were trained at low bits; all were in full precision"
+        )
     for name in law.reads:
         values = len(np.unique(getattr(data.inputs, name)))
         if values < VALUES_EACH:

@@ -8,21 +8,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import ConfigDict, field_validator
 
 from edge.files import write_text
 from edge.scaling.laws import LAWS, Inputs, Law
 from edge.scaling.laws.law import Array
+from edge.schema import Strict, read_json
 
 #: Ends of an interval, as quantiles: 9 of 10 lie within.
 ENDS = (0.05, 0.95)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
-
-
-class Interval(_Strict):
+class Interval(Strict):
     """A fitted constant; ``low`` to ``high`` hold 9 of 10 constants that resampled records gave."""
 
     value: float
@@ -30,7 +27,7 @@ class Interval(_Strict):
     high: float
 
 
-class HeldOut(_Strict):
+class HeldOut(Strict):
     """Errors on records that were left out of the fit.
 
     Attributes:
@@ -44,7 +41,7 @@ class HeldOut(_Strict):
     r2: float
 
 
-class Fitted(_Strict):
+class Fitted(Strict):
     """A fitted law.
 
     Attributes:
@@ -106,8 +103,10 @@ class Fitted(_Strict):
         return low, high
 
 
-class FitFile(_Strict):
+class FitFile(Strict):
     """Hold the fits that ``python -m edge.scaling.fit`` writes."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     version: Literal[1] = 1
     fits: list[Fitted]
@@ -131,14 +130,7 @@ def read_fits(path: Path) -> FitFile:
     Raises:
         ValueError: it is missing, or not one.
     """
-    try:
-        return FitFile.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ValueError(f"there is no file of fits {path}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "JSON"
-        raise ValueError(f"{path} is not a file of fits: {where}: {first['msg']}") from error
+    return read_json(FitFile, path, "file of fits")
 
 
 def write_fits(path: Path, fits: Sequence[Fitted]) -> None:

@@ -100,8 +100,7 @@ class Law:
         target: LOSS or DAMAGE.
         formula: gives the target [n] from constants and inputs.
         reads: inputs of which records must have several values.
-        takes: tells whether the law speaks of a trained model; a law of damage takes what was quantised after
-            full precision.
+        takes: tells whether the law speaks of a model that was trained so; by default in full precision.
         published: sets of constants by the name of a reading of the paper; empty where none are known.
         measured: ends of what the paper measured, by input.
         note: what a reader must know, or nothing.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from math import exp
-
 import numpy as np
 
 from edge.scaling.laws.law import DAMAGE, Array, Constant, Constants, Inputs, Law
-from edge.scaling.laws.precision import FACTORS, MEASURED, PRECISION, shares
+from edge.scaling.laws.precision import FACTORS, MEASURED, shares
 
 _SOURCE = "arXiv 2411.04330"
 _DAMAGE = {"C_T": 0.0598, "gamma_D": 0.5068, "gamma_N": 0.3439, "gamma_post": 0.5907}
 #: Multiplies the damage by e^1.1277 = 3.09.
-BIAS = {"n_post": 1.1277}
+_BIAS = {"n_post": 1.1277}
 _TERMS = (
     Constant("C_T", 1e-8, 1e8), Constant("gamma_D", -1.0, 3.0), Constant("gamma_N", -1.0, 3.0),
     Constant("gamma_post", 0.05, 20.0),
@@ -39,7 +37,7 @@ def _robust(c: Constants, x: Inputs) -> Array:
 POST = Law(
     "post", "damage after training", f"{_SOURCE}, equation 2", DAMAGE, _TERMS, _damage,
     reads=("parameters", "tokens", "post_bits"),
-    published={"without bias": _DAMAGE, "with bias": {**_DAMAGE, **BIAS}},
+    published={"without bias": _DAMAGE, "with bias": {**_DAMAGE, **_BIAS}},
     measured={"parameters": MEASURED["parameters"], "tokens": MEASURED["tokens"], "post_bits": (3.0, 16.0)},
     note="GPTQ, of which groups and calibration are not stated",
 )  # fmt: skip
@@ -50,14 +48,6 @@ UNIFIED = Law(
         *(Constant(f"gamma_{k}", 0.05, 20.0, needs=of, neutral=1e-3) for k, of in FACTORS.items()),
         *(Constant(f"C_{k}", 1e-3, 10.0, needs=of, neutral=1e3) for k, of in FACTORS.items()),
     ),
-    _robust, reads=("parameters", "tokens", "post_bits"),
+    _robust, reads=("parameters", "tokens", "post_bits"), takes=lambda record: True,
     note="its C_w, C_a and C_kv are not published",
 )  # fmt: skip
-
-
-def critical_tokens(parameters: float, bits: float, with_bias: bool) -> float:
-    """Tokens beyond which more training makes the quantised model worse (equation 13), as published."""
-    c, loss = _DAMAGE, PRECISION.published["without biases"]
-    exponent = bits / c["gamma_post"] - (BIAS["n_post"] if with_bias else 0.0)
-    ratio = loss["beta"] * loss["B"] * parameters ** c["gamma_N"] * exp(exponent) / (c["gamma_D"] * c["C_T"])
-    return float(ratio ** (1 / (c["gamma_D"] + loss["beta"])))

@@ -11,7 +11,6 @@ their simplest form.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp
 
 import numpy as np
 
@@ -107,8 +106,3 @@ ALTERNATIVES = (
     _alternative("added", "bits add powers", _powers(), _added),
     _alternative("multiplied", "bits multiply what can be reduced", _powers(), _multiplied),
 )
-
-
-def share_of_weights(bits: float, with_bias: bool) -> float:
-    """The share of the parameters that counts at so many bits of weights, by the published constants."""
-    return 1 - exp(-bits / _GAMMAS["gamma_w"] + (BIASES["n_w"] if with_bias else 0.0))

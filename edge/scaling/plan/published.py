@@ -64,7 +64,7 @@ class Groups:
     """4 bits from scratch (arXiv 2505.14302)."""
 
     reading: str
-    name = "qat"
+    name = GROUPS.name
     readings = ("W4A16", "W4A4")
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge.latency.devices.device import DeviceRecord
 from edge.model.config import ModelConfig
@@ -14,15 +14,12 @@ from edge.scaling.plan.device import DeviceModel
 from edge.scaling.plan.fit import LeftOut
 from edge.scaling.plan.law import LossModel
 from edge.scaling.plan.search import Choice
+from edge.schema import Strict
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LawRecord(_Strict):
+class LawRecord(Strict):
     """The law of all losses; see ``edge.scaling.plan.law.LossModel``."""
 
     name: str
@@ -31,7 +28,7 @@ class LawRecord(_Strict):
     notes: list[str]
 
 
-class Costs(_Strict):
+class Costs(Strict):
     """What costs were fitted to, and their errors; see ``DeviceModel``."""
 
     report: str
@@ -44,7 +41,7 @@ class Costs(_Strict):
     errors: dict[str, LeftOut | None]
 
 
-class ChoiceRecord(_Strict):
+class ChoiceRecord(Strict):
     """One shape, width and way to train, the least predicted loss first.
 
     Attributes:
@@ -76,7 +73,7 @@ class ChoiceRecord(_Strict):
     on_front: bool
 
 
-class Plan(_Strict):
+class Plan(Strict):
     """A plan; losses compare within it and with no other law's."""
 
     schema_version: Literal[1] = 1

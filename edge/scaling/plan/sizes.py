@@ -12,14 +12,12 @@ from edge.formats import Grid, grid_for_bits
 from edge.model.config import ModelConfig
 from edge.ops.kv_layout import CACHE_BITS, cache_shapes
 from edge.ops.packed_header import PackedHeader
-from edge.quantizers.embedding import GROUP_SIZES
+from edge.quantizers.embedding import GROUP_SIZES, default_table_bits
 from edge.runtime.manifest import KVCacheFormat
 
 #: Bytes of a program's graph, and of a layer's part of it, which names two more tensors where the cache has
 #: scales. runtime_tests/scaling/test_sizes.py compares them with the programs of edge/latency/reports.
 GRAPH_BYTES, LAYER_BYTES = 4800, {"fp32": 1285, "int8": 1515, "int4": 1515}
-#: The exporter's default for vocabularies below 65,536 entries.
-EMBEDDING_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def program_size(
     grid: Grid,
     positions: int,
     kv_cache: KVCacheFormat = "int8",
-    embedding_bits: int = EMBEDDING_BITS,
+    embedding_bits: int | None = None,
     has_equal_norms: bool = False,
 ) -> ProgramSize:
     """Count the bytes of a model of Llama's parts, exported by ``--recipe lowbit``.
@@ -54,9 +52,11 @@ def program_size(
     Args:
         grid: of the linears; scales are those of rows, as ParetoQ trains them.
         positions: of RoPE's tables, ``--max-seq-len``.
+        embedding_bits: of embedding and head; None is the exporter's default.
         has_equal_norms: as in a model with random weights; a program stores equal constants once.
     """
-    table = _table_bytes(config, grid_for_bits(embedding_bits))
+    table_bits = embedding_bits or default_table_bits(config.vocab_size)
+    table = _table_bytes(config, grid_for_bits(table_bits))
     rope = 4 * positions * config.head_dim  # float32 cos and sin of half the head
     norms = 4 * config.dim * (1 if has_equal_norms else 2 * config.n_layers + 1)
     graph = GRAPH_BYTES + LAYER_BYTES[kv_cache] * config.n_layers

@@ -111,6 +111,7 @@ def main(argv: list[str] | None = None) -> int:
                 sweep.go(pool, flags.workers, started + flags.hours * 3600, say)
             if sweep.failures:
                 console.print(f"{len(sweep.failures)} runs failed; see {flags.output / 'failed'}")
+                return 1
     return 0
 
 

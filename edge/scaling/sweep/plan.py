@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from edge.formats import BITS_CHOICES, grid_for_bits
 from edge.formats.weight import GROUP_SIZES
@@ -16,15 +16,12 @@ from edge.quantizers.methods import METHODS
 from edge.quantizers.post_methods import POST_METHODS
 from edge.scaling.records import Bits, Count, Positive, Quantizer, Shape, Training
 from edge.scaling.sweep.tasks import PostTask, Task, TrainTask, parameters
+from edge.schema import Strict, read_json
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Text(_Strict):
+class Text(Strict):
     """What is trained on and measured.
 
     Attributes:
@@ -39,7 +36,7 @@ class Text(_Strict):
     vocab_size: Count
 
 
-class Size(_Strict):
+class Size(Strict):
     """Shape of a model with heads of ``head_dim``, and its peak learning rates.
 
     Attributes:
@@ -54,7 +51,7 @@ class Size(_Strict):
     low_bit_learning_rate: Positive
 
 
-class Grid(_Strict):
+class Grid(Strict):
     """A grid of runs: each size, with each amount of text, at each width, with each seed.
 
     Attributes:
@@ -69,24 +66,24 @@ class Grid(_Strict):
 
     sizes: list[str]
     tokens_per_parameter: list[Positive]
-    weight_bits: list[Bits] = [16.0]
+    weight_bits: tuple[Bits, ...] = (16.0,)
     activation_bits: int = 16
     kv_bits: int = 16
-    low_bit_shares: list[Share] = [1.0]
+    low_bit_shares: tuple[Share, ...] = (1.0,)
     method: str = "paretoq"
     schedule: str = "cosine"
     seeds: Count = 1
 
 
-class Post(_Strict):
+class Post(Strict):
     """Ways to quantise each full-precision model afterwards: all combinations."""
 
     methods: list[str]
     weight_bits: list[Bits]
-    groups: list[Count | None] = [None]
+    groups: tuple[Count | None, ...] = (None,)
 
 
-class Plan(_Strict):
+class Plan(Strict):
     """A sweep; see ``plans/small.json`` for one."""
 
     text: Text
@@ -94,7 +91,7 @@ class Plan(_Strict):
     batch_size: Count = 8
     sizes: dict[str, Size]
     trained: list[Grid]
-    post: list[Post] = []
+    post: tuple[Post, ...] = ()
 
     def shape(self, size: Size) -> Shape:
         return Shape(
@@ -157,14 +154,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         ValueError: it is missing or malformed, or names what is not there; the message says where.
     """
-    try:
-        plan = Plan.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ValueError(f"there is no plan {path}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "JSON"
-        raise ValueError(f"{path} is not a plan of a sweep: {where}: {first['msg']}") from error
+    plan = read_json(Plan, path, "plan of a sweep")
     try:
         _check(plan)
     except ValueError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 
 from edge.checkpoints.checkpoint import Checkpoint
 from edge.checkpoints.write import save_checkpoint
+from edge.files import write_text
 from edge.model.config import ModelConfig
 from edge.model.decoder import Decoder
 from edge.quantize.__main__ import main as quantize
@@ -84,7 +84,7 @@ def run(task: Task, room: Room) -> Record:
 
 def _train(task: TrainTask, room: Room) -> float:
     training, plan, output = task.training, room.plan, room.model(task)
-    shutil.rmtree(output, ignore_errors=True)  # finished, but killed before it was recorded
+    _remove(output)  # finished, but killed before it was recorded
     start = _untrained(task, room) if task.parent is None else room.model(task.parent)
     rate = training.learning_rate if task.parent is None else training.low_bit_learning_rate
     skipped = 0 if task.parent is None else task.parent.steps * plan.batch_size
@@ -103,13 +103,20 @@ def _train(task: TrainTask, room: Room) -> float:
     torch.manual_seed(training.seed)
     perplexity = train(config, rest)
     assert perplexity is not None
-    shutil.rmtree(checkpoints_dir(str(output)), ignore_errors=True)
-    if training.low_bit_tokens:  # nothing starts from it
-        shutil.rmtree(output)
+    _remove(checkpoints_dir(str(output)))
     loss = math.log(perplexity)
-    if not training.low_bit_tokens:
-        (output / _LOSS).write_text(f"{loss!r}\n")
+    if training.low_bit_tokens:
+        _remove(output)  # nothing starts from it
+    else:
+        write_text(output / _LOSS, f"{loss!r}\n")
     return loss
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory so that a killed run leaves all of it or nothing under its name."""
+    if directory.is_dir():
+        with TemporaryDirectory(dir=directory.parent, prefix=".removed-") as folder:
+            directory.rename(Path(folder) / directory.name)
 
 
 def _untrained(task: TrainTask, room: Room) -> Path:
