@@ -83,6 +83,43 @@ def test_what_was_trained_is_what_runs(bits):
     torch.testing.assert_close(model[0](X), wanted, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("bits", [1, 1.58, 2, 3, 4])
+def test_what_was_trained_in_bfloat16_is_what_runs(bits):
+    """The cast rounds weights and scales; the packed codes are those of the rounded ones, divided there."""
+    model = network()
+    quantize_(model, ParetoQConfig(bits=bits))
+    few_steps(model)
+    model.bfloat16()
+    trained = copy.deepcopy(model)
+    quantize_(model, ParetoQConfig(bits=bits, step="convert"))
+    for mine, before in ((model[0], trained[0]), (model[2], trained[2])):
+        computed, packed = before.quantized_weight(), mine.weight.dequantize(torch.float32)
+        assert computed.dtype == mine.weight.dtype == torch.bfloat16
+        torch.testing.assert_close(packed, computed.float(), rtol=2**-7, atol=0)
+    torch.testing.assert_close(model(X.bfloat16()), trained(X.bfloat16()), rtol=0.1, atol=0.05)
+
+
+def test_a_vector():
+    model = packed_network()
+    x = X[0].clone().requires_grad_()
+    out = model(x)
+    assert torch.equal(out, model(X[:1])[0])
+    out.sum().backward()
+    assert x.grad.shape == x.shape
+
+
+def test_attention_that_inlines_its_projection():
+    """nn.MultiheadAttention reads the weight of its output projection itself."""
+    model = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+    quantize_(model, ParetoQConfig(bits=4), filter_fn=linears(model))
+    quantize_(model, ParetoQConfig(bits=4, step="convert"), filter_fn=linears(model))
+    assert isinstance(model.linear1.weight, LowBitTensor)
+    assert not isinstance(model.self_attn.out_proj.weight, LowBitTensor)
+    x = torch.randn(1, 3, 16)
+    with torch.no_grad():  # where PyTorch would take its fused path
+        torch.testing.assert_close(model.eval()(x), model.train()(x))
+
+
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
 def test_slices_of_a_parent(bits):
     model = network()
@@ -227,7 +264,6 @@ def test_preparing_twice():
         (lambda: ParetoQConfig(bits=16), "16 bits quantise nothing"),
         (lambda: ParetoQConfig(step="train"), "step must be 'prepare', before training, or 'convert'"),
         (lambda: ParetoQConfig(embedding_bits=3), "no weight format has 3"),
-        (lambda: MatQuantConfig(widths=(2, 4)), "fall"),
         (lambda: MatQuantConfig(bits=9), "a slice has 2 to 8 bits, not 9"),
         (lambda: PostTrainingConfig(bits=16), "16 bits quantise nothing"),
     ],

@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForImageClassification,
     GPT2Config,
     LlamaConfig,
+    MixtralConfig,
     Qwen3Config,
     ViTConfig,
 )
@@ -164,6 +165,13 @@ def test_linears_that_are_kept_are_named(full, tmp_path):
     assert {name for name, grid in plan.others.items() if not grid.is_quantized} == set(kept)
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert torch.equal(again(IDS).logits, model(IDS).logits)
+
+
+def test_experts_that_are_no_linears_are_told(tmp_path):
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2}
+    AutoModelForCausalLM.from_config(MixtralConfig(**SIZES, **experts)).save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="quantised 14% of the weights of MixtralForCausalLM beside"):
+        AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=how())
 
 
 def test_an_embedded_model_is_saved_again(tmp_path):

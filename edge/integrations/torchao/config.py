@@ -8,11 +8,12 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torchao.core.config import ALLOWED_AO_MODULES, AOBaseConfig
 from torchao.quantization.transform_module import register_quantize_module_handler
 
 from edge.formats import BITS_CHOICES, EMBEDDING_BITS_CHOICES, Grid, grid_for_bits
-from edge.formats.slices import PARENT_BITS, Nesting
+from edge.formats.slices import PARENT_BITS
 from edge.integrations.torchao.modules import (
     PreparedEmbedding,
     PreparedLinear,
@@ -22,7 +23,6 @@ from edge.integrations.torchao.modules import (
 )
 from edge.integrations.torchao.tensor import LowBitTensor
 from edge.quantizers.base import OnGrid
-from edge.quantizers.nested import WIDTHS
 
 Step = Literal["prepare", "convert"]
 STEPS: tuple[Step, ...] = ("prepare", "convert")
@@ -67,24 +67,20 @@ class MatQuantConfig(AOBaseConfig):
     """MatQuant (arXiv 2502.06786): prepare makes a parent of 8 bits, convert packs it or one of its slices.
 
     ``set_width(model, bits)`` chooses the slice that a prepared model computes with; train the sum of the
-    losses at each of ``widths``.
+    losses at the widths that you want, such as 8, 4 and 2.
 
     Attributes:
-        widths: that are trained, falling.
         step: "prepare" before training, "convert" after it.
         bits: of the slice that is packed; 8 is the parent.
         extra_precision: slices with one level more, which take one bit more in memory.
     """
 
-    widths: tuple[int, ...] = WIDTHS.widths
     step: Step = "prepare"
     bits: int = PARENT_BITS
     extra_precision: bool = False
 
     def __post_init__(self) -> None:
         _check_step(self.step)
-        self.widths = tuple(self.widths)
-        Nesting(self.widths, self.extra_precision)
         if not 2 <= self.bits <= PARENT_BITS:
             raise ValueError(f"a slice has 2 to {PARENT_BITS} bits, not {self.bits}")
 
@@ -110,7 +106,8 @@ def linears(model: nn.Module, *keep: str) -> Callable[[nn.Module, str], bool]:
     """Choose a model's linears for ``quantize_``, but for its output head and those named by ``keep``.
 
     A linear is kept if its name holds one of these parts. The head is what ``get_output_embeddings`` of a
-    transformers model gives, or a linear that shares its weight with an embedding.
+    transformers model gives, or a linear that shares its weight with an embedding. The output projection of
+    ``nn.MultiheadAttention``, which is no module of its own to it, is kept too.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     head = getattr(model, "get_output_embeddings", lambda: None)()
@@ -122,7 +119,8 @@ def linears(model: nn.Module, *keep: str) -> Callable[[nn.Module, str], bool]:
 
     def chosen(module: nn.Module, name: str) -> bool:
         is_kept = name in kept or any(part in name for part in keep)
-        return isinstance(module, nn.Linear) and not is_kept
+        is_inlined = isinstance(module, NonDynamicallyQuantizableLinear)
+        return isinstance(module, nn.Linear) and not is_kept and not is_inlined
 
     return chosen
 

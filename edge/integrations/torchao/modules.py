@@ -12,7 +12,7 @@ from edge.integrations.torchao.tensor import LowBitTensor
 from edge.quantizers.base import OnGrid
 from edge.quantizers.matquant import NestedLinear
 from edge.quantizers.minmax import quantize_min_max
-from edge.quantizers.paretoq import QATLinear
+from edge.quantizers.paretoq import QATLinear, quantize_in
 from edge.quantizers.qat_tables import QATEmbedding
 
 
@@ -23,6 +23,13 @@ class PreparedLinear(QATLinear):
         super().__init__(linear.weight.detach(), grid)
         self.bias = linear.bias
         self.requires_grad_(linear.weight.requires_grad)
+
+    def quantized(self) -> QuantizedWeight:
+        """The weight that the forward pass computes with, rounded in the same dtype as there."""
+        dtype = torch.result_type(self.weight, self.alpha)
+        if dtype == torch.float32:
+            return super().quantized()
+        return quantize_in(self.weight, self.alpha, self.grid, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.multiply(x)

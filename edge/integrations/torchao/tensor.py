@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
@@ -13,12 +14,17 @@ import edge.ops  # noqa: F401  (defines torch.ops.lowbit)
 from edge.formats.weight import QuantizedWeight
 from edge.ops.packing import pack, unpack
 
+_HAS_TRITON = torch.cuda.is_available() and find_spec("triton") is not None
+if _HAS_TRITON:
+    from edge.ops.triton.packed import dequantized  # and torch.ops.lowbit.gpu_linear_packed
+
 
 class LowBitTensor(TorchAOBaseTensor):
     """A packed weight [rows, columns] that computes as ``dtype``.
 
-    On the CPU a linear rounds its input to int8 for each token and runs ``lowbit::linear``; elsewhere it
-    multiplies by the dequantised weight. The weight has no gradient; the input of a linear has one.
+    On the CPU a linear rounds its input to int8 for each token and runs ``lowbit::linear``; on a GPU it runs
+    the kernels of ``edge/ops/triton``, where Triton is installed; elsewhere it multiplies by the dequantised
+    weight. The weight has no gradient; the input of a linear has one.
 
     Attributes:
         packed: uint8 [bytes], the layout of ``edge/ops``.
@@ -71,6 +77,8 @@ class LowBitTensor(TorchAOBaseTensor):
 @torch.library.custom_op("lowbit::dequantize", mutates_args=())
 def _dequantized(packed: Tensor, rows: int, columns: int) -> Tensor:
     """The weight [rows, columns] float32 of a packed table, where the table is."""
+    if packed.is_cuda and _HAS_TRITON:
+        return dequantized(packed).clone()
     return unpack(packed.cpu()).dequantize().to(packed.device)
 
 
@@ -84,6 +92,8 @@ def _linear(x: Tensor, weight: LowBitTensor, bias: Tensor | None = None) -> Tens
         raise ValueError(f"the input has {x.shape[-1]} columns, and the weight {weight.columns}")
     if x.device.type == "cpu":
         out = torch.ops.lowbit.linear(x.float(), weight.packed, weight.rows).to(x.dtype)
+    elif x.device.type == "cuda" and _HAS_TRITON:
+        out = torch.ops.lowbit.gpu_linear_packed(x, weight.packed, weight.rows)
     else:
         out = x @ _dequantized(weight.packed, weight.rows, weight.columns).to(x.dtype).T
     return out if bias is None else out + bias
@@ -112,7 +122,8 @@ def _keep_weight(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -
 
 def _input_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
     """The gradient of a linear's input; it passes straight through the rounding of activations."""
-    return grad @ _dequantized(ctx.saved_tensors[0], grad.shape[-1], ctx.columns), None, None
+    weight = _dequantized(ctx.saved_tensors[0], grad.shape[-1], ctx.columns)
+    return grad @ weight.to(grad.dtype), None, None
 
 
 torch.library.register_autograd("lowbit::linear", _input_gradient, setup_context=_keep_weight)

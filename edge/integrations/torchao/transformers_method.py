@@ -7,6 +7,7 @@ this project wrote load too, given the same quantization_config.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ from edge.integrations.torchao.config import STEPS, ParetoQConfig, Step, linears
 from edge.integrations.torchao.modules import PreparedLinear, packed_parameter
 from edge.integrations.torchao.tensor import LowBitTensor
 from edge.ops.packing import read_header, unpack, unpack_half
+
+#: Of the weights beside embeddings and head; in a usual model all but norms and biases are in linears.
+_USUAL_SHARE = 0.9
 
 
 @register_quantization_config(OWN_METHOD)
@@ -108,6 +112,8 @@ class ParetoQHfQuantizer(HfQuantizer):
             is_prepared = any(isinstance(module, PreparedLinear) for module in model.modules())
             for step in STEPS[is_prepared : STEPS.index(config.step) + 1]:
                 quantize_(model, ParetoQConfig(config.bits, step), filter_fn=chosen)
+            if not config.modules_to_not_convert:
+                _warn_of_a_small_share(model)
         if self._stored_bits(model) is None:
             model.config.w_bits = self._grid.paretoq_w_bits
             if kept := self._kept(model):
@@ -205,6 +211,26 @@ class Held(nn.Module):
         else:
             module.weight = nn.Parameter(unpack_half(packed).to(dtype))
         return module
+
+
+def _warn_of_a_small_share(model: PreTrainedModel) -> None:
+    """Warn where most weights are in no linear, as those of experts of a mixture are not."""
+    embeddings = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
+    head = model.get_output_embeddings()
+    apart = {id(weight) for weight in [*embeddings, getattr(head, "weight", None)]}
+    counted = {id(p): p.numel() for p in model.parameters() if id(p) not in apart}
+    low = [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, PreparedLinear) or isinstance(getattr(module, "weight", None), LowBitTensor)
+    ]
+    share = sum(counted.get(id(weight), 0) for weight in low) / max(1, sum(counted.values()))
+    if share < _USUAL_SHARE:
+        warnings.warn(
+            f"paretoq quantised {share:.0%} of the weights of {type(model).__name__} beside embeddings and "
+            "head: the others are in no linear, as experts of a mixture are not, and stay as they are",
+            stacklevel=2,
+        )
 
 
 def _stored(files: Iterable[str]) -> Iterable[tuple[str, int]]:

@@ -72,6 +72,15 @@ def check_device(device: torch.device) -> None:
         )
 
 
+def can_run(device: torch.device) -> bool:
+    """Tell whether the kernels can run there."""
+    try:
+        check_device(device)
+    except ValueError:
+        return False
+    return True
+
+
 @cache
 def _refusal(capability: tuple[int, int], name: str) -> str:
     """Say why a GPU is too old, or nothing."""

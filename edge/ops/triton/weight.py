@@ -73,6 +73,13 @@ class GpuWeight:
         scale = self.scale.cpu().float()
         return QuantizedWeight(codes, scale, zero, self.encoding, self.group_size, scale_dtype=dtype)
 
+    def dequantize(self) -> Tensor:
+        """The weight [n, k] float32, where the codes lie."""
+        zero = self.zero
+        codes = codes_from_words(self.words, self.k, self.bits)
+        scale = self.scale.float()
+        return QuantizedWeight(codes, scale, zero, self.encoding, self.group_size).dequantize()
+
     @property
     def bits(self) -> int:
         """Bits of a code as they are stored: 2 for base 3."""

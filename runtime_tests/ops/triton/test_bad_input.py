@@ -113,6 +113,16 @@ def test_without_triton_the_cure_is_named() -> None:
     assert "ImportError: the GPU kernels need Triton: pip install 'edge-lowbit[gpu]'" in ended.stderr
 
 
+def test_the_benchmark_without_triton_ends_in_one_line(tmp_path) -> None:
+    (tmp_path / "triton.py").write_text("raise ImportError('there is none')")
+    command = [sys.executable, "-m", "edge.ops.triton.benchmark"]
+    path = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(command, env=path, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert "pip install 'edge-lowbit[gpu]'" in ended.stderr
+
+
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
