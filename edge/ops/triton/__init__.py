@@ -1,8 +1,8 @@
 """Low-bit kernels for GPUs, in Triton: ``linear`` and ``linear_int8`` of a ``GpuWeight``.
 
 Importing this package defines ``torch.ops.lowbit.gpu_linear`` and ``gpu_linear_int8``; importing ``packed``
-defines ``gpu_linear_packed``, which takes tables of the CPU's layout. README.md says how weights lie in memory,
-and what is measured: nothing yet.
+defines ``gpu_linear_packed``, which takes tables of the CPU's layout. README.md says how weights lie in
+memory, and what is measured: nothing yet.
 """
 
 try:
