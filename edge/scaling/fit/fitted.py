@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import ConfigDict, field_validator
+from pydantic import ConfigDict, PlainSerializer, field_validator
 
 from edge.files import write_text
 from edge.scaling.laws import LAWS, Inputs, Law
@@ -19,12 +19,16 @@ from edge.schema import Strict, read_json
 ENDS = (0.05, 0.95)
 
 
+#: Kept in seven digits: a file of fits has thousands of them.
+Figure = Annotated[float, PlainSerializer(lambda value: float(f"{value:.7g}"))]
+
+
 class Interval(Strict):
     """A fitted constant; ``low`` to ``high`` hold 9 of 10 constants that resampled records gave."""
 
-    value: float
-    low: float
-    high: float
+    value: Figure
+    low: Figure
+    high: Figure
 
 
 class HeldOut(Strict):
@@ -37,8 +41,8 @@ class HeldOut(Strict):
     """
 
     records: int
-    relative_error: float
-    r2: float
+    relative_error: Figure
+    r2: Figure
 
 
 class Fitted(Strict):
@@ -63,9 +67,9 @@ class Fitted(Strict):
     records: int
     left_out: int = 0
     constants: dict[str, Interval]
-    samples: list[list[float]]
+    samples: list[list[Figure]]
     at_bounds: list[str]
-    residuals: list[float]
+    residuals: list[Figure]
     held_out: dict[str, HeldOut]
     ranges: dict[str, tuple[float, float]]
 
@@ -135,4 +139,4 @@ def read_fits(path: Path) -> FitFile:
 
 def write_fits(path: Path, fits: Sequence[Fitted]) -> None:
     """Write fits to a file, in one step."""
-    write_text(path, FitFile(fits=list(fits)).model_dump_json(indent=1) + "\n")
+    write_text(path, FitFile(fits=list(fits)).model_dump_json() + "\n")
