@@ -56,7 +56,7 @@ class ModelWeights:
     def __post_init__(self) -> None:
         plan = self.checkpoint.plan
         learned, head = plan.embedding_format, plan.head_format
-        if learned.is_quantized and any(grid is not learned for grid in self.table_grids.values()):
+        if learned.is_quantized and any(grid != learned for grid in self.table_grids.values()):
             raise ValueError(
                 f"the token embedding was trained at {learned.bits:g} bits and its learned grid is kept: "
                 f"export it with --embedding-bits {learned.bits:g}, or without that option"

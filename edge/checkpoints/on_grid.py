@@ -45,7 +45,7 @@ def recognise(weights: Mapping[str, Tensor], said: Grid | None) -> dict[str, tup
     samples = {name: _sample(weight) for name, weight in weights.items()}
     if not any(map(_is_mostly_on_a_grid, samples.values())):
         return {}
-    order = tuple(sorted(_GRIDS, key=lambda grid: grid is not said))
+    order = tuple(sorted(_GRIDS, key=lambda grid: grid != said))
     shared = [g for g in order if all(_fit(sample, g) is not None for sample in samples.values())]
     found = {}
     for name, weight in weights.items():

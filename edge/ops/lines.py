@@ -24,7 +24,7 @@ def lines_from_codes(codes: np.ndarray, encoding: Encoding) -> np.ndarray:
     quads = encoding.group_columns // COLUMNS
     lanes = codes.reshape(blocks, ROWS, groups, quads, COLUMNS).transpose(0, 2, 3, 1, 4)
     lanes = np.ascontiguousarray(lanes).reshape(blocks, groups, quads, LINE_BYTES)
-    lines = _fold_trits(lanes) if encoding is BASE3 else _fold_planes(lanes, encoding)
+    lines = _fold_trits(lanes) if encoding == BASE3 else _fold_planes(lanes, encoding)
     return lines.reshape(blocks, -1, LINE_BYTES)
 
 
@@ -32,7 +32,7 @@ def codes_from_lines(lines: np.ndarray, encoding: Encoding, k_padded: int) -> np
     """Decode lines to codes uint8 [n_padded, k_padded]."""
     blocks, groups = lines.shape[0], k_padded // encoding.group_columns
     lines = lines.reshape(blocks, groups, encoding.group_lines, LINE_BYTES)
-    lanes = _unfold_trits(lines) if encoding is BASE3 else _unfold_planes(lines, encoding)
+    lanes = _unfold_trits(lines) if encoding == BASE3 else _unfold_planes(lines, encoding)
     lanes = lanes.reshape(blocks, groups, -1, ROWS, COLUMNS)
     return lanes.transpose(0, 3, 1, 2, 4).reshape(blocks * ROWS, k_padded)
 

@@ -55,7 +55,7 @@ class PackedHeader:
 
     @property
     def k_padded(self) -> int:
-        return _round_up(self.k, BASE3.group_columns if self.encoding is BASE3 else K_MULTIPLE)
+        return _round_up(self.k, BASE3.group_columns if self.encoding == BASE3 else K_MULTIPLE)
 
     @property
     def groups(self) -> int:
@@ -152,7 +152,7 @@ class PackedHeader:
             return False
         if self.scale_type not in ((FLOAT16, BFLOAT16) if grouped else (FLOAT32,)):
             return False
-        if self.digest and encoding is not BASE3:
+        if self.digest and encoding != BASE3:
             return False
         if self.zero is None or not encoding.codes:
             return bool(encoding.codes) or self.zero == 0
@@ -162,7 +162,7 @@ class PackedHeader:
         """Raise ValueError unless the sums of a row fit int32, doubled where the zero lies between codes."""
         zero = self.zero or 0.0
         step = 1 if float(zero).is_integer() else 2
-        code_max = 3 if self.encoding is BASE3 else (1 << self.encoding.code_bits) - 1
+        code_max = 3 if self.encoding == BASE3 else (1 << self.encoding.code_bits) - 1
         largest = max(step * code_max, step * zero) * self.k_padded * 127
         if self.encoding.codes and largest >= 1 << 31:
             raise ValueError(f"packed table of {self.k} columns could overflow 32-bit sums at zero {zero:g}")

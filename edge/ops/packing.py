@@ -56,7 +56,7 @@ def pack(weight: QuantizedWeight) -> Tensor:
     if weight.group_size is not None:
         lines = _with_scale_lines(header, lines, [_bits_of(v, header.scale_type) for v in values])
         return _assemble(header, [], lines)
-    if weight.encoding is BASE3:
+    if weight.encoding == BASE3:
         header = replace(header, digest=codes_digest(lines))
     return _assemble(header, [v.detach().cpu().reshape(n).numpy() for v in values], lines)
 
@@ -98,7 +98,7 @@ def read_header(packed: Tensor) -> PackedHeader:
     header = PackedHeader.from_bytes(raw[:HEADER_BYTES].tobytes())
     if raw.size != header.total_bytes:
         raise ValueError(f"packed table has {raw.size} bytes, its header promises {header.total_bytes}")
-    if header.encoding is BASE3 and header.digest != codes_digest(raw[header.codes_offset :]):
+    if header.encoding == BASE3 and header.digest != codes_digest(raw[header.codes_offset :]):
         raise ValueError(f"packed table has a damaged header for [{header.n}, {header.k}] base3: its digest")
     _check_rows(header, raw)
     return header

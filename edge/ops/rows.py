@@ -38,7 +38,7 @@ def put_rows(table: np.ndarray, header: PackedHeader, first: int, packed: Tensor
         raise ValueError(f"rows of another form cannot be put into a table of {header.encoding.name}")
     for at, start, size in _stretches(header, part, first):
         table[at : at + size] = packed[start : start + size].numpy()
-    if header.encoding is not BASE3:
+    if header.encoding != BASE3:
         return 0
     words_above = first // ROWS_PER_BLOCK * header.block_lines * LINE_BYTES // 8
     return codes_digest(packed[part.codes_offset :].numpy(), words_above)
@@ -50,7 +50,7 @@ def take_rows(table: np.ndarray, header: PackedHeader, first: int, count: int) -
     packed = np.zeros(part.total_bytes, np.uint8)
     for at, start, size in _stretches(header, part, first):
         packed[start : start + size] = table[at : at + size]
-    if header.encoding is BASE3:
+    if header.encoding == BASE3:
         part = replace(part, digest=codes_digest(packed[part.codes_offset :]))
     packed[:HEADER_BYTES] = np.frombuffer(part.to_bytes(), np.uint8)
     return torch.from_numpy(packed)

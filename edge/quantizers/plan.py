@@ -49,9 +49,7 @@ class Plan:
         embedding_format: Grid = FULL_PRECISION,
     ) -> Plan:
         """Make the plan of linears on these grids, by full name."""
-        return cls(
-            default, {name: grid for name, grid in grids.items() if grid is not default}, embedding_format
-        )
+        return cls(default, {name: grid for name, grid in grids.items() if grid != default}, embedding_format)
 
     @classmethod
     def from_patterns(

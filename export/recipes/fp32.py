@@ -27,7 +27,7 @@ class Fp32(Recipe):
     exact_prefill = False
 
     def plan(self, checkpoint: Checkpoint, grid: Grid) -> Plan:
-        if grid is not FULL_PRECISION:
+        if grid != FULL_PRECISION:
             raise ValueError(f"--recipe {self.name} is unquantised; give --bits 16")
         return Plan()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from executorch.exir import to_edge
 from torch import nn
+from torchao.core.config import config_from_dict, config_to_dict
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
 import edge.integrations.torchao as ours
@@ -104,6 +106,7 @@ def test_a_vector():
     x = X[0].clone().requires_grad_()
     out = model(x)
     assert torch.equal(out, model(X[:1])[0])
+    assert torch.equal(F.linear(input=x, weight=model[0].weight), F.linear(x, model[0].weight))
     out.sum().backward()
     assert x.grad.shape == x.shape
 
@@ -148,6 +151,7 @@ def test_embeddings():
     wanted = model[0](tokens)
     quantize_(model, ParetoQConfig(bits=2, embedding_bits=8, step="convert"), filter_fn=everything)
     torch.testing.assert_close(model[0](tokens), wanted)
+    assert torch.equal(F.embedding(tokens, weight=model[0].weight), model[0](tokens))
 
 
 def test_gradients_pass_through_a_packed_linear_to_its_input():
@@ -302,8 +306,61 @@ def test_other_bits_than_prepared():
         quantize_(model, ParetoQConfig(bits=2, step="convert"))
     with pytest.raises(ValueError, match="was prepared by ParetoQConfig; convert it with that"):
         quantize_(model, MatQuantConfig(step="convert"))
-    with pytest.raises(ValueError, match="no slice of 2 bits: MatQuantConfig prepares slices of 2 to 8"):
+    with pytest.raises(ValueError, match="nothing in this model was prepared by MatQuantConfig"):
         set_width(model, 2)
+    nested = network()
+    quantize_(nested, MatQuantConfig())
+    with pytest.raises(ValueError, match="no slice of 9 bits: MatQuantConfig prepares slices of 2 to 8"):
+        set_width(nested, 9)
+    with pytest.raises(ValueError, match="this linear was prepared by MatQuantConfig; convert it with that"):
+        quantize_(nested, ParetoQConfig(bits=8 / 2, step="convert"))
+
+
+def test_copies_convert():
+    """Grids of a copy are equal to those of the table, and not the same objects."""
+    model = network()
+    quantize_(model, ParetoQConfig(bits=1.58))
+    made = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    for one in (model, made):
+        quantize_(one, ParetoQConfig(bits=1.58, step="convert"))
+    assert made[0].weight.quantized().equals(model[0].weight.quantized())
+
+
+def test_a_step_that_is_set_later_is_checked():
+    config = ParetoQConfig()
+    config.step = "convrt"
+    with pytest.raises(ValueError, match="step must be 'prepare', before training, or 'convert'"):
+        quantize_(network(), config)
+
+
+def test_configs_are_saved_and_follow_their_bits():
+    config = PostTrainingConfig(bits=4)
+    config.bits = 2
+    model = network()
+    quantize_(model, config_from_dict(config_to_dict(config)))
+    assert model[0].weight.quantized().equals(quantize_min_max(network()[0].weight, config.grid))
+    assert config.grid.bits == 2
+
+
+@pytest.mark.parametrize("config", [ParetoQConfig(bits=2), MatQuantConfig()], ids=["ParetoQ", "MatQuant"])
+def test_what_is_frozen_stays_frozen(config):
+    model = network()
+    model[0].weight.requires_grad_(False)
+    quantize_(model, config)
+    assert not any(p.requires_grad for name, p in model[0].named_parameters() if name != "bias")
+    assert model[0].bias.requires_grad
+    assert all(parameter.requires_grad for parameter in model[2].parameters())
+
+
+def test_the_padding_row_does_not_train():
+    model = nn.Sequential(nn.Embedding(5, 16, padding_idx=0))
+    quantize_(
+        model, ParetoQConfig(embedding_bits=8), filter_fn=lambda module, _: isinstance(module, nn.Embedding)
+    )
+    model(torch.tensor([[0, 3]])).square().sum().backward()
+    assert model[0].weight.grad[0].count_nonzero() == 0
+    assert model[0].weight.grad[3].count_nonzero() > 0
+    assert model[0].grid_end.grad[0] == 0
 
 
 def test_the_best_of_a_comparison():

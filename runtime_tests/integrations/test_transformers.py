@@ -12,8 +12,10 @@ from executorch.runtime import Runtime
 from torch import nn
 from torchao.quantization import quantize_
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
     GPT2Config,
     LlamaConfig,
     MixtralConfig,
@@ -165,6 +167,26 @@ def test_linears_that_are_kept_are_named(full, tmp_path):
     assert {name for name, grid in plan.others.items() if not grid.is_quantized} == set(kept)
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert torch.equal(again(IDS).logits, model(IDS).logits)
+
+
+def test_another_head(full, tmp_path):
+    """A new head has no scales in the file: it stays plain; the body is on the stored grid, or packed."""
+    model = AutoModelForCausalLM.from_pretrained(full, quantization_config=how("prepare"))
+    train(model)
+    model.save_pretrained(tmp_path / "trained")
+    quantize_(model, ParetoQConfig(bits=2, step="convert"), filter_fn=linears(model))
+    model.save_pretrained(tmp_path / "packed")
+    wanted = model.model(IDS).last_hidden_state
+    for form in ("trained", "packed"):
+        base = AutoModel.from_pretrained(tmp_path / form)
+        torch.testing.assert_close(base(IDS).last_hidden_state, wanted, rtol=0.05, atol=0.05)
+        classifier = AutoModelForSequenceClassification.from_pretrained(tmp_path / form, num_labels=3)
+        assert type(classifier.score) is nn.Linear
+        body = classifier.model(IDS).last_hidden_state
+        assert torch.equal(body, base(IDS).last_hidden_state)
+    base.save_pretrained(tmp_path / "base")
+    whole = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    assert torch.equal(whole.model(IDS).last_hidden_state, wanted)
 
 
 def test_experts_that_are_no_linears_are_told(tmp_path):

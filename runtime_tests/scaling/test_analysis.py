@@ -74,16 +74,24 @@ def test_damage_that_grows_is_counted():
 def test_a_point_beyond_which_training_hurts():
     losses = {3: (2.6, 2.5, 2.7), 4: (2.5, 2.4, 2.3), 2: (2.9, 2.80, 2.805)}
     runs = [
-        rounded(loss, 2.0, bits, tokens=1_000_000 * (1 + step))
+        rounded(loss, 2.0, bits, tokens=1_000_000 * 2**step)
         for bits, line in losses.items()
         for step, loss in enumerate(line)
     ]
     noisy = seeds(2.0, 2.01, tokens=7_000_000)  # so that .005 of the 2 bits, and no more, is none
     found = turning.section([*runs, *noisy])
     assert found.answer[0].startswith("Yes: in 1 of 3 series")
+    assert "by more than noise: RTN, 3 bits." in found.answer[0]
     assert [row[0] for row in found.tables[0].rows[1:]] == ["RTN, 3 bits"]
-    assert turning.section(runs[3:]).answer[0].startswith("Yes: in 1 of 2 series")  # nothing tells the noise
+    unknown = turning.section(runs[3:]).answer[0]
+    assert unknown.startswith("Yes: in 1 of 2 series")
+    assert "(its noise is not known): RTN, 2 bits." in unknown
     assert turning.section(runs[3:6]).answer[0].startswith("Not here: in all 1 series")
+    close = [
+        rounded(loss, 2.0, tokens=tokens)
+        for loss, tokens in ((3, 10**6), (2.5, 19 * 10**5), (2.6, 2 * 10**6))
+    ]
+    assert turning.section(close).answer[0].startswith("Not here")  # 5 % more tokens are no step
 
 
 def test_damage_by_schedule():
@@ -105,7 +113,29 @@ def test_the_best_share():
     assert rows[1][:6] == ["2", "55.5 K", "18", "30%", "30%", "0.100"]
     # 1e6 tokens over 55,536 / 4 bytes: exp(-6.7297 / ln 72.0)
     assert rows[1][6] == "21%"
+    lucky = runs[1].model_copy(update={"loss": 2.0})
+    other_seed = lucky.model_copy(update={"training": lucky.training.model_copy(update={"seed": 1})})
+    assert shares.section([*runs, other_seed]).tables[0].rows[1][3] == "30%"  # by the seed that all have
+    assert shares.section([*runs, other_seed]).tables[0].rows[1][5] == "0.100"
     assert shares.section(runs[:2]) is None
+
+
+def test_widths_tell_amounts_of_text_apart():
+    """4.5 and 5 tokens for each parameter are two rows, whichever comes first."""
+    runs = [
+        record(loss, tokens=tokens, **low)
+        for tokens, added in ((250_000, 0.5), (277_500, 0.0))
+        for loss, low in (
+            (3.0 + added, {}),
+            (3.1 + added, {"low_bit_tokens": tokens, "weight_bits": 4.0, "method": "paretoq"}),
+            (3.2 + added, {"low_bit_tokens": tokens, "weight_bits": 2.0, "method": "paretoq"}),
+        )
+    ]
+    for order in (runs, runs[::-1]):
+        rows = widths.section(order).tables[0].rows[1:]
+        assert rows == [
+            ["55.5 K", "4.5", "3.500", "+0.100", "+0.200"], ["55.5 K", "5", "3.000", "+0.100", "+0.200"]
+        ]  # fmt: skip
 
 
 def test_widths_compare_the_seeds_that_all_have():
@@ -125,11 +155,11 @@ def test_laws_compare_where_they_were_fitted_to_the_same_runs():
     law = LAWS["precision"]
     runs = made_by(law, true_constants(law), 0.01, 0)
     fits = [fit(LAWS[name], runs, 1, 1) for name in ("full", "precision", "tokens")]
-    found = factors.section(runs, FitFile(fits=fits))
+    found = factors.section(FitFile(fits=fits))
     assert len(found.tables) == 1
     assert {row[0].partition(":")[0] for row in found.tables[0].rows[1:]} == {"precision", "tokens"}
     assert "Of the 2 laws of the same" in found.answer[1]
-    assert factors.section(runs, FitFile(fits=fits[:2])) is None
+    assert factors.section(FitFile(fits=fits[:2])) is None
 
 
 def test_what_widths_cost():
@@ -143,9 +173,10 @@ def test_what_widths_cost():
         ["low bits the last tenth", "tokens each", "full precision", "4", "2", "1"],
         ["55.5 K", "18", "3.000", "+0.050", "+0.200", "+0.100"],
     ]
-    assert found.answer == [
-        "With low bits the last tenth, fewer bits never had the lower loss in 0 of 1 rows."
-    ]
+    told = "With low bits the last tenth, no width had a lower loss than the next wider one, {} of 1 rows"
+    assert found.answer[0].startswith(told.format("(its noise is not known), in 0"))
+    noisy = seeds(2.0, 2.1, tokens=7_000_000)  # .14 between two runs
+    assert widths.section([*runs, *noisy]).answer[0].startswith(told.format("by more than noise, in 1"))
 
 
 def test_the_command_writes_text_and_pictures(tmp_path, capsys):
@@ -176,6 +207,11 @@ def test_records_that_cannot_be_compared(tmp_path):
     write_records(path, [record(), record().model_copy(update={"text": "another text"})])
     with pytest.raises(ValueError, match="records of 2 texts do not compare: another text, some text"):
         main([f"--records={path}", f"--output={tmp_path}/out"])
+    other = fit(LAWS["full"], made_by(LAWS["full"], true_constants(LAWS["full"]), 0.01, 0), 1, 1)
+    write_fits(tmp_path / "fit.json", [other.model_copy(update={"text": "another text"})])
+    write_records(path, [record()])
+    with pytest.raises(ValueError, match="was fitted to losses of another text, not of some text"):
+        main([f"--records={path}", f"--output={tmp_path}/out", f"--fits={tmp_path}/fit.json"])
     write_records(path, [rounded(3.1, 3.0)])
     with pytest.raises(ValueError, match="there is no trained model among the records"):
         main([f"--records={path}", f"--output={tmp_path}/out"])
@@ -219,3 +255,8 @@ def test_the_best_width_at_equal_bytes_and_time():
     assert [row[2] for row in found.tables[2].rows[1:]] == ["", "", "3.100"]
     assert len(found.drawings) == 3
     assert fronts.section(runs, report.model_copy(update={"programs": []})) is None
+    twice = report.model_copy(update={"programs": [*programs, programs[0].model_copy()]})
+    with pytest.raises(ValueError, match="two programs of one shape at 4 bits, 1000000-4"):
+        fronts.section(runs, twice)
+    unknown = [p.model_copy(update={"linear_bits_per_weight": None}) for p in programs]
+    assert len(fronts.section(runs, report.model_copy(update={"programs": unknown})).tables) == 2

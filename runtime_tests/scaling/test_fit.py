@@ -96,6 +96,34 @@ def test_bounds_that_were_hit_are_said():
     assert found.at_bounds == ["E ended at the end of its search, 0.05: it is not determined"]
 
 
+def test_one_schedule_is_fitted():
+    """Those of most records: no law knows what another schedule does to the loss."""
+    law = LAWS["full"]
+    runs = made_by(law, true_constants(law), 0.0, seed=0)
+    constant = [
+        r.model_copy(update={"loss": 9.0, "training": r.training.model_copy(update={"schedule": "constant"})})
+        for r in runs[::3]
+    ]
+    data = data_of(law, [*constant, *runs])
+    assert (len(data.measured), data.schedule) == (len(runs), "cosine")
+
+
+def test_a_third_is_left_out_where_runs_cost_the_same():
+    law = LAWS["full"]
+    runs = made_by(law, true_constants(law), 0.01, seed=0)
+    same = [r for r in runs if r.training.tokens == max(one.training.tokens for one in runs)]
+    few = [*[r for r in runs if r not in same][:20], *same * 12]
+    found = fit(law, few, starts=1, bootstrap=1)
+    assert found.held_out["most tokens"].records == len(same) * 12
+
+
+def test_groups_are_of_weights_in_groups(damages):
+    """A row's scale is no group: its columns are the model's width."""
+    rows = [low_bits(record) for record in damages]
+    with pytest.raises(ValueError, match="needs 18 records at least; 0 were given"):
+        data_of(LAWS["groups"], rows)
+
+
 def test_small_damage_is_left_out(damages):
     tiny = [r.model_copy(update={"loss": 3.0 + 1e-4 * (1 + i)}) for i, r in enumerate(damages)]
     data = data_of(LAWS["post"], [*tiny[:20], *damages[20:]], WAY)

@@ -127,10 +127,10 @@ def fake_run(task, room):
     return made.model_copy(update={"shape": task.shape, "text": room.text})
 
 
-def sweep_of(plan, directory, tasks=None, losses=None, seconds=1.0):
+def sweep_of(plan, directory, tasks=None, done=None, seconds=1.0):
     room = Room(plan, directory, directory / "tokenizer.json", "some text", 1000, "a computer", "")
     tasks = tasks or plan.tasks()
-    return Sweep(room, tasks, dict.fromkeys(tasks, seconds), losses or {}, directory / "records.jsonl")
+    return Sweep(room, tasks, dict.fromkeys(tasks, seconds), done or set(), directory / "records.jsonl")
 
 
 def test_a_sweep_goes_on_where_it_ended(plan_file, tmp_path, monkeypatch):
@@ -151,7 +151,7 @@ def test_a_sweep_goes_on_where_it_ended(plan_file, tmp_path, monkeypatch):
     monkeypatch.setattr(schedule, "run", fake_run)
     kept = read_records([first.records])
     assert len(kept) == 5
-    again = sweep_of(plan, tmp_path, losses={one.key: one.loss for one in kept})
+    again = sweep_of(plan, tmp_path, done={one.key for one in kept})
     again.go(Now(), 2, math.inf, said.append)
     made = read_records([first.records])  # refuses a run that was done twice
     assert {one.key for one in made} >= {task.key("some text") for task in plan.tasks()}
@@ -162,12 +162,12 @@ def test_a_sweep_goes_on_where_it_ended(plan_file, tmp_path, monkeypatch):
 def test_a_model_that_was_removed_is_trained_again_for_what_needs_it(plan_file, tmp_path):
     plan = read_plan(plan_file())
     tasks = plan.tasks()
-    done = {task.key("some text"): 3.0 for task in tasks if isinstance(task, TrainTask)}
-    waiting = sweep_of(plan, tmp_path, losses=done).waiting
+    done = {task.key("some text") for task in tasks if isinstance(task, TrainTask)}
+    waiting = sweep_of(plan, tmp_path, done=done).waiting
     assert [type(task) for task in waiting] == [TrainTask] * 2 + [PostTask] * 8
     assert {task.parent for task in waiting[2:]} == set(waiting[:2])
-    everything = {task.key("some text"): 3.0 for task in tasks}
-    assert sweep_of(plan, tmp_path, losses=everything).waiting == []
+    everything = {task.key("some text") for task in tasks}
+    assert sweep_of(plan, tmp_path, done=everything).waiting == []
 
 
 def test_a_cheap_task_waits_for_what_it_starts_from(plan_file, tmp_path, monkeypatch):
@@ -210,6 +210,10 @@ def test_what_starts_from_a_failed_run_is_left_out(plan_file, tmp_path, monkeypa
     assert len(sweep.failures) == 11
     assert len(list((tmp_path / "failed").iterdir())) == 2
     assert sum("failed" in line for line in said) == 2
+    assert (sweep.ended, sweep.total) == (12, 0)
+    monkeypatch.setattr(schedule, "run", fake_run)
+    sweep_of(plan, tmp_path).go(Now(), 1, math.inf, said.append)
+    assert not list((tmp_path / "failed").iterdir())
 
 
 def test_failed_runs_are_told_by_the_exit_code(plan_file, tmp_path, monkeypatch, capsys):
@@ -231,7 +235,8 @@ def test_a_run_trains_quantises_and_records(plan_file, tmp_path):
     assert half.loss > full.loss
     assert [one.training.low_bit_tokens for one in (half, low, scratch, full)] == [0, 960, 1856, 0]
     assert all(isinstance(one, Record) and one.text == room.text for one in (half, low, scratch, full))
-    assert room.model(tasks[3]).is_dir()
+    assert room.is_trained(tasks[3])
+    assert not list((room.directory / "models").glob(".*"))  # what was removed is gone
     assert not room.model(tasks[1]).exists()
     ways = [task for task in tasks if isinstance(task, PostTask) and task.parent == tasks[3]]
     four, two = (run(task, room) for task in ways if task.quantizer.group is None)

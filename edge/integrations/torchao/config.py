@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -94,10 +94,12 @@ class PostTrainingConfig(AOBaseConfig):
     """
 
     bits: float = 4
-    grid: Grid = field(init=False, repr=False)
+
+    @property
+    def grid(self) -> Grid:
+        return grid_for_bits(self.bits, asymmetric=True)
 
     def __post_init__(self) -> None:
-        self.grid = grid_for_bits(self.bits, asymmetric=True)
         if not self.grid.is_quantized:
             raise ValueError("16 bits quantise nothing; choose fewer")
 
@@ -105,7 +107,8 @@ class PostTrainingConfig(AOBaseConfig):
 def linears(model: nn.Module, *keep: str) -> Callable[[nn.Module, str], bool]:
     """Choose a model's linears for ``quantize_``, but for its output head and those named by ``keep``.
 
-    A linear is kept if its name holds one of these parts. The head is what ``get_output_embeddings`` of a
+    A linear is kept if one of these is a part of its name between dots, or several: "classifier",
+    "layers.0.mlp". The head is what ``get_output_embeddings`` of a
     transformers model gives, or a linear that shares its weight with an embedding. The output projection of
     ``nn.MultiheadAttention``, which is no module of its own to it, is kept too.
     """
@@ -118,7 +121,7 @@ def linears(model: nn.Module, *keep: str) -> Callable[[nn.Module, str], bool]:
     }
 
     def chosen(module: nn.Module, name: str) -> bool:
-        is_kept = name in kept or any(part in name for part in keep)
+        is_kept = name in kept or any(f".{part}." in f".{name}." for part in keep)
         is_inlined = isinstance(module, NonDynamicallyQuantizableLinear)
         return isinstance(module, nn.Linear) and not is_kept and not is_inlined
 
@@ -133,9 +136,11 @@ def _checked(module: nn.Module, config: str) -> nn.Module:
     """
     kind = type(module).__name__
     is_plain = type(module) in (nn.Linear, nn.Embedding) or isinstance(module, OnGrid)
-    if not is_plain or getattr(module, "max_norm", None) is not None:
+    has_options = any(getattr(module, name, None) for name in ("max_norm", "sparse", "scale_grad_by_freq"))
+    if not is_plain or has_options:
+        options = " with max_norm, sparse or scale_grad_by_freq" if is_plain else ""
         raise ValueError(
-            f"{config} quantises plain linears and embeddings, not {kind}: leave it out by filter_fn"
+            f"{config} quantises plain linears and embeddings, not {kind}{options}: leave it out by filter_fn"
         )
     if isinstance(module.weight, LowBitTensor):
         raise ValueError(f"this {kind} holds low-bit codes already; quantise a model once")
@@ -159,6 +164,7 @@ def _fresh(module: nn.Module, config: str) -> nn.Module:
 
 @register_quantize_module_handler(ParetoQConfig)
 def _paretoq(module: nn.Module, config: ParetoQConfig) -> nn.Module:
+    _check_step(config.step)  # users set it between prepare and convert
     if config.step == "convert":
         return _converted_paretoq(module, config)
     module = _fresh(module, "ParetoQConfig")
@@ -173,7 +179,9 @@ def _paretoq(module: nn.Module, config: ParetoQConfig) -> nn.Module:
 def _converted_paretoq(module: nn.Module, config: ParetoQConfig) -> nn.Module:
     module = _checked(module, "ParetoQConfig")
     grid = getattr(module, "grid", config.grid)
-    if isinstance(module, PreparedNested) or (isinstance(module, nn.Linear) and grid is not config.grid):
+    if isinstance(module, PreparedNested):
+        raise ValueError("this linear was prepared by MatQuantConfig; convert it with that")
+    if isinstance(module, nn.Linear) and grid != config.grid:
         raise ValueError(
             f"this linear was prepared at {grid.bits:g} bits, not {config.bits:g}; convert it as it is"
         )
@@ -182,9 +190,10 @@ def _converted_paretoq(module: nn.Module, config: ParetoQConfig) -> nn.Module:
 
 @register_quantize_module_handler(MatQuantConfig)
 def _matquant(module: nn.Module, config: MatQuantConfig) -> nn.Module:
+    _check_step(config.step)
     if config.step == "convert":
-        if isinstance(_checked(module, "MatQuantConfig"), PreparedLinear):
-            raise ValueError("this linear was prepared by ParetoQConfig; convert it with that")
+        if isinstance(_checked(module, "MatQuantConfig"), PreparedLinear | PreparedEmbedding):
+            raise ValueError("this module was prepared by ParetoQConfig; convert it with that")
         return converted(module, config.bits)
     module = _fresh(module, "MatQuantConfig")
     if not isinstance(module, nn.Linear):
@@ -209,7 +218,9 @@ def set_width(model: nn.Module, bits: int) -> None:
         ValueError: nothing in it was prepared so, or there is no such slice.
     """
     nested = [module for module in model.modules() if isinstance(module, PreparedNested)]
-    if not nested or not 2 <= bits <= PARENT_BITS:
+    if not nested:
+        raise ValueError("nothing in this model was prepared by MatQuantConfig")
+    if not 2 <= bits <= PARENT_BITS:
         raise ValueError(f"no slice of {bits} bits: MatQuantConfig prepares slices of 2 to {PARENT_BITS}")
     for module in nested:
         module.bits = bits

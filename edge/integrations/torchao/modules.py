@@ -21,8 +21,8 @@ class PreparedLinear(QATLinear):
 
     def __init__(self, linear: nn.Linear, grid: Grid) -> None:
         super().__init__(linear.weight.detach(), grid)
-        self.bias = linear.bias
         self.requires_grad_(linear.weight.requires_grad)
+        self.bias = linear.bias
 
     def quantized(self) -> QuantizedWeight:
         """The weight that the forward pass computes with, rounded in the same dtype as there."""
@@ -41,6 +41,7 @@ class PreparedNested(NestedLinear):
 
     def __init__(self, linear: nn.Linear, extra: bool) -> None:
         super().__init__(linear.weight.detach(), extra)
+        self.requires_grad_(linear.weight.requires_grad)
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,6 +54,14 @@ class PreparedEmbedding(QATEmbedding):
 
     def __init__(self, embedding: nn.Embedding, grid: Grid) -> None:
         super().__init__(embedding.weight.detach(), grid)
+        self.requires_grad_(embedding.weight.requires_grad)
+        self.padding_idx = embedding.padding_idx
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows = super().forward(input)
+        if self.padding_idx is None:
+            return rows
+        return torch.where((input == self.padding_idx)[..., None], rows.detach(), rows)  # it has no gradient
 
 
 def packed_linear(weight: QuantizedWeight, like: nn.Linear) -> nn.Linear:

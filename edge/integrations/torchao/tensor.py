@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
@@ -10,13 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchao.utils import TorchAOBaseTensor
 
-import edge.ops  # noqa: F401  (defines torch.ops.lowbit)
 from edge.formats.weight import QuantizedWeight
+from edge.ops.dequantize import HAS_TRITON, dequantize
 from edge.ops.packing import pack, unpack
 
-_HAS_TRITON = torch.cuda.is_available() and find_spec("triton") is not None
-if _HAS_TRITON:
-    from edge.ops.triton.packed import dequantized  # and torch.ops.lowbit.gpu_linear_packed
+if HAS_TRITON:
+    pass  # defines torch.ops.lowbit.gpu_linear_packed
 
 
 class LowBitTensor(TorchAOBaseTensor):
@@ -74,35 +72,24 @@ class LowBitTensor(TorchAOBaseTensor):
         return f"LowBitTensor({size}, {self.dtype}, {self.device})"
 
 
-@torch.library.custom_op("lowbit::dequantize", mutates_args=())
-def _dequantized(packed: Tensor, rows: int, columns: int) -> Tensor:
-    """The weight [rows, columns] float32 of a packed table, where the table is."""
-    if packed.is_cuda and _HAS_TRITON:
-        return dequantized(packed).clone()
-    return unpack(packed.cpu()).dequantize().to(packed.device)
-
-
-@_dequantized.register_fake
-def _(packed: Tensor, rows: int, columns: int) -> Tensor:
-    return packed.new_empty([rows, columns], dtype=torch.float32)
-
-
-def _linear(x: Tensor, weight: LowBitTensor, bias: Tensor | None = None) -> Tensor:
+def _linear(input: Tensor, weight: LowBitTensor, bias: Tensor | None = None) -> Tensor:
+    x = input
     if x.shape[-1] != weight.columns:
         raise ValueError(f"the input has {x.shape[-1]} columns, and the weight {weight.columns}")
     if x.device.type == "cpu":
         out = torch.ops.lowbit.linear(x.float(), weight.packed, weight.rows).to(x.dtype)
-    elif x.device.type == "cuda" and _HAS_TRITON:
+    elif x.device.type == "cuda" and HAS_TRITON:
         out = torch.ops.lowbit.gpu_linear_packed(x, weight.packed, weight.rows)
     else:
-        out = x @ _dequantized(weight.packed, weight.rows, weight.columns).to(x.dtype).T
+        out = x @ dequantize(weight.packed, weight.rows, weight.columns).to(x.dtype).T
     return out if bias is None else out + bias
 
 
-def _embedding(tokens: Tensor, weight: LowBitTensor) -> Tensor:
-    if tokens.device.type == "cpu":
-        return torch.ops.lowbit.embedding(tokens, weight.packed, weight.columns).to(weight.dtype)
-    return F.embedding(tokens, weight.dequantize())
+def _embedding(input: Tensor, weight: LowBitTensor, *_: Any, **__: Any) -> Tensor:
+    """Look tokens up; what else ``F.embedding`` takes is of gradients, which a packed table has not."""
+    if input.device.type == "cpu":
+        return torch.ops.lowbit.embedding(input, weight.packed, weight.columns).to(weight.dtype)
+    return F.embedding(input, dequantize(weight.packed, weight.rows, weight.columns)).to(weight.dtype)
 
 
 @LowBitTensor.implements_torch_function([F.linear])
@@ -112,7 +99,7 @@ def _(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | Non
 
 @LowBitTensor.implements_torch_function([F.embedding])
 def _(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Tensor:
-    return _embedding(args[0], args[1])
+    return _embedding(*args, **(kwargs or {}))
 
 
 def _keep_weight(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
@@ -122,7 +109,7 @@ def _keep_weight(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -
 
 def _input_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
     """The gradient of a linear's input; it passes straight through the rounding of activations."""
-    weight = _dequantized(ctx.saved_tensors[0], grad.shape[-1], ctx.columns)
+    weight = dequantize(ctx.saved_tensors[0], grad.shape[-1], ctx.columns)
     return grad @ weight.to(grad.dtype), None, None
 
 

@@ -8,7 +8,7 @@ this project wrote load too, given the same quantization_config.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,23 +80,20 @@ class ParetoQHfQuantizer(HfQuantizer):
         self._refuse_other_files(model, checkpoint_files or [])
         renamings = [r for r in get_model_conversion_mapping(model) if isinstance(r, WeightRenaming)]
         stored = {_renamed(name, renamings): size for name, size in _stored(checkpoint_files or [])}
-        packed = [name for name in stored if name.endswith(PACKED_SUFFIX)]
-        self.is_stored_packed = bool(packed)
+        packed, scales = (_modules(model, stored, suffix) for suffix in (PACKED_SUFFIX, ALPHA_SUFFIX))
+        self.is_stored_packed = any(name.endswith(PACKED_SUFFIX) for name in stored)
         has_scales = any(name.endswith(ALPHA_SUFFIX) for name in stored)
-        if self._stored_bits(model) is not None and not (packed or has_scales):
+        if self._stored_bits(model) is not None and not (self.is_stored_packed or has_scales):
             raise ValueError(
                 "this checkpoint is on ParetoQ's grid without its scales: write it anew with "
                 "python -m edge.checkpoints, and load that"
             )
-        if packed:
-            for name in packed:
-                _hold(model, name.removesuffix(PACKED_SUFFIX), stored[name])
-        elif has_scales:
-            with torch.device("meta"):
-                for name, module in self._chosen(model):
-                    _put(
-                        model, name, PreparedLinear(module, ParetoQConfig(self.quantization_config.bits).grid)
-                    )
+        for name, size in packed.items():
+            _hold(model, name, size)
+        with torch.device("meta"):
+            for name, module in self._chosen(model):
+                if name in scales:  # another has no scales in the file, as a new head has not
+                    _put(model, name, PreparedLinear(module, self._grid))
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
         config = self.quantization_config
@@ -109,9 +106,13 @@ class ParetoQHfQuantizer(HfQuantizer):
             chosen = linears(model, *config.modules_to_not_convert or ())
             if not any(chosen(module, name) for name, module in model.named_modules()):
                 raise ValueError(f"{type(model).__name__} has no linears that paretoq quantises")
-            is_prepared = any(isinstance(module, PreparedLinear) for module in model.modules())
-            for step in STEPS[is_prepared : STEPS.index(config.step) + 1]:
-                quantize_(model, ParetoQConfig(config.bits, step), filter_fn=chosen)
+            prepared = {n for n, module in model.named_modules() if isinstance(module, PreparedLinear)}
+            for step in STEPS[bool(prepared) : STEPS.index(config.step) + 1]:
+                quantize_(
+                    model,
+                    ParetoQConfig(config.bits, step),
+                    filter_fn=lambda module, name: name in prepared if prepared else chosen(module, name),
+                )
             if not config.modules_to_not_convert:
                 _warn_of_a_small_share(model)
         if self._stored_bits(model) is None:
@@ -240,6 +241,22 @@ def _stored(files: Iterable[str]) -> Iterable[tuple[str, int]]:
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118  (no mapping)
                     yield name, (file.get_slice(name).get_shape() or [1])[0]
+
+
+def _modules(model: PreTrainedModel, stored: Mapping[str, int], suffix: str) -> dict[str, int]:
+    """Sizes of the stored tensors with a suffix, by the names of their modules in this model.
+
+    A checkpoint of another head has or lacks the prefix of the base model; its own head is left out.
+    """
+    prefix, names = f"{model.base_model_prefix}.", {name for name, _ in model.named_modules()}
+    found = {}
+    for stored_name, size in stored.items():
+        name = stored_name.removesuffix(suffix)
+        for own in (name, name.removeprefix(prefix), prefix + name):
+            if stored_name.endswith(suffix) and own in names:
+                found[own] = size
+                break
+    return found
 
 
 def _renamed(name: str, renamings: Iterable[WeightRenaming]) -> str:

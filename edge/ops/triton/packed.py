@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from edge.ops.dequantize import dequantize
 from edge.ops.packing import is_quantized, unpack, unpack_half
 from edge.ops.triton.checks import can_run
 from edge.ops.triton.layout import PLANES
@@ -53,7 +54,7 @@ def _made(packed: Tensor) -> GpuWeight | Tensor:
 def dequantized(packed: Tensor) -> Tensor:
     """The weight [rows, columns] float32 of a packed table, on its device."""
     form = form_of(packed)
-    return form.dequantize() if isinstance(form, GpuWeight) else form.float()
+    return form.dequantize() if isinstance(form, GpuWeight) else form.float().clone()
 
 
 @torch.library.custom_op("lowbit::gpu_linear_packed", mutates_args=())
@@ -78,10 +79,12 @@ def _(x: Tensor, packed: Tensor, rows: int) -> Tensor:
 
 def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
     ctx.save_for_backward(inputs[1])
+    ctx.columns = inputs[0].shape[-1]
 
 
 def _input_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-    return grad @ dequantized(ctx.saved_tensors[0]).to(grad.dtype), None, None
+    weight = dequantize(ctx.saved_tensors[0], grad.shape[-1], ctx.columns)
+    return grad @ weight.to(grad.dtype), None, None
 
 
 _linear_packed.register_autograd(_input_gradient, setup_context=_keep)

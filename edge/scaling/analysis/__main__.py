@@ -1,6 +1,7 @@
 """Write what the records of a sweep show: questions, answers, tables and pictures, as Markdown and SVG.
 
-Every figure is computed from the records that are given, and a question that they cannot answer is left out.
+Every figure is computed from the records, fits and report that are given. A question that they cannot answer
+is left out.
 """
 
 from __future__ import annotations
@@ -35,9 +36,7 @@ QUESTIONS: tuple[Callable[[Sequence[Record]], Section | None], ...] = (
     noise.section, widths.section, damage.section, turning.section, schedules.section, shares.section,
 )  # fmt: skip
 #: Questions that fitted laws answer.
-FIT_QUESTIONS: tuple[Callable[[Sequence[Record], FitFile], Section | None], ...] = (
-    exponents.section, factors.section,
-)  # fmt: skip
+FIT_QUESTIONS: tuple[Callable[[FitFile], Section | None], ...] = (exponents.section, factors.section)
 RESULTS = "README.md"
 
 
@@ -65,7 +64,8 @@ def circumstances(records: Sequence[Record], command: str) -> str:
         f"# What precision costs small models\n\n{count(len(trained), 'trained model')} of "
         f"{size(sizes[0])} to {size(sizes[-1])} parameters (without the embedding), {min(ratios):.3g} to "
         f"{max(ratios):,.3g} tokens for each, and {len(records) - len(trained)} models quantised after "
-        f"training, on {trained[0].text}; {hours:.1f} hours on {'; '.join(machines)}. Losses are held out, "
+        f"training, on {trained[0].text}; "
+        f"{hours:.1f} hours of a core on {'; '.join(machines)}. Losses are held out, "
         f"in nats per token.\n\nWritten by `{command}`.\n"
     )
 
@@ -84,8 +84,10 @@ def main(argv: list[str] | None = None) -> int:
     if not any(record.post is None for record in records):
         raise ValueError("there is no trained model among the records")
     fits = read_fits(flags.fits) if flags.fits else FitFile(fits=[])
+    if others := {fitted.text for fitted in fits.fits} - texts:
+        raise ValueError(f"{flags.fits} was fitted to losses of {others.pop()}, not of {texts.pop()}")
     sections = [found for question in QUESTIONS if (found := question(records))]
-    sections += [found for question in FIT_QUESTIONS if (found := question(records, fits))]
+    sections += [found for question in FIT_QUESTIONS if (found := question(fits))]
     command = f"python -m edge.scaling.analysis --records {flags.records} --output {flags.output}"
     command += f" --fits {flags.fits}" if flags.fits else ""
     if flags.device:

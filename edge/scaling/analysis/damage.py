@@ -13,7 +13,7 @@ from edge.scaling.analysis.section import Section, Table
 from edge.scaling.records import Record
 
 #: Tokens of a step, as a multiple of those before it: closer ones differ by little but noise.
-_STEP = 1.5
+STEP = 1.5
 _MORE, _LESS, _SAME = "more damage", "less", "as much, within noise"
 
 
@@ -23,10 +23,10 @@ def quantized(records: Sequence[Record]) -> list[Mean]:
 
 
 def _steps(line: Sequence[Mean]) -> list[tuple[Mean, Mean]]:
-    """Pairs of means, each with ``_STEP`` times the tokens of the one before."""
+    """Pairs of means, each with ``STEP`` times the tokens of the one before."""
     kept = [line[0]]
     for mean in line[1:]:
-        if mean.record.training.tokens >= _STEP * kept[-1].record.training.tokens:
+        if mean.record.training.tokens >= STEP * kept[-1].record.training.tokens:
             kept.append(mean)
     return list(pairwise(kept))
 
@@ -47,9 +47,8 @@ def section(records: Sequence[Record]) -> Section | None:
     for name, count in [*counts.items(), ("all", total)]:
         rows.append([name, str(count.total()), *(str(count[word]) for word in (_MORE, _LESS, _SAME))])
     answer = (
-        f"In {total[_MORE]} of {total.total()} steps to {_STEP:g} times the tokens or more, at the same "
-        f"number of parameters and the same rounding, damage grew by more than noise; in {total[_LESS]} it "
-        "fell."
+        f"In {total[_MORE]} of {total.total()} steps to {STEP:g} times the tokens or more, at the same "
+        f"number of parameters and the same rounding, damage grew {noise.words}; in {total[_LESS]} it fell."
     )
     dots = [
         Dot(mean.ratio, mean.damage, size(mean.record.parameters), way(mean.record))

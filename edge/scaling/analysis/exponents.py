@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.fit.fitted import FitFile, Fitted, Interval
 from edge.scaling.laws.post import POST
-from edge.scaling.records import Record
 
 _EXPONENTS = ("gamma_D", "gamma_N", "gamma_post")
 
 
-def section(records: Sequence[Record], fits: FitFile) -> Section | None:
+def section(fits: FitFile) -> Section | None:
     """Answer with the fitted exponents of every way to quantise; None without such fits."""
     found = [fitted for fitted in fits.fits if fitted.law == POST.name]
     if not found:

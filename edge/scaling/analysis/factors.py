@@ -8,12 +8,11 @@ from edge.scaling.analysis.section import Section, Table
 from edge.scaling.fit.fitted import FitFile, Fitted
 from edge.scaling.laws import LAWS
 from edge.scaling.laws.law import LOSS
-from edge.scaling.records import Record
 
 _HELD_OUT = ("largest", "most tokens", "random")
 
 
-def section(records: Sequence[Record], fits: FitFile) -> Section | None:
+def section(fits: FitFile) -> Section | None:
     """Answer with the laws of loss, the least error first, of each set of records that two were fitted to."""
     sets: dict[str, list[Fitted]] = {}
     for fitted in fits.fits:

@@ -18,12 +18,11 @@ from edge.latency.schema import ProgramRecord, Report
 from edge.scaling.analysis.charts import Dot, curves
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.analysis.widths import trained_at
+from edge.scaling.laws.fraction import PARETOQ_SHARE
 from edge.scaling.records import Record, Shape
 
 #: Sizes that a width needs to be compared, and the width that the others are compared with.
 _LEAST_SIZES, _BASE = 2, 4.0
-#: Share of low bits of the models that are compared, ParetoQ's.
-_SHARE = 0.1
 
 
 def _file(program: ProgramRecord, context: int) -> float:
@@ -63,9 +62,9 @@ COSTS = (
 def section(records: Sequence[Record], report: Report) -> Section | None:
     """Answer for each amount of text; None where programs and records do not meet."""
     own = [program for program in figures.measured(report.programs) if program.is_own]
-    programs = {(_shape(program), program.bits): program for program in own}
-    by_ratio: dict[int, dict[float, list[tuple[float, ProgramRecord]]]] = {}
-    for row in trained_at(records, _SHARE):
+    programs = _by_shape(own)
+    by_ratio: dict[float, dict[float, list[tuple[float, ProgramRecord]]]] = {}
+    for row in trained_at(records, PARETOQ_SHARE):
         best: dict[float, float] = {}  # of the methods that trained these bits
         for (bits, _), loss in row.losses.items():
             best[bits] = min(loss, best.get(bits, math.inf))
@@ -79,12 +78,15 @@ def section(records: Sequence[Record], report: Report) -> Section | None:
         if _BASE not in lines or len(lines) < 2:
             continue
         for cost in COSTS:
-            curve = {bits: _curve(line, cost, context) for bits, line in sorted(lines.items(), reverse=True)}
+            ordered = sorted(lines.items(), reverse=True)
+            curve = {bits: points for bits, line in ordered if (points := _curve(line, cost, context))}
+            if _BASE not in curve:
+                continue
             table, answer = _compare(curve, cost, ratio)
             answers.append(answer)
             tables.append(table)
             dots = [Dot(x, y, f"{bits:g} bits") for bits, points in curve.items() for x, y in points]
-            title = f"Loss by {cost.name}, {ratio} tokens per parameter"
+            title = f"Loss by {cost.name}, {ratio:g} tokens per parameter"
             drawings.append(curves(title, answer, (f"{cost.name}, {cost.unit}", "loss, nats"), dots))
     if not tables:
         return None
@@ -95,6 +97,18 @@ def section(records: Sequence[Record], report: Report) -> Section | None:
     )
     question = "At equal bytes and at equal time, which width wins?"
     return Section("fronts", question, [circumstances, *answers], tables, drawings)
+
+
+def _by_shape(own: Sequence[ProgramRecord]) -> dict[tuple[Shape | None, float | None], ProgramRecord]:
+    found: dict[tuple[Shape | None, float | None], ProgramRecord] = {}
+    for program in own:
+        same = found.setdefault((_shape(program), program.bits), program)
+        if same is not program and same.config is not None:
+            raise ValueError(
+                f"the report has two programs of one shape at {program.bits:g} bits, {same.name} and "
+                f"{program.name}; give one with one of them"
+            )
+    return found
 
 
 def _shape(program: ProgramRecord) -> Shape | None:
@@ -111,12 +125,13 @@ def _curve(
     line: Sequence[tuple[float, ProgramRecord]], cost: Cost, context: int
 ) -> list[tuple[float, float]]:
     """Cost and loss of each size, by rising cost."""
-    return sorted((cost.read(program, context), loss) for loss, program in line)
+    costs = [(cost.read(program, context), loss) for loss, program in line]
+    return sorted(point for point in costs if math.isfinite(point[0]))
 
 
-def _compare(curve: dict[float, list[tuple[float, float]]], cost: Cost, ratio: int) -> tuple[Table, str]:
+def _compare(curve: dict[float, list[tuple[float, float]]], cost: Cost, ratio: float) -> tuple[Table, str]:
     """Compare losses at the costs of the 4-bit programs; a width is left out where it was not measured."""
-    rows = [[f"{cost.name}, {cost.unit} ({ratio} tokens each)", *(f"{bits:g} bits" for bits in curve)]]
+    rows = [[f"{cost.name}, {cost.unit} ({ratio:g} tokens each)", *(f"{bits:g} bits" for bits in curve)]]
     wins: dict[float, int] = {}
     for x, _ in curve[_BASE]:
         losses = {bits: _at(points, x) for bits, points in curve.items()}
@@ -128,9 +143,8 @@ def _compare(curve: dict[float, list[tuple[float, float]]], cost: Cost, ratio: i
         rows.append([f"{x:{cost.format}}", *cells])
     compared = sum(wins.values())
     told = ", ".join(f"{bits:g} bits at {count} of {compared}" for bits, count in sorted(wins.items()))
-    return Table(rows), (
-        f"Lowest loss at equal {cost.name}, {ratio} tokens for each parameter: {told or 'nothing compares'}."
-    )
+    where = f"equal {cost.name}, {ratio:g} tokens for each parameter"
+    return Table(rows), f"Lowest loss at {where}: {told or 'nothing compares'}."
 
 
 def _at(points: Sequence[tuple[float, float]], x: float) -> float | None:

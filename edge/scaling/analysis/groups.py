@@ -67,6 +67,11 @@ def _without_seed(record: Record) -> str:
     return run_key(record.text, record.shape, training, record.post)
 
 
+def common_seeds(lines: Iterable[Iterable[Record]]) -> set[int]:
+    """Seeds that every one of several sets of runs has: means over others would compare luck."""
+    return set.intersection(*({record.training.seed for record in line} for line in lines))
+
+
 def way(record: Record) -> str:
     """Say how a model was quantised after training: "RTN, 3 bits" or "GPTQ, 3 bits, groups of 32"."""
     assert record.post is not None

@@ -17,14 +17,16 @@ _COUNTS = 2.0
 class Noise:
     """Standard deviations between seeds, in nats, of trained losses and of each way to quantise.
 
-    Runs with several seeds are pooled. A way that none of them was quantised in has the noise of training, or
-    that of its own losses where this is greater.
+    Runs with several seeds are pooled. A way that none of them was quantised in has the noise of training.
+
+    Attributes:
+        trained: of trained losses; None where no run has two seeds, and then every difference counts.
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
         several = [mean for mean in means(records) if len(mean.losses) > 1]
         trained = [mean for mean in several if mean.record.post is None]
-        self.trained = _pooled(mean.losses for mean in trained) or 0.0
+        self.trained = _pooled(mean.losses for mean in trained)
         ways: dict[str, list[Mean]] = {}
         for mean in several:
             if mean.record.post is not None:
@@ -32,21 +34,30 @@ class Noise:
         self._losses = {name: _pooled(mean.losses for mean in same) for name, same in ways.items()}
         self._damages = {name: _pooled(mean.damages for mean in same) for name, same in ways.items()}
 
+    @property
+    def words(self) -> str:
+        """Say what a difference was compared with: "by more than noise"."""
+        return "by more than noise" if self.trained is not None else "(its noise is not known)"
+
+    def between(self, seeds: int, others: int) -> float:
+        """The difference of two means of trained losses, over so many seeds, below which they are equal."""
+        return _margin(self.trained, seeds, others)
+
     def of_loss(self, one: Mean, other: Mean) -> float:
         """The difference of two losses, in nats, below which they count as equal."""
-        return _margin(self._deviation(self._losses, one), one, other)
+        return _margin(self._deviation(self._losses, one), len(one.losses), len(other.losses))
 
     def of_damage(self, one: Mean, other: Mean) -> float:
         """The difference of two damages, in nats, below which they count as equal."""
-        return _margin(self._deviation(self._damages, one), one, other)
+        return _margin(self._deviation(self._damages, one), len(one.losses), len(other.losses))
 
-    def _deviation(self, ways: dict[str, float | None], mean: Mean) -> float:
+    def _deviation(self, ways: dict[str, float | None], mean: Mean) -> float | None:
         own = None if mean.record.post is None else ways.get(way(mean.record))
         return self.trained if own is None else own
 
 
-def _margin(deviation: float, one: Mean, other: Mean) -> float:
-    return _COUNTS * deviation * math.sqrt(1 / len(one.losses) + 1 / len(other.losses))
+def _margin(deviation: float | None, seeds: int, others: int) -> float:
+    return 0.0 if deviation is None else _COUNTS * deviation * math.sqrt(1 / seeds + 1 / others)
 
 
 def _pooled(groups: Iterable[Sequence[float]]) -> float | None:

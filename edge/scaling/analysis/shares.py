@@ -5,28 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.scaling.analysis.charts import Dot, curves
-from edge.scaling.analysis.groups import Mean, means, size
+from edge.scaling.analysis.groups import Mean, common_seeds, group, means, size
 from edge.scaling.analysis.noise import Noise
 from edge.scaling.analysis.section import Section, Table
-from edge.scaling.laws.fraction import best_share
+from edge.scaling.laws.fraction import PARETOQ_SHARE, best_share
 from edge.scaling.records import Record
-
-#: ParetoQ's share (arXiv 2502.02631, figure 2).
-PARETOQ_SHARE = 0.1
 
 
 def section(records: Sequence[Record]) -> Section | None:
     """Answer with the best measured share for each size, token count and width."""
-    trained = means(
+    trained = [
         r for r in records
         if r.post is None and r.training.low_bit_tokens and r.training.method == "paretoq"
-        and r.training.activation_bits == r.training.kv_bits == 16
-    )  # fmt: skip
-    found: dict[tuple[float, int, int], list[Mean]] = {}
-    for mean in trained:
-        training = mean.record.training
-        found.setdefault((training.weight_bits, mean.record.parameters, training.tokens), []).append(mean)
-    found = {key: line for key, line in sorted(found.items()) if len(line) > 2}
+        and r.training.activation_bits == r.training.kv_bits == 16 and r.training.schedule == "cosine"
+    ]  # fmt: skip
+    lines = group(trained, lambda r: (r.training.weight_bits, r.parameters, r.training.tokens))
+    found = {key: line for key, runs in sorted(lines.items()) if len(line := _by_share(runs)) > 2}
     if not found:
         return None
     noise = Noise(records)
@@ -66,6 +60,12 @@ def section(records: Sequence[Record]) -> Section | None:
     return Section(
         "shares", "Which share of training belongs to low bits?", [answer], [Table(rows)], [picture]
     )
+
+
+def _by_share(runs: Sequence[Record]) -> list[Mean]:
+    """Means of each share, over the seeds that all shares have."""
+    seeds = common_seeds(group(runs, lambda record: record.training.low_bit_tokens).values())
+    return means(record for record in runs if record.training.seed in seeds)
 
 
 def _share(mean: Mean) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.scaling.analysis.charts import Dot, curves
-from edge.scaling.analysis.damage import quantized
+from edge.scaling.analysis.damage import STEP, quantized
 from edge.scaling.analysis.groups import series, size, way
 from edge.scaling.analysis.noise import Noise
 from edge.scaling.analysis.section import Section, Table
@@ -16,7 +16,7 @@ _SHOWN = ("RTN, 3 bits", "RTN, 2 bits", "GPTQ, 2 bits", "GPTQ, 2 bits, groups of
 
 
 def section(records: Sequence[Record]) -> Section | None:
-    """Answer with the series of token counts whose best is not the last, by more than noise."""
+    """Answer with the series of token counts that were better well before their last, by more than noise."""
     found = quantized(records)
     lines = series(found, lambda mean: (way(mean.record), mean.record.parameters))
     lines = {key: line for key, line in lines.items() if len(line) > 2}
@@ -26,7 +26,11 @@ def section(records: Sequence[Record]) -> Section | None:
     rows = [["", "parameters", "best at tokens each", "its loss", "most tokens each", "loss there"]]
     turned = []
     for (name, parameters), line in lines.items():
-        best, last = min(line, key=lambda mean: mean.loss), line[-1]
+        last = line[-1]
+        before = [m for m in line if STEP * m.record.training.tokens <= last.record.training.tokens]
+        if not before:
+            continue
+        best = min(before, key=lambda mean: mean.loss)
         if last.loss > best.loss + noise.of_loss(best, last):
             turned.append(name)
             ends = [cell for mean in (best, last) for cell in (f"{mean.ratio:.3g}", f"{mean.loss:.3f}")]
@@ -36,8 +40,8 @@ def section(records: Sequence[Record]) -> Section | None:
         which = ", ".join(sorted(set(turned)))
         answer = (
             f"Yes: in {len(turned)} of {len(lines)} series the quantised model was best before the last "
-            f"number of tokens, by more than noise: {which}. Elsewhere more tokens never hurt, up to "
-            f"{most:,.0f} for each parameter."
+            f"number of tokens, {noise.words}: {which}. Elsewhere the most tokens were best, or as good "
+            f"(up to {most:,.0f} for each parameter)."
         )
     else:
         answer = (

@@ -5,43 +5,57 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from edge.scaling.analysis.groups import size
+from edge.scaling.analysis.groups import common_seeds, group, size
+from edge.scaling.analysis.noise import Noise
 from edge.scaling.analysis.section import Section, Table
+from edge.scaling.laws.fraction import PARETOQ_SHARE
 from edge.scaling.records import Record, Shape
 
 #: Bits of weights, and the method that trained them.
 Width = tuple[float, str]
-SHARES = {"the last tenth": 0.1, "from scratch": 1.0}
+SHARES = {"the last tenth": PARETOQ_SHARE, "from scratch": 1.0}
 FULL: Width = (16.0, "full")
+#: Widths that a row needs, full precision among them.
+_LEAST_WIDTHS = 3
 
 
 @dataclass(frozen=True)
 class Row:
-    """Losses of one shape on one amount of text, by width; means of the seeds that all widths have."""
+    """Losses of one shape on one amount of text, by width.
+
+    Attributes:
+        losses: means over the seeds that all widths have.
+        seeds: how many these are.
+    """
 
     shape: Shape
     parameters: int
-    ratio: int
+    tokens: int
     losses: dict[Width, float]
+    seeds: int
+
+    @property
+    def ratio(self) -> float:
+        """Tokens per parameter in two digits, which is the same for sizes of one grid of a sweep."""
+        return float(f"{self.tokens / self.parameters:.2g}")
 
 
 def trained_at(records: Sequence[Record], share: float) -> list[Row]:
     """Rows of models whose last ``share`` of training was at low bits, small shapes first."""
-    found: dict[tuple[int, int, Shape], dict[Width, dict[int, float]]] = {}
-    for record in records:
-        training = record.training
-        if record.post is not None or not _is_plain(record, share):
-            continue
-        key = (record.parameters, round(training.tokens / record.parameters), record.shape)
-        seeds = found.setdefault(key, {}).setdefault((training.weight_bits, training.method), {})
-        seeds[training.seed] = record.loss
+    plain = [record for record in records if _is_plain(record, share)]
+    runs = group(plain, lambda record: (record.parameters, record.training.tokens, record.shape))
     rows = []
-    for (parameters, ratio, shape), widths in sorted(found.items(), key=lambda item: item[0][:2]):
-        common = set.intersection(*(set(seeds) for seeds in widths.values()))
-        if common and len(widths) > 2:
-            losses = {w: statistics.mean(seeds[seed] for seed in common) for w, seeds in widths.items()}
-            rows.append(Row(shape, parameters, ratio, losses))
+    for (parameters, tokens, shape), same in sorted(runs.items(), key=lambda item: item[0][:2]):
+        widths = group(same, lambda record: (record.training.weight_bits, record.training.method))
+        seeds = common_seeds(widths.values())
+        if seeds and len(widths) >= _LEAST_WIDTHS:
+            losses = {
+                width: statistics.mean(one.loss for one in found if one.training.seed in seeds)
+                for width, found in widths.items()
+            }
+            rows.append(Row(shape, parameters, tokens, losses, len(seeds)))
     return rows
 
 
@@ -49,7 +63,7 @@ def _is_plain(record: Record, share: float) -> bool:
     training = record.training
     has_share = training.low_bit_tokens == 0 or abs(training.low_bit_share - share) < 0.02
     is_weights = training.activation_bits == training.kv_bits == 16
-    return has_share and is_weights and training.schedule == "cosine"
+    return record.post is None and has_share and is_weights and training.schedule == "cosine"
 
 
 def words(width: Width) -> str:
@@ -60,7 +74,7 @@ def words(width: Width) -> str:
 
 def section(records: Sequence[Record]) -> Section | None:
     """Answer with the loss that each width adds to full precision, by the tokens per parameter."""
-    tables, answer = [], []
+    tables, answer, noise = [], [], Noise(records)
     for when, share in SHARES.items():
         found = [row for row in trained_at(records, share) if FULL in row.losses]
         if not found:
@@ -70,15 +84,20 @@ def section(records: Sequence[Record]) -> Section | None:
         for row in found:
             full = row.losses[FULL]
             added = [f"{row.losses[w] - full:+.3f}" if w in row.losses else "" for w in widths]
-            cells.append([size(row.parameters), str(row.ratio), f"{full:.3f}", *added])
+            cells.append([size(row.parameters), f"{row.ratio:g}", f"{full:.3f}", *added])
         tables.append(Table(cells))
-        ordered = sum(_is_ordered(row, widths) for row in found)
+        ordered = sum(_is_ordered(row, noise) for row in found)
         answer.append(
-            f"With low bits {when}, fewer bits never had the lower loss in {ordered} of {len(found)} rows."
+            f"With low bits {when}, no width had a lower loss than the next wider one, {noise.words}, in "
+            f"{ordered} of {len(found)} rows; full precision is the widest."
         )
     return Section("widths", "What does each width cost?", answer, tables) if tables else None
 
 
-def _is_ordered(row: Row, widths: Sequence[Width]) -> bool:
-    losses = [row.losses[width] for width in widths if width in row.losses]
-    return losses == sorted(losses)
+def _is_ordered(row: Row, noise: Noise) -> bool:
+    """Tell whether no width is better than the next wider one; of two methods the better one counts."""
+    best: dict[float, float] = {}
+    for (bits, _), loss in row.losses.items():
+        best[bits] = min(loss, best.get(bits, loss))
+    margin = noise.between(row.seeds, row.seeds)
+    return all(best[fewer] >= best[more] - margin for more, fewer in pairwise(sorted(best, reverse=True)))

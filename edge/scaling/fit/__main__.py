@@ -55,7 +55,7 @@ def constants_table(fitted: Fitted) -> Table:
         else ""
     )
     table = Table(
-        title=f"{fitted.name}: {law.title} ({law.source}); {fitted.records} records{left}",
+        title=f"{fitted.name}: {law.title} ({law.source}); {fitted.records} records, {fitted.schedule}{left}",
         title_justify="left",
     )
     for head in ("", "fitted", "9 of 10 lie in", *(f"published, {name}" for name in law.published)):
@@ -104,8 +104,9 @@ def main(argv: list[str] | None = None) -> int:
         console.print(constants_table(fitted))
         for sentence in fitted.at_bounds:
             console.print(f"warning: {sentence}", markup=False)
-    if fits:
-        console.print(errors_table(fits))
+    if not fits:
+        raise ValueError("no law was fitted: the records suffice for none, as said above")
+    console.print(errors_table(fits))
     if flags.output:
         write_fits(flags.output, fits)
         console.print(f"{flags.output}: {len(fits)} laws", markup=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +26,19 @@ class Data:
         measured: loss or damage [n], nats per token.
         model: a number [n] that records of one full-precision model share, those of its low-bit children too.
         left_out: records whose damage is too small to be seen.
+        schedule: of the learning rate, of all of them.
     """
 
     inputs: Inputs
     measured: Array
     model: Array
     left_out: int = 0
+    schedule: str = ""
 
     def __getitem__(self, where: Array | NDArray[np.bool_]) -> Data:
-        return Data(self.inputs[where], self.measured[where], self.model[where])
+        return replace(
+            self, inputs=self.inputs[where], measured=self.measured[where], model=self.model[where]
+        )
 
 
 def ways_of(law: Law, records: Sequence[Record]) -> list[str]:
@@ -54,7 +59,8 @@ def data_of(law: Law, records: Sequence[Record], way: str = "") -> Data:
     """Take the records that a law speaks of.
 
     A law of damage takes what was quantised after training in one way. A law of loss takes trained models,
-    and of them what its formula knows: full precision alone for the law of full precision.
+    and of them what its formula knows: full precision alone for the law of full precision. No law knows the
+    schedule of the learning rate, so that of most records is taken, and the others left out.
 
     Raises:
         ValueError: texts are mixed; too few records, or too few values of an input.
@@ -63,15 +69,23 @@ def data_of(law: Law, records: Sequence[Record], way: str = "") -> Data:
     if len(texts) > 1:
         raise ValueError(f"losses of other texts do not compare: {', '.join(texts)}; give records of one")
     if law.target == DAMAGE:
-        chosen = [r for r in records if r.post and way_of(r) == way and law.takes(r)]
-        kept = [record for record in chosen if record.damage >= LEAST_DAMAGE]
+        known = [r for r in records if r.post and way_of(r) == way and law.takes(r)]
     else:
-        chosen = kept = [record for record in records if record.post is None and law.takes(record)]
+        known = [r for r in records if r.post is None and law.takes(r)]
+    schedules = Counter(record.training.schedule for record in known).most_common(1)
+    schedule = schedules[0][0] if schedules else ""
+    chosen = kept = [record for record in known if record.training.schedule == schedule]
+    if law.target == DAMAGE:
+        kept = [record for record in chosen if record.damage >= LEAST_DAMAGE]
     keys: dict[str, int] = {}
     models = [keys.setdefault(_parent(record), len(keys)) for record in kept]
     measured = [record.damage if law.target == DAMAGE else record.loss for record in kept]
     data = Data(
-        Inputs.of(kept), np.array(measured, dtype=np.float64), np.array(models), len(chosen) - len(kept)
+        Inputs.of(kept),
+        np.array(measured, dtype=np.float64),
+        np.array(models),
+        len(chosen) - len(kept),
+        schedule,
     )
     _refuse_too_little(law.fitted(data.inputs), data)
     return data

@@ -53,6 +53,7 @@ def fit(
     }
     return Fitted(
         law=law.name, way=way, text=records[0].text, records=len(data.measured), left_out=data.left_out,
+        schedule=data.schedule,
         constants=constants, samples=[list(one.values()) for one in samples],
         at_bounds=_at_bounds(search, best.point),
         residuals=[float(q) for q in np.quantile(-search.residuals(best.point), _QUANTILES)],
@@ -91,7 +92,8 @@ def _held_out(law: Law, data: Data, starts: int, seed: int) -> dict[str, HeldOut
     found = {}
     for name, rank in order.items():
         values = rank()
-        is_out = values > np.quantile(values, 2 / 3)
+        border = np.quantile(values, 2 / 3)
+        is_out = values > border if (values > border).any() else values >= border
         kept, out = data[~is_out], data[is_out]
         if len(out.measured) < 2 or len(kept.measured) <= len(law.constants):
             continue

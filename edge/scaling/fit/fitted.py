@@ -52,6 +52,7 @@ class Fitted(Strict):
         law: name of its row.
         way: to quantise after training, as "gptq in rows"; empty for a law of loss.
         text: of the records; predictions compare with losses of this text alone.
+        schedule: of the learning rate, in all of them.
         records: how many were fitted, and ``left_out`` for damage too small to be seen.
         constants: by name.
         samples: constants of the resampled records, each in the order of ``constants``.
@@ -64,6 +65,7 @@ class Fitted(Strict):
     law: str
     way: str = ""
     text: str
+    schedule: str
     records: int
     left_out: int = 0
     constants: dict[str, Interval]

@@ -46,7 +46,7 @@ class Search:
         return {c.name: float(value) for c, value in zip(self.law.constants, values, strict=True)}
 
     def best(self, starts: int, seed: int) -> Found:
-        """Search from random starts, a tenth of which are drawn close to the best so far."""
+        """Descend from the best of many random points, ``starts`` of 20 times as many."""
         random = np.random.default_rng(seed)
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         points = middle + half * _INNER * random.uniform(-1, 1, (max(20 * starts, 200), len(middle)))

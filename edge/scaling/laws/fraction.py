@@ -12,6 +12,8 @@ import numpy as np
 from edge.scaling.laws.chinchilla import TERMS, terms
 from edge.scaling.laws.law import FULL_BITS, LOSS, Array, Constant, Constants, Inputs, Law, only_weights
 
+#: ParetoQ's share of low bits (arXiv 2502.02631, figure 2), at any size and width.
+PARETOQ_SHARE = 0.1
 #: f* = exp(-a / ln S), with a mean absolute error of .091.
 FRACTION_CONSTANT = 6.7297
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge.scaling.laws.chinchilla import TERMS, terms
-from edge.scaling.laws.law import LOSS, Array, Constant, Constants, Inputs, Law
+from edge.scaling.laws.law import LOSS, Array, Constant, Constants, Inputs, Law, only_weights
 from edge.scaling.records import Record
 
 _TERMS = {"A": 237.7042, "alpha": 0.3022, "B": 596.2490, "beta": 0.3022, "E": 1.9279}
@@ -32,9 +32,15 @@ def _formula(c: Constants, x: Inputs) -> Array:
     return terms(c, x.parameters, x.tokens) + damage(c, x)
 
 
-def _is_four_bits(record: Record) -> bool:
+def _has_groups(record: Record) -> bool:
     training = record.training
-    return training.weight_bits == 4 and training.low_bit_tokens == training.tokens
+    is_scratch = training.low_bit_tokens == training.tokens
+    return (
+        training.weight_bits == 4
+        and is_scratch
+        and training.weight_group is not None
+        and only_weights(record)
+    )
 
 
 GROUPS = Law(
@@ -43,7 +49,7 @@ GROUPS = Law(
         *TERMS, Constant("k", 1e-8, 1e6), Constant("gamma_N", -1.0, 3.0), Constant("gamma_D", -1.0, 3.0),
         Constant("gamma_G", 0.0, 5.0),
     ),
-    _formula, reads=("parameters", "tokens", "group"), takes=_is_four_bits,
+    _formula, reads=("parameters", "tokens", "group"), takes=_has_groups,
     published={
         name: _TERMS | dict(zip(("k", "gamma_N", "gamma_D", "gamma_G"), row, strict=True))
         for name, row in _ROWS.items()

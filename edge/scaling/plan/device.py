@@ -29,7 +29,7 @@ from edge.scaling.plan.amounts import (
 )
 from edge.scaling.plan.fit import Amounts, Costs, LeftOut, Row, fit_costs, leave_one_out, misfit, without
 from edge.scaling.plan.law import amount
-from edge.scaling.plan.programs import measured_programs
+from edge.scaling.plan.programs import measured_programs, refuse_one_shape
 from edge.scaling.plan.sizes import ProgramSize
 
 #: Sizes of a cache that are tried, bytes.
@@ -150,6 +150,8 @@ def fit_device(report: Report, source: str, threads: int | None) -> DeviceModel:
     for what, rows in {"decode": decode, "prefill": prefill}.items():
         if not rows:
             raise ValueError(f"{source} has no times of {what} with {threads} threads; measure it again")
+        of = {row.program for row in rows}
+        refuse_one_shape([p for p in programs if p.record.name in of], source, f" with {threads} threads")
     timed = [{row.program for row in rows} for rows in (decode, prefill, first_token, memory) if rows]
     grids = [p.grid for p in programs if all(p.record.name in names for names in timed)]
     sizes = [program.config.linear_parameters for program in programs]

@@ -49,6 +49,8 @@ class Costs:
 
 def fit_costs(rows: Sequence[Row]) -> Costs:
     """Find the costs whose sums have the least squares of relative errors (non-negative least squares)."""
+    if not rows:
+        return Costs({})  # which tells nothing
     names = list(dict.fromkeys(name for row in rows for name in row.amounts))
     wholes = np.array([row.whole for row in rows])
     table = np.array([[row.amounts.get(name, 0.0) for name in names] for row in rows]) / wholes[:, None]

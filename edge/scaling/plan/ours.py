@@ -8,13 +8,13 @@ from edge.formats import FULL_PRECISION
 from edge.model.config import ModelConfig
 from edge.scaling.fit.fitted import Fitted, read_fits
 from edge.scaling.laws import Inputs
-from edge.scaling.laws.fraction import best_share
+from edge.scaling.laws.fraction import PARETOQ_SHARE, best_share
 from edge.scaling.laws.ours import OURS
 from edge.scaling.plan.law import FROM_SCRATCH, FULL, Case, Loss, TrainingPlan, range_words
 
 #: Fits that come with the project.
 FITS = Path(__file__).parents[1] / "fits"
-PARETOQ_SHARE = TrainingPlan("last 10 %", "arXiv 2502.02631, figure 2", 0.1)
+_LAST_TENTH = TrainingPlan("last 10 %", "arXiv 2502.02631, figure 2", PARETOQ_SHARE)
 
 
 class OwnFit:
@@ -41,7 +41,7 @@ class OwnFit:
         if f"C_{bits:g}" not in self.fitted.constants:
             return []
         parameters = Case(config, bits, tokens, FROM_SCRATCH).parameters
-        shares = [PARETOQ_SHARE, FROM_SCRATCH]
+        shares = [_LAST_TENTH, FROM_SCRATCH]
         if tokens > parameters * bits / 8:  # S > 1, else the formula has no share
             share = float(best_share(tokens, parameters, bits))
             words = f"last {100 * share:.0f} %"

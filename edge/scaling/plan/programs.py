@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -60,12 +61,21 @@ def measured_programs(report: Report, source: str) -> list[Measured]:
         )
     commonest = Counter(each.kv_cache for each in found).most_common(1)[0][0]
     alike = [each for each in found if each.kv_cache == commonest]
-    if len({_layers_and_width(each.config) for each in alike}) < 2:
-        raise ValueError(
-            f"{source} has programs of one shape, {alike[0].record.model}, and costs of others need two at "
-            "least; measure more, as in python -m edge.latency --sizes 125M,350M --random-weights"
-        )
+    refuse_one_shape(alike, source)
     return alike
+
+
+def refuse_one_shape(programs: Sequence[Measured], source: str, threads: str = "") -> None:
+    """Raise ValueError unless two programs differ in depth or width.
+
+    Args:
+        threads: words for those that the programs ran with, or nothing.
+    """
+    if len({_layers_and_width(each.config) for each in programs}) < 2:
+        raise ValueError(
+            f"{source} has programs of one shape{threads}, {programs[0].record.model}, and costs of others "
+            "need two at least; measure more, as in python -m edge.latency --sizes 125M,350M --random-weights"
+        )
 
 
 def _layers_and_width(config: ModelConfig) -> tuple[int, int]:

@@ -39,7 +39,9 @@ class SweepFlags:
     """Flags of ``python -m edge.scaling.sweep``."""
 
     plan: Path = flag("JSON file that names the runs")
-    output: Path = flag("directory for records.jsonl, and for models while they are needed")
+    output: Path = flag(
+        "directory for records.jsonl, and for the models in full precision, which others start from"
+    )
     workers: int = flag("runs at a time, each on one core", default=os.cpu_count() or 1)
     hours: float = flag("start no run that would end later than so many hours from now", default=math.inf)
     predict: bool = flag("print the prediction, and run nothing", default=False)
@@ -57,7 +59,8 @@ def room_of(plan: Plan, directory: Path) -> Room:
     Raises:
         ValueError: a text is missing or too short.
     """
-    path = directory / "tokenizer" / TOKENIZER
+    made_from = f"{plan.text.tokenizer_data} {plan.text.vocab_size}"
+    path = directory / "tokenizer" / hashlib.sha256(made_from.encode()).hexdigest()[:8] / TOKENIZER
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with staged_file(path) as staged:
@@ -95,17 +98,16 @@ def main(argv: list[str] | None = None) -> int:
         flags.output.mkdir(parents=True, exist_ok=True)
         room, tasks, records = room_of(plan, flags.output), plan.tasks(), flags.output / RECORDS
         done = read_records([records]) if records.is_file() else []
-        losses = {record.key: record.loss for record in done if record.text == room.text}
+        keys = {record.key for record in done if record.text == room.text}
         costs = Costs([task.shape for task in tasks], plan.batch_size, plan.context, room.loss_tokens)
-        sweep = Sweep(room, tasks, {task: costs.seconds(task) for task in tasks}, losses, records)
+        sweep = Sweep(room, tasks, {task: costs.seconds(task) for task in tasks}, keys, records)
         _announce(tasks, sweep, flags.workers, console)
         if not flags.predict:
             count = len(sweep.waiting)
 
             def say(sentence: str) -> None:
-                ended = count - len(sweep.waiting)
                 left = sweep.total * sweep.pace / flags.workers / 3600
-                console.print(f"[{ended}/{count}, {left:.1f} h left] {sentence}", markup=False)
+                console.print(f"[{sweep.ended}/{count}, {left:.1f} h left] {sentence}", markup=False)
 
             with processes(flags.workers) as pool:
                 sweep.go(pool, flags.workers, started + flags.hours * 3600, say)

@@ -54,6 +54,10 @@ class Room:
     def model(self, task: TrainTask) -> Path:
         return self.directory / "models" / task.name
 
+    def is_trained(self, task: TrainTask) -> bool:
+        """Whether the model is there, its loss with it."""
+        return (self.model(task) / _LOSS).is_file()
+
 
 def run(task: Task, room: Room) -> Record:
     """Train or quantise, measure, and return the record.

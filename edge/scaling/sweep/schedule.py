@@ -40,7 +40,7 @@ class Sweep:
     Args:
         tasks: parents before what starts from them.
         seconds: predicted for each task.
-        losses: of the tasks that are recorded, by key.
+        done: keys of the tasks that are recorded.
         records: the file that records are appended to.
     """
 
@@ -49,15 +49,16 @@ class Sweep:
         room: Room,
         tasks: Sequence[Task],
         seconds: dict[Task, float],
-        losses: dict[str, float],
+        done: set[str],
         records: Path,
     ) -> None:
-        self.room, self.seconds, self.losses, self.records = room, seconds, losses, records
+        self.room, self.seconds, self.done, self.records = room, seconds, done, records
         self.failures: dict[Task, str] = {}
         left = [task for task in tasks if not self._is_done(task) or self._is_needed(task, tasks)]
         self.waiting = sorted(left, key=self._rank)
         self.total = sum(self.seconds[task] for task in self.waiting)
         self.measured = self.predicted = 0.0
+        self.ended = 0
 
     def go(self, pool: Executor, workers: int, until: float, say: Callable[[str], None]) -> None:
         """Run what is left, ``workers`` at a time; start nothing that would not end before ``until``.
@@ -85,11 +86,11 @@ class Sweep:
         return self.measured / self.predicted if self.predicted else 1.0
 
     def _is_done(self, task: Task) -> bool:
-        return task.key(self.room.text) in self.losses
+        return task.key(self.room.text) in self.done
 
     def _is_needed(self, task: Task, tasks: Sequence[Task]) -> bool:
         """Whether a recorded model was removed, and something still starts from it."""
-        if not isinstance(task, TrainTask) or self.room.model(task).is_dir():
+        if not isinstance(task, TrainTask) or self.room.is_trained(task):
             return False
         return any(other.parent == task and not self._is_done(other) for other in tasks)
 
@@ -101,25 +102,34 @@ class Sweep:
         blocked = running | set(self.waiting)
         for task in self.waiting:
             if task.parent in self.failures:
-                self.failures[task] = "what it starts from failed"
+                self._leave_out(task)
             elif task.parent not in blocked and time.monotonic() + self.pace * self.seconds[task] <= until:
                 self.waiting.remove(task)
                 return task
         self.waiting = [task for task in self.waiting if task not in self.failures]
         return None
 
+    def _leave_out(self, task: Task) -> None:
+        if task not in self.failures:
+            self.failures[task] = "what it starts from failed"
+            self.total -= self.seconds[task]
+            self.ended += 1
+
     def _end(self, task: Task, future: Future[Record], say: Callable[[str], None]) -> None:
         self.total -= self.seconds[task]
+        self.ended += 1
+        failed = self.room.directory / "failed" / f"{task.name}.txt"
         try:
             record = future.result()
         except ValueError as error:  # the run diverged: what it says is of use, and the others go on
             self.failures[task] = str(error)
-            write_text(self.room.directory / "failed" / f"{task.name}.txt", f"{error}\n")
+            write_text(failed, f"{error}\n")
             say(f"failed: {task.title}: {error}")
             return
+        failed.unlink(missing_ok=True)
         self.measured += record.seconds
         self.predicted += self.seconds[task]
         if not self._is_done(task):
             append_record(self.records, record)
-            self.losses[record.key] = record.loss
+            self.done.add(record.key)
         say(f"{task.title}: loss {record.loss:.4f}, {record.seconds:.0f} s")
