@@ -52,7 +52,7 @@ def own_fit(tmp_path, ranges=None):
         "gamma_D": 0.1, "gamma_N": 0.1, "gamma_Q": 0.05,
     }  # fmt: skip
     fitted = Fitted(
-        law="ours", text="a text", records=60,
+        law="ours", text="a text", schedule="cosine", records=60,
         constants={name: Interval(value=v, low=v, high=v) for name, v in values.items()},
         samples=[list(values.values())], at_bounds=[], residuals=[-0.02, 0.0, 0.02],
         held_out={"largest": HeldOut(records=20, relative_error=0.004, r2=0.9)},
