@@ -8,13 +8,13 @@ import pytest
 
 from edge.latency.schema import DecodeSample, ProgramRecord, Report, Run, Settings
 from edge.model.config import ModelConfig
-from edge.scaling.analysis import damage, factors, fronts, noise, schedules, shares, turning, widths
+from edge.scaling.analysis import combined, damage, factors, fronts, noise, schedules, shares, turning, widths
 from edge.scaling.analysis.__main__ import main
 from edge.scaling.fit.fit import fit
 from edge.scaling.fit.fitted import FitFile, write_fits
 from edge.scaling.laws import LAWS
 from edge.scaling.records import PostQuantization
-from runtime_tests.scaling.some_records import record, write_records
+from runtime_tests.scaling.some_records import PARAMETERS, record, write_records
 from runtime_tests.scaling.synthetic import made_by, true_constants
 
 
@@ -149,6 +149,27 @@ def test_widths_compare_the_seeds_that_all_have():
         ["low bits the last tenth", "tokens each", "full precision", "8 by minmax", "4", "4 by minmax"],
         ["55.5 K", "18", "3.000", "+0.200", "+0.100", "+0.300"],
     ]
+
+
+def test_parts_together_and_alone():
+    """Costs of .1 and .2 nats where parameters reduce .5: sum .3, product .5 (1.2 * 1.4 - 1) = .34."""
+    law = LAWS["full"]
+    full = fit(law, made_by(law, true_constants(law), 0.0, 0), 1, 1)
+    constants = full.constants | {
+        "A": full.constants["A"].model_copy(update={"value": 0.5 * PARAMETERS**0.5}),
+        "alpha": full.constants["alpha"].model_copy(update={"value": 0.5}),
+    }
+    fits = FitFile(fits=[full.model_copy(update={"constants": constants})])
+    low = {"low_bit_tokens": 1_000_000, "method": "paretoq"}
+    runs = [
+        record(3.0), record(3.1, weight_bits=4.0, **low), record(3.2, activation_bits=4.0, **low),
+        record(3.33, weight_bits=4.0, activation_bits=4.0, **low),
+        record(4.0, weight_bits=2.0, kv_bits=4.0, **low),  # 2 bits alone are missing
+    ]  # fmt: skip
+    found = combined.section(runs, fits)
+    assert found.tables[0].rows[1:] == [["55.5 K", "4", "4", "16", "+0.330", "+0.300", "+0.340"]]
+    assert "was 0.030 nats off in the median, and their product 0.010." in found.answer[0]
+    assert combined.section(runs, FitFile(fits=[])) is None
 
 
 def test_laws_compare_where_they_were_fitted_to_the_same_runs():

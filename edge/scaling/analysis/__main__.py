@@ -16,6 +16,7 @@ from edge.latency.report.svg import as_file
 from edge.latency.report.words import count
 from edge.latency.schema import read_report
 from edge.scaling.analysis import (
+    combined,
     damage,
     exponents,
     factors,
@@ -36,7 +37,9 @@ QUESTIONS: tuple[Callable[[Sequence[Record]], Section | None], ...] = (
     noise.section, widths.section, damage.section, turning.section, schedules.section, shares.section,
 )  # fmt: skip
 #: Questions that fitted laws answer.
-FIT_QUESTIONS: tuple[Callable[[FitFile], Section | None], ...] = (exponents.section, factors.section)
+FIT_QUESTIONS: tuple[Callable[[Sequence[Record], FitFile], Section | None], ...] = (
+    combined.section, lambda _, fits: exponents.section(fits), lambda _, fits: factors.section(fits),
+)  # fmt: skip
 RESULTS = "README.md"
 
 
@@ -87,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     if others := {fitted.text for fitted in fits.fits} - texts:
         raise ValueError(f"{flags.fits} was fitted to losses of {others.pop()}, not of {texts.pop()}")
     sections = [found for question in QUESTIONS if (found := question(records))]
-    sections += [found for question in FIT_QUESTIONS if (found := question(fits))]
+    sections += [found for question in FIT_QUESTIONS if (found := question(records, fits))]
     command = f"python -m edge.scaling.analysis --records {flags.records} --output {flags.output}"
     command += f" --fits {flags.fits}" if flags.fits else ""
     if flags.device:
