@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from edge.cli import parse_flags
@@ -19,7 +20,9 @@ from edge.latency.schema import read_report, write_report
 from edge.model.config import MOBILELLM
 from edge.model.shapes import parse_shape
 from edge.quantize.flags import QuantizeFlags
-from edge.scaling.fit.fitted import Fitted, HeldOut, Interval, write_fits
+from edge.scaling.fit.data import data_of
+from edge.scaling.fit.fitted import Fitted, HeldOut, Interval, read_fits, write_fits
+from edge.scaling.laws import LAWS
 from edge.scaling.laws.law import INPUTS
 from edge.scaling.plan.__main__ import PlanFlags, main
 from edge.scaling.plan.commands import commands
@@ -27,10 +30,12 @@ from edge.scaling.plan.device import fit_device
 from edge.scaling.plan.law import AFTERWARDS, FROM_SCRATCH, FULL, Case, Loss, TrainingPlan
 from edge.scaling.plan.laws import open_law
 from edge.scaling.plan.limits import Limits, Need, parse_bytes, parse_seconds
+from edge.scaling.plan.ours import OWN_FITS
 from edge.scaling.plan.schema import Plan
 from edge.scaling.plan.search import Choice, Work, fitting, programs, ranked
 from edge.scaling.plan.shapes import candidate_shapes
 from edge.scaling.plan.sizes import program_size
+from edge.scaling.records import read_records
 from edge.training.arguments import parse as parse_training
 from export.to_pte import ExportFlags
 from runtime_tests.scaling.kept_reports import ZEN3, ZEN5
@@ -261,6 +266,20 @@ def test_nothing_fits_names_the_limit_that_the_nearest_program_misses_most():
     assert fitting(found, replace(limits, max_bytes=fewest.need.file_bytes)) == [
         each for each in found if each.need.file_bytes == fewest.need.file_bytes
     ]
+
+
+def test_the_own_fit_is_of_the_own_records():
+    """Records that were added without fitting again would be found here."""
+    records = read_records([OWN_FITS.with_name("records.jsonl")])
+    fits = read_fits(OWN_FITS).fits
+    assert {fitted.text for fitted in fits} == {record.text for record in records}
+    for fitted in fits:
+        data = data_of(LAWS[fitted.law], records, fitted.way)
+        assert (fitted.records, fitted.schedule) == (len(data.measured), data.schedule)
+        residuals = np.log(data.measured) - np.log(fitted.predict(data.inputs))
+        kept = (fitted.residuals[0], fitted.residuals[-1])
+        assert (residuals.min(), residuals.max()) == pytest.approx(kept, abs=1e-4)
+    assert "fitted to" in open_law("ours", None, None).source
 
 
 def test_a_law_without_anything_to_say_is_refused():

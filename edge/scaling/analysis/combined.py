@@ -1,8 +1,8 @@
 """Compare what several low-bit parts cost together with what each costs alone.
 
 Where bits of weights, activations and KV cache shrink the parameters that count by factors (arXiv
-2411.04330), costs a, b and c of the loss make T ((1 + a / T) (1 + b / T) (1 + c / T) - 1) together; T = A / N^alpha is the
-part of the loss that parameters reduce, by the fit in full precision.
+2411.04330), costs a, b and c of the loss make T ((1 + a / T) (1 + b / T) (1 + c / T) - 1) together. T is the
+part of the loss that parameters reduce, A / N^alpha by the fit in full precision.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from edge.scaling.laws.fraction import PARETOQ_SHARE, best_share
 from edge.scaling.laws.ours import OURS
 from edge.scaling.plan.law import FROM_SCRATCH, FULL, Case, Loss, TrainingPlan, range_words
 
-#: Fits that come with the project.
-FITS = Path(__file__).parents[1] / "fits"
+#: Fits to the project's own runs.
+OWN_FITS = Path(__file__).parents[1] / "results" / "fits.json"
 _LAST_TENTH = TrainingPlan("last 10 %", "arXiv 2502.02631, figure 2", PARETOQ_SHARE)
 
 
@@ -63,14 +63,7 @@ def open_fit(path: Path | None) -> OwnFit:
     """Open a file of fits; None is the project's own.
 
     Raises:
-        ValueError: there is none, or not of this law.
+        ValueError: it is missing, or has no fit of this law.
     """
-    if path is None:
-        own = sorted(FITS.glob("*.json"))
-        if not own:
-            raise ValueError(
-                f"--law {OURS.name} needs a --fit, and the project brings none; make one with "
-                f"python -m edge.scaling.fit --records RECORDS --law {OURS.name} --output fit.json"
-            )
-        path = own[0]
+    path = path or OWN_FITS
     return OwnFit(path, read_fits(path).law(OURS.name))
