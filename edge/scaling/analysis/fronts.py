@@ -85,7 +85,7 @@ def section(records: Sequence[Record], report: Report) -> Section | None:
             table, answer = _compare(curve, cost, ratio)
             answers.append(answer)
             tables.append(table)
-            dots = [Dot(x, y, f"{bits:g} bits") for bits, points in curve.items() for x, y in points]
+            dots = [Dot(x, y, _words(bits)) for bits, points in curve.items() for x, y in points]
             title = f"Loss by {cost.name}, {ratio:g} tokens per parameter"
             drawings.append(curves(title, answer, (f"{cost.name}, {cost.unit}", "loss, nats"), dots))
     if not tables:
@@ -131,7 +131,7 @@ def _curve(
 
 def _compare(curve: dict[float, list[tuple[float, float]]], cost: Cost, ratio: float) -> tuple[Table, str]:
     """Compare losses at the costs of the 4-bit programs; a width is left out where it was not measured."""
-    rows = [[f"{cost.name}, {cost.unit} ({ratio:g} tokens each)", *(f"{bits:g} bits" for bits in curve)]]
+    rows = [[f"{cost.name}, {cost.unit} ({ratio:g} tokens each)", *(_words(bits) for bits in curve)]]
     wins: dict[float, int] = {}
     for x, _ in curve[_BASE]:
         losses = {bits: _at(points, x) for bits, points in curve.items()}
@@ -142,9 +142,13 @@ def _compare(curve: dict[float, list[tuple[float, float]]], cost: Cost, ratio: f
         cells = ["" if (loss := losses[bits]) is None else f"{loss:.3f}" for bits in curve]
         rows.append([f"{x:{cost.format}}", *cells])
     compared = sum(wins.values())
-    told = ", ".join(f"{bits:g} bits at {count} of {compared}" for bits, count in sorted(wins.items()))
+    told = ", ".join(f"{_words(bits)} at {count} of {compared}" for bits, count in sorted(wins.items()))
     where = f"equal {cost.name}, {ratio:g} tokens for each parameter"
     return Table(rows), f"Lowest loss at {where}: {told or 'nothing compares'}."
+
+
+def _words(bits: float) -> str:
+    return "1 bit" if bits == 1 else f"{bits:g} bits"
 
 
 def _at(points: Sequence[tuple[float, float]], x: float) -> float | None:
