@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from edge.latency.report.svg import COLOURS, SHAPES, Drawing, draw
+from edge.latency.report.svg import COLOURS, SHAPES, Drawing, draw, legend
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ def curves(
             "field": "y", "type": "quantitative", "title": axes[1],
             "scale": {"type": "log"} if log_y else {"zero": False},
         },
-        "color": {"field": "line", "type": "nominal", "scale": colours},
-        "shape": {"field": "line", "type": "nominal", "scale": shapes},
+        "color": {"field": "line", "type": "nominal", "scale": colours, "legend": legend(lines)},
+        "shape": {"field": "line", "type": "nominal", "scale": shapes, "legend": legend(lines)},
     }  # fmt: skip
     plot = {
         "mark": {"type": "line", "point": {"filled": False, "size": 30}, "strokeWidth": 1.2},
