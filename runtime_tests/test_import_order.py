@@ -12,6 +12,7 @@ ORDER = (
     "edge.cli",
     "edge.quiet",
     "edge.files",
+    "edge.schema",
     "edge.text",
     "edge.formats",
     "edge.ops",
