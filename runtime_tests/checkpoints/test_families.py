@@ -197,8 +197,8 @@ def test_executorchs_own_runner_writes_the_same_text(family: str, tmp_path: Path
 @pytest.mark.parametrize("family", ["qwen3", "olmo2", "gemma2-caps"])
 @pytest.mark.parametrize("recipe", ["xnnpack-8da4w", "fp32"])
 def test_other_kernels(family: str, recipe: str, tmp_path: Path) -> None:
-    head_dim = None if family == "olmo2" else 16
-    save_family(family, tmp_path / "model", hidden_size=64, intermediate_size=64, head_dim=head_dim)
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "head_dim": None if family == "olmo2" else 16}
+    save_family(family, tmp_path / "model", num_hidden_layers=2, **sizes)  # of each kind of layer one
     bits = "4" if recipe.startswith("xnnpack") else "16"
     words = ("--bits", bits, "--recipe", recipe, "--model", tmp_path / "model", "--output", tmp_path / "out")
     assert to_pte.main([str(word) for word in words]) == 0
