@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
             count = len(sweep.waiting)
 
             def say(sentence: str) -> None:
-                left = sweep.total * sweep.pace / flags.workers / 3600
+                left = max(0.0, sweep.total) * sweep.pace / flags.workers / 3600
                 console.print(f"[{sweep.ended}/{count}, {left:.1f} h left] {sentence}", markup=False)
 
             with processes(flags.workers) as pool:
