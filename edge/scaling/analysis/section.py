@@ -25,7 +25,7 @@ class Section:
 
     Attributes:
         name: of its pictures' files.
-        answer: sentences whose figures were computed from the records.
+        answer: its parts, sentences whose figures were computed from the records.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Section:
         pictures = [f"![{drawing.title}]({name})" for name, drawing in self.pictures().items()]
         parts = [
             f"## {self.question}",
-            " ".join(self.answer),
+            self.answer[0] if len(self.answer) == 1 else "\n".join(f"- {each}" for each in self.answer),
             *(t.markdown().rstrip() for t in self.tables),
             *pictures,
         ]
