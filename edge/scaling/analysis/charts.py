@@ -20,12 +20,14 @@ class Dot:
 
 def curves(
     title: str, finding: str, axes: tuple[str, str], dots: Sequence[Dot], log_y: bool = False
-) -> Drawing:
-    """Draw a line for each name, in a row of panels; x is logarithmic.
+) -> list[Drawing]:
+    """Draw a line for each name, in a row of panels, x logarithmic: one picture, or none without dots.
 
     Args:
         axes: words of the horizontal and the vertical axis.
     """
+    if not dots:
+        return []
     lines = list(dict.fromkeys(dot.line for dot in dots))
     colours = {"domain": lines, "range": [COLOURS[i % len(COLOURS)] for i in range(len(lines))]}
     shapes = {"domain": lines, "range": [SHAPES[i % len(SHAPES)] for i in range(len(lines))]}
@@ -49,7 +51,7 @@ def curves(
     values = {"values": [asdict(dot) for dot in dots]}
     panels = list(dict.fromkeys(dot.panel for dot in dots))
     if panels == [""]:
-        return draw(title, finding, {"data": values, **plot})
+        return [draw(title, finding, {"data": values, **plot})]
     facet = {"field": "panel", "type": "nominal", "title": None, "sort": panels}
     spec = {"data": values, "facet": facet, "columns": 2, "spec": {**plot, "width": 150, "height": 130}}
-    return draw(title, finding, spec)
+    return [draw(title, finding, spec)]

@@ -57,5 +57,5 @@ def section(records: Sequence[Record]) -> Section | None:
         and mean.damage > 0
     ]
     axes = ("tokens per parameter", "nats added")
-    picture = curves("Damage of quantising after training", answer, axes, dots, log_y=True)
-    return Section("damage", "Does damage grow with the tokens?", [answer], [Table(rows)], [picture])
+    pictures = curves("Damage of quantising after training", answer, axes, dots, log_y=True)
+    return Section("damage", "Does damage grow with the tokens?", [answer], [Table(rows)], pictures)

@@ -87,7 +87,7 @@ def section(records: Sequence[Record], report: Report) -> Section | None:
             tables.append(table)
             dots = [Dot(x, y, _words(bits)) for bits, points in curve.items() for x, y in points]
             title = f"Loss by {cost.name}, {ratio:g} tokens per parameter"
-            drawings.append(curves(title, answer, (f"{cost.name}, {cost.unit}", "loss, nats"), dots))
+            drawings += curves(title, answer, (f"{cost.name}, {cost.unit}", "loss, nats"), dots)
     if not tables:
         return None
     circumstances = (

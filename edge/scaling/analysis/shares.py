@@ -54,11 +54,11 @@ def section(records: Sequence[Record]) -> Section | None:
         for (bits, parameters, tokens), line in found.items()
         for mean in line
     ]
-    picture = curves(
+    pictures = curves(
         "Loss by the share of low-bit tokens", answer, ("share of the tokens", "loss, nats"), dots
     )
     return Section(
-        "shares", "Which share of training belongs to low bits?", [answer], [Table(rows)], [picture]
+        "shares", "Which share of training belongs to low bits?", [answer], [Table(rows)], pictures
     )
 
 

@@ -54,6 +54,6 @@ def section(records: Sequence[Record]) -> Section | None:
         if name in _SHOWN
         for mean in line
     ]
-    picture = curves("Loss after quantising", answer, ("tokens per parameter", "loss, nats"), dots)
+    pictures = curves("Loss after quantising", answer, ("tokens per parameter", "loss, nats"), dots)
     tables = [Table(rows)] if turned else []
-    return Section("turning", "Is there a point beyond which pretraining hurts?", [answer], tables, [picture])
+    return Section("turning", "Is there a point beyond which pretraining hurts?", [answer], tables, pictures)
