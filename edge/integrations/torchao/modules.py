@@ -25,7 +25,7 @@ class PreparedLinear(QATLinear):
         self.bias = linear.bias
 
     def quantized(self) -> QuantizedWeight:
-        """The weight that the forward pass computes with, rounded in the same dtype as there."""
+        """Quantise the weight as the forward pass does, in the same dtype as there."""
         dtype = torch.result_type(self.weight, self.alpha)
         if dtype == torch.float32:
             return super().quantized()

@@ -32,7 +32,7 @@ _forms = WeakTensorKeyDictionary()
 
 
 def form_of(packed: Tensor) -> GpuWeight | Tensor:
-    """The form of a packed table [bytes] on its device; made anew only if the table was written to."""
+    """Find the form of a packed table [bytes] on its device; it is made anew only if the table was written to."""
     version = 0 if packed.is_inference() else packed._version
     kept = _forms.get(packed)
     if kept is None or kept.version != version:
@@ -52,7 +52,7 @@ def _made(packed: Tensor) -> GpuWeight | Tensor:
 
 
 def dequantized(packed: Tensor) -> Tensor:
-    """The weight [rows, columns] float32 of a packed table, on its device."""
+    """Dequantise a packed table to a weight [rows, columns] float32, on its device."""
     form = form_of(packed)
     return form.dequantize() if isinstance(form, GpuWeight) else form.float().clone()
 

@@ -74,7 +74,7 @@ class GpuWeight:
         return QuantizedWeight(codes, scale, zero, self.encoding, self.group_size, scale_dtype=dtype)
 
     def dequantize(self) -> Tensor:
-        """The weight [n, k] float32, where the codes lie."""
+        """Compute the weight [n, k] float32, where the codes lie."""
         zero = self.zero
         codes = codes_from_words(self.words, self.k, self.bits)
         scale = self.scale.float()

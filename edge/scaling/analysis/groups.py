@@ -68,7 +68,7 @@ def _without_seed(record: Record) -> str:
 
 
 def common_seeds(lines: Iterable[Iterable[Record]]) -> set[int]:
-    """Seeds that every one of several sets of runs has: means over others would compare luck."""
+    """Find the seeds that every one of several sets of runs has: means over others would compare luck."""
     return set.intersection(*({record.training.seed for record in line} for line in lines))
 
 

@@ -40,15 +40,15 @@ class Noise:
         return "by more than noise" if self.trained is not None else "(its noise is not known)"
 
     def between(self, seeds: int, others: int) -> float:
-        """The difference of two means of trained losses, over so many seeds, below which they are equal."""
+        """Compute the difference of means of trained losses, over so many seeds, below which they are equal."""
         return _margin(self.trained, seeds, others)
 
     def of_loss(self, one: Mean, other: Mean) -> float:
-        """The difference of two losses, in nats, below which they count as equal."""
+        """Compute the difference of two losses, in nats, below which they count as equal."""
         return _margin(self._deviation(self._losses, one), len(one.losses), len(other.losses))
 
     def of_damage(self, one: Mean, other: Mean) -> float:
-        """The difference of two damages, in nats, below which they count as equal."""
+        """Compute the difference of two damages, in nats, below which they count as equal."""
         return _margin(self._deviation(self._damages, one), len(one.losses), len(other.losses))
 
     def _deviation(self, ways: dict[str, float | None], mean: Mean) -> float | None:

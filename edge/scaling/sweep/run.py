@@ -55,7 +55,7 @@ class Room:
         return self.directory / "models" / task.name
 
     def is_trained(self, task: TrainTask) -> bool:
-        """Whether the model is there, its loss with it."""
+        """Tell whether the model is there, its loss with it."""
         return (self.model(task) / _LOSS).is_file()
 
 
