@@ -32,7 +32,7 @@ _forms = WeakTensorKeyDictionary()
 
 
 def form_of(packed: Tensor) -> GpuWeight | Tensor:
-    """Find the form of a packed table [bytes] on its device; it is made anew only if the table was written to."""
+    """Find the form of a packed table [bytes] on its device, made anew only if the table was written to."""
     version = 0 if packed.is_inference() else packed._version
     kept = _forms.get(packed)
     if kept is None or kept.version != version:

@@ -40,7 +40,7 @@ class Noise:
         return "by more than noise" if self.trained is not None else "(its noise is not known)"
 
     def between(self, seeds: int, others: int) -> float:
-        """Compute the difference of means of trained losses, over so many seeds, below which they are equal."""
+        """Compute the difference of means of trained losses, over so many seeds, that counts as none."""
         return _margin(self.trained, seeds, others)
 
     def of_loss(self, one: Mean, other: Mean) -> float:
