@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,3 +27,15 @@ def dequantize(packed: Tensor, rows: int, columns: int) -> Tensor:
 @dequantize.register_fake
 def _(packed: Tensor, rows: int, columns: int) -> Tensor:
     return packed.new_empty([rows, columns], dtype=torch.float32)
+
+
+def keep_weight(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+    """Keep what ``input_gradient`` needs of a product (x [..., k], packed [bytes], rows)."""
+    ctx.save_for_backward(inputs[1])
+    ctx.columns = inputs[0].shape[-1]
+
+
+def input_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    """Compute the gradient of a product's input; it passes straight through the rounding of activations."""
+    weight = dequantize(ctx.saved_tensors[0], grad.shape[-1], ctx.columns)
+    return grad @ weight.to(grad.dtype), None, None

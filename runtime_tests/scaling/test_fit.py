@@ -97,7 +97,7 @@ def test_bounds_that_were_hit_are_said():
 
 
 def test_one_schedule_is_fitted():
-    """Those of most records: no law knows what another schedule does to the loss."""
+    """Take the schedule of most records: no law knows what another does to the loss."""
     law = LAWS["full"]
     runs = made_by(law, true_constants(law), 0.0, seed=0)
     constant = [

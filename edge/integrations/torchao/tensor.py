@@ -10,7 +10,7 @@ from torch import Tensor
 from torchao.utils import TorchAOBaseTensor
 
 from edge.formats.weight import QuantizedWeight
-from edge.ops.dequantize import HAS_TRITON, dequantize
+from edge.ops.dequantize import HAS_TRITON, dequantize, input_gradient, keep_weight
 from edge.ops.packing import pack, unpack
 
 if HAS_TRITON:
@@ -102,16 +102,5 @@ def _(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | Non
     return _embedding(*args, **(kwargs or {}))
 
 
-def _keep_weight(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-    ctx.save_for_backward(inputs[1])
-    ctx.columns = inputs[0].shape[-1]
-
-
-def _input_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-    """The gradient of a linear's input; it passes straight through the rounding of activations."""
-    weight = dequantize(ctx.saved_tensors[0], grad.shape[-1], ctx.columns)
-    return grad @ weight.to(grad.dtype), None, None
-
-
-torch.library.register_autograd("lowbit::linear", _input_gradient, setup_context=_keep_weight)
+torch.library.register_autograd("lowbit::linear", input_gradient, setup_context=keep_weight)
 torch.serialization.add_safe_globals([LowBitTensor])

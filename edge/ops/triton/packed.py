@@ -6,13 +6,12 @@ The GPU form of a table is made at its first product, and kept as long as the ta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from edge.ops.dequantize import dequantize
+from edge.ops.dequantize import input_gradient, keep_weight
 from edge.ops.packing import is_quantized, unpack, unpack_half
 from edge.ops.triton.checks import can_run
 from edge.ops.triton.layout import PLANES
@@ -22,7 +21,7 @@ from edge.ops.triton.weight import GpuWeight
 
 @dataclass(frozen=True)
 class _Form:
-    """What is multiplied: the kernels' form, or a plain weight [rows, columns] where they have none."""
+    """Hold the kernels' form of a table, or a plain weight [rows, columns] where they have none."""
 
     weight: GpuWeight | Tensor
     version: int
@@ -77,14 +76,4 @@ def _(x: Tensor, packed: Tensor, rows: int) -> Tensor:
     return x.new_empty([*x.shape[:-1], rows])
 
 
-def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-    ctx.save_for_backward(inputs[1])
-    ctx.columns = inputs[0].shape[-1]
-
-
-def _input_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-    weight = dequantize(ctx.saved_tensors[0], grad.shape[-1], ctx.columns)
-    return grad @ weight.to(grad.dtype), None, None
-
-
-_linear_packed.register_autograd(_input_gradient, setup_context=_keep)
+_linear_packed.register_autograd(input_gradient, setup_context=keep_weight)

@@ -1,4 +1,4 @@
-"""What the kernels cannot compute is refused in one sentence, never computed wrongly."""
+"""Refuse in one sentence what the kernels cannot compute."""
 
 from __future__ import annotations
 
