@@ -89,6 +89,12 @@ class Quantizer(Strict):
     weight_bits: Bits
     group: Count | None = None
 
+    @property
+    def way(self) -> str:
+        """All but the bits, in words: "GPTQ per channel" or "RTN in groups of 32"."""
+        scales = "per channel" if self.group is None else f"in groups of {self.group}"
+        return f"{self.method.upper()} {scales}"
+
 
 class PostQuantization(Quantizer):
     """A quantisation that was done; ``trained_loss`` is of the model before it, on the same text."""

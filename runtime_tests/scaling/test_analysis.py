@@ -64,10 +64,19 @@ def test_damage_that_grows_is_counted():
     ]
     found = damage.section(runs)
     assert found.answer[0].startswith("In 3 of 4 steps to 1.5 times the tokens or more")
-    assert found.tables[0].rows[1:] == [["RTN, 3 bits", "4", "3", "1", "0"], ["all", "4", "3", "1", "0"]]
+    assert found.tables[0].rows[1:] == [
+        ["RTN per channel, 3 bits", "4", "3", "1", "0"],
+        ["all", "4", "3", "1", "0"],
+    ]
     noisy = [rounded(3.02 + 0.01 * seed, 3.0, parameters=300, seed=seed) for seed in range(2)]
     # .014 between one seed and another: twice that times sqrt(2) is .02
-    assert damage.section([*runs, *noisy]).tables[0].rows[1] == ["RTN, 3 bits", "4", "1", "1", "2"]
+    assert damage.section([*runs, *noisy]).tables[0].rows[1] == [
+        "RTN per channel, 3 bits",
+        "4",
+        "1",
+        "1",
+        "2",
+    ]
     assert damage.section([record()]) is None
 
 
@@ -81,11 +90,11 @@ def test_a_point_beyond_which_training_hurts():
     noisy = seeds(2.0, 2.01, tokens=7_000_000)  # so that .005 of the 2 bits, and no more, is none
     found = turning.section([*runs, *noisy])
     assert found.answer[0].startswith("Yes: in 1 of 3 series")
-    assert "by more than noise: RTN, 3 bits." in found.answer[0]
-    assert [row[0] for row in found.tables[0].rows[1:]] == ["RTN, 3 bits"]
+    assert "by more than noise: RTN per channel, 3 bits." in found.answer[0]
+    assert [row[0] for row in found.tables[0].rows[1:]] == ["RTN per channel, 3 bits"]
     unknown = turning.section(runs[3:]).answer[0]
     assert unknown.startswith("Yes: in 1 of 2 series")
-    assert "(its noise is not known): RTN, 2 bits." in unknown
+    assert "(its noise is not known): RTN per channel, 2 bits." in unknown
     assert turning.section(runs[3:6]).answer[0].startswith("Not here: in all 1 series")
     close = [
         rounded(loss, 2.0, tokens=tokens)
@@ -99,7 +108,7 @@ def test_damage_by_schedule():
     runs = [rounded(2.0 + value, 2.0, schedule=name) for name, value in added.items()]
     found = schedules.section(runs)
     assert "damage was 0.25 times that of a cosine in the median, and less in 1 of 1 pairs" in found.answer[0]
-    assert found.tables[0].rows[1][2:] == ["RTN, 3 bits", "0.2000", "0.1000", "0.0500"]
+    assert found.tables[0].rows[1][2:] == ["RTN per channel, 3 bits", "0.2000", "0.1000", "0.0500"]
     assert schedules.section(runs[:2]) is None
 
 
@@ -203,7 +212,7 @@ def test_what_widths_cost():
 def test_the_command_writes_text_and_pictures(tmp_path, capsys):
     damages = made_by(LAWS["post"], true_constants(LAWS["post"]), 0.01, seed=0)
     fits = [
-        fit(LAWS["post"], damages, 2, 5, "gptq in rows"),
+        fit(LAWS["post"], damages, 2, 5, "GPTQ per channel"),
         *(
             fit(LAWS[n], made_by(LAWS[n], true_constants(LAWS[n]), 0.01, 0), 1, 2)
             for n in ("full", "precision")

@@ -15,7 +15,7 @@ from edge.scaling.laws import LAWS, Inputs
 from runtime_tests.scaling.some_records import write_records
 from runtime_tests.scaling.synthetic import made_by, true_constants
 
-WAY = "gptq in rows"
+WAY = "GPTQ per channel"
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_ways_are_fitted_by_themselves(damages):
         for one in damages[:5]
     ]
     both = [*damages, *others]
-    assert ways_of(LAWS["post"], both) == [WAY, "rtn in groups of 32"]
+    assert ways_of(LAWS["post"], both) == [WAY, "RTN in groups of 32"]
     assert ways_of(LAWS["full"], both) == [""]
     assert len(data_of(LAWS["post"], both, WAY).measured) == len(damages)
 
@@ -175,7 +175,7 @@ def test_the_command(tmp_path, damages, capsys):
     assert [one.name for one in file.fits] == [f"post, {WAY}"]
     assert file.law("post", WAY).predict(Inputs.at(2e5, 3e6, post_bits=3.0))[0] > 0
     assert file.law("post", WAY).row.beyond(Inputs.at(1e9, 3e6, post_bits=3.0)) != []
-    with pytest.raises(ValueError, match="no fit of the law ours; there are post, gptq in rows"):
+    with pytest.raises(ValueError, match="no fit of the law ours; there are post, GPTQ per channel"):
         file.law("ours")
     with pytest.raises(ValueError, match="the law full has 5 constants"):
         main([*words, "--law=full"])

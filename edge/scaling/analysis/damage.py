@@ -14,6 +14,13 @@ from edge.scaling.records import Record
 
 #: Tokens of a step, as a multiple of those before it: closer ones differ by little but noise.
 STEP = 1.5
+#: Ways to quantise that the picture shows; the table has all.
+_SHOWN = (
+    "RTN per channel, 4 bits",
+    "RTN per channel, 3 bits",
+    "GPTQ per channel, 3 bits",
+    "RTN per channel, 2 bits",
+)
 _MORE, _LESS, _SAME = "more damage", "less", "as much, within noise"
 
 
@@ -53,8 +60,7 @@ def section(records: Sequence[Record]) -> Section | None:
     dots = [
         Dot(mean.ratio, mean.damage, size(mean.record.parameters), way(mean.record))
         for mean in sorted(found, key=lambda m: (m.record.parameters, m.record.training.tokens))
-        if way(mean.record) in ("RTN, 4 bits", "RTN, 3 bits", "GPTQ, 3 bits", "RTN, 2 bits")
-        and mean.damage > 0
+        if way(mean.record) in _SHOWN and mean.damage > 0
     ]
     axes = ("tokens per parameter", "nats added")
     pictures = curves("Damage of quantising after training", answer, axes, dots, log_y=True)

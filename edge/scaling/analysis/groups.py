@@ -73,10 +73,9 @@ def common_seeds(lines: Iterable[Iterable[Record]]) -> set[int]:
 
 
 def way(record: Record) -> str:
-    """Say how a model was quantised after training: "RTN, 3 bits" or "GPTQ, 3 bits, groups of 32"."""
+    """Say how a model was quantised after training, as "RTN per channel, 3 bits"."""
     assert record.post is not None
-    groups = "" if record.post.group is None else f", groups of {record.post.group}"
-    return f"{record.post.method.upper()}, {record.post.weight_bits:g} bits{groups}"
+    return f"{record.post.way}, {record.post.weight_bits:g} bits"
 
 
 def size(parameters: int) -> str:

@@ -11,7 +11,12 @@ from edge.scaling.records import Record
 
 SCHEDULES = ("cosine", "linear", "constant_with_warmup")
 #: Ways to quantise that the table shows; the answer counts all.
-_SHOWN = ("RTN, 4 bits", "RTN, 3 bits", "RTN, 2 bits", "GPTQ, 2 bits")
+_SHOWN = (
+    "RTN per channel, 4 bits",
+    "RTN per channel, 3 bits",
+    "RTN per channel, 2 bits",
+    "GPTQ per channel, 2 bits",
+)
 
 
 def section(records: Sequence[Record]) -> Section | None:

@@ -12,7 +12,12 @@ from edge.scaling.analysis.section import Section, Table
 from edge.scaling.records import Record
 
 #: Ways to quantise that the picture shows; the answer counts all.
-_SHOWN = ("RTN, 3 bits", "RTN, 2 bits", "GPTQ, 2 bits", "GPTQ, 2 bits, groups of 32")
+_SHOWN = (
+    "RTN per channel, 3 bits",
+    "RTN per channel, 2 bits",
+    "GPTQ per channel, 2 bits",
+    "GPTQ in groups of 32, 2 bits",
+)
 
 
 def section(records: Sequence[Record]) -> Section | None:
@@ -37,7 +42,7 @@ def section(records: Sequence[Record]) -> Section | None:
             rows.append([name, size(parameters), *ends])
     most = max(line[-1].ratio for line in lines.values())
     if turned:
-        which = ", ".join(sorted(set(turned)))
+        which = "; ".join(sorted(set(turned)))
         answer = (
             f"Yes: in {len(turned)} of {len(lines)} series the quantised model was best before the last "
             f"number of tokens, {noise.words}: {which}. Elsewhere the most tokens were best, or as good "

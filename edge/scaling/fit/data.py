@@ -45,14 +45,7 @@ def ways_of(law: Law, records: Sequence[Record]) -> list[str]:
     """The ways to quantise that a law of damage is fitted to; one empty name for a law of loss."""
     if law.target != DAMAGE:
         return [""]
-    return list(dict.fromkeys(way_of(record) for record in records if record.post))
-
-
-def way_of(record: Record) -> str:
-    """Name how a record was quantised after training, but for its bits: "rtn in groups of 32"."""
-    assert record.post is not None
-    group = record.post.group
-    return f"{record.post.method} in {'rows' if group is None else f'groups of {group}'}"
+    return list(dict.fromkeys(record.post.way for record in records if record.post))
 
 
 def data_of(law: Law, records: Sequence[Record], way: str = "") -> Data:
@@ -69,7 +62,7 @@ def data_of(law: Law, records: Sequence[Record], way: str = "") -> Data:
     if len(texts) > 1:
         raise ValueError(f"losses of other texts do not compare: {', '.join(texts)}; give records of one")
     if law.target == DAMAGE:
-        known = [r for r in records if r.post and way_of(r) == way and law.takes(r)]
+        known = [r for r in records if r.post and r.post.way == way and law.takes(r)]
     else:
         known = [r for r in records if r.post is None and law.takes(r)]
     schedules = Counter(record.training.schedule for record in known).most_common(1)

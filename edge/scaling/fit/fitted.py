@@ -50,7 +50,7 @@ class Fitted(Strict):
 
     Attributes:
         law: name of its row.
-        way: to quantise after training, as "gptq in rows"; empty for a law of loss.
+        way: to quantise after training, as "GPTQ per channel"; empty for a law of loss.
         text: of the records; predictions compare with losses of this text alone.
         schedule: of the learning rate, in all of them.
         records: how many were fitted, and ``left_out`` for damage too small to be seen.
@@ -84,7 +84,7 @@ class Fitted(Strict):
 
     @property
     def name(self) -> str:
-        """The law and the way: "post, gptq in rows"."""
+        """The law and the way: "post, GPTQ per channel"."""
         return f"{self.law}, {self.way}" if self.way else self.law
 
     @property
