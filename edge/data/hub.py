@@ -97,18 +97,18 @@ def ask_hub(repo: str, revision: str = "") -> str:
     Raises:
         Exception: of many kinds, within ten seconds, if the hub does not answer or knows no such dataset.
     """
-    import huggingface_hub
+    from huggingface_hub import HfApi
 
     if _offline():
         return revision
-    info = huggingface_hub.HfApi().dataset_info(repo, revision=revision or None, timeout=TIMEOUT_SECONDS)
+    info = HfApi().dataset_info(repo, revision=revision or None, timeout=TIMEOUT_SECONDS)
     return info.sha or ""
 
 
 def _offline() -> bool:
-    import huggingface_hub
+    from huggingface_hub import constants
 
-    return bool(huggingface_hub.constants.HF_HUB_OFFLINE)
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def _refusal(name: str, error: Exception) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from edge.cli import refuse_unwritable
-from edge.data import documents
+from edge.data import Source, documents
 from edge.files import only_writer, staged_file
 from edge.model.tokenizer import TOKENIZER_FILES
 
@@ -30,6 +30,11 @@ def train_tokenizer(sources: list[str], vocab_size: int) -> Tokenizer:
         raise ValueError(
             f"--vocab-size must lie in {SMALLEST_VOCAB}..{LARGEST_VOCAB}; bytes and special tokens come first"
         )
+    for text in sources:
+        if (source := Source.parse(text)).tokens is not None:
+            raise ValueError(
+                f"{text}: there are no tokens to count before there is a tokenizer; give {source.name}"
+            )
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import datasets
@@ -73,6 +76,16 @@ def test_a_hub_dataset_is_streamed_at_the_newest_commit(online: Hub):
 def test_a_name_may_carry_configuration_and_revision(online: Hub, name, repo, config, asked):
     assert HubDataset.find(name) == HubDataset(name, repo, config, COMMIT)
     assert [ask[:2] for ask in online.asked] == [(repo, asked)]
+
+
+def test_the_hub_is_asked_by_a_process_that_imported_nothing_else():
+    """The hub's library loads its parts when they are first named; other libraries hide what was forgotten."""
+    ask = "from edge.data.hub import ask_hub; print(ask_hub('owner/stories', 'main'))"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    said = subprocess.run(
+        [sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "main\n"
 
 
 def test_a_name_may_carry_a_split(online: Hub):
