@@ -79,7 +79,7 @@ def test_a_name_may_carry_configuration_and_revision(online: Hub, name, repo, co
 
 
 def test_the_hub_is_asked_by_a_process_that_imported_nothing_else():
-    """The hub's library loads its parts when they are first named; other libraries hide what was forgotten."""
+    """The hub's library loads a part when it is imported; other libraries hide that one was forgotten."""
     ask = "from edge.data.hub import ask_hub; print(ask_hub('owner/stories', 'main'))"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     said = subprocess.run(

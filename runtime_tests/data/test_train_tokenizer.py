@@ -42,6 +42,8 @@ def test_bad_input_leaves_nothing_behind(tmp_path: Path, text: Path):
         main(["--data", str(text), "--vocab-size", str(SMALLEST_VOCAB - 1), "--output", str(output)])
     with pytest.raises(ValueError, match="not a readable file"):
         main(["--data", str(tmp_path / "missing.txt"), "--output", str(output)])
+    with pytest.raises(ValueError, match=f"no tokens to count before there is a tokenizer; give {text}$"):
+        main(["--data", f"{text}:1e6", "--output", str(output)])
     with pytest.raises(ValueError, match="is a file; give a directory"):
         main(["--data", str(text), "--output", str(text)])
     with pytest.raises(ValueError, match="--vocab-size must lie in"):
