@@ -229,7 +229,7 @@ def test_the_command_writes_text_and_pictures(tmp_path, capsys):
         assert f"({picture})" in text
         assert (tmp_path / "out" / picture).read_text().startswith("<svg")
     assert "| published |  | 0.507 | 0.344 | 0.591 |  |" in text
-    assert "Of 1 ways to quantise, damage grows with the tokens in 1" in text
+    assert "post (damage after training): of 1 ways to quantise, damage grows with the tokens in 1" in text
 
 
 def test_records_that_cannot_be_compared(tmp_path):

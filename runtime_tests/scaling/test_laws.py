@@ -128,6 +128,12 @@ def by_hand(name, c, n, d, low, w, a, kv, post, group):
             return (full - c["E"]) * factor + c["E"]
         case "post":
             return c["C_T"] * d ** c["gamma_D"] / n ** c["gamma_N"] * exp(-post / c["gamma_post"])
+        case "onset":
+            return (
+                c["C_T"] * d ** c["gamma_D"] / n ** c["gamma_N"] * exp(-post / c["gamma_post"] - c["D_0"] / d)
+            )
+        case "each":
+            return c["C_T"] * (d / n) ** c["gamma_D"] * exp(-post / c["gamma_post"]) * exp(-c["D_0"] / d)
         case "groups":
             return full + c["k"] * d ** c["gamma_D"] * log2(group) ** c["gamma_G"] / n ** c["gamma_N"]
         case "ours":

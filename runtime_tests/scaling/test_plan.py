@@ -50,21 +50,24 @@ def plan_of(tmp_path, *words, device=ZEN5):
     return Plan.model_validate_json((output / "plan.json").read_text())
 
 
-def own_fit(tmp_path, ranges=None):
+def fit_of(law, values, ranges=None, way=""):
+    return Fitted(
+        law=law, way=way, text="a text", schedule="cosine", records=60,
+        constants={name: Interval(value=v, low=v, high=v) for name, v in values.items()},
+        samples=[list(values.values())], at_bounds=[], residuals=[-0.02, 0.0, 0.02],
+        held_out={"largest": HeldOut(records=20, relative_error=0.004, r2=0.9)},
+        ranges=dict.fromkeys(INPUTS, (0.0, 1e12)) | (ranges or {}),
+    )  # fmt: skip
+
+
+def own_fit(tmp_path, ranges=None, others=()):
     """A fit of our own law with constants that a test can follow by hand, at 2 and 4 bits."""
     values = {
         "A": 400.0, "alpha": 0.3, "B": 4000.0, "beta": 0.4, "E": 1.5, "C_4": 0.05, "C_2": 0.4,
         "gamma_D": 0.1, "gamma_N": 0.1, "gamma_Q": 0.05,
     }  # fmt: skip
-    fitted = Fitted(
-        law="ours", text="a text", schedule="cosine", records=60,
-        constants={name: Interval(value=v, low=v, high=v) for name, v in values.items()},
-        samples=[list(values.values())], at_bounds=[], residuals=[-0.02, 0.0, 0.02],
-        held_out={"largest": HeldOut(records=20, relative_error=0.004, r2=0.9)},
-        ranges=dict.fromkeys(INPUTS, (1.0, 1e12)) | (ranges or {}),
-    )  # fmt: skip
     path = tmp_path / "fit.json"
-    write_fits(path, [fitted])
+    write_fits(path, [*others, fit_of("ours", values, ranges)])
     return path
 
 
@@ -150,6 +153,28 @@ def test_our_own_law_gives_intervals_shares_and_where_it_extrapolates(tmp_path):
     assert low < expected < high
     assert high / low == pytest.approx(math.exp(0.036), rel=0.01)  # 9 of 10 between the residuals' ends
     assert any("parameters" in words for words in predicted.outside)
+
+
+def test_our_own_laws_tell_gptq_after_full_precision(tmp_path):
+    """Loss and damage add, and so do the ends of their intervals; other ways to quantise are not taken."""
+    values = {"C_T": 2.0, "gamma_D": 0.4, "gamma_post": 0.6, "D_0": 1e9}
+    ranges = {"parameters": (1e4, 1e7), "post_bits": (2.0, 3.0)}
+    damage = fit_of("each", values, ranges, "GPTQ per channel")
+    other = fit_of("each", values | {"C_T": 9.0}, way="RTN per channel")
+    law = open_law("ours", None, own_fit(tmp_path, others=[other, damage]))
+    config = MOBILELLM["125M"]
+    assert [plan.words for plan in law.plans(config, 2, 2e10)][-1] == AFTERWARDS.words
+    assert law.plans(config, 3, 2e10) == [AFTERWARDS]  # of 3 bits the law of loss has no constant
+    n = config.parameters - 32000 * 576
+    plain = 400 / n**0.3 + 4000 / 2e10**0.4 + 1.5
+    added = 2 * (2e10 / n) ** 0.4 * math.exp(-4 / 0.6 - 1e9 / 2e10)
+    predicted = law.predict(Case(config, 4, 2e10, AFTERWARDS))
+    assert predicted.nats == pytest.approx(plain + added)
+    low, high = (predicted.nats * math.exp(end) for end in (-0.018, 0.018))
+    assert predicted.interval == pytest.approx((low, high), rel=1e-3)
+    assert [words.split()[0] for words in predicted.outside] == ["parameters", "post_bits"]
+    plan = plan_of(tmp_path, *LIMITS, "--law=ours", f"--fit={tmp_path}/fit.json")
+    assert "GPTQ after" in {choice.training for choice in plan.choices}
 
 
 def test_intervals_are_shown_and_extrapolation_is_said(tmp_path, capsys):

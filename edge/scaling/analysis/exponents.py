@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.fit.fitted import FitFile, Fitted, Interval
-from edge.scaling.laws.post import POST
+from edge.scaling.laws import Law
+from edge.scaling.laws.post import ONSET, POST
 
 _EXPONENTS = ("gamma_D", "gamma_N", "gamma_post")
 
 
 def section(fits: FitFile) -> Section | None:
     """Answer with the fitted exponents of every way to quantise; None without such fits."""
-    found = [fitted for fitted in fits.fits if fitted.law == POST.name]
-    if not found:
+    parts = [_part(law, found) for law in (POST, ONSET) if (found := fits.of(law.name))]
+    if not parts:
         return None
+    answers, tables = zip(*parts, strict=True)
+    return Section("exponents", "With which exponents does damage grow?", answers, tables)
+
+
+def _part(law: Law, found: list[Fitted]) -> tuple[str, Table]:
     published = POST.published["without bias"]
-    rows = [["", "records", *(name.replace("_", " ") for name in _EXPONENTS), "error on the largest third"]]
+    rows = [
+        [law.name, "records", *(name.replace("_", " ") for name in _EXPONENTS), "error on the largest third"]
+    ]
     rows += [_row(fitted) for fitted in found]
     rows.append(["published", "", *(f"{published[name]:.3f}" for name in _EXPONENTS), ""])
     grows = sum(fitted.constants["gamma_D"].low > 0 for fitted in found)
@@ -26,12 +34,12 @@ def section(fits: FitFile) -> Section | None:
         for name in _EXPONENTS
     ]
     answer = (
-        f"Of {len(found)} ways to quantise, damage grows with the tokens in {grows} and falls with the "
-        f"parameters in {falls}, by intervals that exclude 0; in {faster} it grows faster with the tokens "
-        f"than it falls with the parameters. The published exponents lie in the intervals of "
-        f"{holds[0]} (tokens), {holds[1]} (parameters) and {holds[2]} (bits)."
+        f"{law.name} ({law.title}): of {len(found)} ways to quantise, damage grows with the tokens in "
+        f"{grows} and falls with the parameters in {falls}, by intervals that exclude 0; in {faster} it "
+        f"grows faster with the tokens than it falls with the parameters. The published exponents lie in the "
+        f"intervals of {holds[0]} (tokens), {holds[1]} (parameters) and {holds[2]} (bits)."
     )
-    return Section("exponents", "With which exponents does damage grow?", [answer], [Table(rows)])
+    return answer, Table(rows)
 
 
 def _row(fitted: Fitted) -> list[str]:

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.fit.fitted import FitFile, Fitted
 from edge.scaling.laws import LAWS
-from edge.scaling.laws.law import LOSS
 
 _HELD_OUT = ("largest", "most tokens", "random")
 
 
 def section(fits: FitFile) -> Section | None:
-    """Answer with the laws of loss, the least error first, of each set of records that two were fitted to."""
+    """Answer with the laws, the least error first, of each set of records that two were fitted to."""
     sets: dict[str, list[Fitted]] = {}
     for fitted in fits.fits:
-        if LAWS[fitted.law].target == LOSS and set(_HELD_OUT) <= fitted.held_out.keys():
+        if set(_HELD_OUT) <= fitted.held_out.keys():
             sets.setdefault(_records(fitted), []).append(fitted)
     compared = [sorted(same, key=_largest) for same in sets.values() if len(same) > 1]
     if not compared:
@@ -27,18 +26,20 @@ def section(fits: FitFile) -> Section | None:
     ]
     for same in compared:
         first, last = LAWS[same[0].law], LAWS[same[-1].law]
+        way = f" ({same[0].way})" if same[0].way else ""
         answer.append(
-            f"Of the {len(same)} laws of the same {same[0].records} runs, {first.name} ({first.title}) has "
-            f"the least error on the third that cost the most, and {last.name} ({last.title}) the greatest."
+            f"Of the {len(same)} laws of the same {same[0].records} runs{way}, {first.name} ({first.title}) "
+            f"has the least error on the third that cost the most, and {last.name} ({last.title}) the "
+            "greatest."
         )
     found = [fitted for same in compared for fitted in same]
-    answer += [f"{fitted.law}: {sentence}." for fitted in found for sentence in fitted.at_bounds]
+    answer += [f"{fitted.name}: {sentence}." for fitted in found for sentence in fitted.at_bounds]
     return Section("factors", "Which law predicts best?", answer, [_table(same) for same in compared])
 
 
 def _records(fitted: Fitted) -> str:
-    """Tell the records of a fit apart: their number, and the ranges of all inputs."""
-    return f"{fitted.records} {sorted(fitted.ranges.items())}"
+    """Tell the records of a fit apart: how they were rounded, their number, the ranges of all inputs."""
+    return f"{fitted.way} {fitted.records} {sorted(fitted.ranges.items())}"
 
 
 def _largest(fitted: Fitted) -> float:
@@ -50,6 +51,6 @@ def _table(same: Sequence[Fitted]) -> Table:
     for fitted in same:
         held = [fitted.held_out[name] for name in _HELD_OUT]
         errors = [f"{one.relative_error:.2%}, R2 {one.r2:.2f}" for one in held]
-        title = f"{fitted.law}: {LAWS[fitted.law].title}"
+        title = f"{fitted.name}: {LAWS[fitted.law].title}"
         rows.append([title, str(fitted.records), str(len(fitted.constants)), *errors])
     return Table(rows)

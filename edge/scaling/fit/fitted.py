@@ -117,6 +117,10 @@ class FitFile(Strict):
     version: Literal[1] = 1
     fits: list[Fitted]
 
+    def of(self, name: str) -> list[Fitted]:
+        """The fits of a law, of each way to quantise if it is one of damage."""
+        return [fitted for fitted in self.fits if fitted.law == name]
+
     def law(self, name: str, way: str = "") -> Fitted:
         """The fit of a law, of a way to quantise if it is one of damage.
 

@@ -1,4 +1,8 @@
-"""Damage of quantising after training (arXiv 2411.04330): it grows with the tokens, and falls with N."""
+"""Damage of quantising after training (arXiv 2411.04330): it grows with the tokens, and falls with N.
+
+Our own two laws add an onset, since rounding costs hardly anything early in training: they multiply the
+damage by exp(-D_0 / D). In the second, damage depends on D / N in place of D and N.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,14 @@ def _damage(c: Constants, x: Inputs) -> Array:
     return _powers(c, x.parameters, x)
 
 
+def _from_onset(c: Constants, x: Inputs) -> Array:
+    return _damage(c, x) * np.exp(-c["D_0"] / x.tokens)
+
+
+def _of_each(c: Constants, x: Inputs) -> Array:
+    return _from_onset({**c, "gamma_N": c["gamma_D"]}, x)
+
+
 def _robust(c: Constants, x: Inputs) -> Array:
     """Equation 9: effective parameters, and less damage the closer training's bits are to what remains."""
     damage = _powers(c, x.parameters * shares(c, x), x)
@@ -40,6 +52,16 @@ POST = Law(
     published={"without bias": _DAMAGE, "with bias": {**_DAMAGE, **_BIAS}},
     measured={"parameters": MEASURED["parameters"], "tokens": MEASURED["tokens"], "post_bits": (3.0, 16.0)},
     note="GPTQ, of which groups and calibration are not stated",
+)  # fmt: skip
+_ONSET = Constant("D_0", 1.0, 1e12)
+ONSET = Law(
+    "onset", "damage after training, with an onset", "this project", DAMAGE, (*_TERMS, _ONSET), _from_onset,
+    reads=POST.reads, note="its onset was measured with one batch size",
+)  # fmt: skip
+EACH = Law(
+    "each", "damage by tokens per parameter, with an onset", "this project", DAMAGE,
+    (*(term for term in _TERMS if term.name != "gamma_N"), _ONSET), _of_each,
+    reads=POST.reads, note=ONSET.note,
 )  # fmt: skip
 UNIFIED = Law(
     "unified", "damage after training at low bits", f"{_SOURCE}, equation 9", DAMAGE,
