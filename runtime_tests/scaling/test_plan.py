@@ -215,7 +215,9 @@ def test_the_kv_cache_is_the_reports_and_the_exporter_is_told(tmp_path):
     ("bits", "training", "steps"),
     [
         (2, FROM_SCRATCH, ["edge.training", "export.to_pte"]),
+        *((bits, FROM_SCRATCH, ["edge.training", "export.to_pte"]) for bits in (1, 1.58, 3, 4, 8)),
         (2, TrainingPlan("last 10 %", "", 0.1), ["edge.training", "export.to_pte"]),
+        (8, TrainingPlan("last 10 %", "", 0.1), ["edge.training", "export.to_pte"]),
         (4, AFTERWARDS, ["edge.training", "edge.quantize", "export.to_pte"]),
         (16, FULL, ["edge.training", "export.to_pte"]),
     ],
@@ -233,6 +235,7 @@ def test_commands_parse(bits, training, steps):
     assert trained.tokens == 2e9
     low = training.low_bit_share
     assert trained.bits == (bits if low else 16)
+    assert trained.how.name == ("minmax" if bits == 8 else "paretoq")
     assert trained.qat_fraction == (low if 0 < low < 1 else None)
     if low == 1:
         assert trained.learning_rate == 5e-4  # of training from nothing, not of going on at low bits

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from edge.formats import BITS_CHOICES
 from edge.model.shapes import shape_text
+from edge.quantizers.methods import METHODS
 from edge.runtime.manifest import KVCacheFormat
 from edge.scaling.plan.search import Choice
 from edge.training.presets import PRESETS
@@ -35,10 +39,23 @@ def _train(choice: Choice, output: str) -> str:
         f"--tokenizer {TOKENIZER} --preset paretoq --tokens {case.tokens:g}",
     ]
     if share > 0:
-        words.append(f"--bits {case.bits:g}")
+        words.append(f"--method {_method(case.bits)} --bits {case.bits:g}")
     if 0 < share < 1:
         words.append(f"--qat-fraction {share:.3g}")
     if share == 1:
         full = PRESETS["paretoq"].full
         words.append(f"--learning-rate {full.learning_rate:g} --warmup-steps {full.warmup_steps}")
     return " ".join([*words, f"--data {TEXT} --eval-data {HELD_OUT}"])
+
+
+def _method(bits: float) -> str:
+    """Find the first method that trains these bits.
+
+    Raises:
+        ValueError: none does.
+    """
+    for method in METHODS.values():
+        with suppress(ValueError):
+            method.grid(bits, BITS_CHOICES)
+            return method.name
+    raise ValueError(f"no method trains {bits:g} bits")
