@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -140,6 +141,12 @@ class Record(Strict):
         """What quantising afterwards added to the loss; an error where nothing was quantised."""
         assert self.post is not None
         return self.loss - self.post.trained_loss
+
+
+def commonest_schedule(records: Iterable[Record]) -> str:
+    """Find the schedule of the learning rate of most records; empty without records."""
+    counts = Counter(record.training.schedule for record in records).most_common(1)
+    return counts[0][0] if counts else ""
 
 
 def run_key(text: str, shape: Shape, training: Training, post: Quantizer | None) -> str:

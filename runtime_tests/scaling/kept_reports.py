@@ -10,7 +10,6 @@ from edge.latency.schema import DecodeSample, Report, Run, read_report
 from edge.scaling.plan.amounts import (
     decode_amounts,
     known_bytes,
-    memory_amounts,
     prefill_amounts,
     start_amounts,
 )
@@ -41,7 +40,7 @@ def report_of_costs(costs: Mapping[str, Mapping[str, float]]) -> Report:
             amounts = decode_amounts(p.config, p.grid, p.linear_bytes, p.head_bytes, position)
             decode[context] = DecodeSample(tokens_per_second=1 / total(costs["decode"], amounts))
         known = known_bytes(p.config, p.record.file_bytes, p.kv_cache, prompt, positions)
-        unpacked = total(costs["memory"], memory_amounts(p.grid, p.linear_bytes))
+        unpacked = total(costs["memory"], start_amounts(p.grid, p.linear_bytes))
         start = total(costs["start"], start_amounts(p.grid, p.linear_bytes))
         p.record.runs = [
             Run(

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from types import SimpleNamespace
 
 import pytest
 
 from edge.latency.schema import DecodeSample, ProgramRecord, Report, Run, Settings
 from edge.model.config import ModelConfig
-from edge.scaling.analysis import combined, damage, factors, fronts, noise, schedules, shares, turning, widths
+from edge.scaling.analysis import (
+    combined,
+    damage,
+    fronts,
+    held_out,
+    noise,
+    schedules,
+    shares,
+    turning,
+    widths,
+)
 from edge.scaling.analysis.__main__ import main
+from edge.scaling.analysis.widths import Row
 from edge.scaling.fit.fit import fit
 from edge.scaling.fit.fitted import FitFile, write_fits
 from edge.scaling.laws import LAWS
@@ -47,37 +60,55 @@ def test_differences_that_count():
     found = {len(mean.losses) * mean.record.post.weight_bits: mean for mean in damage.quantized(runs)}
     margin = noise.Noise([*runs, *seeds(3.0, 3.4, tokens=9_000_000)])
     assert margin.of_loss(found[9], found[3]) == pytest.approx(2 * 0.1 * (1 / 3 + 1) ** 0.5)
-    assert margin.of_damage(found[3], found[9]) == pytest.approx(2 * 0.1 * (1 / 3 + 1) ** 0.5)
+    # damages of .1, .2 and .3: logarithms of them are compared
+    logs = statistics.stdev(math.log(damage) for damage in (0.1, 0.2, 0.3))
+    assert margin.of_damage(found[3], found[9]) == pytest.approx(2 * logs * (1 / 3 + 1) ** 0.5)
     # nothing was quantised to 4 bits twice, so that the noise of training stands in: .02 + .08 over 3
-    assert margin.of_damage(found[4], found[4]) == pytest.approx(2 * (0.1 / 3) ** 0.5 * 2**0.5)
+    assert margin.of_loss(found[4], found[4]) == pytest.approx(2 * (0.1 / 3) ** 0.5 * 2**0.5)
+    assert margin.of_sum(2) == pytest.approx(2 * (0.1 / 3) ** 0.5 * 2)  # a, b, both, and once full precision
+    assert margin.of_sum(3) == pytest.approx(2 * (0.1 / 3) ** 0.5 * 8**0.5)
 
 
 def test_damage_that_grows_is_counted():
-    """Steps of 1.5 times the tokens at least: the second of the first line is too close to the first."""
+    """Steps of 1.5 times the tokens at least, from the last back: 14 is too close to 15."""
     runs = [
         rounded(3.0 + added, 3.0, parameters=size, tokens=tokens * 100_000)
         for size, line in (
             (100, {10: 0.1, 14: 0.5, 15: 0.2, 30: 0.15}),
-            (200, {10: 0.05, 20: 0.06, 40: 0.07}),
+            (200, {10: 0.05, 20: 0.06, 40: 0.08}),
+            (300, {10: 0.0001, 20: 0.0002}),  # neither can be seen
         )
         for tokens, added in line.items()
     ]
     found = damage.section(runs)
     assert found.answer[0].startswith("In 3 of 4 steps to 1.5 times the tokens or more")
+    assert "between 4 pairs of trained models" in found.answer[0]
     assert found.tables[0].rows[1:] == [
         ["RTN per channel, 3 bits", "4", "3", "1", "0"],
         ["all", "4", "3", "1", "0"],
     ]
-    noisy = [rounded(3.02 + 0.01 * seed, 3.0, parameters=300, seed=seed) for seed in range(2)]
-    # .014 between one seed and another: twice that times sqrt(2) is .02
+    noisy = [rounded(3.1 + 0.01 * seed, 3.0, parameters=400, seed=seed) for seed in range(2)]
+    # .1 and .11 of two seeds: a factor of exp(2 sqrt(2) ln(1.1) / sqrt(2)) = 1.21 counts as none
     assert damage.section([*runs, *noisy]).tables[0].rows[1] == [
         "RTN per channel, 3 bits",
         "4",
-        "1",
-        "1",
         "2",
+        "1",
+        "1",
     ]
     assert damage.section([record()]) is None
+
+
+def test_powers_of_damage_by_the_tokens_they_end_at():
+    """To 4 tokens each damage doubles with the tokens, from there to 40 it doubles where they are tenfold."""
+    line = {200_000: 0.01, 400_000: 0.02, 4_000_000: 0.04}
+    runs = [rounded(3.0 + added, 3.0, parameters=100_000, tokens=tokens) for tokens, added in line.items()]
+    found = damage.section(runs)
+    assert found.tables[1].rows[1:] == [
+        ["up to 5", "1", "1.00", "1.00", "1.00"], ["up to 80", "1", "0.30", "0.30", "0.30"]
+    ]  # fmt: skip
+    assert "was 1.00 in the median of 1 step up to 5 tokens" in found.answer[1]
+    assert found.answer[1].endswith("0.30 in that of 1 step up to 80. 2411.04330 has 0.51 for all.")
 
 
 def test_a_point_beyond_which_training_hurts():
@@ -105,10 +136,17 @@ def test_a_point_beyond_which_training_hurts():
 
 def test_damage_by_schedule():
     added = {"cosine": 0.2, "linear": 0.1, "constant_with_warmup": 0.05}
-    runs = [rounded(2.0 + value, 2.0, schedule=name) for name, value in added.items()]
+    trained = {"cosine": 2.0, "linear": 2.05, "constant_with_warmup": 2.3}
+    runs = [rounded(trained[name] + one, trained[name], schedule=name) for name, one in added.items()]
     found = schedules.section(runs)
-    assert "damage was 0.25 times that of a cosine in the median, and less in 1 of 1 pairs" in found.answer[0]
-    assert found.tables[0].rows[1][2:] == ["RTN per channel, 3 bits", "0.2000", "0.1000", "0.0500"]
+    linear, constant, _ = found.answer
+    assert linear.startswith("Linear: damage was 0.50 times that of a cosine in the median, and less")
+    assert linear.endswith("losses were +0.050 nats off the cosine's in the median; after it they were lower "
+                           "(its noise is not known) in 1.")  # fmt: skip
+    assert "damage was 0.25 times" in constant
+    assert constant.endswith("lower (its noise is not known) in 0.")  # 2.35 against 2.2
+    cells = ["RTN per channel, 3 bits", "0.2000 (2.200)", "0.1000 (2.150)", "0.0500 (2.350)"]
+    assert found.tables[0].rows[1][2:] == cells
     assert schedules.section(runs[:2]) is None
 
 
@@ -177,7 +215,15 @@ def test_parts_together_and_alone():
     ]  # fmt: skip
     found = combined.section(runs, fits)
     assert found.tables[0].rows[1:] == [["55.5 K", "4", "4", "16", "+0.330", "+0.300", "+0.340"]]
-    assert "was 0.030 nats off in the median, and their product 0.010." in found.answer[0]
+    assert "was 0.030 nats off in the median, (its noise is not known) in 1" in found.answer[0]
+    assert found.answer[0].endswith("their product was 0.010 off, (its noise is not known) in 1.")
+    noisy = seeds(2.0, 2.022, tokens=9_000_000)  # .0156, and .062 for a sum of two
+    told = combined.section([*runs, *noisy], fits).answer
+    assert "was 0.030 nats off in the median, by more than noise in 0" in told[0]
+    assert (
+        told[1]
+        == "Sum and product differ by 0.040 nats at most, less than noise: these runs cannot tell which is right."
+    )
     assert combined.section(runs, FitFile(fits=[])) is None
 
 
@@ -185,11 +231,11 @@ def test_laws_compare_where_they_were_fitted_to_the_same_runs():
     law = LAWS["precision"]
     runs = made_by(law, true_constants(law), 0.01, 0)
     fits = [fit(LAWS[name], runs, 1, 1) for name in ("full", "precision", "tokens")]
-    found = factors.section(FitFile(fits=fits))
+    found = held_out.section(FitFile(fits=fits))
     assert len(found.tables) == 1
     assert {row[0].partition(":")[0] for row in found.tables[0].rows[1:]} == {"precision", "tokens"}
     assert "Of the 2 laws of the same" in found.answer[1]
-    assert factors.section(FitFile(fits=fits[:2])) is None
+    assert held_out.section(FitFile(fits=fits[:2])) is None
 
 
 def test_what_widths_cost():
@@ -203,10 +249,22 @@ def test_what_widths_cost():
         ["low bits the last tenth", "tokens each", "full precision", "4", "2", "1"],
         ["55.5 K", "18", "3.000", "+0.050", "+0.200", "+0.100"],
     ]
-    told = "With low bits the last tenth, no width had a lower loss than the next wider one, {} of 1 rows"
-    assert found.answer[0].startswith(told.format("(its noise is not known), in 0"))
-    noisy = seeds(2.0, 2.1, tokens=7_000_000)  # .14 between two runs
-    assert widths.section([*runs, *noisy]).answer[0].startswith(told.format("by more than noise, in 1"))
+    told = "With low bits the last tenth, of 3 pairs of neighbouring widths, the fewer bits were worse {} in {}, "
+    assert found.answer[0].startswith(
+        told.format("(its noise is not known)", 2) + "better in 1, and as good in 0"
+    )
+    noisy = seeds(2.0, 2.05, tokens=7_000_000)  # .07 between two runs, and .1 counts
+    noise = widths.section([*runs, *noisy]).answer[0]
+    assert noise.startswith(told.format("by more than noise", 1) + "better in 0, and as good in 2")
+    eight = record(3.02, low_bit_tokens=100_000, weight_bits=8.0, method="minmax")
+    scratch = [record(3.01, low_bit_tokens=1_000_000, weight_bits=b, method="minmax") for b in (8.0, 4.0)]
+    assert (
+        widths.section([*runs, eight, *scratch])
+        .answer[-1]
+        .startswith(
+            "8 bits, which round least, cost in the median +0.020 the last tenth, and +0.010 from scratch."
+        )
+    )
 
 
 def test_the_command_writes_text_and_pictures(tmp_path, capsys):
@@ -263,25 +321,31 @@ def measured(parameters, bits, kilobytes, microseconds):
     )  # fmt: skip
 
 
-def test_the_best_width_at_equal_bytes_and_time():
-    """Losses fall by the logarithm of bytes; 2 bits win at the bytes that both have, 4 bits in time."""
+def test_widths_at_equal_bytes_and_time():
+    """Losses fall by the logarithm of bytes; at the bytes that both have 2 bits win, and in time 4 bits."""
     runs, programs = [], []
     for size, four, two in ((1_000_000, 3.0, 3.1), (2_000_000, 2.8, 2.9), (4_000_000, 2.6, 2.7)):
         for bits, loss in ((16.0, 2.0), (4.0, four), (2.0, two)):
-            low = {} if bits == 16 else {"low_bit_tokens": size, "weight_bits": bits, "method": "paretoq"}
-            runs.append(record(loss, size, tokens=10 * size, **low))
+            low = (
+                {} if bits == 16 else {"low_bit_tokens": 1_000_000, "weight_bits": bits, "method": "paretoq"}
+            )
+            runs.append(record(loss, size, tokens=10_000_000, **low))
         programs += [measured(size, 4.0, size // 1000, 100 * size / 1e6)]
         programs += [measured(size, 2.0, size // 2000, 400 * size / 1e6)]
     settings = Settings(threads=[1], prompts=[8], contexts=[16], generated=4, rounds=1)
     report = Report.model_construct(programs=programs, settings=settings, device=SimpleNamespace(cpu="a CPU"))
     found = fronts.section(runs, report)
     assert found.tables[0].rows == [
-        ["bytes of the file, kB (10 tokens each)", "4 bits", "2 bits"],
+        ["bytes of the file, kB (10 M tokens)", "4 bits", "2 bits"],
         ["1000.0", "3.000", "2.900"],
         ["2000.0", "2.800", "2.700"],
         ["4000.0", "2.600", ""],  # no program of 2 bits is as large
     ]
-    assert found.answer[1].endswith("10 tokens for each parameter: 2 bits at 2 of 2.")
+    against = "10 M tokens, against 4 bits (its noise is not known): 2 bits better in {}, worse in {} of {}."
+    assert found.answer[1].endswith(against.format(2, 0, 2))
+    assert found.answer[3].endswith(against.format(0, 1, 1))
+    noisy = seeds(2.0, 2.06, tokens=9_000_000)  # .085 between two runs, and twice that counts
+    assert fronts.section([*runs, *noisy], report).answer[1].endswith("2 bits better in 0, worse in 0 of 2.")
     assert [row[2] for row in found.tables[2].rows[1:]] == ["", "", "3.100"]
     assert len(found.drawings) == 3
     assert fronts.section(runs, report.model_copy(update={"programs": []})) is None
@@ -290,3 +354,13 @@ def test_the_best_width_at_equal_bytes_and_time():
         fronts.section(runs, twice)
     unknown = [p.model_copy(update={"linear_bits_per_weight": None}) for p in programs]
     assert len(fronts.section(runs, report.model_copy(update={"programs": unknown})).tables) == 2
+
+
+def test_sizes_with_other_text_do_not_compare():
+    """Ten tokens for each parameter: the larger model saw twice as many."""
+    rows = [
+        Row(record(parameters=size).shape, size, tokens, {(4.0, "paretoq"): 3.0}, 1)
+        for size, tokens in ((1_000, 10_000), (2_000, 20_000), (4_000, 21_000), (2_000, 21_000))
+    ]
+    found = fronts._of_alike_text(rows)
+    assert [[row.parameters for row in same] for same in found] == [[1_000], [2_000, 4_000], [2_000]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge.formats import LINEAR_GRIDS
@@ -10,7 +12,8 @@ from edge.model.config import NAMED_MODELS
 from edge.model.shapes import parse_shape
 from edge.scaling.plan.amounts import READ, decode_amounts, known_bytes, prefill_amounts
 from edge.scaling.plan.device import fit_device
-from edge.scaling.plan.fit import Row, fit_costs, leave_one_out, without
+from edge.scaling.plan.fit import Row, fit_costs, leave_out
+from edge.scaling.plan.programs import measured_programs
 from edge.scaling.plan.sizes import program_size
 from runtime_tests.scaling.kept_reports import ZEN3, ZEN5, report_of_costs, total
 
@@ -89,14 +92,38 @@ def test_activations_and_cache_are_counted():
 def test_a_program_left_out_is_predicted_by_the_others_alone():
     rows = [Row(name, {"bytes": amount}, value, value) for name, amount, value in
             [("a", 1.0, 2.0), ("b", 2.0, 4.0), ("c", 3.0, 12.0)]]  # fmt: skip
-    error = leave_one_out([rows[2]], lambda name: fit_costs(without(rows, name)))
+    error = leave_out(rows, [frozenset("c")], fit_costs)
     assert error.largest == pytest.approx(0.5)  # 6 instead of 12: its own row would have pulled it up
     assert fit_costs(rows).of["bytes"] > 2.0
 
 
+def test_shapes_between_the_ends_are_left_out_whole():
+    """Programs of one shape cost double at all widths: their siblings would have told."""
+    report = report_of_costs(COSTS)
+    assert all(error.largest < 1e-3 for error in fit_device(report, "report", None).shape_errors.values())
+    sizes = sorted({p.config.linear_parameters for p in measured_programs(report, "report")})
+    odd = [p for p in measured_programs(report, "report") if p.config.linear_parameters == sizes[1]]
+    for program in odd:
+        for sample in program.record.runs[0].decode.values():
+            sample.tokens_per_second /= 2
+    errors = fit_device(report, "report", None).shape_errors["decode"]
+    assert errors.largest == pytest.approx(0.5, abs=0.05)
+    assert errors.figures == 3 * len(odd) * len(report.settings.contexts)  # of five shapes three lie between
+
+
+def test_what_lies_beyond_the_report_is_said():
+    device = fit_device(read_report(ZEN3), "report", 1)
+    grid, config = device.grids[0], parse_shape("125M")
+    assert device.outside(config, grid) == ()
+    wide = replace(config, vocab_size=8 * config.vocab_size)
+    assert [words.partition(" 1")[0] for words in device.outside(wide, grid)] == ["weights of the head"]
+    deep = replace(config, n_layers=20 * config.n_layers)
+    assert device.outside(deep, grid)[0].startswith("weights of linears")
+
+
 def test_a_width_that_only_one_program_has_is_not_judged():
     rows = [Row("a", {"int2": 1.0}, 1.0, 1.0), Row("b", {"int4": 1.0}, 1.0, 1.0)]
-    assert leave_one_out(rows, lambda name: fit_costs(without(rows, name))) is None
+    assert leave_out(rows, [frozenset("a"), frozenset("b")], fit_costs) is None
 
 
 def _none_of(report, what):

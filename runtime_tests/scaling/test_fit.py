@@ -9,7 +9,7 @@ import pytest
 
 from edge.scaling.fit.__main__ import main
 from edge.scaling.fit.data import data_of, ways_of
-from edge.scaling.fit.fit import fit
+from edge.scaling.fit.fit import _last_third, fit
 from edge.scaling.fit.fitted import read_fits
 from edge.scaling.laws import LAWS, Inputs
 from runtime_tests.scaling.some_records import write_records
@@ -70,13 +70,13 @@ def test_a_wrong_law_is_told_by_its_errors(damages):
     assert found.held_out["largest"].relative_error > 0.1
 
 
-def low_bits(record):
-    low = {"low_bit_tokens": record.training.tokens, "weight_bits": 4.0, "method": "paretoq"}
+def low_bits(record, bits=4.0):
+    low = {"low_bit_tokens": record.training.tokens, "weight_bits": bits, "method": "paretoq"}
     return record.model_copy(update={"training": record.training.model_copy(update=low)})
 
 
 def test_constants_that_records_do_not_tell_are_left_out(damages):
-    low = [low_bits(record) for record in damages[::3]]
+    low = [low_bits(record, 4.0 + index % 2) for index, record in enumerate(damages[::3])]
     assert set(fit(LAWS["unified"], [*damages, *low], starts=1, bootstrap=1, way=WAY).constants) == {
         *true_constants(LAWS["post"]), "gamma_w", "C_w",
     }  # fmt: skip
@@ -93,7 +93,22 @@ def test_bounds_that_were_hit_are_said():
     """Losses without a floor: E ends at its lower bound."""
     true = {**true_constants(LAWS["full"]), "E": 1e-6}
     found = fit(LAWS["full"], made_by(LAWS["full"], true, 0.0, seed=0), starts=2, bootstrap=2)
-    assert found.at_bounds == ["E ended at the end of its search, 0.05: it is not determined"]
+    assert found.at_bounds == ["E ended at the end of its search, 0.05, which the records do not tell"]
+
+
+def test_intervals_that_reach_a_bound_are_said():
+    """Of few and noisy losses some resamplings have no floor."""
+    law = LAWS["full"]
+    runs = made_by(law, {**true_constants(law), "E": 0.3}, 0.05, seed=1)[::3]
+    found = fit(law, runs, starts=2, bootstrap=20)
+    assert "the interval of E reaches the end of its search, 0.05" in found.at_bounds
+
+
+def test_about_a_third_is_left_out_and_equal_values_stay_together():
+    assert _last_third(np.array([1.0, 2, 3, 3, 3, 4])).tolist() == [False] * 5 + [True]
+    assert _last_third(np.array([1.0, 1, 2, 2, 2, 2])).tolist() == [False] * 2 + [True] * 4
+    assert _last_third(np.arange(9.0)).sum() == 3
+    assert not _last_third(np.ones(4)).any()
 
 
 def test_one_schedule_is_fitted():
@@ -141,6 +156,10 @@ def test_too_few_records(damages):
         ValueError, match="the law post has 4 constants and needs 8 records at least; 7 were given"
     ):
         fit(LAWS["post"], damages[:7], way=WAY)
+    low = [low_bits(record) for record in made_by(LAWS["full"], true_constants(LAWS["full"]), 0.01, 0)]
+    one_width = "the law added has 2 constants of weight_bits and needs as many values below 16; there is 1"
+    with pytest.raises(ValueError, match=one_width):
+        data_of(LAWS["added"], low)
     one_size = [one for one in damages if one.parameters < 150_000]
     with pytest.raises(ValueError, match="the law post needs 3 values of parameters at least; there are 2"):
         fit(LAWS["post"], one_size, way=WAY)

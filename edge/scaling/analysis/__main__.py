@@ -19,8 +19,8 @@ from edge.scaling.analysis import (
     combined,
     damage,
     exponents,
-    factors,
     fronts,
+    held_out,
     noise,
     schedules,
     shares,
@@ -29,7 +29,9 @@ from edge.scaling.analysis import (
 )
 from edge.scaling.analysis.groups import size
 from edge.scaling.analysis.section import Section
-from edge.scaling.fit.fitted import FitFile, read_fits
+from edge.scaling.fit.data import records_of
+from edge.scaling.fit.fitted import FitFile, Fitted, read_fits
+from edge.scaling.laws import LAWS
 from edge.scaling.records import Record, read_records
 
 #: In the order of the text; a new question is a file and a row.
@@ -38,7 +40,7 @@ QUESTIONS: tuple[Callable[[Sequence[Record]], Section | None], ...] = (
 )  # fmt: skip
 #: Questions that fitted laws answer.
 FIT_QUESTIONS: tuple[Callable[[Sequence[Record], FitFile], Section | None], ...] = (
-    combined.section, lambda _, fits: exponents.section(fits), lambda _, fits: factors.section(fits),
+    combined.section, lambda _, fits: exponents.section(fits), lambda _, fits: held_out.section(fits),
 )  # fmt: skip
 RESULTS = "README.md"
 
@@ -73,6 +75,15 @@ def circumstances(records: Sequence[Record], command: str) -> str:
     )
 
 
+def _refuse_other_records(fitted: Fitted, records: Sequence[Record], flags: AnalysisFlags) -> None:
+    law = LAWS[fitted.law]
+    if fitted.records != len(records_of(law, records, fitted.way).kept):
+        raise ValueError(
+            f"{flags.fits} has a fit of {fitted.name} to other records; fit again: python -m "
+            f"edge.scaling.fit --records {flags.records} --output {flags.fits}"
+        )
+
+
 def main(argv: list[str] | None = None) -> int:
     flags = parse_flags(AnalysisFlags, argv, "edge.scaling.analysis", str(__doc__))
     refuse_unwritable(flags.output)
@@ -82,6 +93,8 @@ def main(argv: list[str] | None = None) -> int:
         )
     records = read_records([Path(name) for name in flags.records.split(",")])
     texts = {record.text for record in records}
+    if not records:
+        raise ValueError(f"--records {flags.records} holds no records")
     if len(texts) != 1:
         raise ValueError(f"records of {len(texts)} texts do not compare: {', '.join(sorted(texts))}")
     if not any(record.post is None for record in records):
@@ -89,13 +102,19 @@ def main(argv: list[str] | None = None) -> int:
     fits = read_fits(flags.fits) if flags.fits else FitFile(fits=[])
     if others := {fitted.text for fitted in fits.fits} - texts:
         raise ValueError(f"{flags.fits} was fitted to losses of {others.pop()}, not of {texts.pop()}")
+    for fitted in fits.fits:
+        _refuse_other_records(fitted, records, flags)
     sections = [found for question in QUESTIONS if (found := question(records))]
     sections += [found for question in FIT_QUESTIONS if (found := question(records, fits))]
     command = f"python -m edge.scaling.analysis --records {flags.records} --output {flags.output}"
     command += f" --fits {flags.fits}" if flags.fits else ""
     if flags.device:
         front = fronts.section(records, read_report(flags.device))
-        sections += [front] if front else []
+        if front is None:
+            raise ValueError(
+                f"{flags.device} has no programs of two sizes of the records, at 4 bits and another width"
+            )
+        sections.append(front)
         command += f" --device {flags.device}"
     text = "\n".join([circumstances(records, command), *(section.markdown() for section in sections)])
     with replace_directory(flags.output) as staged:

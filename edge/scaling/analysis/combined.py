@@ -17,7 +17,7 @@ from edge.scaling.analysis.section import Section, Table
 from edge.scaling.fit.fitted import FitFile
 from edge.scaling.laws.chinchilla import CHINCHILLA
 from edge.scaling.laws.law import FULL_BITS
-from edge.scaling.records import Record
+from edge.scaling.records import Record, commonest_schedule
 
 #: Bits of weights, activations and KV cache.
 Bits = tuple[float, float, float]
@@ -29,7 +29,7 @@ def section(records: Sequence[Record], fits: FitFile) -> Section | None:
     full = next((fitted for fitted in fits.fits if fitted.law == CHINCHILLA.name), None)
     runs = group(_from_scratch(records), lambda r: (r.parameters, r.training.tokens, r.training.seed))
     rows = [["parameters", "weights", "activations", "KV cache", "costs", "sum of its parts", "product"]]
-    sums, products = [], []
+    noise, sums, products, apart, beyond = Noise(records), [], [], 0.0, [0, 0]
     for (parameters, _, _), same in sorted(runs.items()) if full else ():
         assert full is not None
         reducible = full.values["A"] * parameters ** -full.values["alpha"]
@@ -37,27 +37,34 @@ def section(records: Sequence[Record], fits: FitFile) -> Section | None:
             product = reducible * (math.prod(1 + cost / reducible for cost in alone) - 1)
             sums.append(abs(sum(alone) - together))
             products.append(abs(product - together))
+            apart = max(apart, abs(product - sum(alone)))
+            margin = noise.of_sum(len(alone))
+            beyond = [beyond[0] + (sums[-1] > margin), beyond[1] + (products[-1] > margin)]
             costs = [f"{cost:+.3f}" for cost in (together, sum(alone), product)]
             rows.append([size(parameters), *(f"{b:g}" for b in bits), *costs])
     if not sums:
         return None
-    noise = Noise(records)
-    margin = "" if noise.trained is None else f" A difference below {noise.between(1, 1):.3f} counts as none."
-    answer = (
+    answer = [
         f"In {len(sums)} runs with two or three low-bit parts, the sum of what each part costs alone was "
-        f"{statistics.median(sums):.3f} nats off in the median, and their product "
-        f"{statistics.median(products):.3f}.{margin}"
-    )
-    return Section("combined", "Do weights, activations and KV cache multiply?", [answer], [Table(rows)])
+        f"{statistics.median(sums):.3f} nats off in the median, {noise.words} in {beyond[0]}; their product "
+        f"was {statistics.median(products):.3f} off, {noise.words} in {beyond[1]}."
+    ]
+    if apart <= noise.of_sum(2):
+        answer.append(
+            f"Sum and product differ by {apart:.3f} nats at most, less than noise: these runs cannot tell "
+            "which is right."
+        )
+    return Section("combined", "Do weights, activations and KV cache multiply?", answer, [Table(rows)])
 
 
 def _from_scratch(records: Sequence[Record]) -> list[Record]:
+    schedule = commonest_schedule(records)
     return [
         record
         for record in records
         if record.post is None
         and record.training.low_bit_tokens in (0, record.training.tokens)
-        and record.training.schedule == "cosine"
+        and record.training.schedule == schedule
     ]
 
 

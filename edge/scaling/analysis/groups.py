@@ -30,6 +30,11 @@ class Mean:
     damages: tuple[float, ...]
 
     @property
+    def trained_loss(self) -> float:
+        """Loss before quantising, in nats."""
+        return self.loss - self.damage
+
+    @property
     def ratio(self) -> float:
         """Tokens per parameter."""
         return self.record.training.tokens / self.record.parameters

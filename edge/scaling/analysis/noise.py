@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from edge.scaling.analysis.groups import Mean, means, size, way
 from edge.scaling.analysis.section import Section, Table
+from edge.scaling.fit.data import LEAST_DAMAGE
 from edge.scaling.records import Record
 
 #: Standard deviations of a difference that it must exceed to count.
@@ -15,12 +16,15 @@ _COUNTS = 2.0
 
 
 class Noise:
-    """Standard deviations between seeds, in nats, of trained losses and of each way to quantise.
+    """Standard deviations between seeds: of losses in nats, of damage as a share of it.
 
-    Runs with several seeds are pooled. A way that none of them was quantised in has the noise of training.
+    Runs with several seeds are pooled. Where none of them was quantised in some way, losses after it have the
+    noise of training. Damage differs a hundredfold between widths and trainings, and its deviation with it;
+    so logarithms of damage are compared.
 
     Attributes:
         trained: of trained losses; None where no run has two seeds, and then every difference counts.
+        damage: of the logarithm of damages that can be seen; None likewise.
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
@@ -32,24 +36,33 @@ class Noise:
             if mean.record.post is not None:
                 ways.setdefault(way(mean.record), []).append(mean)
         self._losses = {name: _pooled(mean.losses for mean in same) for name, same in ways.items()}
-        self._damages = {name: _pooled(mean.damages for mean in same) for name, same in ways.items()}
+        seen = [mean.damages for mean in several if min(mean.damages) >= LEAST_DAMAGE]
+        self.damage = _pooled([math.log(one) for one in damages] for damages in seen)
 
     @property
     def words(self) -> str:
-        """Say what a difference was compared with: "by more than noise"."""
+        """Return what a difference was compared with, in words: "by more than noise"."""
         return "by more than noise" if self.trained is not None else "(its noise is not known)"
 
     def between(self, seeds: int, others: int) -> float:
         """Compute the difference of means of trained losses, over so many seeds, that counts as none."""
         return _margin(self.trained, seeds, others)
 
+    def of_sum(self, parts: int) -> float:
+        """Compute what counts as no difference between a cost and the sum of so many, all from single runs.
+
+        The loss that all costs are measured from counts once for each part but one.
+        """
+        squares = 1 + parts + (parts - 1) ** 2
+        return 0.0 if self.trained is None else _COUNTS * self.trained * math.sqrt(squares)
+
     def of_loss(self, one: Mean, other: Mean) -> float:
         """Compute the difference of two losses, in nats, below which they count as equal."""
         return _margin(self._deviation(self._losses, one), len(one.losses), len(other.losses))
 
     def of_damage(self, one: Mean, other: Mean) -> float:
-        """Compute the difference of two damages, in nats, below which they count as equal."""
-        return _margin(self._deviation(self._damages, one), len(one.losses), len(other.losses))
+        """Compute the difference of two damages' logarithms below which they count as equal."""
+        return _margin(self.damage, len(one.losses), len(other.losses))
 
     def _deviation(self, ways: dict[str, float | None], mean: Mean) -> float | None:
         own = None if mean.record.post is None else ways.get(way(mean.record))
@@ -85,11 +98,15 @@ def section(records: Sequence[Record]) -> Section | None:
                 f"{statistics.stdev(mean.losses):.4f}",
             ]
         )  # fmt: skip
+    noise = Noise(records)
     worst = max(statistics.stdev(mean.losses) for mean in found)
     answer = (
         "Runs that differ only in their seed, which draws the weights and orders the text, have losses with "
-        f"a standard deviation of {Noise(records).trained:.4f} nats, all such runs pooled, and of "
-        f"{worst:.4f} at most. Below, a difference counts if it is more than twice its own standard "
-        "deviation, that of the way to quantise where one was quantised."
+        f"a standard deviation of {noise.trained:.4f} nats, all such runs pooled, and of "
+        f"{worst:.4f} at most. Below, a difference counts if it is more than twice the standard deviation "
+        "of a difference; quantised models have the deviation of their own way to quantise."
     )
-    return Section("noise", "How large is the noise?", [answer], [Table(rows)])
+    answers = [answer]
+    if noise.damage is not None:
+        answers.append(f"Damage of quantising afterwards varies by a factor of {math.exp(noise.damage):.2f}.")
+    return Section("noise", "How large is the noise?", answers, [Table(rows)])

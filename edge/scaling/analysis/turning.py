@@ -25,33 +25,35 @@ def section(records: Sequence[Record]) -> Section | None:
     found = quantized(records)
     lines = series(found, lambda mean: (way(mean.record), mean.record.parameters))
     lines = {key: line for key, line in lines.items() if len(line) > 2}
-    if not lines:
-        return None
     noise = Noise(records)
     rows = [["", "parameters", "best at tokens each", "its loss", "most tokens each", "loss there"]]
-    turned = []
+    turned, furthest = [], {}
+    compared = 0
     for (name, parameters), line in lines.items():
         last = line[-1]
         before = [m for m in line if STEP * m.record.training.tokens <= last.record.training.tokens]
         if not before:
             continue
+        compared, furthest[parameters] = compared + 1, last.ratio
         best = min(before, key=lambda mean: mean.loss)
         if last.loss > best.loss + noise.of_loss(best, last):
             turned.append(name)
             ends = [cell for mean in (best, last) for cell in (f"{mean.ratio:.3g}", f"{mean.loss:.3f}")]
             rows.append([name, size(parameters), *ends])
-    most = max(line[-1].ratio for line in lines.values())
+    if not compared:
+        return None
+    until = ", ".join(f"{ratio:,.3g} at {size(parameters)}" for parameters, ratio in sorted(furthest.items()))
     if turned:
         which = "; ".join(sorted(set(turned)))
         answer = (
-            f"Yes: in {len(turned)} of {len(lines)} series the quantised model was best before the last "
-            f"number of tokens, {noise.words}: {which}. Elsewhere the most tokens were best, or as good "
-            f"(up to {most:,.0f} for each parameter)."
+            f"Yes: in {len(turned)} of {compared} series the quantised model was best before the last number "
+            f"of tokens, {noise.words}: {which}. Elsewhere the most tokens were best, or as good. The most "
+            f"tokens for each parameter: {until}."
         )
     else:
         answer = (
-            f"Not here: in all {len(lines)} series the quantised model was best, or as good, at the most "
-            f"tokens (up to {most:,.0f} for each parameter)."
+            f"Not here: in all {compared} series the quantised model was best, or as good, at the most "
+            f"tokens. These are, for each parameter: {until}."
         )
     dots = [
         Dot(mean.ratio, mean.loss, size(parameters), name)

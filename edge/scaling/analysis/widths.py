@@ -11,7 +11,7 @@ from edge.scaling.analysis.groups import common_seeds, group, size
 from edge.scaling.analysis.noise import Noise
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.laws.fraction import PARETOQ_SHARE
-from edge.scaling.records import Record, Shape
+from edge.scaling.records import Record, Shape, commonest_schedule
 
 #: Bits of weights, and the method that trained them.
 Width = tuple[float, str]
@@ -19,6 +19,8 @@ SHARES = {"the last tenth": PARETOQ_SHARE, "from scratch": 1.0}
 FULL: Width = (16.0, "full")
 #: Widths that a row needs, full precision among them.
 _LEAST_WIDTHS = 3
+#: Nats that count as none where the noise is not known.
+_NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,14 @@ class Row:
     seeds: int
 
     @property
+    def best(self) -> dict[float, float]:
+        """Losses by the bits alone; of several methods the best counts."""
+        best: dict[float, float] = {}
+        for (bits, _), loss in self.losses.items():
+            best[bits] = min(loss, best.get(bits, loss))
+        return best
+
+    @property
     def ratio(self) -> float:
         """Tokens per parameter in two digits, which is the same for sizes of one grid of a sweep."""
         return float(f"{self.tokens / self.parameters:.2g}")
@@ -44,7 +54,8 @@ class Row:
 
 def trained_at(records: Sequence[Record], share: float) -> list[Row]:
     """Rows of models whose last ``share`` of training was at low bits, small shapes first."""
-    plain = [record for record in records if _is_plain(record, share)]
+    schedule = commonest_schedule(records)
+    plain = [r for r in records if r.training.schedule == schedule and _is_plain(r, share)]
     runs = group(plain, lambda record: (record.parameters, record.training.tokens, record.shape))
     rows = []
     for (parameters, tokens, shape), same in sorted(runs.items(), key=lambda item: item[0][:2]):
@@ -63,7 +74,7 @@ def _is_plain(record: Record, share: float) -> bool:
     training = record.training
     has_share = training.low_bit_tokens == 0 or abs(training.low_bit_share - share) < 0.02
     is_weights = training.activation_bits == training.kv_bits == 16
-    return record.post is None and has_share and is_weights and training.schedule == "cosine"
+    return record.post is None and has_share and is_weights
 
 
 def words(width: Width) -> str:
@@ -74,7 +85,7 @@ def words(width: Width) -> str:
 
 def section(records: Sequence[Record]) -> Section | None:
     """Answer with the loss that each width adds to full precision, by the tokens per parameter."""
-    tables, answer, noise = [], [], Noise(records)
+    tables, answer, least, noise = [], [], [], Noise(records)
     for when, share in SHARES.items():
         found = [row for row in trained_at(records, share) if FULL in row.losses]
         if not found:
@@ -86,18 +97,26 @@ def section(records: Sequence[Record]) -> Section | None:
             added = [f"{row.losses[w] - full:+.3f}" if w in row.losses else "" for w in widths]
             cells.append([size(row.parameters), f"{row.ratio:g}", f"{full:.3f}", *added])
         tables.append(Table(cells))
-        ordered = sum(_is_ordered(row, noise) for row in found)
+        answer.append(f"With low bits {when}, {_pairs_words(found, noise)}")
+        if eight := [row.best[8] - row.losses[FULL] for row in found if 8 in row.best]:
+            least.append(f"{statistics.median(eight):+.3f} {when}")
+    if least:
         answer.append(
-            f"With low bits {when}, no width had a lower loss than the next wider one, {noise.words}, in "
-            f"{ordered} of {len(found)} rows; full precision is the widest."
+            f"8 bits, which round least, cost in the median {', and '.join(least)}. What they cost the last "
+            "tenth is about what that stage costs by itself: it warms up again, at a rate of its own."
         )
     return Section("widths", "What does each width cost?", answer, tables) if tables else None
 
 
-def _is_ordered(row: Row, noise: Noise) -> bool:
-    """Tell whether no width is better than the next wider one; of two methods the better one counts."""
-    best: dict[float, float] = {}
-    for (bits, _), loss in row.losses.items():
-        best[bits] = min(loss, best.get(bits, loss))
-    margin = noise.between(row.seeds, row.seeds)
-    return all(best[fewer] >= best[more] - margin for more, fewer in pairwise(sorted(best, reverse=True)))
+def _pairs_words(rows: Sequence[Row], noise: Noise) -> str:
+    """Count the pairs of neighbouring widths in which the fewer bits were worse, better, and as good."""
+    added: list[float] = []  # by fewer bits, as a multiple of what counts as none
+    for row in rows:
+        margin = noise.between(row.seeds, row.seeds)
+        losses = [row.best[bits] for bits in sorted(row.best, reverse=True)]
+        added += [(fewer - more) / max(margin, _NOTHING) for more, fewer in pairwise(losses)]
+    worse, better = sum(one > 1 for one in added), sum(one < -1 for one in added)
+    return (
+        f"of {len(added)} pairs of neighbouring widths, the fewer bits were worse {noise.words} in {worse}, "
+        f"better in {better}, and as good in {len(added) - worse - better}; full precision is the widest."
+    )

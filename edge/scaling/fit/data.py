@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.scaling.laws.law import DAMAGE, Array, Inputs, Law
-from edge.scaling.records import Record
+from edge.scaling.laws.law import DAMAGE, FULL_BITS, Array, Inputs, Law
+from edge.scaling.records import Record, commonest_schedule
 
-#: Damage in nats below which it is noise; its logarithm would weigh as much as that of what is seen.
+#: Damage in nats below which seeds differ by a fifth of it and more, and its logarithm is mostly noise.
 LEAST_DAMAGE = 0.003
 #: Records that each constant needs, and values of each input.
 RECORDS_EACH, VALUES_EACH = 2, 3
@@ -48,6 +48,27 @@ def ways_of(law: Law, records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(record.post.way for record in records if record.post))
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Records that a law speaks of, and how many of them have too little damage to be seen."""
+
+    kept: list[Record]
+    left_out: int
+    schedule: str
+
+
+def records_of(law: Law, records: Sequence[Record], way: str = "") -> Chosen:
+    """Choose the records that a law speaks of; see ``data_of``."""
+    if law.target == DAMAGE:
+        known = [r for r in records if r.post and r.post.way == way and law.takes(r)]
+    else:
+        known = [r for r in records if r.post is None and law.takes(r)]
+    schedule = commonest_schedule(known)
+    alike = [record for record in known if record.training.schedule == schedule]
+    kept = [r for r in alike if law.target != DAMAGE or r.damage >= LEAST_DAMAGE]
+    return Chosen(kept, len(alike) - len(kept), schedule)
+
+
 def data_of(law: Law, records: Sequence[Record], way: str = "") -> Data:
     """Take the records that a law speaks of.
 
@@ -61,15 +82,8 @@ def data_of(law: Law, records: Sequence[Record], way: str = "") -> Data:
     texts = sorted({record.text for record in records})
     if len(texts) > 1:
         raise ValueError(f"losses of other texts do not compare: {', '.join(texts)}; give records of one")
-    if law.target == DAMAGE:
-        known = [r for r in records if r.post and r.post.way == way and law.takes(r)]
-    else:
-        known = [r for r in records if r.post is None and law.takes(r)]
-    schedules = Counter(record.training.schedule for record in known).most_common(1)
-    schedule = schedules[0][0] if schedules else ""
-    chosen = kept = [record for record in known if record.training.schedule == schedule]
-    if law.target == DAMAGE:
-        kept = [record for record in chosen if record.damage >= LEAST_DAMAGE]
+    chosen = records_of(law, records, way)
+    kept = chosen.kept
     keys: dict[str, int] = {}
     models = [keys.setdefault(_parent(record), len(keys)) for record in kept]
     measured = [record.damage if law.target == DAMAGE else record.loss for record in kept]
@@ -77,8 +91,8 @@ def data_of(law: Law, records: Sequence[Record], way: str = "") -> Data:
         Inputs.of(kept),
         np.array(measured, dtype=np.float64),
         np.array(models),
-        len(chosen) - len(kept),
-        schedule,
+        chosen.left_out,
+        chosen.schedule,
     )
     _refuse_too_little(law.fitted(data.inputs), data)
     return data
@@ -99,6 +113,13 @@ def _refuse_too_little(law: Law, data: Data) -> None:
             f"the law {law.name} has {len(law.constants)} constants and needs {wanted} records at least; "
             f"{found} were given"
         )
+    for name, constants in Counter(constant.needs for constant in law.constants).items():
+        values = len(np.unique(getattr(data.inputs, name))) - 1 if name and "=" not in name else constants
+        if values < constants:
+            raise ValueError(
+                f"the law {law.name} has {constants} constants of {name} and needs as many values below "
+                f"{FULL_BITS:g}; there is {values}"
+            )
     if law.fixed and not any(constant.needs for constant in law.constants):
         raise ValueError(
             f"the law {law.name} needs models that were trained at low bits; all were in full precision"

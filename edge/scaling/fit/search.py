@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,11 +38,11 @@ class Search:
     def __init__(self, law: Law, inputs: Inputs, measured: Array) -> None:
         self.law, self.inputs, self.log = law, inputs, np.log(measured)
         self.is_log = np.array([constant.low > 0 for constant in law.constants])
-        self.low = self._to_point([constant.low for constant in law.constants])
-        self.high = self._to_point([constant.high for constant in law.constants])
+        self.low = self.point([constant.low for constant in law.constants])
+        self.high = self.point([constant.high for constant in law.constants])
 
     def constants(self, point: Array) -> dict[str, float]:
-        """The constants by name, of a point of the search."""
+        """Compute the constants by name, of a point of the search."""
         values = np.where(self.is_log, np.exp(np.where(self.is_log, point, 0.0)), point)
         return {c.name: float(value) for c, value in zip(self.law.constants, values, strict=True)}
 
@@ -65,7 +66,7 @@ class Search:
         return Found(ended.x, self._loss(ended.x, where))
 
     def residuals(self, point: Array, where: Array | slice = slice(None)) -> Array:
-        """log predicted - log measured of some of the records."""
+        """Compute log predicted - log measured of some of the records."""
         predicted = self.law.predict(self.constants(point), self.inputs[where])
         good = np.isfinite(predicted) & (predicted > 0)
         logs = np.log(np.where(good, predicted, 1.0))
@@ -75,6 +76,7 @@ class Search:
         size = np.abs(self.residuals(point, where))
         return float(np.where(size <= HUBER, size**2 / 2, HUBER * (size - HUBER / 2)).mean())
 
-    def _to_point(self, values: list[float]) -> Array:
+    def point(self, values: Sequence[float] | Array) -> Array:
+        """Compute the point of the search of constants, in the order of the law's."""
         array = np.array(values, dtype=np.float64)
         return np.where(self.is_log, np.log(np.where(self.is_log, array, 1.0)), array)

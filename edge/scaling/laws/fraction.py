@@ -27,10 +27,12 @@ def best_share(tokens: Array | float, parameters: Array | float, bits: Array | f
 def _formula(c: Constants, x: Inputs) -> Array:
     n, bits = x.parameters, x.weight_bits
     low = np.maximum(x.low_bit_tokens, 1.0) / (n * bits / 8)
-    full = np.maximum(x.tokens - x.low_bit_tokens, 1.0) / (n * bits / 8)
+    before = x.tokens - x.low_bit_tokens
+    full = np.maximum(before, 1.0) / (n * bits / 8)
     kept = c["theta"] * 2 ** (-c["kappa"] * bits)
     learned = c["phi"] * 2 ** (-c["chi"] * bits) * n ** -c["psi"] * low ** -c["omega"]
     changed = c["lambda"] * 2 ** (-c["mu"] * bits) * n ** -c["nu"] * full ** c["xi"] * low ** -c["rho"]
+    changed = np.where(before > 0, changed, 0.0)  # from scratch there was nothing to change
     return terms(c, n, x.tokens) + np.where(bits == FULL_BITS, 0.0, kept + learned + changed)
 
 

@@ -39,6 +39,11 @@ class Inputs:
     post_bits: Array
     group: Array
 
+    @property
+    def tokens_per_parameter(self) -> Array:
+        """Compute the tokens for each parameter [n]."""
+        return self.tokens / self.parameters
+
     def __len__(self) -> int:
         return len(self.parameters)
 
@@ -127,7 +132,7 @@ class Law:
             return self.formula({**neutral, **self.fixed, **constants}, inputs)
 
     def fitted(self, inputs: Inputs) -> Law:
-        """This law without the constants that these inputs say nothing about."""
+        """Make this law without the constants that these inputs say nothing about."""
         told = tuple(constant for constant in self.constants if _is_told(constant, inputs))
         fixed = {c.name: c.neutral for c in self.constants if c not in told}
         return replace(self, constants=told, fixed=fixed)

@@ -43,13 +43,11 @@ def prefill_amounts(config: ModelConfig, grid: Grid, prompt: int) -> Amounts:
 
 
 def start_amounts(grid: Grid, linear_bytes: int) -> Amounts:
-    """Count what a process's first token costs by beside its prompt: weights are read, maybe unpacked."""
+    """Count what a process's start costs by: itself, and weights that are read, and maybe unpacked.
+
+    Its time is what the first token takes beside the prompt, its memory what it has beside ``known_bytes``.
+    """
     return {"process": 1.0, f"bytes of linears, {grid.name}": linear_bytes}
-
-
-def memory_amounts(grid: Grid, linear_bytes: int) -> Amounts:
-    """Count what takes memory beside ``known_bytes``: the process, and weights that a kernel unpacks."""
-    return start_amounts(grid, linear_bytes)
 
 
 def known_bytes(
@@ -102,7 +100,7 @@ def memory_rows(programs: Sequence[Measured], settings: Settings, threads: int) 
     rows = []
     for p, peak in _medians(programs, threads, figures.PEAK_MEMORY):
         known = known_bytes(p.config, p.record.file_bytes, p.kv_cache, prompt, positions)
-        rows.append(Row(p.record.name, memory_amounts(p.grid, p.linear_bytes), peak - known, peak))
+        rows.append(Row(p.record.name, start_amounts(p.grid, p.linear_bytes), peak - known, peak))
     return rows
 
 

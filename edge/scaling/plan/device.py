@@ -3,12 +3,13 @@
 A decoded token reads the linears and the head, each width at its own rate, because kernels unpack each in
 another way; bytes beyond a cache cost more. Each layer costs something however small it is, and attention
 costs by the positions that it sees. A prompt costs by its multiplications. Costs are fitted to the medians of
-the report's rounds, and each program is predicted from the others to learn the error.
+the report's rounds. To learn the error, each program is predicted from the others, and each shape between
+the smallest and the largest from the other shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edge.formats import Grid
@@ -21,15 +22,14 @@ from edge.scaling.plan.amounts import (
     decode_rows,
     first_token_rows,
     known_bytes,
-    memory_amounts,
     memory_rows,
     prefill_amounts,
     prefill_rows,
     start_amounts,
 )
-from edge.scaling.plan.fit import Amounts, Costs, LeftOut, Row, fit_costs, leave_one_out, misfit, without
+from edge.scaling.plan.fit import Amounts, Costs, LeftOut, Part, Row, fit_costs, leave_out, misfit
 from edge.scaling.plan.law import amount
-from edge.scaling.plan.programs import measured_programs, refuse_one_shape
+from edge.scaling.plan.programs import Measured, measured_programs, refuse_one_shape
 from edge.scaling.plan.sizes import ProgramSize
 
 #: Sizes of a cache that are tried, bytes.
@@ -83,7 +83,10 @@ class DeviceModel:
         has_start: the report has times to the first token; without them it is the prompt's time alone.
         memory: None where the report has no peaks; then the process itself is not counted.
         errors: of programs that were left out, by figure; None where too few are left.
-        linear_parameters: least and most that were measured; beyond them costs are extrapolated.
+        shape_errors: of shapes that were left out with all of their programs.
+        shapes: that were measured.
+        linears, heads: least and most weights that were measured, of linears at each width and of heads;
+            beyond them costs are extrapolated.
         contexts, prompts: that were measured.
     """
 
@@ -95,17 +98,23 @@ class DeviceModel:
     has_start: bool
     memory: Costs | None
     errors: dict[str, LeftOut | None]
-    linear_parameters: tuple[int, int]
+    shape_errors: dict[str, LeftOut | None]
+    shapes: frozenset[ModelConfig]
+    linears: dict[Grid, tuple[int, int]]
+    heads: tuple[int, int]
     contexts: tuple[int, ...]
     prompts: tuple[int, ...]
 
-    def outside(self, config: ModelConfig) -> tuple[str, ...]:
-        """Say in what a shape is beyond those that were measured."""
-        least, most = self.linear_parameters
-        count = config.linear_parameters
-        if least <= count <= most:
-            return ()
-        return (f"weights of linears {amount(count)} (measured {amount(least)} to {amount(most)})",)
+    def outside(self, config: ModelConfig, grid: Grid) -> tuple[str, ...]:
+        """Say in what a shape at a width is beyond those that were measured."""
+        return tuple(
+            f"weights of {what} {amount(weights)} (measured {amount(least)} to {amount(most)})"
+            for what, weights, (least, most) in (
+                ("linears", config.linear_parameters, self.linears[grid]),
+                ("the head", _head(config), self.heads),
+            )
+            if not least <= weights <= most
+        )
 
     def decode_seconds(self, config: ModelConfig, grid: Grid, size: ProgramSize, position: float) -> float:
         return _known(self.decode.predict(decode_amounts(config, grid, size.linears, size.head, position)))
@@ -120,7 +129,7 @@ class DeviceModel:
         known = known_bytes(config, size.total, self.kv_cache, prompt, positions)
         if self.memory is None:
             return known
-        return known + _known(self.memory.predict(memory_amounts(grid, size.linears)))
+        return known + _known(self.memory.predict(start_amounts(grid, size.linears)))
 
 
 def _known(value: float | None) -> float:
@@ -154,20 +163,56 @@ def fit_device(report: Report, source: str, threads: int | None) -> DeviceModel:
         refuse_one_shape([p for p in programs if p.record.name in of], source, f" with {threads} threads")
     timed = [{row.program for row in rows} for rows in (decode, prefill, first_token, memory) if rows]
     grids = [p.grid for p in programs if all(p.record.name in names for names in timed)]
-    sizes = [program.config.linear_parameters for program in programs]
-    errors = {
-        "decode": leave_one_out(decode, lambda name: fit_decode(without(decode, name))),
-        "first token": leave_one_out(
-            first_token or prefill,
-            lambda name: fit_first_token(without(prefill, name), without(first_token, name)),
-        ),
-        "memory": leave_one_out(memory, lambda name: fit_costs(without(memory, name))),
-    }
+    names, shapes = _by_itself(programs), _by_shape(programs)
+    errors, shape_errors = (
+        {
+            "decode": leave_out(decode, parts, fit_decode),
+            "first token": _first_token_errors(prefill, first_token, parts),
+            "memory": leave_out(memory, parts, fit_costs),
+        }
+        for parts in (names, shapes)
+    )
     return DeviceModel(
         threads, programs[0].kv_cache,
         grids=tuple(dict.fromkeys(grids)),
         decode=fit_decode(decode), first_token=fit_first_token(prefill, first_token),
-        has_start=bool(first_token), memory=fit_costs(memory) if memory else None, errors=errors,
-        linear_parameters=(min(sizes), max(sizes)),
+        has_start=bool(first_token), memory=fit_costs(memory) if memory else None,
+        errors=errors, shape_errors=shape_errors, shapes=frozenset(p.config for p in programs),
+        linears={
+            grid: _ends(p.config.linear_parameters for p in programs if p.grid == grid) for grid in grids
+        },
+        heads=_ends(_head(p.config) for p in programs),
         contexts=tuple(settings.contexts), prompts=tuple(settings.prompts),
     )  # fmt: skip
+
+
+def _first_token_errors(
+    prefill: Sequence[Row], first_token: Sequence[Row], parts: Sequence[Part]
+) -> LeftOut | None:
+    """Leave prompts and first tokens out together; a report without first tokens has prompts alone."""
+    both = [*prefill, *first_token]
+
+    def fit(kept: Sequence[Row]) -> Costs:
+        return fit_first_token([r for r in kept if r in prefill], [r for r in kept if r in first_token])
+
+    return leave_out(both, parts, fit, judged=first_token or prefill)
+
+
+def _by_itself(programs: Sequence[Measured]) -> list[Part]:
+    return [frozenset([program.record.name]) for program in programs]
+
+
+def _by_shape(programs: Sequence[Measured]) -> list[Part]:
+    """Programs of each shape between the smallest and the largest."""
+    sizes = sorted({program.config.linear_parameters for program in programs})
+    between = {p.config: None for p in programs if p.config.linear_parameters in sizes[1:-1]}
+    return [frozenset(p.record.name for p in programs if p.config == config) for config in between]
+
+
+def _head(config: ModelConfig) -> int:
+    return config.vocab_size * config.dim
+
+
+def _ends(values: Iterable[int]) -> tuple[int, int]:
+    known = list(values)
+    return min(known), max(known)

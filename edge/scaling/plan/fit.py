@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import nnls
 
+#: Names of programs that are left out together.
+Part = frozenset[str]
 #: Amounts by what they are of, such as bytes of linears at 2 bits.
 Amounts = Mapping[str, float]
 
@@ -41,7 +43,7 @@ class Costs:
     of: dict[str, float]
 
     def predict(self, amounts: Amounts) -> float | None:
-        """The sum; None where something was never measured."""
+        """Sum up; None where something was never measured."""
         if not amounts.keys() <= self.of.keys():
             return None
         return sum(self.of[name] * amount for name, amount in amounts.items())
@@ -84,20 +86,22 @@ class LeftOut:
     figures: int
 
 
-def without(rows: Sequence[Row], program: str) -> list[Row]:
-    return [row for row in rows if row.program != program]
-
-
-def leave_one_out(rows: Sequence[Row], fit_without: Callable[[str], Predictor]) -> LeftOut | None:
-    """Predict each program from the others; None where the others never tell enough.
+def leave_out(
+    rows: Sequence[Row],
+    parts: Sequence[Part],
+    fit: Callable[[Sequence[Row]], Predictor],
+    judged: Sequence[Row] | None = None,
+) -> LeftOut | None:
+    """Predict each part of the programs from the others; None where the others never tell enough.
 
     Args:
-        fit_without: fits to all programs but the one of this name.
+        judged: rows whose errors count; None is all.
     """
     errors: list[float] = []
-    for name in dict.fromkeys(row.program for row in rows):
-        left_out, predictor = [row for row in rows if row.program == name], fit_without(name)
-        if all(predictor.predict(row.amounts) is not None for row in left_out):
+    for part in parts:
+        left_out = [row for row in (rows if judged is None else judged) if row.program in part]
+        predictor = fit([row for row in rows if row.program not in part])
+        if left_out and all(predictor.predict(row.amounts) is not None for row in left_out):
             errors += [abs(_relative_error(predictor, row)) for row in left_out]
     if not errors:
         return None

@@ -36,6 +36,7 @@ def open_law(name: str, reading: str | None, fit: Path | None) -> LossModel:
         raise ValueError(f"--fit is for --law {OURS.name}; {name} has published constants")
     readings = PUBLISHED[name].readings
     if reading is not None and reading not in readings:
-        raise ValueError(f"--reading {reading!r} is none of --law {name}: {', '.join(map(repr, readings))}")
+        which = f"its readings are {', '.join(readings)}" if len(readings) > 1 else "it has one reading"
+        raise ValueError(f"--reading {reading} is none of --law {name}: {which}; leave it out for the first")
     law: LossModel = PUBLISHED[name](readings[0] if reading is None else reading)
     return law

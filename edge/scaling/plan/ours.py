@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from edge.formats import FULL_PRECISION
 from edge.model.config import ModelConfig
 from edge.quantize.flags import BITS as POST_BITS
-from edge.scaling.fit.fitted import Fitted, read_fits
+from edge.scaling.fit.fitted import ENDS, Fitted, read_fits
 from edge.scaling.laws import Inputs
 from edge.scaling.laws.fraction import PARETOQ_SHARE, best_share
 from edge.scaling.laws.ours import OURS
@@ -19,6 +21,8 @@ from edge.scaling.records import Quantizer
 OWN_FITS = Path(__file__).parents[1] / "results" / "fits.json"
 #: How the plan's commands quantise after training.
 _GPTQ = Quantizer(method="gptq", weight_bits=4).way
+#: Sums of a loss and a damage that an interval is taken from.
+_DRAWS = 4000
 _LAST_TENTH = TrainingPlan("last 10 %", "arXiv 2502.02631, figure 2", PARETOQ_SHARE)
 
 
@@ -37,14 +41,14 @@ class OwnFit:
         records = f"{fitted.records}{f' and {damage.records}' if damage else ''} records"
         self.source = f"this project's law{'s' if damage else ''}, fitted to {records} ({path.name})"
         self.range = range_words({name: fitted.ranges[name] for name in OURS.reads})
-        error = fitted.held_out.get("largest")
-        errors = (
-            f"Of the largest third, left out: {error.relative_error:.1%} off in the median." if error else ""
-        )
-        self.notes = tuple(filter(None, (
+        notes = [
             f"Nats per token of {fitted.text}, with its tokenizer.",
-            "In brackets: where nine of ten new runs would lie, if the law holds there.", errors,
-        )))  # fmt: skip
+            "In brackets: nine of ten fits to resampled runs, with the runs' scatter; beyond them a guess.",
+        ]
+        if error := fitted.held_out.get("largest"):
+            off = f"{error.relative_error:.1%}"
+            notes.append(f"The third of the runs that cost the most, left out, was {off} off in the median.")
+        self.notes = tuple(notes)
 
     def plans(self, config: ModelConfig, bits: float, tokens: float) -> list[TrainingPlan]:
         if bits == FULL_PRECISION.bits:
@@ -63,21 +67,29 @@ class OwnFit:
     def predict(self, case: Case) -> Loss:
         if case.training != AFTERWARDS:
             low_bits = case.tokens * case.training.low_bit_share
-            return _loss(self.fitted, case, weight_bits=case.bits, low_bit_tokens=low_bits)
+            point = Inputs.at(case.parameters, case.tokens, weight_bits=case.bits, low_bit_tokens=low_bits)
+            return _loss(self.fitted, point)
         assert self.damage is not None
-        trained, added = _loss(self.fitted, case), _loss(self.damage, case, post_bits=case.bits)
-        assert trained.interval is not None
-        assert added.interval is not None
-        low, high = (one + other for one, other in zip(trained.interval, added.interval, strict=True))
-        outside = dict.fromkeys((*trained.outside, *added.outside))
-        return Loss(trained.nats + added.nats, (low, high), tuple(outside))
+        trained, added = Inputs.at(case.parameters, case.tokens), _quantized(case)
+        nats = self.fitted.predict(trained)[0] + self.damage.predict(added)[0]
+        draws = self.fitted.draws(trained)[:, 0], self.damage.draws(added)[:, 0]
+        random = np.random.default_rng(0)  # the fits were resampled independently
+        low, high = np.nanquantile(sum(random.choice(each, _DRAWS) for each in draws), ENDS)
+        outside = dict.fromkeys((*_beyond(self.fitted, trained), *_beyond(self.damage, added)))
+        return Loss(float(nats), (float(low), float(high)), tuple(outside))
 
 
-def _loss(fitted: Fitted, case: Case, **inputs: float) -> Loss:
-    point = Inputs.at(case.parameters, case.tokens, **inputs)
+def _loss(fitted: Fitted, point: Inputs) -> Loss:
     low, high = fitted.intervals(point)
-    read = tuple(words for words in fitted.row.beyond(point) if words.startswith(fitted.row.reads))
-    return Loss(float(fitted.predict(point)[0]), (float(low[0]), float(high[0])), read)
+    return Loss(float(fitted.predict(point)[0]), (float(low[0]), float(high[0])), _beyond(fitted, point))
+
+
+def _quantized(case: Case) -> Inputs:
+    return Inputs.at(case.parameters, case.tokens, post_bits=case.bits)
+
+
+def _beyond(fitted: Fitted, point: Inputs) -> tuple[str, ...]:
+    return tuple(words for words in fitted.row.beyond(point) if words.startswith(fitted.row.reads))
 
 
 def open_fit(path: Path | None) -> OwnFit:

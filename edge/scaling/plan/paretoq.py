@@ -32,7 +32,6 @@ class ParetoQ:
     """Interpolates published points, and tells nothing beyond them."""
 
     name = "paretoq"
-    reading = ""
     readings = ("",)
     source = "arXiv 2502.02631, published perplexities of MobileLLM-ParetoQ"
     range = f"{len(MOBILELLM)} sizes, {amount(min(_PARAMETERS))} to {amount(max(_PARAMETERS))} parameters"

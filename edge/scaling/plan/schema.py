@@ -39,6 +39,7 @@ class Costs(Strict):
     has_start: bool
     has_memory: bool
     errors: dict[str, LeftOut | None]
+    shape_errors: dict[str, LeftOut | None]
 
 
 class ChoiceRecord(Strict):
@@ -114,7 +115,7 @@ def costs_record(device: DeviceModel, report: str) -> Costs:
     return Costs(
         report=report, threads=device.threads, kv_cache=device.kv_cache, contexts=list(device.contexts),
         prompts=list(device.prompts), has_start=device.has_start, has_memory=device.memory is not None,
-        errors=device.errors,
+        errors=device.errors, shape_errors=device.shape_errors,
     )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ class Program:
 def programs(device: DeviceModel, shapes: Sequence[ModelConfig], work: Work) -> list[Program]:
     """Every shape at every width that the device's report has."""
     return [
-        Program(config, grid, _need(device, config, grid, work), device.outside(config))
+        Program(config, grid, _need(device, config, grid, work), device.outside(config, grid))
         for config in shapes
         for grid in device.grids
     ]

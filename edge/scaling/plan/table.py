@@ -27,6 +27,9 @@ def show(plan: Plan, console: Console) -> None:
     console.print("Predicted from the report's other programs, each left out once:")
     for what, error in costs.errors.items():
         console.print(f"  {what}: {_error_words(error)}")
+    console.print("Predicted from its other shapes, each between the smallest and the largest left out once:")
+    for what, error in costs.shape_errors.items():
+        console.print(f"  {what}: {_error_words(error)}")
     console.print(f"Losses: {law.source}; fitted to {law.range}")
     for note in law.notes:
         console.print(f"  {note}")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from edge.latency.report.words import percent
 from edge.scaling.plan.device import DeviceModel
-from edge.scaling.plan.law import amount
 from edge.scaling.plan.limits import Limits
 from edge.scaling.plan.search import Choice, Work
 
@@ -21,12 +20,11 @@ def warnings(choices: Sequence[Choice], device: DeviceModel, limits: Limits, wor
 
 def _of_costs(choices: Sequence[Choice], device: DeviceModel, work: Work) -> list[str]:
     sentences = []
-    beyond = sum(bool(each.cost_outside) for each in choices)
+    beyond = [each for each in choices if each.cost_outside]
     if beyond:
-        least, most = device.linear_parameters
         sentences.append(
-            f"times and memory are extrapolated for {beyond} of {len(choices)} choices, whose layers "
-            f"have fewer or more weights than the report's {amount(least)} to {amount(most)}."
+            f"times and memory are extrapolated for {len(beyond)} of {len(choices)} choices; for the first "
+            f"of them, in {'; '.join(beyond[0].cost_outside)}."
         )
     for name, value, known in (
         ("--context", work.context, device.contexts),
@@ -42,28 +40,33 @@ def _of_costs(choices: Sequence[Choice], device: DeviceModel, work: Work) -> lis
 
 
 def _of_losses(choices: Sequence[Choice]) -> list[str]:
-    """How many are extrapolated, the first choice's, and the best that is not."""
+    """How many are extrapolated, the first choice's, and the best that is not; how many may be as good."""
+    sentences = []
     outside = [choice for choice in choices if choice.loss.outside]
-    if not outside:
-        return []
-    counted = f"{len(outside)} of {len(choices)} losses are extrapolated beyond the law's runs"
-    first, inside = choices[0].loss.outside, next((c for c in choices if not c.loss.outside), None)
-    if not first:
-        return [f"{counted}; the first is not."]
-    sentence = f"{counted}; the first, in {'; '.join(first)}."
-    if inside is not None:
-        case = inside.case
-        sentence += (
-            f" The best within them has {case.config.n_layers} layers, {case.config.dim} wide, at "
-            f"{case.bits:g} bits, {case.training.words}: {inside.loss.nats:.3f}."
+    if outside:
+        counted = f"{len(outside)} of {len(choices)} losses are extrapolated beyond the law's runs"
+        first, inside = choices[0].loss.outside, next((c for c in choices if not c.loss.outside), None)
+        sentence = (
+            f"{counted}; the first, in {'; '.join(first)}." if first else f"{counted}; the first is not."
         )
-    return [sentence]
+        if first and inside is not None:
+            case = inside.case
+            sentence += (
+                f" The best within them has {case.config.n_layers} layers, {case.config.dim} wide, at "
+                f"{case.bits:g} bits, {case.training.words}: {inside.loss.nats:.3f}."
+            )
+        sentences.append(sentence)
+    if interval := choices[0].loss.interval:
+        alike = sum(choice.loss.nats <= interval[1] for choice in choices[1:])
+        sentences.append(f"the losses of {alike} other choices lie within the interval of the first.")
+    return sentences
 
 
 def _of_limits(first: Choice, device: DeviceModel, limits: Limits) -> list[str]:
     sentences = []
+    errors = device.errors if first.case.config in device.shapes else device.shape_errors
     for flag, ratio in limits.excess(first.need).items():
-        error = device.errors.get(_ERROR_OF.get(flag, ""))
+        error = errors.get(_ERROR_OF.get(flag, ""))
         if error is not None and ratio * (1 + error.wide) > 1:
             sentences.append(
                 f"the first choice meets {flag} by {percent(1 - ratio)}, and its figure may be off by "
