@@ -24,7 +24,7 @@ from runtime_tests.scaling.synthetic import made_by, true_constants
 class CoverageFlags:
     """Flags of ``python -m runtime_tests.scaling.coverage``."""
 
-    law: str = flag("laws, with commas", default="full,post,precision,ours")
+    law: str = flag("laws, with commas", default="full,post,onset,each,precision,ours")
     seeds: int = flag("sets of records of each law", default=32)
     noise: float = flag("standard deviation of the records' logarithm", default=0.002)
     starts: int = flag("random starts of each search", default=8)

@@ -27,6 +27,7 @@ from edge.scaling.fit.fit import fit
 from edge.scaling.fit.fitted import FitFile, write_fits
 from edge.scaling.laws import LAWS
 from edge.scaling.records import PostQuantization
+from runtime_tests.scaling.kept_reports import ZEN5
 from runtime_tests.scaling.some_records import PARAMETERS, record, write_records
 from runtime_tests.scaling.synthetic import made_by, true_constants
 
@@ -220,10 +221,7 @@ def test_parts_together_and_alone():
     noisy = seeds(2.0, 2.022, tokens=9_000_000)  # .0156, and .062 for a sum of two
     told = combined.section([*runs, *noisy], fits).answer
     assert "was 0.030 nats off in the median, by more than noise in 0" in told[0]
-    assert (
-        told[1]
-        == "Sum and product differ by 0.040 nats at most, less than noise: these runs cannot tell which is right."
-    )
+    assert told[1].startswith("Sum and product differ by 0.040 nats at most, less than noise")
     assert combined.section(runs, FitFile(fits=[])) is None
 
 
@@ -249,11 +247,12 @@ def test_what_widths_cost():
         ["low bits the last tenth", "tokens each", "full precision", "4", "2", "1"],
         ["55.5 K", "18", "3.000", "+0.050", "+0.200", "+0.100"],
     ]
-    told = "With low bits the last tenth, of 3 pairs of neighbouring widths, the fewer bits were worse {} in {}, "
+    told = "With low bits the last tenth, of 3 pairs of neighbouring widths, the fewer bits were worse "
+    told += "{} in {}, "
     assert found.answer[0].startswith(
         told.format("(its noise is not known)", 2) + "better in 1, and as good in 0"
     )
-    noisy = seeds(2.0, 2.05, tokens=7_000_000)  # .07 between two runs, and .1 counts
+    noisy = seeds(2.0, 2.06, tokens=7_000_000)  # and .12 counts
     noise = widths.section([*runs, *noisy]).answer[0]
     assert noise.startswith(told.format("by more than noise", 1) + "better in 0, and as good in 2")
     eight = record(3.02, low_bit_tokens=100_000, weight_bits=8.0, method="minmax")
@@ -269,20 +268,18 @@ def test_what_widths_cost():
 
 def test_the_command_writes_text_and_pictures(tmp_path, capsys):
     damages = made_by(LAWS["post"], true_constants(LAWS["post"]), 0.01, seed=0)
+    runs = made_by(LAWS["precision"], true_constants(LAWS["precision"]), 0.01, 0)
     fits = [
         fit(LAWS["post"], damages, 2, 5, "GPTQ per channel"),
-        *(
-            fit(LAWS[n], made_by(LAWS[n], true_constants(LAWS[n]), 0.01, 0), 1, 2)
-            for n in ("full", "precision")
-        ),
+        *(fit(LAWS[name], runs, 1, 2) for name in ("full", "precision")),
     ]
     write_fits(tmp_path / "fit.json", fits)
-    write_records(tmp_path / "runs.jsonl", [record(), *damages])
+    write_records(tmp_path / "runs.jsonl", [*runs, *damages])
     words = [f"--records={tmp_path}/runs.jsonl", f"--output={tmp_path}/out", f"--fits={tmp_path}/fit.json"]
     assert main(words) == 0
-    assert "3 questions, 169 records" in capsys.readouterr().out
+    assert "4 questions, 474 records" in capsys.readouterr().out
     text = (tmp_path / "out/README.md").read_text()
-    assert "1 trained model of 55.5 K to 55.5 K parameters" in text
+    assert "306 trained models of 50 K to 1.6 M parameters" in text
     for picture in ("damage-1.svg", "turning-1.svg"):
         assert f"({picture})" in text
         assert (tmp_path / "out" / picture).read_text().startswith("<svg")
@@ -364,3 +361,18 @@ def test_sizes_with_other_text_do_not_compare():
     ]
     found = fronts._of_alike_text(rows)
     assert [[row.parameters for row in same] for same in found] == [[1_000], [2_000, 4_000], [2_000]]
+
+
+def test_fits_of_other_records_and_programs_of_other_shapes_are_refused(tmp_path):
+    damages = made_by(LAWS["post"], true_constants(LAWS["post"]), 0.01, seed=0)
+    write_records(tmp_path / "runs.jsonl", [record(), *damages[8:]])
+    write_fits(tmp_path / "fit.json", [fit(LAWS["post"], damages, 1, 1, "GPTQ per channel")])
+    words = [f"--records={tmp_path}/runs.jsonl", f"--output={tmp_path}/out"]
+    with pytest.raises(ValueError, match="has a fit of post, GPTQ per channel to other records; fit again"):
+        main([*words, f"--fits={tmp_path}/fit.json"])
+    with pytest.raises(ValueError, match="has no programs of two sizes of the records"):
+        main([*words, f"--device={ZEN5}"])
+    (tmp_path / "runs.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"runs\.jsonl holds no records"):
+        main(words)
+    assert not (tmp_path / "out").exists()

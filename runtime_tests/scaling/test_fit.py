@@ -156,7 +156,8 @@ def test_too_few_records(damages):
         ValueError, match="the law post has 4 constants and needs 8 records at least; 7 were given"
     ):
         fit(LAWS["post"], damages[:7], way=WAY)
-    low = [low_bits(record) for record in made_by(LAWS["full"], true_constants(LAWS["full"]), 0.01, 0)]
+    full = made_by(LAWS["full"], true_constants(LAWS["full"]), 0.01, 0)
+    low = [*full, *map(low_bits, full)]
     one_width = "the law added has 2 constants of weight_bits and needs as many values below 16; there is 1"
     with pytest.raises(ValueError, match=one_width):
         data_of(LAWS["added"], low)
