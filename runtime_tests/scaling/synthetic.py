@@ -74,7 +74,7 @@ TRUE: dict[str, dict[str, float]] = {
     "full": {"A": 60.0, "alpha": 0.35, "B": 300.0, "beta": 0.4, "E": 1.6},
     "post": {"C_T": 0.1, "gamma_D": 0.5, "gamma_N": 0.3, "gamma_post": 0.8},
     "onset": {"C_T": 0.1, "gamma_D": 0.5, "gamma_N": 0.3, "gamma_post": 0.8, "D_0": 1e6},
-    "each": {"C_T": 0.1, "gamma_D": 0.4, "gamma_post": 0.8, "D_0": 1e6},
+    "per-parameter": {"C_T": 0.1, "gamma_D": 0.4, "gamma_post": 0.8, "D_0": 1e6},
     "groups": {"k": 0.05, "gamma_N": 0.2, "gamma_D": 0.15, "gamma_G": 0.6},
     "precision": {"gamma_w": 2.0, "gamma_a": 1.5, "gamma_kv": 0.9},
     "tokens": {"gamma_w": 2.0, "gamma_a": 1.5, "gamma_kv": 0.9},

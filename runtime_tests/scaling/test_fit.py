@@ -192,7 +192,7 @@ def test_the_command(tmp_path, damages, capsys):
     assert "left out: the law full has 5 constants and needs 10 records at least; 0 were given" in said
     assert "damage after training (arXiv 2411.04330, equation 2)" in " ".join(said.split())
     file = read_fits(output)
-    assert [one.name for one in file.fits] == [f"{law}, {WAY}" for law in ("post", "onset", "each")]
+    assert [one.name for one in file.fits] == [f"{law}, {WAY}" for law in ("post", "onset", "per-parameter")]
     assert file.law("post", WAY).predict(Inputs.at(2e5, 3e6, post_bits=3.0))[0] > 0
     assert file.law("post", WAY).row.beyond(Inputs.at(1e9, 3e6, post_bits=3.0)) != []
     with pytest.raises(ValueError, match="no fit of the law ours; there are post, GPTQ per channel; "):

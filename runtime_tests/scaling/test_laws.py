@@ -132,7 +132,7 @@ def by_hand(name, c, n, d, low, w, a, kv, post, group):
             return (
                 c["C_T"] * d ** c["gamma_D"] / n ** c["gamma_N"] * exp(-post / c["gamma_post"] - c["D_0"] / d)
             )
-        case "each":
+        case "per-parameter":
             return c["C_T"] * (d / n) ** c["gamma_D"] * exp(-post / c["gamma_post"]) * exp(-c["D_0"] / d)
         case "groups":
             return full + c["k"] * d ** c["gamma_D"] * log2(group) ** c["gamma_G"] / n ** c["gamma_N"]

@@ -159,8 +159,8 @@ def test_our_own_laws_tell_gptq_after_full_precision(tmp_path):
     """Loss and damage add, and so do the ends of their intervals; other ways to quantise are not taken."""
     values = {"C_T": 2.0, "gamma_D": 0.4, "gamma_post": 0.6, "D_0": 1e9}
     ranges = {"parameters": (1e4, 1e7), "post_bits": (2.0, 3.0)}
-    damage = fit_of("each", values, ranges, "GPTQ per channel")
-    other = fit_of("each", values | {"C_T": 9.0}, way="RTN per channel")
+    damage = fit_of("per-parameter", values, ranges, "GPTQ per channel")
+    other = fit_of("per-parameter", values | {"C_T": 9.0}, way="RTN per channel")
     law = open_law("ours", None, own_fit(tmp_path, others=[other, damage]))
     config = MOBILELLM["125M"]
     assert [plan.words for plan in law.plans(config, 2, 2e10)][-1] == AFTERWARDS.words

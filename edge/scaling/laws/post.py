@@ -34,7 +34,7 @@ def _from_onset(c: Constants, x: Inputs) -> Array:
     return _damage(c, x) * np.exp(-c["D_0"] / x.tokens)
 
 
-def _of_each(c: Constants, x: Inputs) -> Array:
+def _per_parameter(c: Constants, x: Inputs) -> Array:
     return _from_onset({**c, "gamma_N": c["gamma_D"]}, x)
 
 
@@ -58,9 +58,9 @@ ONSET = Law(
     "onset", "damage after training, with an onset", "this project", DAMAGE, (*_TERMS, _ONSET), _from_onset,
     reads=POST.reads, note="its onset was measured with one batch size",
 )  # fmt: skip
-EACH = Law(
-    "each", "damage by tokens per parameter, with an onset", "this project", DAMAGE,
-    (*(term for term in _TERMS if term.name != "gamma_N"), _ONSET), _of_each,
+PER_PARAMETER = Law(
+    "per-parameter", "damage by tokens per parameter, with an onset", "this project", DAMAGE,
+    (*(term for term in _TERMS if term.name != "gamma_N"), _ONSET), _per_parameter,
     reads=POST.reads, note=ONSET.note,
 )  # fmt: skip
 UNIFIED = Law(

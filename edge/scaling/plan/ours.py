@@ -13,7 +13,7 @@ from edge.scaling.fit.fitted import ENDS, Fitted, read_fits
 from edge.scaling.laws import Inputs
 from edge.scaling.laws.fraction import PARETOQ_SHARE, best_share
 from edge.scaling.laws.ours import OURS
-from edge.scaling.laws.post import EACH
+from edge.scaling.laws.post import PER_PARAMETER
 from edge.scaling.plan.law import AFTERWARDS, FROM_SCRATCH, FULL, Case, Loss, TrainingPlan, range_words
 from edge.scaling.records import Quantizer
 
@@ -100,5 +100,5 @@ def open_fit(path: Path | None) -> OwnFit:
     """
     path = path or OWN_FITS
     fits = read_fits(path)
-    damage = next((fitted for fitted in fits.of(EACH.name) if fitted.way == _GPTQ), None)
+    damage = next((fitted for fitted in fits.of(PER_PARAMETER.name) if fitted.way == _GPTQ), None)
     return OwnFit(path, fits.law(OURS.name), damage)
