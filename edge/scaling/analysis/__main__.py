@@ -27,7 +27,7 @@ from edge.scaling.analysis import (
     turning,
     widths,
 )
-from edge.scaling.analysis.groups import size
+from edge.scaling.analysis.groups import each, size
 from edge.scaling.analysis.section import Section
 from edge.scaling.fit.data import records_of
 from edge.scaling.fit.fitted import FitFile, Fitted, read_fits
@@ -67,8 +67,8 @@ def circumstances(records: Sequence[Record], command: str) -> str:
     machines = sorted({record.machine for record in records})
     return (
         f"# What precision costs small models\n\n{count(len(trained), 'trained model')} of "
-        f"{size(sizes[0])} to {size(sizes[-1])} parameters (without the embedding), {min(ratios):.3g} to "
-        f"{max(ratios):,.3g} tokens for each, and {len(records) - len(trained)} models quantised after "
+        f"{size(sizes[0])} to {size(sizes[-1])} parameters (without the embedding), {each(min(ratios))} to "
+        f"{each(max(ratios))} tokens for each, and {len(records) - len(trained)} models quantised after "
         f"training, on {trained[0].text}; "
         f"{hours:.1f} hours of a core on {'; '.join(machines)}. Losses are held out, "
         f"in nats per token.\n\nWritten by `{command}`.\n"

@@ -83,6 +83,11 @@ def way(record: Record) -> str:
     return f"{record.post.way}, {record.post.weight_bits:g} bits"
 
 
+def each(ratio: float) -> str:
+    """Format tokens per parameter in three digits: 4.5, 320, 1000."""
+    return f"{float(f'{ratio:.3g}'):g}"
+
+
 def size(parameters: int) -> str:
     """Say a number of parameters in three digits, as "55.5 K" or "1.55 M"."""
     return f"{parameters / 1e6:.3g} M" if parameters >= 1e6 else f"{parameters / 1e3:.3g} K"

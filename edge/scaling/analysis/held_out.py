@@ -32,7 +32,7 @@ def section(fits: FitFile) -> Section | None:
         answer.append(
             f"Of the {len(same)} laws of the same {first.records} runs{way}, {first.law} "
             f"({LAWS[first.law].title}) has the least error on the third that cost the most; "
-            f"{', '.join(close) if close else 'no other'} lies within its interval. {others[-1].law} has the "
+            f"within its interval: {', '.join(close) or 'no other'}. {others[-1].law} has the "
             "greatest."
         )
     found = [fitted for same in compared for fitted in same]

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-from edge.scaling.analysis.groups import Mean, means, size, way
+from edge.scaling.analysis.groups import Mean, each, means, size, way
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.fit.data import LEAST_DAMAGE
 from edge.scaling.records import Record
@@ -93,7 +93,7 @@ def section(records: Sequence[Record]) -> Section | None:
         training = mean.record.training
         rows.append(
             [
-                size(mean.record.parameters), f"{mean.ratio:.3g}", f"{training.weight_bits:g}",
+                size(mean.record.parameters), each(mean.ratio), f"{training.weight_bits:g}",
                 f"{training.low_bit_share:.0%}", str(len(mean.losses)), f"{mean.loss:.4f}",
                 f"{statistics.stdev(mean.losses):.4f}",
             ]

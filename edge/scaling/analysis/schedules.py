@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from edge.scaling.analysis.groups import Mean, means, size, way
+from edge.scaling.analysis.groups import Mean, each, means, size, way
 from edge.scaling.analysis.noise import Noise
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.records import Record
@@ -39,7 +39,7 @@ def section(records: Sequence[Record]) -> Section | None:
     for (parameters, tokens, name), by in sorted(whole.items()):
         if name in _SHOWN:
             cells = [f"{by[schedule].damage:.4f} ({by[schedule].loss:.3f})" for schedule in SCHEDULES]
-            rows.append([size(parameters), f"{tokens / parameters:.3g}", name, *cells])
+            rows.append([size(parameters), each(tokens / parameters), name, *cells])
     noise = Noise(records)
     answer = [_words(schedule, seen, noise) for schedule in SCHEDULES if schedule != _COSINE]
     answer.append(

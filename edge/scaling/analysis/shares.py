@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from edge.scaling.analysis.charts import Dot, curves
-from edge.scaling.analysis.groups import Mean, common_seeds, group, means, size
+from edge.scaling.analysis.groups import Mean, common_seeds, each, group, means, size
 from edge.scaling.analysis.noise import Noise
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.laws.fraction import PARETOQ_SHARE, best_share
@@ -40,7 +40,7 @@ def section(records: Sequence[Record]) -> Section | None:
         tenths, equal = tenths + bool(tenth), equal + (bool(tenth) and _share(tenth[0]) in good)
         rows.append(
             [
-                f"{bits:g}", size(parameters), f"{tokens / parameters:.3g}", _share(best), ", ".join(good),
+                f"{bits:g}", size(parameters), each(tokens / parameters), _share(best), ", ".join(good),
                 f"{tenth[0].loss - best.loss:.3f}" if tenth else "",
                 "" if math.isnan(wanted) else f"{wanted:.0%}",
             ]
@@ -54,7 +54,7 @@ def section(records: Sequence[Record]) -> Section | None:
         Dot(
             mean.record.training.low_bit_share,
             mean.loss,
-            f"{tokens / parameters:.3g} tokens each",
+            f"{each(tokens / parameters)} tokens each",
             f"{size(parameters)}, {bits:g} bits",
         )
         for (bits, parameters, tokens), line in found.items()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edge.scaling.analysis.charts import Dot, curves
 from edge.scaling.analysis.damage import STEP, quantized
-from edge.scaling.analysis.groups import series, size, way
+from edge.scaling.analysis.groups import each, series, size, way
 from edge.scaling.analysis.noise import Noise
 from edge.scaling.analysis.section import Section, Table
 from edge.scaling.records import Record
@@ -38,11 +38,13 @@ def section(records: Sequence[Record]) -> Section | None:
         best = min(before, key=lambda mean: mean.loss)
         if last.loss > best.loss + noise.of_loss(best, last):
             turned.append(name)
-            ends = [cell for mean in (best, last) for cell in (f"{mean.ratio:.3g}", f"{mean.loss:.3f}")]
+            ends = [cell for mean in (best, last) for cell in (each(mean.ratio), f"{mean.loss:.3f}")]
             rows.append([name, size(parameters), *ends])
     if not compared:
         return None
-    until = ", ".join(f"{ratio:,.3g} at {size(parameters)}" for parameters, ratio in sorted(furthest.items()))
+    until = ", ".join(
+        f"{each(ratio)} at {size(parameters)}" for parameters, ratio in sorted(furthest.items())
+    )
     if turned:
         which = "; ".join(sorted(set(turned)))
         answer = (
