@@ -7,11 +7,22 @@ from pathlib import Path
 import pytest
 
 from edge.checkpoints.write import save_checkpoint
+from edge.latency import elastic
 from edge.latency.elastic import main
+from export import to_pte
 from runtime_tests.tiny import tiny_parent
 
 
-def test_a_line_for_each_width(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_line_for_each_width(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """Exports run in this process, which has their modules; test_table.py has one in a process of its own."""
+
+    def run_here(module: str, *words: str) -> None:
+        assert module == to_pte.__name__
+        to_pte.main(list(words))
+
+    monkeypatch.setattr(elastic, "run", run_here)
     save_checkpoint(tiny_parent(), tmp_path / "parent")
     words = ["--model", str(tmp_path / "parent"), "--output", str(tmp_path / "out"), "--widths", "8,2"]
     words += ["--rounds", "2", "--context", "16", "--generate", "3"]
