@@ -180,8 +180,10 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
 def _lines(path: Path) -> Iterable[tuple[str, Record]]:
     try:
         text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise ValueError(f"there is no file of records {path}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a file of records: it is not text in UTF-8") from error
     for number, line in enumerate(text.splitlines(), 1):
         place = f"{path}:{number}"
         try:

@@ -145,6 +145,9 @@ def test_our_own_law_gives_intervals_shares_and_where_it_extrapolates(tmp_path):
     best = math.exp(-6.7297 / math.log(2e10 / (n * 2 / 8)))
     assert shares == {"last 10 %": 0.1, f"last {100 * best:.0f} %": pytest.approx(best), "from scratch": 1.0}
     assert law.plans(config, 3, 2e10) == []  # the fit has no constant of 3 bits
+    assert (
+        law.notes[-1] == "Without a fit of per-parameter, GPTQ per channel, nothing is quantised afterwards."
+    )
     predicted = law.predict(Case(config, 2, 2e10, TrainingPlan("", "", 0.1)))
     plain = 400 / n**0.3 + 4000 / 2e10**0.4 + 1.5
     expected = plain + 0.4 * 2e10**0.1 / (n**0.1 * 2e9**0.05)

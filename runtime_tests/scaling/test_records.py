@@ -79,6 +79,9 @@ def test_low_bits_and_their_tokens_belong_together():
 def test_files_that_are_not_there_or_torn(tmp_path):
     with pytest.raises(ValueError, match="there is no file of records"):
         read_records([tmp_path / "none.jsonl"])
+    (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"bytes.jsonl is not a file of records: it is not text in UTF-8"):
+        read_records([tmp_path / "bytes.jsonl"])
     path = tmp_path / "torn.jsonl"
     write_records(path, [record()])
     path.write_text(path.read_text()[:-20])

@@ -48,6 +48,8 @@ class OwnFit:
         if error := fitted.held_out.get("largest"):
             off = f"{error.relative_error:.1%}"
             notes.append(f"The third of the runs that cost the most, left out, was {off} off in the median.")
+        if damage is None:
+            notes.append(f"Without a fit of {PER_PARAMETER.name}, {_GPTQ}, nothing is quantised afterwards.")
         self.notes = tuple(notes)
 
     def plans(self, config: ModelConfig, bits: float, tokens: float) -> list[TrainingPlan]:
