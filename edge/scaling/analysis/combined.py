@@ -69,7 +69,7 @@ def _from_scratch(records: Sequence[Record]) -> list[Record]:
 
 
 def _combinations(same: Sequence[Record]) -> list[tuple[Bits, float, list[float]]]:
-    """Bits of runs with several low parts, what they cost together, and what each part costs alone."""
+    """Find runs with several low parts: their bits, what these cost together, and each alone."""
     losses: Mapping[Bits, float] = {_bits(record): record.loss for record in same}
     found = []
     for bits, loss in sorted(losses.items(), reverse=True):

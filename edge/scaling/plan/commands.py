@@ -32,7 +32,10 @@ def commands(choice: Choice, kv_cache: KVCacheFormat) -> list[str]:
 
 
 def _train(choice: Choice, output: str) -> str:
-    """The published schedule; low bits from scratch have the rate and warm-up of full precision."""
+    """Write the training, with the published schedule.
+
+    Low bits from scratch have the rate and warm-up of full precision.
+    """
     case, share = choice.case, choice.case.training.low_bit_share
     words = [
         f"python -m edge.training --output {output} --shape {shape_text(case.config)}",

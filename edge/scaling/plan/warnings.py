@@ -40,7 +40,7 @@ def _of_costs(choices: Sequence[Choice], device: DeviceModel, work: Work) -> lis
 
 
 def _of_losses(choices: Sequence[Choice]) -> list[str]:
-    """How many are extrapolated, the first choice's, and the best that is not; how many may be as good."""
+    """Say how many are extrapolated, which the best is that is not, and how many may be as good."""
     sentences = []
     outside = [choice for choice in choices if choice.loss.outside]
     if outside:
