@@ -141,7 +141,8 @@ def test_damage_by_schedule():
     runs = [rounded(trained[name] + one, trained[name], schedule=name) for name, one in added.items()]
     found = schedules.section(runs)
     linear, constant, _ = found.answer
-    assert linear.startswith("Linear: damage was 0.50 times that of a cosine in the median, and less")
+    assert linear.startswith("Linear: damage was 0.50 times that of a cosine in the median, and less (its")
+    assert "is not known) in 1 of 1 pairs" in linear
     assert linear.endswith("losses were +0.050 nats off the cosine's in the median; after it they were lower "
                            "(its noise is not known) in 1.")  # fmt: skip
     assert "damage was 0.25 times" in constant

@@ -50,7 +50,7 @@ def _is_seen(step: tuple[Mean, Mean]) -> bool:
     return max(mean.damage for mean in step) >= LEAST_DAMAGE
 
 
-def _growth(less: Mean, more: Mean) -> float:
+def growth(less: Mean, more: Mean) -> float:
     """Compute the logarithm of how often more the damage is; what cannot be seen counts as just not seen."""
     return math.log(max(more.damage, LEAST_DAMAGE) / max(less.damage, LEAST_DAMAGE))
 
@@ -101,7 +101,7 @@ def section(records: Sequence[Record]) -> Section | None:
         for less, more in filter(_is_seen, _steps(line)):
             steps.append((less, more))
             trained.add((parameters, less.record.training.tokens, more.record.training.tokens))
-            grown, margin = _growth(less, more), noise.of_damage(less, more)
+            grown, margin = growth(less, more), noise.of_damage(less, more)
             word = _SAME if abs(grown) <= margin else _MORE if grown > 0 else _LESS
             counts.setdefault(name, Counter())[word] += 1
     if not counts:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 
+from edge.scaling.analysis.damage import growth
 from edge.scaling.analysis.groups import Mean, each, means, size, way
 from edge.scaling.analysis.noise import Noise
 from edge.scaling.analysis.section import Section, Table
@@ -13,8 +13,8 @@ from edge.scaling.records import Record
 
 _COSINE = "cosine"
 SCHEDULES = (_COSINE, "linear", "constant_with_warmup")
-#: Damage in nats that a pair needs, and what a damage of nothing counts as.
-_LEAST, _TINY = 0.01, 1e-6
+#: Damage in nats that a pair needs.
+_LEAST = 0.01
 #: Ways to quantise that the table shows; the answer counts all.
 _SHOWN = (
     "RTN per channel, 4 bits",
@@ -53,10 +53,7 @@ def _words(schedule: str, seen: Sequence[dict[str, Mean]], noise: Noise) -> str:
     """Compare a schedule with the cosine: damage, and losses before and after quantising."""
     pairs = [(by[schedule], by[_COSINE]) for by in seen]
     ratio = statistics.median(one.damage / cosine.damage for one, cosine in pairs)
-    lower = sum(
-        math.log(cosine.damage / max(one.damage, _TINY)) > noise.of_damage(one, cosine)
-        for one, cosine in pairs
-    )
+    lower = sum(growth(one, cosine) > noise.of_damage(one, cosine) for one, cosine in pairs)
     before = statistics.median(one.trained_loss - cosine.trained_loss for one, cosine in pairs)
     better = sum(one.loss < cosine.loss - noise.of_loss(one, cosine) for one, cosine in pairs)
     return (

@@ -103,7 +103,8 @@ def section(records: Sequence[Record]) -> Section | None:
     if least:
         answer.append(
             f"8 bits, which round least, cost in the median {', and '.join(least)}. What they cost the last "
-            "tenth is about what that stage costs by itself: it warms up again, at a rate of its own."
+            "tenth may be the cost of that stage itself, which warms up again at a rate of its own; it was "
+            "not trained without rounding."
         )
     return Section("widths", "What does each width cost?", answer, tables) if tables else None
 

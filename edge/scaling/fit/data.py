@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge.scaling.laws.law import DAMAGE, FULL_BITS, Array, Inputs, Law
 from edge.scaling.records import Record, commonest_schedule
 
-#: Damage in nats below which seeds differ by a fifth of it and more, and its logarithm is mostly noise.
+#: Least damage that is fitted, in nats: noise is a larger part of less, and logarithms weigh all alike.
 LEAST_DAMAGE = 0.003
 #: Records that each constant needs, and values of each input.
 RECORDS_EACH, VALUES_EACH = 2, 3
